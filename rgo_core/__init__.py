@@ -1,0 +1,70 @@
+"""The mathematics of Recursive Gradient Optimization on arrays of any namespace.
+
+Every function takes and returns arrays of NumPy, CuPy, PyTorch, JAX or any other
+namespace that follows the array API standard, keeps their dtype and device, and writes
+to none of its arguments. The whole method in three lines:
+
+>>> import numpy as np
+>>> moment = observe(empty_moment(2), np.asarray([[3.0, 0.0]]))
+>>> P = consolidate(moment, damping=1.0)
+>>> project(P, np.asarray([[1.0], [1.0]]))
+array([[0.18181818],
+       [1.81818182]])
+"""
+
+from rgo_core.curvature import (
+    ground_truth_weights,
+    score_cotangents,
+    sigmoid_curvature,
+    softmax_hessian,
+    softmax_hessian_root,
+    squared_error_curvature,
+)
+from rgo_core.metrics import (
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    learning_accuracy,
+)
+from rgo_core.permutation import invert, permute, task_permutation
+from rgo_core.projection import (
+    consolidate,
+    factors_pay,
+    normalize,
+    project,
+    project_factors,
+)
+from rgo_core.rls import gain, update
+from rgo_core.second_moment import SecondMoment, empty_moment, merge, observe
+from rgo_core.vectors import bias_vectors, curvature_vectors
+
+__all__ = [
+    "SecondMoment",
+    "average_accuracy",
+    "backward_transfer",
+    "bias_vectors",
+    "consolidate",
+    "curvature_vectors",
+    "empty_moment",
+    "factors_pay",
+    "forgetting",
+    "forward_transfer",
+    "gain",
+    "ground_truth_weights",
+    "invert",
+    "learning_accuracy",
+    "merge",
+    "normalize",
+    "observe",
+    "permute",
+    "project",
+    "project_factors",
+    "score_cotangents",
+    "sigmoid_curvature",
+    "softmax_hessian",
+    "softmax_hessian_root",
+    "squared_error_curvature",
+    "task_permutation",
+    "update",
+]

@@ -1,0 +1,66 @@
+"""The checks at the door of every public function: each names what it expected."""
+
+import math
+
+from rgo_core._namespace import is_traced
+from rgo_core._typing import Array, Namespace
+
+
+def check_floating(name: str, array: Array, xp: Namespace) -> None:
+    """Raise TypeError unless `array` holds real floating-point numbers."""
+    if not xp.isdtype(array.dtype, "real floating"):
+        raise TypeError(
+            f"{name} must be an array of real floating-point numbers, "
+            f"got dtype {array.dtype}"
+        )
+
+
+def check_axes(name: str, array: Array, least: int, axes: str) -> None:
+    """Raise ValueError unless `array` has at least `least` axes."""
+    if array.ndim < least:
+        raise ValueError(f"{name} must have shape {axes}, got {tuple(array.shape)}")
+
+
+def check_square(name: str, array: Array) -> None:
+    """Raise ValueError unless the last two axes of `array` are equally long."""
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
+        raise ValueError(
+            f"{name} must have shape (..., n, n), got {tuple(array.shape)}"
+        )
+
+
+def check_features(name: str, array: Array, axis: int, features: int) -> None:
+    """Raise ValueError unless `array` holds `features` features along `axis`."""
+    if array.ndim < -axis or array.shape[axis] != features:
+        raise ValueError(
+            f"{name} must have n = {features} features along axis {axis}, "
+            f"got shape {tuple(array.shape)}"
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ValueError unless `value` is a finite number greater than zero."""
+    if not (isinstance(value, int | float) and 0 < value < math.inf):
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        listed = " or ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be {listed}, got {value!r}")
+
+
+def check_finite(name: str, array: Array, xp: Namespace) -> None:
+    """Raise ValueError where a concrete `array` holds NaN or infinity.
+
+    Under a JAX transformation there are no values to look at, and the check passes.
+    """
+    if is_traced(array):
+        return
+    if not bool(xp.all(xp.isfinite(array))):
+        bad = int(xp.sum(xp.astype(~xp.isfinite(array), xp.int64)))
+        raise ValueError(
+            f"{name} must be finite, got {bad} NaN or infinite entries "
+            f"in an array of shape {tuple(array.shape)}"
+        )

@@ -1,0 +1,50 @@
+"""The one place that picks a backend's Cholesky factorisation."""
+
+import numpy as np
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from scipy.linalg import lapack
+
+from rgo_core._typing import Array, Namespace
+
+
+def spd_inverse(matrix: Array, xp: Namespace) -> Array:
+    """Invert symmetric positive definite matrices (..., n, n), bitwise symmetric.
+
+    Raises `numpy.linalg.LinAlgError` for a matrix that is not positive definite; under
+    JAX, where nothing can be raised, the result is NaN. Cost n^3.
+    """
+    if is_numpy_namespace(xp):
+        inverse = _lapack_inverse(matrix)
+    elif is_torch_namespace(xp):
+        factor, info = xp.linalg.cholesky_ex(matrix)
+        if bool(xp.any(info != 0)):
+            raise np.linalg.LinAlgError("the matrix is not positive definite")
+        inverse = xp.cholesky_inverse(factor)
+    elif is_jax_namespace(xp):
+        from jax.scipy.linalg import cho_solve
+
+        identity = xp.broadcast_to(_identity_like(matrix, xp), matrix.shape)
+        inverse = cho_solve((xp.linalg.cholesky(matrix), True), identity)
+    else:
+        root = xp.linalg.solve(xp.linalg.cholesky(matrix), _identity_like(matrix, xp))
+        inverse = xp.matrix_transpose(root) @ root
+    return (inverse + xp.matrix_transpose(inverse)) / 2
+
+
+def _identity_like(matrix: Array, xp: Namespace) -> Array:
+    return xp.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def _lapack_inverse(matrix: Array) -> Array:
+    n = matrix.shape[-1]
+    inverse = np.empty_like(matrix)
+    for index in np.ndindex(matrix.shape[:-2]):
+        # LAPACK's lower triangle in Fortran order is NumPy's upper one.
+        factor, info = lapack.dpotrf(matrix[index].T, lower=True, clean=False)
+        if info == 0:
+            factor, info = lapack.dpotri(factor, lower=True, overwrite_c=True)
+        if info != 0:
+            raise np.linalg.LinAlgError("the matrix is not positive definite")
+        lower = np.tril(factor)
+        inverse[index] = lower + np.tril(lower, -1).T
+    return inverse.reshape(*matrix.shape[:-2], n, n)

@@ -1,0 +1,158 @@
+"""Curvature vectors of a layer, from its inputs and its output gradients.
+
+A layer's weights (n x m) have the per-sample gradient ``X_i^T D_i``: X_i holds the
+inputs of sample i, one position a row (one row for a linear layer, one patch a row
+for a convolution), D_i the gradient of a score in the outputs. A curvature vector has
+length n, so that the m outputs are reduced.
+"""
+
+from typing import Literal
+
+from rgo_core._checks import check_axes, check_choice, check_floating
+from rgo_core._namespace import resolve
+from rgo_core._typing import Array, Namespace
+
+Reduce = Literal["mean", "rms"]
+Per = Literal["sample", "batch"]
+
+
+def curvature_vectors(
+    inputs: Array,
+    output_gradients: Array,
+    *,
+    per: Per = "sample",
+    reduce: Reduce = "mean",
+    xp: Namespace | None = None,
+) -> Array:
+    """Return vectors g whose sum of g g^T is the layer's curvature.
+
+    With ``G_ik = X_i^T D_ik`` (n x m) for sample i and cotangent k, the vectors are,
+    for ``reduce="mean"``, the means of G_ik over its m columns; for ``"rms"``, the
+    columns themselves over sqrt(m), so that ``sum g g^T`` is the average of the m
+    outputs' own sums and nothing cancels. ``per="batch"`` sums G_ik over the samples
+    first.
+
+    Parameters
+    ----------
+    inputs : array (..., b, p, n)
+        X: b samples, p positions (1 for a linear layer), n features.
+    output_gradients : array (..., k, b, p, m)
+        D: for each of k cotangents, the gradient in the m outputs.
+    per : {"sample", "batch"}
+    reduce : {"mean", "rms"}
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
+
+    Returns
+    -------
+    array (..., v, n)
+        As few vectors as the sum allows: b where every sample has one position, since
+        then all of a sample's vectors are multiples of its input; else ``k b`` (mean)
+        or ``k b m`` (rms), with b = 1 for ``per="batch"``.
+
+    Raises
+    ------
+    TypeError
+        If an array is not real floating-point.
+    ValueError
+        If shapes do not fit or an option is not one of those listed.
+
+    Notes
+    -----
+    Costs ``k b p (n + m)`` multiplications for the mean, ``k b p n m`` for the root
+    mean square of more than one position.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12 and appendix B.1 (``per="batch"``,
+    ``reduce="mean"``).
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> inputs = np.asarray([[[1.0, 2.0]], [[3.0, 4.0]]])
+    >>> gradients = np.asarray([[[[1.0, 3.0]], [[0.0, 1.0]]]])
+    >>> rgo_core.curvature_vectors(inputs, gradients)
+    array([[2. , 4. ],
+           [1.5, 2. ]])
+    """
+    xp = resolve(xp, inputs, output_gradients)
+    check_choice("per", per, ("sample", "batch"))
+    check_choice("reduce", reduce, ("mean", "rms"))
+    check_floating("inputs", inputs, xp)
+    check_floating("output_gradients", output_gradients, xp)
+    check_axes("inputs", inputs, 3, "(..., b, p, n)")
+    check_axes("output_gradients", output_gradients, 4, "(..., k, b, p, m)")
+    if output_gradients.shape[-3:-1] != inputs.shape[-3:-1]:
+        raise ValueError(
+            "output_gradients (..., k, b, p, m) must have the samples and positions of "
+            f"inputs {tuple(inputs.shape)}, got {tuple(output_gradients.shape)}"
+        )
+    if per == "batch":
+        inputs = _one_sample(inputs, xp)
+        output_gradients = _one_sample(output_gradients, xp)
+    # One array of "columns" to contract the positions with: (..., k, b, p, columns).
+    if reduce == "mean":
+        columns = xp.mean(output_gradients, axis=-1, keepdims=True)
+    else:
+        columns = output_gradients / output_gradients.shape[-1] ** 0.5
+    if inputs.shape[-2] == 1:
+        weights = xp.sqrt(xp.sum(columns * columns, axis=(-4, -2, -1)))
+        return inputs[..., 0, :] * weights[..., None]
+    vectors = columns.mT @ inputs[..., None, :, :, :]  # (..., k, b, columns, n)
+    return xp.reshape(vectors, (*inputs.shape[:-3], -1, inputs.shape[-1]))
+
+
+def bias_vectors(
+    output_gradients: Array, *, per: Per = "sample", xp: Namespace | None = None
+) -> Array:
+    """Return the curvature vectors of a bias: its gradients, without a mean.
+
+    Parameters
+    ----------
+    output_gradients : array (k, b, p, m)
+        For each of k cotangents, the gradient in the m outputs at p positions of b
+        samples.
+    per : {"sample", "batch"}
+    xp : namespace, optional
+        The array namespace; that of the array where None.
+
+    Returns
+    -------
+    array (v, m)
+        v is ``k b``, or k for ``per="batch"``.
+
+    Raises
+    ------
+    TypeError
+        If the array is not real floating-point.
+    ValueError
+        If the array has other than four axes or `per` is neither of the two.
+
+    References
+    ----------
+    Liu and Liu (2022), appendix B.2, where a bias counts as a vector of its own.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.bias_vectors(np.ones((1, 2, 3, 1)))
+    array([[3.],
+           [3.]])
+    """
+    xp = resolve(xp, output_gradients)
+    check_choice("per", per, ("sample", "batch"))
+    check_floating("output_gradients", output_gradients, xp)
+    if output_gradients.ndim != 4:
+        raise ValueError(
+            "output_gradients must have shape (k, b, p, m), "
+            f"got {tuple(output_gradients.shape)}"
+        )
+    gradients = xp.sum(output_gradients, axis=(1, 2) if per == "batch" else 2)
+    return xp.reshape(gradients, (-1, output_gradients.shape[-1]))
+
+
+def _one_sample(array: Array, xp: Namespace) -> Array:
+    """See all samples (..., b, p, f) as the positions of one (..., 1, b p, f)."""
+    *leading, _, _, features = array.shape
+    return xp.reshape(array, (*leading, 1, -1, features))
