@@ -1,0 +1,221 @@
+"""The feature encoding layer: each task sees a layer's channels in its own order."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rgo_core
+from rgo_torch.layers import Layer, find_layers, original_model
+
+
+class FeatureEncoding(nn.Module):
+    """A parameter-free layer that permutes the channels of what passes through.
+
+    Put it where no hook of `FeatureEncoder` can: after a flattening, say. A
+    `FeatureEncoder` of the model drives it. Until then, and in the first task, it is
+    the identity. Its permutation is not part of the state dict.
+
+    Parameters
+    ----------
+    width : int
+        How many channels.
+    axis : int
+        Where they are.
+
+    References
+    ----------
+    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
+    section 4.
+
+    Examples
+    --------
+    >>> import torch, rgo_torch
+    >>> rgo_torch.FeatureEncoding(3)(torch.arange(3.0))
+    tensor([0., 1., 2.])
+    """
+
+    permutation: Tensor
+    inverse: Tensor
+
+    def __init__(self, width: int, axis: int = -1) -> None:
+        super().__init__()
+        self.width, self.axis = width, axis
+        self.is_identity = True
+        for name in ("permutation", "inverse"):
+            self.register_buffer(name, torch.arange(width), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``features[..., permutation, ...]``."""
+        if self.is_identity:
+            return features
+        if features.shape[self.axis] != self.width:
+            raise ValueError(
+                f"expected {self.width} channels along axis {self.axis}, "
+                f"got shape {tuple(features.shape)}"
+            )
+        return _permute(features, self.permutation, self.inverse, self.axis)
+
+    def set_permutation(self, task: int, *, name: str, seed: int) -> None:
+        """Take the permutation of a task, in place: a compiled model sees it too."""
+        drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
+        self.permutation.copy_(torch.from_numpy(drawn))
+        self.inverse.copy_(torch.from_numpy(rgo_core.invert(drawn)))
+        self.is_identity = task == 0
+
+    def extra_repr(self) -> str:
+        """Show width and axis."""
+        return f"{self.width}, axis={self.axis}"
+
+
+class FeatureEncoder:
+    """Gives every layer of a model the permutation of the current task.
+
+    Attaches a forward hook to each Linear and Conv2d, so that model and state dict stay
+    as they are. A model that holds `FeatureEncoding` modules says itself where to
+    encode, and gets no hooks.
+
+    Parameters
+    ----------
+    model : nn.Module
+    seed : int
+        Draws the permutations, with the task and the layer's name and width: the same
+        on every machine and backend.
+    exclude : iterable of str, optional
+        Names of the layers whose outputs stay as they are. The last layer of the model
+        where None. Give every head of several, and the shortcuts of a residual network:
+        what is added must be in one order.
+
+    Raises
+    ------
+    ValueError
+        If a name in `exclude` is not that of a Linear or Conv2d of the model.
+
+    Notes
+    -----
+    Element-wise activations, per-channel normalisation without parameters and pooling
+    commute with a permutation of channels, so that the hook on the layer itself serves.
+
+    References
+    ----------
+    Liu and Liu (2022), section 4.
+
+    Examples
+    --------
+    >>> import torch, rgo_torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    >>> encoder = rgo_torch.FeatureEncoder(model, seed=0)
+    >>> encoder.set_task(1)
+    >>> encoder.widths
+    {'0': 4}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        seed: int = 0,
+        exclude: Iterable[str] | None = None,
+    ) -> None:
+        layers, _ = find_layers(model)
+        excluded = _excluded(layers, exclude)
+        self.seed = seed
+        self.task_index = 0
+        self._handles: list[Any] = []
+        self._encodings = {
+            name: module
+            for name, module in original_model(model).named_modules()
+            if isinstance(module, FeatureEncoding)
+        }
+        if not self._encodings:
+            for layer in layers:
+                if layer.name not in excluded:
+                    self._attach(layer)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many channels are permuted, by layer name."""
+        return {name: encoding.width for name, encoding in self._encodings.items()}
+
+    def set_task(self, task: int) -> None:
+        """Encode for `task`, counted from 0, from the next forward pass on.
+
+        Raises
+        ------
+        ValueError
+            If `task` is not an integer of at least 0.
+        """
+        if not isinstance(task, int) or task < 0:
+            raise ValueError(f"task must be an integer >= 0, got {task!r}")
+        for name, encoding in self._encodings.items():
+            encoding.set_permutation(task, name=name, seed=self.seed)
+        self.task_index = task
+
+    @contextmanager
+    def task(self, task: int) -> Iterator[None]:
+        """Encode for `task` inside the context."""
+        before = self.task_index
+        self.set_task(task)
+        try:
+            yield
+        finally:
+            self.set_task(before)
+
+    def detach(self) -> None:
+        """Remove every hook; `FeatureEncoding` modules go back to the identity."""
+        self.set_task(0)
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _attach(self, layer: Layer) -> None:
+        encoding = FeatureEncoding(layer.width, layer.channel_axis)
+
+        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            if encoding.is_identity:
+                return output
+            if encoding.permutation.device != output.device:
+                encoding.to(output.device)
+            return encoding(output)  # type: ignore[no-any-return]
+
+        self._encodings[layer.name] = encoding
+        self._handles.append(layer.module.register_forward_hook(hook))
+
+
+class _Permute(torch.autograd.Function):
+    """Gather forward and gather back.
+
+    Autograd alone would scatter-add, which is 15 times slower for an image.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
+    ) -> Tensor:
+        ctx.save_for_backward(permutation, inverse)
+        ctx.axis = axis
+        return features.index_select(axis, permutation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        permutation, inverse = ctx.saved_tensors
+        # Through itself, so that it can be differentiated again.
+        return _permute(gradient, inverse, permutation, ctx.axis), None, None, None
+
+
+_permute: Callable[[Tensor, Tensor, Tensor, int], Tensor] = _Permute.apply
+
+
+def _excluded(layers: list[Layer], exclude: Iterable[str] | None) -> set[str]:
+    names = [layer.name for layer in layers]
+    if exclude is None:
+        return set(names[-1:])
+    if isinstance(exclude, str):
+        raise ValueError(f"exclude must be names in a list, got the string {exclude!r}")
+    excluded = set(exclude)
+    unknown = sorted(excluded - set(names))
+    if unknown:
+        raise ValueError(f"exclude must name layers among {names}, got {unknown}")
+    return excluded

@@ -1,0 +1,321 @@
+"""Projected gradients for any PyTorch optimizer."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import rgo_core
+from rgo_core import SecondMoment
+from rgo_torch._precision import true_float32
+from rgo_torch.factors import FactorRecorder
+from rgo_torch.layers import find_layers
+from rgo_torch.parameters import ProjectedParameter, projected_parameters
+
+Project = Literal["gradient", "update"]
+
+# They divide by a running gradient norm, which undoes a projection of the gradient.
+ADAPTIVE = (
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    torch.optim.Adam,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.Rprop,
+)
+
+
+class GradientProjector:
+    """Projects the gradients, or the updates, of a model's layers.
+
+    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight and
+    bias of every Linear and Conv2d. Works alone, without `rgo_torch.RGO`: feed
+    `consolidate` with second moments from `rgo_torch.second_moments`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        May be compiled or wrapped by DistributedDataParallel. State dict and
+        parameters stay as they are.
+    optimizer : torch.optim.Optimizer
+        The one that steps the model's parameters.
+    project : {"gradient", "update"}
+        "gradient", the paper's: during the backward pass, as the gradient reaches its
+        parameter, so that accumulation, clipping and loss scaling act on projected
+        gradients. "update": what the optimizer changes, after its step, which is what
+        an adaptive optimizer needs.
+
+    Raises
+    ------
+    ValueError
+        If `project` is neither of the two, the optimizer holds none of the model's
+        parameters, or a lazy module has no shape yet.
+
+    Warns
+    -----
+    UserWarning
+        If an adaptive optimizer meets ``project="gradient"``: its division by the
+        gradient's running norm undoes the projection.
+
+    Notes
+    -----
+    A step costs ``n^2 m`` a layer, or ``n^2 r`` where there are few rows r (batch times
+    positions), see `rgo_core.project_factors`; nothing while P is the identity.
+    ``"update"`` always costs ``n^2 m``, and a copy of the weights.
+
+    References
+    ----------
+    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
+    equation 9 and Algorithm 1.
+
+    Examples
+    --------
+    >>> import torch, rgo_torch
+    >>> model = torch.nn.Linear(3, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> projector = rgo_torch.GradientProjector(model, optimizer)
+    >>> batches = [(torch.randn(8, 3), torch.zeros(8, dtype=torch.int64))]
+    >>> moments = rgo_torch.second_moments(model, batches)
+    >>> projector.consolidate(moments, damping=0.01)
+    >>> projector.detach()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        project: Project = "gradient",
+    ) -> None:
+        if project not in ("gradient", "update"):
+            raise ValueError(f"project must be 'gradient' or 'update', got {project!r}")
+        self.project = project
+        self.layers, self.skipped = find_layers(model)
+        self.parameters = projected_parameters(model, self.layers)
+        _check_optimizer(optimizer, self.parameters.values(), project)
+        self.moments: dict[str, SecondMoment] = {}
+        # A parameter without an entry has the identity for its projection.
+        self.projections: dict[str, Tensor] = {}
+        self._recorders: dict[str, FactorRecorder] = {}
+        self._paused = False
+        self._before: dict[str, Tensor] = {}
+        self._handles: list[Any] = []
+        if project == "gradient":
+            for parameter in self.parameters.values():
+                self._hook_gradient(parameter)
+        else:
+            self._handles += [
+                optimizer.register_step_pre_hook(self._remember),
+                optimizer.register_step_post_hook(self._project_update),
+            ]
+
+    def consolidate(
+        self, moments: Mapping[str, SecondMoment], *, damping: float
+    ) -> None:
+        """Add second moments to those of earlier tasks and renew the projections.
+
+        Parameters
+        ----------
+        moments : mapping of str to SecondMoment
+            By parameter name, as `rgo_torch.second_moments` returns them.
+        damping : float
+            alpha > 0; see `rgo_core.consolidate`.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, a shape does not fit, or `rgo_core.consolidate`
+            refuses. Nothing has changed then.
+
+        Notes
+        -----
+        One Cholesky inverse of n x n in float64 for each parameter in `moments`.
+        """
+        unknown = sorted(set(moments) - set(self.parameters))
+        if unknown:
+            raise ValueError(
+                f"moments must be named after projected parameters, got {unknown}; "
+                f"there are {sorted(self.parameters)}"
+            )
+        merged = {
+            name: self._merged(self.parameters[name], moment)
+            for name, moment in moments.items()
+        }
+        projections = {
+            name: _projection(self.parameters[name], moment, damping)
+            for name, moment in merged.items()
+        }
+        self._set(self.moments | merged, self.projections | projections)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave gradients and updates alone inside the context."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def detach(self) -> None:
+        """Remove every hook; the model and the optimizer are plain again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return second moments and projections as plain dicts of tensors.
+
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``. The tensors are
+        the projector's own, as in any PyTorch state dict.
+        """
+        return {
+            name: {
+                "matrix": moment.matrix,
+                "count": moment.count,
+                "projection": self.projections[name],
+            }
+            for name, moment in self.moments.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another network or holds NaN or infinity. Nothing has
+            changed then.
+        """
+        moments: dict[str, SecondMoment] = {}
+        projections: dict[str, Tensor] = {}
+        for name, entry in state.items():
+            if name not in self.parameters:
+                raise ValueError(
+                    f"the state is of another network: it has {name!r}, this model has "
+                    f"{sorted(self.parameters)}"
+                )
+            parameter = self.parameters[name]
+            _check_matrix(parameter, entry["matrix"])
+            _check_matrix(parameter, entry["projection"])
+            device = parameter.moment_device
+            moments[name] = SecondMoment(
+                entry["matrix"].to(device), entry["count"].to(device)
+            )
+            projections[name] = _cast(entry["projection"], parameter)
+        self._set(moments, projections)
+
+    def _hook_gradient(self, parameter: ProjectedParameter) -> None:
+        def hook(gradient: Tensor) -> Tensor | None:
+            if self._paused or parameter.name not in self.projections:
+                return None
+            return self._apply(parameter, gradient)
+
+        # A frozen parameter takes no hook, yet keeps one that it has.
+        required = parameter.tensor.requires_grad
+        parameter.tensor.requires_grad_(True)
+        self._handles.append(parameter.tensor.register_hook(hook))
+        parameter.tensor.requires_grad_(required)
+        if not parameter.is_bias and len(parameter.layers) == 1:
+            recorder = FactorRecorder(parameter.layers[0])
+            self._recorders[parameter.name] = recorder
+            self._handles.append(recorder)
+
+    def _apply(self, parameter: ProjectedParameter, gradient: Tensor) -> Tensor:
+        """Project a gradient, by its factors where that is cheaper."""
+        projection = self.projections[parameter.name]
+        if projection.device != gradient.device:
+            projection = projection.to(gradient.device)
+            self.projections[parameter.name] = projection
+        recorder = self._recorders.get(parameter.name)
+        factors = None if recorder is None else recorder.take(gradient)
+        with true_float32(gradient):
+            if factors is None:
+                rows = parameter.rows(gradient).to(projection.dtype)
+                projected = rgo_core.project(projection, rows, axis=-1)
+            else:
+                projected = rgo_core.project_factors(projection, *factors, axis=-1)
+        result: Tensor = projected.reshape(gradient.shape).to(gradient.dtype)
+        return result
+
+    def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        closure = kwargs.get("closure", args[0] if args else None)
+        if closure is not None:
+            raise ValueError(
+                "project='update' needs step() without a closure, which may evaluate "
+                "the loss between updates; got one. Use project='gradient'"
+            )
+        self._before = {
+            name: self.parameters[name].tensor.detach().clone()
+            for name in self.projections
+            if not self._paused
+        }
+
+    @torch.no_grad()
+    def _project_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for name, before in self._before.items():
+            parameter = self.parameters[name]
+            update = self._apply(parameter, parameter.tensor - before)
+            parameter.tensor.copy_(before + update)
+        self._before = {}
+
+    def _merged(
+        self, parameter: ProjectedParameter, moment: SecondMoment
+    ) -> SecondMoment:
+        _check_matrix(parameter, moment.matrix)
+        earlier = self.moments.get(parameter.name)
+        return moment if earlier is None else rgo_core.merge(earlier, moment)
+
+    def _set(
+        self, moments: dict[str, SecondMoment], projections: dict[str, Tensor]
+    ) -> None:
+        self.moments, self.projections = moments, projections
+        for name, recorder in self._recorders.items():
+            recorder.reset(active=name in projections)
+
+
+def _projection(
+    parameter: ProjectedParameter, moment: SecondMoment, damping: float
+) -> Tensor:
+    try:
+        return _cast(rgo_core.consolidate(moment, damping, xp=xp), parameter)
+    except ValueError as error:
+        raise ValueError(f"{parameter.name}: {error}") from error
+
+
+def _cast(projection: Tensor, parameter: ProjectedParameter) -> Tensor:
+    return projection.to(parameter.tensor.device, parameter.projection_dtype)
+
+
+def _check_matrix(parameter: ProjectedParameter, matrix: Tensor) -> None:
+    if tuple(matrix.shape) != parameter.matrix_shape:
+        raise ValueError(
+            f"{parameter.name}: expected a matrix of shape {parameter.matrix_shape}, "
+            f"got {tuple(matrix.shape)}"
+        )
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"{parameter.name}: expected finite numbers, got NaN or inf")
+
+
+def _check_optimizer(
+    optimizer: Optimizer, parameters: Iterable[ProjectedParameter], project: str
+) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    wanted = [id(parameter.tensor) for parameter in parameters]
+    if wanted and not held.intersection(wanted):
+        raise ValueError(
+            "optimizer must hold the model's parameters, got one that holds none of "
+            f"the {len(wanted)} to project: was the model rebuilt after the optimizer?"
+        )
+    if project == "gradient" and isinstance(optimizer, ADAPTIVE):
+        warnings.warn(
+            f"{type(optimizer).__name__} divides by the gradient's running norm, which "
+            "undoes a projection of the gradient; use project='update'",
+            stacklevel=4,
+        )

@@ -1,0 +1,279 @@
+"""RGO in four lines: encoder and projector of one model, task after task."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rgo_core import SecondMoment
+from rgo_core._checks import check_choice, check_positive
+from rgo_core.curvature import Curvature
+from rgo_core.vectors import Per, Reduce
+from rgo_torch.curvature import Score, second_moments
+from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.projector import GradientProjector, Project
+from rgo_torch.summary import summarize
+
+VERSION = 1
+
+
+class RGO:
+    """Lets a model learn task after task without forgetting and without replay.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model; its Linear and Conv2d layers are protected, the rest passes through
+        (see `summary`). State dict keys and the training loop stay as they are.
+    optimizer : torch.optim.Optimizer
+        The one that steps the model.
+    damping : float
+        alpha > 0: how much curvature closes a direction. It belongs to the scale of
+        the vectors, so that each choice of `per`, `reduce` and `curvature` has its own.
+    per : {"sample", "batch"}
+        One curvature vector a sample, or one a batch (the paper's).
+    reduce : {"mean", "rms"}
+        Mean (the paper's) or root mean square over a layer's outputs.
+    curvature : {"ground-truth", "exact"}
+        The true class's diagonal of l'' (the paper's) or the whole of it.
+    project : {"gradient", "update"}
+        What is projected: the gradient (the paper's) or, for adaptive optimizers, the
+        optimizer's update.
+    encode : bool
+        Whether each task permutes the layers' channels (False: the paper's RGO-2).
+    seed : int
+        Draws the permutations.
+    exclude : iterable of str, optional
+        Layers whose outputs are not permuted; the last layer where None.
+
+    Raises
+    ------
+    ValueError
+        If an option is not one of those listed, or the optimizer holds none of the
+        model's parameters.
+
+    Notes
+    -----
+    State: one float64 matrix n x n and its projection for each weight (n inputs) and
+    each bias (n outputs), see `summary`.
+
+    References
+    ----------
+    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022.
+
+    Examples
+    --------
+    >>> import torch, rgo_torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> rgo = rgo_torch.RGO(model, optimizer, seed=0)
+    >>> for task in range(2):
+    ...     x, y = torch.randn(8, 3), torch.randint(2, (8,))
+    ...     rgo.begin_task(task)
+    ...     torch.nn.functional.cross_entropy(model(x), y).backward()
+    ...     optimizer.step()
+    ...     rgo.end_task([(x, y)])
+    >>> with rgo.task(0):
+    ...     logits = model(x)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        damping: float = 0.01,
+        per: Per = "sample",
+        reduce: Reduce = "mean",
+        curvature: Curvature = "ground-truth",
+        project: Project = "gradient",
+        encode: bool = True,
+        seed: int = 0,
+        exclude: Iterable[str] | None = None,
+    ) -> None:
+        check_positive("damping", damping)
+        check_choice("per", per, ("sample", "batch"))
+        check_choice("reduce", reduce, ("mean", "rms"))
+        check_choice("curvature", curvature, ("ground-truth", "exact"))
+        self.model = model
+        self.damping = damping
+        self.per, self.reduce, self.curvature = per, reduce, curvature
+        self.projector = GradientProjector(model, optimizer, project=project)
+        self.encoder = (
+            FeatureEncoder(model, seed=seed, exclude=exclude) if encode else None
+        )
+        self._finished = 0
+        self._current: int | None = None
+
+    def begin_task(self, task: int | None = None) -> None:
+        """Begin the next task: the model encodes for it from now on.
+
+        Parameters
+        ----------
+        task : int, optional
+            Its index, the number of tasks finished; for the reader, and checked.
+
+        Raises
+        ------
+        ValueError
+            If `task` is not the next one. A task that was begun and has not ended may
+            be begun again.
+        """
+        if task is not None and task != self._finished:
+            unfinished = "" if self._current is None else ", which has not ended yet"
+            raise ValueError(
+                f"the next task is {self._finished}{unfinished}, got {task!r}; "
+                "to evaluate another one use task()"
+            )
+        self._encode(self._finished)
+        self._current = self._finished
+
+    def end_task(
+        self,
+        batches: Iterable[Any],
+        *,
+        mask: Tensor | None = None,
+        score: Score | None = None,
+    ) -> None:
+        """End the current task: observe its curvature and renew the projections.
+
+        Parameters
+        ----------
+        batches : iterable
+            The task's training data, or a part of it, as pairs (x, y); with `score`
+            anything that it takes.
+        mask : Tensor (c,) of bool, optional
+            True for the classes of this task.
+        score : callable, optional
+            For losses other than cross-entropy; see `second_moments`.
+
+        Raises
+        ------
+        RuntimeError
+            If no task was begun.
+        TypeError, ValueError
+            As `second_moments` and `GradientProjector.consolidate` do. The task is
+            still the current one then, and nothing has changed.
+        """
+        self.consolidate(self.observe(batches, mask=mask, score=score))
+
+    def observe(
+        self,
+        batches: Iterable[Any],
+        *,
+        mask: Tensor | None = None,
+        score: Score | None = None,
+    ) -> dict[str, SecondMoment]:
+        """Return the second moments of the current task: the first half of `end_task`.
+
+        Changes nothing. Distributed workers that saw parts of the data add their
+        moments (`rgo_core.merge`, or one all-reduce) before `consolidate`.
+        """
+        self._check_begun("observe")
+        return second_moments(
+            self.model,
+            batches,
+            per=self.per,
+            reduce=self.reduce,
+            curvature=self.curvature,
+            mask=mask,
+            score=score,
+        )
+
+    def consolidate(self, moments: Mapping[str, SecondMoment]) -> None:
+        """Renew the projections and end the task: the second half of `end_task`."""
+        self._check_begun("consolidate")
+        self.projector.consolidate(moments, damping=self.damping)
+        self._finished += 1
+        self._current = None
+
+    @contextmanager
+    def task(self, task: int) -> Iterator[None]:
+        """Encode for a task that was begun, inside the context: to evaluate on it.
+
+        Raises
+        ------
+        ValueError
+            If `task` was never begun.
+        """
+        begun = self._finished + (self._current is not None)
+        if not isinstance(task, int) or not 0 <= task < begun:
+            raise ValueError(
+                f"task must be one that was begun, 0..{begun - 1}, got {task!r}"
+                if begun
+                else f"no task was begun yet, got {task!r}"
+            )
+        if self.encoder is None:
+            yield
+            return
+        with self.encoder.task(task):
+            yield
+
+    def detach(self) -> None:
+        """Remove every hook from the model and the optimizer."""
+        self.projector.detach()
+        if self.encoder is not None:
+            self.encoder.detach()
+
+    def summary(self) -> str:
+        """Return a table: each parameter's n and memory, and what is passed through."""
+        return summarize(self.projector, self.encoder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain dicts of tensors, strings and numbers.
+
+        With the model's and the optimizer's own it is all that a run needs to go on.
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``.
+        """
+        return {
+            "version": VERSION,
+            "finished": self._finished,
+            "current": self._current,
+            "encoding": self._encoding(),
+            "parameters": self.projector.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a state, or one of another network, seed or encoding.
+            Nothing has changed then.
+        """
+        missing = sorted(set(self.state_dict()) - set(state))
+        if missing:
+            raise ValueError(f"not a state of RGO: it lacks {missing}")
+        if state["version"] != VERSION:
+            raise ValueError(
+                f"expected a state of version {VERSION}, got {state['version']}"
+            )
+        if state["encoding"] != self._encoding():
+            raise ValueError(
+                "the state's encoding is not this one's: expected "
+                f"{self._encoding()}, got {state['encoding']}"
+            )
+        self.projector.load_state_dict(state["parameters"])
+        self._finished, self._current = state["finished"], state["current"]
+        # Between tasks the model goes on encoding for the last one.
+        self._encode(
+            max(self._finished - 1, 0) if self._current is None else self._current
+        )
+
+    def _encode(self, task: int) -> None:
+        if self.encoder is not None:
+            self.encoder.set_task(task)
+
+    def _encoding(self) -> dict[str, Any] | None:
+        if self.encoder is None:
+            return None
+        return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+
+    def _check_begun(self, what: str) -> None:
+        if self._current is None:
+            raise RuntimeError(
+                f"no task to {what}: call begin_task({self._finished}) first"
+            )
