@@ -1,0 +1,1 @@
+"""The benchmarks: data, streams of tasks, methods, records, tables and plots."""

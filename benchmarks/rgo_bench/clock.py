@@ -1,0 +1,40 @@
+"""How long each phase of a run takes."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from rgo_bench.records import PHASES
+
+
+class Clock:
+    """Adds up seconds by phase.
+
+    Parameters
+    ----------
+    device : torch.device
+        Waited for at both ends of a phase, so that its work counts where it belongs.
+    seconds : mapping, optional
+        What an interrupted run had spent already.
+    """
+
+    def __init__(
+        self, device: torch.device, seconds: Mapping[str, float] | None = None
+    ) -> None:
+        self._device = device
+        self.seconds = dict.fromkeys(PHASES, 0.0) | dict(seconds or {})
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time inside the context towards a phase of `PHASES`."""
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[name] += time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

@@ -1,0 +1,42 @@
+"""The handwritten digits that come with scikit-learn."""
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgo_bench.data.image_set import ImageSet
+
+BRIGHTEST = 16
+TEST_EVERY = 6
+
+
+def load_digits() -> ImageSet:
+    """Return scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
+
+    Every sixth image is a test image: 300 test and 1,497 training images. The
+    images lie ordered by writer, so that each part has digits of every writer.
+    Pixels are scaled from 0..16 to 0..255, the range of MNIST.
+
+    Returns
+    -------
+    ImageSet
+        Images of shape ``(N, 8, 8)``.
+
+    Examples
+    --------
+    >>> images = load_digits()
+    >>> images.train_images.shape, images.test_images.shape
+    ((1497, 8, 8), (300, 8, 8))
+    """
+    # scikit-learn takes a second to import, which `rgo-bench list` need not wait for.
+    from sklearn.datasets import load_digits as load_bundled
+
+    bundled = load_bundled()
+    pixels = cast("NDArray[np.float64]", bundled.images)
+    labels = cast("NDArray[np.int64]", bundled.target).astype(np.int64)
+    images = np.rint(pixels * (255 / BRIGHTEST)).astype(np.uint8)
+    is_test = np.arange(len(images)) % TEST_EVERY == 0
+    return ImageSet(
+        images[~is_test], labels[~is_test], images[is_test], labels[is_test]
+    )

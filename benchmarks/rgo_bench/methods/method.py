@@ -1,0 +1,127 @@
+"""What a method of learning task after task is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rgo_bench.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """What a method lets the user choose; none here."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options by name, as a record's configuration states them."""
+        return asdict(self)
+
+
+class Setting(NamedTuple):
+    """What every method is given: the same for all of them."""
+
+    make_network: Callable[[int], nn.Module]  # from a seed, on the device
+    seed: int
+    tasks: int
+    classes: int
+    lr: float
+    batch: int
+    device: torch.device
+    masks: tuple[Tensor | None, ...]  # (classes,) bool a task; None: all in play
+
+
+class Method(ABC):
+    """Learns tasks one after another.
+
+    The runner calls `begin_task`, then `step` for every mini-batch, then `end_task`;
+    `predict` for any task begun, at any time.
+
+    Parameters
+    ----------
+    setting : Setting
+    options : MethodOptions
+        Of the method's own subclass.
+    """
+
+    # Whether a task once learned stays as it is, so that it need not be tested again.
+    keeps_tasks: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting, options: MethodOptions) -> None:
+        self.setting = setting
+        self.options = options
+        self.current = 0
+
+    def begin_task(self, task: int) -> None:
+        """Prepare for training on a task."""
+        self.current = task
+
+    @abstractmethod
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Train on one mini-batch of the current task."""
+
+    def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:  # noqa: B027
+        """Take note of the task just learned, given its training samples.
+
+        What is timed as "curvature" or "consolidate" goes under `clock`.
+        """
+
+    @abstractmethod
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """Return the logits (b, classes), those out of play at minus infinity."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, for a checkpoint between two tasks."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned."""
+
+
+class NetworkMethod(Method):
+    """A method that trains one network with plain SGD, as all of the paper's do.
+
+    Subclasses change the gradient between `backward` and `optimizer.step`, or the
+    loss.
+    """
+
+    def __init__(self, setting: Setting, options: MethodOptions) -> None:
+        super().__init__(setting, options)
+        self.network = setting.make_network(setting.seed)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=setting.lr)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Take one SGD step on the mini-batch's loss."""
+        self.optimizer.zero_grad()
+        self.loss(x, y).backward()
+        self.optimizer.step()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the current task's classes."""
+        logits = masked(self.network(x), self.setting.masks[self.current])
+        return functional.cross_entropy(logits, y)
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """Return the network's logits, masked for the task."""
+        return masked(self.network(x), self.setting.masks[task])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of network and optimizer."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the states of network and optimizer."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Set the logits of classes out of play to minus infinity."""
+    return logits if mask is None else logits.masked_fill(~mask, -torch.inf)

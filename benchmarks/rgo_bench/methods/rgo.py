@@ -1,0 +1,74 @@
+"""RGO, and RGO-2 without its feature encoding."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+import rgo_torch
+from rgo_bench.clock import Clock
+from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
+
+# One vector a sample does not depend on the batch, so that the pass may use large ones.
+SAMPLE_BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class RGOOptions(MethodOptions):
+    """The options of `rgo_torch.RGO`."""
+
+    damping: float = 0.01
+    per: Literal["sample", "batch"] = "sample"
+    reduce: Literal["mean", "rms"] = "mean"
+    curvature: Literal["ground-truth", "exact"] = "ground-truth"
+    encode: bool = True
+
+
+class RGO(NetworkMethod):
+    """Recursive Gradient Optimization (Liu and Liu, ICLR 2022).
+
+    After a task a second pass over all its training samples observes the curvature, in
+    mini-batches of the training's size for ``per="batch"``.
+    """
+
+    options: RGOOptions
+
+    def __init__(self, setting: Setting, options: RGOOptions) -> None:
+        super().__init__(setting, options)
+        self.rgo = rgo_torch.RGO(
+            self.network, self.optimizer, seed=setting.seed, **options.as_dict()
+        )
+
+    def begin_task(self, task: int) -> None:
+        """Encode for the task."""
+        super().begin_task(task)
+        self.rgo.begin_task(task)
+
+    def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
+        """Observe the task's curvature and renew the projections."""
+        with clock.phase("curvature"):
+            moments = self.rgo.observe(
+                self._batches(x, y), mask=self.setting.masks[self.current]
+            )
+        with clock.phase("consolidate"):
+            self.rgo.consolidate(moments)
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """Return the logits under the task's encoding."""
+        with self.rgo.task(task):
+            return super().predict(x, task)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of network, optimizer and RGO."""
+        return {**super().state_dict(), "rgo": self.rgo.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the states of network, optimizer and RGO."""
+        super().load_state_dict(state)
+        self.rgo.load_state_dict(state["rgo"])
+
+    def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        size = self.setting.batch if self.options.per == "batch" else SAMPLE_BATCH
+        return zip(torch.split(x, size), torch.split(y, size), strict=True)

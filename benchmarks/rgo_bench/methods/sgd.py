@@ -1,0 +1,7 @@
+"""SGD: the lower bound, which forgets."""
+
+from rgo_bench.methods.method import NetworkMethod
+
+
+class SGD(NetworkMethod):
+    """Plain SGD on one task after another, with nothing done against forgetting."""

@@ -1,0 +1,22 @@
+"""STL, single-task learning: the reference that has nothing to forget."""
+
+from typing import ClassVar
+
+from rgo_bench.methods.method import NetworkMethod
+
+
+class STL(NetworkMethod):
+    """A network of its own for every task, drawn anew.
+
+    Liu and Liu (ICLR 2022) call it the upper bound of a method without transfer.
+    Accuracies on earlier tasks are those of the earlier networks.
+    """
+
+    keeps_tasks: ClassVar[bool] = True
+
+    def begin_task(self, task: int) -> None:
+        """Draw the weights anew."""
+        super().begin_task(task)
+        # Far apart, so that no two runs share a network.
+        fresh = self.setting.make_network(self.setting.seed + 1_000_003 * task)
+        self.network.load_state_dict(fresh.state_dict())

@@ -1,0 +1,34 @@
+"""Files that are either whole or not there."""
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader or a crash sees the old content or the new.
+
+    The content goes to a temporary file in the same folder, which takes the place of
+    the file only when it is on disk. Folders that are missing are made.
+
+    Parameters
+    ----------
+    path : Path
+        The file to make or to replace.
+    content : bytes
+        Its whole content.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; the old one is then unchanged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""What is recorded of a run."""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgo_bench.records.variant import variant_options
+from rgo_core import average_accuracy, backward_transfer
+
+PHASES = ("train", "curvature", "consolidate", "evaluate")
+
+Rows: TypeAlias = tuple[tuple[float | None, ...], ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run: a method learned a stream, from one seed.
+
+    Parameters
+    ----------
+    stream, method, network, backend : str
+        Their names.
+    variant : str
+        The options that differ from the defaults (`variant_name`); empty if none.
+    seed : int
+        The seed, not negative.
+    config : mapping
+        Every option of the run, the defaults too, but for the seed.
+    accuracy : tuple of tuples
+        Row t holds the accuracy on every task after training on task t, in percent
+        (`percent_rows`); None where it was not tested. The diagonal and the last row
+        are complete.
+    seconds : mapping
+        The seconds that each of `PHASES` took.
+    environment : mapping
+        What it ran on (`describe_environment`).
+
+    Raises
+    ------
+    ValueError
+        If a field is not of this form.
+    """
+
+    stream: str
+    method: str
+    variant: str
+    network: str
+    backend: str
+    seed: int
+    config: Mapping[str, Any]
+    accuracy: Rows
+    seconds: Mapping[str, float]
+    environment: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in ("stream", "method", "network", "backend"):
+            _expect_name(name, getattr(self, name))
+        if not isinstance(self.variant, str):
+            raise ValueError(f"variant: expected a text, got {self.variant!r}")
+        variant_options(self.variant)
+        if not isinstance(self.seed, int) or not _is_within(self.seed, math.inf):
+            raise ValueError(
+                f"seed: expected an integer of at least 0, got {self.seed!r}"
+            )
+        for name in ("config", "environment"):
+            _expect_mapping(name, getattr(self, name))
+        _check_accuracy(self.accuracy)
+        _check_seconds(self.seconds)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The accuracy as an array of shape (tasks, tasks), NaN where not tested."""
+        return np.array(self.accuracy, dtype=np.float64)
+
+    @property
+    def acc(self) -> float:
+        """The average accuracy after the last task, in percent."""
+        return float(average_accuracy(self.matrix))
+
+    @property
+    def bwt(self) -> float:
+        """The backward transfer, in percent: negative where tasks were forgotten."""
+        return float(backward_transfer(self.matrix))
+
+
+def percent_rows(matrix: NDArray[np.floating[Any]]) -> Rows:
+    """Return an accuracy matrix in the form of `Record.accuracy`.
+
+    Parameters
+    ----------
+    matrix : array (T, T)
+        Accuracies in percent, NaN where not tested.
+
+    Returns
+    -------
+    tuple of tuples
+        Rounded to two decimals, None where not tested.
+    """
+    return tuple(
+        tuple(None if math.isnan(entry) else round(entry, 2) for entry in row)
+        for row in matrix.tolist()
+    )
+
+
+def _expect_name(field: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{field}: expected a name, got {value!r}")
+
+
+def _expect_mapping(field: str, value: object) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{field}: expected values by name, got {value!r}")
+
+
+def _is_within(value: object, highest: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= cast("float", value) <= highest
+
+
+def _check_accuracy(rows: Rows) -> None:
+    size = len(rows)
+    if size == 0 or any(len(row) != size for row in rows):
+        raise ValueError(
+            "accuracy: expected as many columns as rows, and one at least, got rows "
+            f"of {[len(row) for row in rows]}"
+        )
+    for after, row in enumerate(rows):
+        for task, entry in enumerate(row):
+            if entry is None and task != after and after != size - 1:
+                continue
+            if not _is_within(entry, 100):
+                raise ValueError(
+                    f"accuracy: expected percent on task {task} after task {after}, "
+                    f"got {entry!r}"
+                )
+
+
+def _check_seconds(seconds: Mapping[str, float]) -> None:
+    _expect_mapping("seconds", seconds)
+    if set(seconds) != set(PHASES):
+        raise ValueError(
+            f"seconds: expected the phases {', '.join(PHASES)}, got "
+            f"{', '.join(seconds) or 'none'}"
+        )
+    for phase, value in seconds.items():
+        if not _is_within(value, sys.float_info.max):
+            raise ValueError(f"seconds: expected seconds of {phase}, got {value!r}")

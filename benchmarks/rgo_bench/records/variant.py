@@ -1,0 +1,77 @@
+"""The name of a variant: the options in which a run differs from the defaults."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+
+def variant_name(options: Mapping[str, object], defaults: Mapping[str, object]) -> str:
+    """Return the options that differ from their defaults, as the name of a folder.
+
+    Parameters
+    ----------
+    options : mapping
+        The options of the run.
+    defaults : mapping
+        The default of each; an option without one differs.
+
+    Returns
+    -------
+    str
+        ``"key=value,key=value"`` in the order of the keys; empty when all options are
+        at their defaults. Characters that a file name may not hold are written as
+        ``%`` and two hexadecimal digits.
+
+    Examples
+    --------
+    >>> defaults = {"per": "sample", "tasks": 20, "lr": 0.1}
+    >>> variant_name({"per": "batch", "tasks": 6, "lr": 0.1}, defaults)
+    'per=batch,tasks=6'
+    """
+    changed = {
+        key: value
+        for key, value in options.items()
+        if key not in defaults or value != defaults[key]
+    }
+    return ",".join(
+        f"{quote(key, safe='')}={quote(_text(changed[key]), safe='')}"
+        for key in sorted(changed)
+    )
+
+
+def variant_options(variant: str) -> dict[str, str]:
+    """Return the options that a variant's name states, their values as text.
+
+    Parameters
+    ----------
+    variant : str
+        The name, as `variant_name` makes it.
+
+    Returns
+    -------
+    dict
+        The text of each value by its key.
+
+    Raises
+    ------
+    ValueError
+        If the name is not of the form ``key=value,key=value``.
+    """
+    options = {}
+    for part in variant.split(",") if variant else []:
+        key, equals, value = part.partition("=")
+        if not key or not equals:
+            raise ValueError(
+                f"variant: expected key=value,key=value or nothing, got {variant!r}"
+            )
+        options[unquote(key)] = unquote(value)
+    return options
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return "x".join(map(_text, value))
+    return str(value)

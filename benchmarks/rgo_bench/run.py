@@ -1,0 +1,280 @@
+"""One run: a method learns a stream, and is tested on all tasks after each."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgo_bench.clock import Clock
+from rgo_bench.methods import METHODS, Method, Setting
+from rgo_bench.networks import NETWORKS
+from rgo_bench.records import (
+    Record,
+    check_writable,
+    describe_environment,
+    percent_rows,
+    read_record,
+    record_path,
+    replace_file,
+    write_record,
+)
+from rgo_bench.spec import Spec
+from rgo_bench.streams import Samples, Stream, make_stream
+from rgo_bench.streams.draws import task_generator
+
+# Test samples of one forward pass: enough to be fast, few enough for any device.
+TEST_BATCH = 2000
+# Reports every so many steps: a bar needs no more, and a step is 0.3 ms.
+REPORT_EVERY = 50
+
+
+class Reporter(Protocol):
+    """Hears of a run's progress."""
+
+    def stepped(self, task: int, steps: int) -> None:
+        """Hear that `steps` more steps of a task were taken."""
+
+    def tested(self, task: int, accuracy: float) -> None:
+        """Hear the average accuracy in percent after a task."""
+
+
+class Silent:
+    """A reporter that tells nobody."""
+
+    def stepped(self, task: int, steps: int) -> None:
+        """Do nothing."""
+
+    def tested(self, task: int, accuracy: float) -> None:
+        """Do nothing."""
+
+
+def run(
+    spec: Spec,
+    out: Path,
+    *,
+    device: str = "cpu",
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> Record:
+    """Run what `spec` asks for and write its record, or read the one that is there.
+
+    After every task a checkpoint is written beside the record to be. A run that was
+    cut off goes on after its last finished task and ends with the same numbers.
+
+    Parameters
+    ----------
+    spec : Spec
+    out : Path
+        The folder of all records.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    force : bool
+        Run again from the start, in place of a finished or a begun run.
+    reporter : Reporter, optional
+        Hears of the progress.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    OSError
+        If `out` cannot be written to; nothing has started then.
+    ValueError
+        If the checkpoint is broken or of another configuration, the device is not
+        there, or the network returns NaN.
+    FileNotFoundError
+        If the data are not found.
+    """
+    path = record_path(
+        out,
+        stream=spec.stream,
+        method=spec.method,
+        variant=spec.variant,
+        seed=spec.seed,
+    )
+    if path.exists() and not force:
+        return read_record(path)
+    check_writable(out)
+    running = _Run(spec, _usable(device))
+    checkpoint = path.with_suffix(".checkpoint")
+    if checkpoint.exists() and not force:
+        running.resume(checkpoint)
+    while running.task < running.stream.tasks:
+        running.learn(reporter or Silent())
+        replace_file(checkpoint, running.checkpoint())
+    write_record(out, running.record())
+    checkpoint.unlink()
+    return read_record(path)
+
+
+class _Run:
+    """A run under way, between two tasks."""
+
+    def __init__(self, spec: Spec, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        self.stream = make_stream(
+            spec.stream,
+            seed=spec.seed,
+            data=spec.data,
+            **spec.stream_options.as_dict(),
+        )
+        self.method = _make_method(spec, self.stream, device)
+        self.clock = Clock(device)
+        self.task = 0  # the next to learn
+        tasks = self.stream.tasks
+        self.accuracy: NDArray[np.float64] = np.full((tasks, tasks), np.nan)
+
+    def learn(self, reporter: Reporter) -> None:
+        """Learn the next task and test on all tasks so far."""
+        task = self.task
+        x, y = _on(self.device, self.stream.train(task))
+        with self.clock.phase("train"):
+            self.method.begin_task(task)
+            self._train(x, y, reporter)
+        self.method.end_task(x, y, self.clock)
+        with self.clock.phase("evaluate"):
+            self._test()
+        self.task += 1
+        reporter.tested(task, float(self.accuracy[task, : task + 1].mean()))
+
+    def checkpoint(self) -> bytes:
+        """Return all that `resume` needs."""
+        content = io.BytesIO()
+        torch.save(
+            {
+                "config": self.spec.config,
+                "task": self.task,
+                "accuracy": self.accuracy.tolist(),
+                "seconds": self.clock.seconds,
+                "method": self.method.state_dict(),
+            },
+            content,
+        )
+        return content.getvalue()
+
+    def resume(self, path: Path) -> None:
+        """Go on where a checkpoint was written."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{path}: expected a checkpoint, got a broken file ({error}); "
+                "start again with --force"
+            ) from error
+        if state["config"] != self.spec.config:
+            raise ValueError(
+                f"{path}: expected a checkpoint of {self.spec.config}, got one of "
+                f"{state['config']}; start again with --force"
+            )
+        self.method.load_state_dict(state["method"])
+        self.task = state["task"]
+        self.accuracy = np.asarray(state["accuracy"])
+        self.clock = Clock(self.device, state["seconds"])
+
+    def record(self) -> Record:
+        """Return the record of a finished run."""
+        spec = self.spec
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else self.device.type
+        )
+        return Record(
+            stream=spec.stream,
+            method=spec.method,
+            variant=spec.variant,
+            network=spec.network,
+            backend="torch",
+            seed=spec.seed,
+            config=spec.config,
+            accuracy=percent_rows(self.accuracy),
+            seconds=self.clock.seconds,
+            environment=describe_environment(
+                "torch", device=name, threads=torch.get_num_threads()
+            ),
+        )
+
+    def _train(self, x: Tensor, y: Tensor, reporter: Reporter) -> None:
+        stream, method, pending = self.stream, self.method, 0
+        order = task_generator(stream.seed, self.task, "order")
+        for _ in range(stream.epochs):
+            rows = torch.from_numpy(order.permutation(len(x))).to(self.device)
+            batches = zip(
+                torch.split(x[rows], stream.batch),
+                torch.split(y[rows], stream.batch),
+                strict=True,
+            )
+            for batch in batches:
+                method.step(*batch)
+                pending += 1
+                if pending == REPORT_EVERY:
+                    reporter.stepped(self.task, pending)
+                    pending = 0
+        reporter.stepped(self.task, pending)
+
+    @torch.no_grad()
+    def _test(self) -> None:
+        last = self.task
+        first = 0
+        if self.method.keeps_tasks and last:
+            self.accuracy[last, :last] = self.accuracy[last - 1, :last]
+            first = last
+        for task in range(first, last + 1):
+            x, y = _on(self.device, self.stream.test(task))
+            right = torch.zeros((), device=self.device)
+            for inputs, labels in zip(
+                torch.split(x, TEST_BATCH), torch.split(y, TEST_BATCH), strict=True
+            ):
+                logits = self.method.predict(inputs, task)
+                if bool(torch.isnan(logits).any()):
+                    raise ValueError(
+                        f"after task {last} the network returns NaN: the learning rate "
+                        f"{self.stream.lr} may be too high"
+                    )
+                right += (logits.argmax(-1) == labels).sum()
+            self.accuracy[last, task] = 100 * float(right) / len(y)
+
+
+def _usable(device: str) -> torch.device:
+    if device == "cpu" or (device == "cuda" and torch.cuda.is_available()):
+        return torch.device(device)
+    raise ValueError(
+        f"device: expected cpu{' or cuda' if torch.cuda.is_available() else ''}, the "
+        f"devices that there are, got {device!r}"
+    )
+
+
+def _make_method(spec: Spec, stream: Stream, device: torch.device) -> Method:
+    def make_network(seed: int) -> torch.nn.Module:
+        make = NETWORKS[spec.network]
+        return make(stream.input_shape, stream.classes, seed).to(device)
+
+    masks = (stream.mask(task) for task in range(stream.tasks))
+    setting = Setting(
+        make_network=make_network,
+        seed=spec.seed,
+        tasks=stream.tasks,
+        classes=stream.classes,
+        lr=stream.lr,
+        batch=stream.batch,
+        device=device,
+        masks=tuple(
+            None if mask is None else torch.from_numpy(mask).to(device)
+            for mask in masks
+        ),
+    )
+    method: Method = METHODS[spec.method].build(setting, spec.method_options)
+    return method
+
+
+def _on(device: torch.device, samples: Samples) -> tuple[Tensor, Tensor]:
+    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
+    return x.to(device), y.to(device)

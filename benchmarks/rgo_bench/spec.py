@@ -1,0 +1,156 @@
+"""What is to be run: names, seed and options, checked before anything starts."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from rgo_bench.methods import METHODS, MethodOptions
+from rgo_bench.networks import NETWORKS
+from rgo_bench.records import variant_name
+from rgo_bench.streams import STREAMS, StreamOptions
+
+DEFAULT_NETWORK: Final = "mlp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One run: a method learns a stream with a network, from one seed."""
+
+    stream: str
+    method: str
+    seed: int
+    network: str
+    stream_options: StreamOptions
+    method_options: MethodOptions
+    data: Path | None = None  # the folder of the stream's data; looked for where None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every option of stream and method, and what else decides the numbers."""
+        named = {} if self.data is None else {"data": self.data.resolve().name}
+        if self.network != DEFAULT_NETWORK:
+            named["network"] = self.network
+        options = self.stream_options.as_dict() | self.method_options.as_dict()
+        return options | named
+
+    @property
+    def variant(self) -> str:
+        """The options that differ from the defaults; empty where none does."""
+        defaults = (
+            STREAMS[self.stream].defaults.as_dict()
+            | METHODS[self.method].defaults.as_dict()
+        )
+        return variant_name(self.config, defaults)
+
+
+def make_spec(
+    stream: str,
+    method: str,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    *,
+    network: str = DEFAULT_NETWORK,
+    data: Path | None = None,
+) -> Spec:
+    """Check names and options and return what they ask for.
+
+    Parameters
+    ----------
+    stream, method, network : str
+        Names among `STREAMS`, `METHODS` and `NETWORKS`.
+    seed : int
+        At least 0.
+    options : mapping, optional
+        Options of the stream or of the method in place of their defaults.
+    data : Path, optional
+        The folder of the stream's data, whose name becomes part of the variant: another
+        image set is another experiment. Looked for where None.
+
+    Returns
+    -------
+    Spec
+
+    Raises
+    ------
+    ValueError
+        If a name or an option does not exist, or a value has another type than the
+        default.
+
+    Examples
+    --------
+    >>> make_spec("permuted-digits", "rgo", 0, {"per": "batch", "tasks": 3}).variant
+    'per=batch,tasks=3'
+    """
+    _check_name("stream", stream, STREAMS)
+    _check_name("method", method, METHODS)
+    _check_name("network", network, NETWORKS)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed: expected an integer >= 0, got {seed!r}")
+    of_stream: Any = STREAMS[stream].defaults
+    of_method: Any = METHODS[method].defaults
+    chosen = dict(options or {})
+    known = of_stream.as_dict() | of_method.as_dict()
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise ValueError(
+            f"option of {stream} with {method}: expected one of "
+            f"{', '.join(sorted(known))}, got {', '.join(unknown)}"
+        )
+    chosen = {name: _like(name, value, known[name]) for name, value in chosen.items()}
+    return Spec(
+        stream=stream,
+        method=method,
+        seed=seed,
+        network=network,
+        stream_options=replace(of_stream, **_only(chosen, of_stream)),
+        method_options=replace(of_method, **_only(chosen, of_method)),
+        data=data,
+    )
+
+
+def parse_options(settings: Iterable[str]) -> dict[str, Any]:
+    """Read options of the command line, ``key=value`` each.
+
+    Raises
+    ------
+    ValueError
+        If one is not of that form.
+
+    Examples
+    --------
+    >>> parse_options(["per=batch", "tasks=6", "encode=false"])
+    {'per': 'batch', 'tasks': 6, 'encode': False}
+    """
+    options: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not key or not equals:
+            raise ValueError(f"--set: expected KEY=VALUE, got {setting!r}")
+        try:
+            options[key] = json.loads(text)
+        except json.JSONDecodeError:
+            options[key] = text
+    return options
+
+
+def _check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        raise ValueError(f"{kind}: expected one of {', '.join(known)}, got {name!r}")
+
+
+def _only(chosen: Mapping[str, Any], options: Any) -> dict[str, Any]:
+    return {name: value for name, value in chosen.items() if hasattr(options, name)}
+
+
+def _like(name: str, value: Any, default: Any) -> Any:
+    """Return a value of the default's type, whole numbers serving as real ones."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise ValueError(
+            f"option {name!r}: expected {type(default).__name__} as in "
+            f"{default!r}, got {value!r}"
+        )
+    return value

@@ -1,0 +1,88 @@
+"""Rotated images: every task turns them by its own angle."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final, get_args
+
+from rgo_bench.data.image_set import ImageSet
+from rgo_bench.streams.draws import task_generator
+from rgo_bench.streams.options import StreamOptions, check_choice, check_positive
+from rgo_bench.streams.rotation import rotation_operator
+from rgo_bench.streams.transformed import Transform, TransformedStream
+
+Angles: TypeAlias = Literal["fixed", "drawn"]
+
+FIXED_STEP = 9.0
+# Drawn once by Chaudhry et al. (2020), uniformly from [9 t, 9 (t + 1)) for task t,
+# and the same in all their runs. Degrees.
+FIXED_ANGLES = (
+    *(7.5998, 17.6981, 20.5018, 35.5088, 39.8841, 48.567, 57.1051, 69.1471),
+    *(79.3533, 87.0982, 98.9226, 106.1905, 110.1906, 120.896, 134.6199, 135.283),
+    *(145.6231, 161.3627, 170.2054, 178.4361),
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RotatedOptions(StreamOptions):
+    """The options of a rotated stream.
+
+    With ``angles="fixed"`` task t turns by the t-th angle of a table of 20; with
+    ``angles="drawn"`` by an angle drawn uniformly from ``[step * t, step * (t + 1))``.
+    """
+
+    angles: Angles = "fixed"
+    step: float = FIXED_STEP  # degrees
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("angles", self.angles, get_args(Angles))
+        check_positive("step", self.step)
+        if self.angles == "drawn":
+            return
+        if self.tasks > len(FIXED_ANGLES):
+            raise ValueError(
+                f"option 'tasks': expected at most {len(FIXED_ANGLES)} with "
+                f"angles='fixed', got {self.tasks}; angles='drawn' allows more"
+            )
+        if self.step != FIXED_STEP:
+            raise ValueError(
+                f"option 'step': expected {FIXED_STEP} with angles='fixed', got "
+                f"{self.step}; angles='drawn' allows others"
+            )
+
+
+def rotated_stream(
+    name: str, images: ImageSet, settings: RotatedOptions, seed: int
+) -> TransformedStream:
+    """Return the stream that turns the images by another angle in every task.
+
+    Parameters
+    ----------
+    name : str
+        The name of the stream.
+    images : ImageSet
+        The images to turn.
+    settings : RotatedOptions
+        The options chosen.
+    seed : int
+        Decides the training images of every task, and the angles unless fixed.
+
+    Returns
+    -------
+    TransformedStream
+        The stream.
+    """
+    height, width = images.train_images.shape[1:]
+
+    def transform(index: int) -> Transform:
+        operator = rotation_operator(height, width, task_angle(settings, seed, index))
+        return lambda flat: (operator @ flat.T).T.copy()
+
+    return TransformedStream(name, images, settings, seed=seed, transform=transform)
+
+
+def task_angle(settings: RotatedOptions, seed: int, task: int) -> float:
+    """Return the angle in degrees, counter-clockwise, by which a task turns."""
+    if settings.angles == "fixed":
+        return FIXED_ANGLES[task]
+    return settings.step * (task + task_generator(seed, task, "transform").random())

@@ -1,0 +1,85 @@
+"""The rows of the tables: ours beside the paper's."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from rgo_bench.paper import Published, published
+from rgo_bench.records import Record, variant_options
+from rgo_bench.runs import Run, group_by_run
+from rgo_bench.streams import STREAMS
+
+
+class Spread(NamedTuple):
+    """A number over the seeds."""
+
+    mean: float
+    std: float  # of the population, as in the paper
+
+
+class Row(NamedTuple):
+    """One run in a table; accuracies in percent."""
+
+    run: Run
+    seeds: int  # how many
+    acc: Spread
+    bwt: Spread
+    paper: Published | None  # None where the paper has no number to compare with
+
+    @property
+    def acc_difference(self) -> float | None:
+        """Our mean accuracy less the paper's."""
+        return None if self.paper is None else self.acc.mean - self.paper.acc
+
+    @property
+    def bwt_difference(self) -> float | None:
+        """Our mean backward transfer less the paper's."""
+        return None if self.paper is None else self.bwt.mean - self.paper.bwt
+
+
+def table_rows(records: Iterable[Record]) -> list[Row]:
+    """Return one row for each run.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Any records.
+
+    Returns
+    -------
+    list of Row
+        Ordered as by `rgo_bench.runs.group_by_run`. A run has the paper's numbers
+        beside it when stream, method and network are the paper's and the variant
+        changes no option of the stream; a variant of the method is compared.
+
+    Raises
+    ------
+    ValueError
+        If a run's records state different configurations.
+    """
+    return [
+        Row(
+            run,
+            len(group),
+            _spread(group, lambda record: record.acc),
+            _spread(group, lambda record: record.bwt),
+            _comparable(run),
+        )
+        for run, group in group_by_run(records).items()
+    ]
+
+
+def _spread(group: list[Record], measure: Callable[[Record], float]) -> Spread:
+    values = [measure(record) for record in group]
+    return Spread(float(np.mean(values)), float(np.std(values)))
+
+
+def _comparable(run: Run) -> Published | None:
+    numbers = published(run.stream, run.method)
+    if numbers is None or numbers.network != run.network:
+        return None
+    protocol = {"data"}
+    if run.stream in STREAMS:
+        protocol.update(STREAMS[run.stream].defaults.names())
+    return None if protocol & variant_options(run.variant).keys() else numbers

@@ -1,0 +1,60 @@
+from bench.sample_records import make_record, record_of
+
+from rgo_bench.grids import grids
+from rgo_bench.tables import table_rows
+
+PAPERS = ("paper ACC", "paper BWT", "Δ ACC", "Δ BWT")
+
+
+def test_every_stream_has_a_grid_of_its_own() -> None:
+    streams = ("rotated-mnist", "permuted-digits", "permuted-mnist")
+    rows = table_rows([make_record(stream=name) for name in streams])
+    titles = [grid.title for grid in grids(rows)]
+    assert titles == [f"{name} (mlp, torch)" for name in sorted(streams)]
+
+
+def test_ours_stands_beside_the_papers() -> None:
+    records = [record_of([last, 90.0], seed=i) for i, last in enumerate((86.0, 88.0))]
+    (grid,) = grids(table_rows(records))
+    assert grid.header == ("method", "seeds", "ACC", "BWT", *PAPERS)
+    assert grid.cells == [
+        (
+            *("rgo", "2", "88.50 ± 0.50", "-3.00 ± 1.00"),
+            *("91.15 ± 0.20", "-2.05 ± 0.09", "-2.65", "-0.95"),
+        )
+    ]
+    assert grid.names == 1
+
+
+def test_the_papers_columns_are_left_out_where_it_has_no_number() -> None:
+    (grid,) = grids(table_rows([make_record(stream="permuted-digits")]))
+    assert grid.header == ("method", "seeds", "ACC", "BWT")
+    assert len(grid.cells[0]) == 4
+
+
+def test_a_row_that_is_not_compared_is_empty_there() -> None:
+    rows = table_rows([make_record(), make_record(variant="tasks=6")])
+    (grid,) = grids(rows)
+    assert [cells[-4:] == ("",) * 4 for cells in grid.cells] == [False, True]
+    assert {len(cells) for cells in grid.cells} == {len(grid.header)}
+
+
+def test_names_that_differ_have_a_column_and_the_others_are_in_the_title() -> None:
+    rows = table_rows([make_record(), make_record(backend="jax", variant="per=batch")])
+    (grid,) = grids(rows)
+    assert grid.title == "permuted-mnist (mlp)"
+    assert grid.header[: grid.names] == ("method", "variant", "backend")
+    assert [cells[:3] for cells in grid.cells] == [
+        ("rgo", "", "torch"),
+        ("rgo", "per=batch", "jax"),
+    ]
+
+
+def test_a_single_seed_has_no_spread_and_no_negative_zero() -> None:
+    record = record_of([90.0, 90.0, 89.99], stream="permuted-digits")
+    (grid,) = grids(table_rows([record]))
+    assert grid.cells == [("rgo", "1", "90.00", "0.00")]
+
+
+def test_no_rows_make_no_grids() -> None:
+    assert grids([]) == []

@@ -1,0 +1,87 @@
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.small_images import NAMES, idx_bytes
+
+from rgo_bench.data import ImageSet
+from rgo_bench.data.idx_folder import find_idx_files, missing_files, read_idx_files
+
+
+def write(folder: Path, files: dict[str, bytes], spell: str = "{name}") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        dotted = name.replace("-idx", ".idx")
+        (folder / spell.format(name=name, dotted=dotted)).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("spell", ["{name}", "{name}.gz", "{dotted}", "{dotted}.gz"])
+@pytest.mark.parametrize("below", [".", "mnist"])
+def test_files_are_found_in_every_spelling_here_or_below(
+    spell: str, below: str, tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    write(tmp_path / below, idx_files, spell)
+    files = find_idx_files(tmp_path)
+    assert list(files) == list(NAMES)
+    assert missing_files(files) == []
+
+
+def test_the_files_here_come_before_those_below(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    write(tmp_path, idx_files)
+    write(tmp_path / "mnist", idx_files)
+    assert {path.parent for path in find_idx_files(tmp_path).values()} == {tmp_path}
+
+
+def test_what_is_missing_is_listed(tmp_path: Path, idx_files: dict[str, bytes]) -> None:
+    del idx_files[NAMES[1]]
+    assert missing_files(find_idx_files(write(tmp_path, idx_files))) == [NAMES[1]]
+    assert missing_files(find_idx_files(tmp_path / "absent")) == list(NAMES)
+
+
+def test_four_files_make_an_image_set(idx_folder: Path, images: ImageSet) -> None:
+    found = read_idx_files(find_idx_files(idx_folder))
+    for mine, theirs in zip(found, images, strict=True):
+        np.testing.assert_array_equal(mine, theirs, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        (
+            NAMES[1],
+            np.zeros(29, np.uint8),
+            "train-images-idx3-ubyte.gz: expected images and as many labels, got 30 "
+            "images and 29 labels",
+        ),
+        (
+            NAMES[2],
+            np.zeros((12, 6, 5), np.uint8),
+            "t10k-images-idx3-ubyte.gz: expected test images of (6, 6) pixels as in "
+            "train-images-idx3-ubyte.gz, got (6, 5)",
+        ),
+        (
+            NAMES[0],
+            np.zeros(30, np.uint8),
+            "expected an IDX array of 3 dimension(s), got 1",
+        ),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    name: str, array: np.ndarray, message: str, idx_folder: Path
+) -> None:
+    (idx_folder / f"{name}.gz").write_bytes(gzip.compress(idx_bytes(array)))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_idx_files(find_idx_files(idx_folder))
+
+
+def test_a_set_without_images_is_refused(idx_folder: Path) -> None:
+    for name, shape in ((NAMES[2], (0, 6, 6)), (NAMES[3], (0,))):
+        content = idx_bytes(np.zeros(shape, np.uint8))
+        (idx_folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match="got 0 images and 0 labels"):
+        read_idx_files(find_idx_files(idx_folder))

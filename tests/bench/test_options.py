@@ -1,0 +1,41 @@
+import re
+
+import pytest
+
+from rgo_bench.streams.options import check_choice
+from rgo_bench.streams.permuted import PermutedOptions
+
+GOOD = {"tasks": 20, "samples": 100, "batch": 10, "epochs": 1, "lr": 0.1}
+
+
+def test_options_are_stated_by_name() -> None:
+    assert PermutedOptions(**GOOD).as_dict() == GOOD
+    assert PermutedOptions.names() == tuple(GOOD)
+
+
+@pytest.mark.parametrize("option", ["tasks", "samples", "batch", "epochs"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, "3", True, None])
+def test_a_count_must_be_a_positive_integer(option: str, value: object) -> None:
+    message = f"option '{option}': expected a positive integer, got {value!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        PermutedOptions(**{**GOOD, option: value})
+
+
+@pytest.mark.parametrize(
+    "value", [0, -0.1, float("inf"), float("nan"), "0.1", True, None]
+)
+def test_a_learning_rate_must_be_a_positive_number(value: object) -> None:
+    message = f"option 'lr': expected a positive number, got {value!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        PermutedOptions(**{**GOOD, "lr": value})
+
+
+def test_a_learning_rate_may_be_an_integer() -> None:
+    assert PermutedOptions(**{**GOOD, "lr": 1}).lr == 1
+
+
+def test_a_choice_must_be_among_those_offered() -> None:
+    check_choice("angles", "fixed", ("fixed", "drawn"))
+    message = "option 'angles': expected one of fixed, drawn, got 'any'"
+    with pytest.raises(ValueError, match=message):
+        check_choice("angles", "any", ("fixed", "drawn"))

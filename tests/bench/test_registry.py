@@ -1,0 +1,104 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgo_bench.data import ImageSet
+from rgo_bench.streams import STREAMS, make_stream
+
+DIGITS = [name for name in STREAMS if name.endswith("digits")]
+
+
+def test_the_four_streams_are_there_with_a_summary_each() -> None:
+    kinds = ("permuted", "rotated")
+    assert set(STREAMS) == {f"{a}-{b}" for a in kinds for b in ("mnist", "digits")}
+    assert all(entry.summary for entry in STREAMS.values())
+
+
+def test_the_mnist_streams_follow_the_protocol_of_the_paper() -> None:
+    protocol = {"tasks": 20, "samples": 10_000, "batch": 10, "epochs": 1, "lr": 0.1}
+    assert STREAMS["permuted-mnist"].defaults.as_dict() == protocol
+    rotated = STREAMS["rotated-mnist"].defaults.as_dict()
+    assert rotated == {**protocol, "angles": "fixed", "step": 9.0}
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_the_digits_need_no_folder(name: str) -> None:
+    stream = make_stream(name, seed=0)
+    assert stream.options == STREAMS[name].defaults.as_dict()
+    assert stream.test(stream.tasks - 1).x.shape == (300, 64)
+
+
+def test_options_take_the_place_of_defaults() -> None:
+    stream = make_stream("rotated-digits", seed=5, tasks=2, step=10.0, lr=0.5)
+    assert (stream.tasks, stream.lr, stream.seed) == (2, 0.5, 5)
+    assert stream.options["step"] == 10.0
+    assert stream.batch == STREAMS["rotated-digits"].defaults.batch
+
+
+@pytest.mark.parametrize("name", ["permuted-mnist", "rotated-mnist"])
+def test_any_idx_set_can_stand_in_the_place_of_mnist(
+    name: str, idx_folder: Path, images: ImageSet
+) -> None:
+    stream = make_stream(name, seed=0, data=idx_folder, samples=25)
+    assert (stream.input_shape, stream.classes) == ((36,), 10)
+    np.testing.assert_array_equal(stream.test(0).y, images.test_labels)
+
+
+@pytest.mark.parametrize("name", ["permuted-mnist", "rotated-mnist"])
+def test_the_real_mnist_makes_tasks_of_10_000_images(
+    name: str, mnist_folder: Path
+) -> None:
+    stream = make_stream(name, seed=0, data=mnist_folder)
+    for samples in (stream.train(19), stream.test(19)):
+        assert samples.x.shape == (10_000, 784)
+        assert samples.x.min() == 0
+        assert samples.x.max() == pytest.approx(1, abs=1e-6)
+        assert np.bincount(samples.y).min() > 800
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "mnist",
+            {},
+            "stream: expected one of permuted-mnist, rotated-mnist, permuted-digits, "
+            "rotated-digits, got 'mnist'",
+        ),
+        (
+            "permuted-digits",
+            {"angles": "drawn", "epoch": 3},
+            "option of permuted-digits: expected one of tasks, samples, batch, epochs, "
+            "lr, got angles, epoch",
+        ),
+        (
+            "permuted-digits",
+            {"tasks": "3"},
+            "option 'tasks': expected a positive integer, got '3'",
+        ),
+        (
+            "permuted-digits",
+            {"samples": 1498},
+            "option 'samples' of permuted-digits: expected at most 1497",
+        ),
+        (
+            "rotated-digits",
+            {"data": Path("somewhere")},
+            "rotated-digits: expected no data folder, for its images come with "
+            "scikit-learn, got somewhere",
+        ),
+    ],
+)
+def test_what_does_not_exist_or_fit_is_refused(
+    name: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_stream(name, seed=0, **arguments)
+
+
+def test_a_wrong_option_is_refused_before_data_are_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="option 'lr'"):
+        make_stream("permuted-mnist", seed=0, data=tmp_path / "absent", lr=-1)

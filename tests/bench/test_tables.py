@@ -1,0 +1,61 @@
+import pytest
+from bench.sample_records import make_record, record_of
+
+from rgo_bench.paper import published
+from rgo_bench.tables import table_rows
+
+
+def test_a_row_has_the_mean_and_the_population_deviation_over_the_seeds() -> None:
+    lasts = [[80.0, 90.0], [84.0, 90.0], [85.0, 90.0]]
+    records = [record_of(last, seed=seed) for seed, last in enumerate(lasts)]
+    (row,) = table_rows(records)
+    assert row.seeds == 3
+    assert row.acc.mean == pytest.approx(86.5)
+    assert row.acc.std == pytest.approx((3.5 / 3) ** 0.5)
+    assert row.bwt.mean == pytest.approx(-7.0)
+    assert row.bwt.std == pytest.approx((14 / 3) ** 0.5)
+
+
+def test_a_single_seed_deviates_by_nothing() -> None:
+    (row,) = table_rows([record_of([80.0, 90.0])])
+    assert (row.seeds, row.acc.std, row.bwt.std) == (1, 0.0, 0.0)
+
+
+def test_the_paper_stands_beside_and_is_subtracted() -> None:
+    (row,) = table_rows([record_of([88.0, 90.0])])
+    assert row.paper == published("permuted-mnist", "rgo")
+    assert row.acc_difference == pytest.approx(89.0 - 91.15)
+    assert row.bwt_difference == pytest.approx(-2.0 + 2.05)
+
+
+def test_a_variant_of_the_method_is_compared() -> None:
+    (row,) = table_rows([make_record(variant="damping=1,per=batch")])
+    assert row.paper is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stream": "permuted-digits"},
+        {"method": "mine"},
+        {"network": "lenet-5"},
+        {"variant": "per=batch,tasks=6"},
+        {"variant": "lr=0.05"},
+        {"variant": "data=fashion"},
+        {"stream": "rotated-mnist", "variant": "angles=drawn"},
+    ],
+)
+def test_another_experiment_than_the_papers_is_not_compared(
+    changes: dict[str, str],
+) -> None:
+    (row,) = table_rows([make_record(**changes)])
+    assert (row.paper, row.acc_difference, row.bwt_difference) == (None, None, None)
+
+
+def test_a_stream_that_is_not_registered_has_a_row_too() -> None:
+    (row,) = table_rows([make_record(stream="split-cifar100", network="resnet-18")])
+    assert row.paper == published("split-cifar100", "rgo")
+
+
+def test_no_records_make_no_rows() -> None:
+    assert table_rows([]) == []
