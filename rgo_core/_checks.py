@@ -59,7 +59,7 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
     if is_traced(array):
         return
     if not bool(xp.all(xp.isfinite(array))):
-        bad = int(xp.sum(xp.astype(~xp.isfinite(array), xp.int64)))
+        bad = int(xp.sum(xp.astype(~xp.isfinite(array), xp.int32)))
         raise ValueError(
             f"{name} must be finite, got {bad} NaN or infinite entries "
             f"in an array of shape {tuple(array.shape)}"

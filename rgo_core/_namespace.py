@@ -12,6 +12,11 @@ def resolve(xp: Namespace | None, *arrays: Array) -> Namespace:
     return array_namespace(*arrays) if xp is None else xp
 
 
+def device_of(array: Array) -> object:
+    """Return the device of `array`; None where JAX, tracing, places it itself."""
+    return getattr(array, "device", None)
+
+
 def is_traced(array: Array) -> bool:
     """Tell whether `array` has no values yet, because JAX is tracing a function."""
     jax = sys.modules.get("jax")

@@ -4,6 +4,7 @@ import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from scipy.linalg import lapack
 
+from rgo_core._namespace import device_of
 from rgo_core._typing import Array, Namespace
 
 
@@ -32,11 +33,13 @@ def spd_inverse(matrix: Array, xp: Namespace) -> Array:
 
 
 def _identity_like(matrix: Array, xp: Namespace) -> Array:
-    return xp.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return xp.eye(matrix.shape[-1], dtype=matrix.dtype, device=device_of(matrix))
 
 
 def _lapack_inverse(matrix: Array) -> Array:
     n = matrix.shape[-1]
+    if n == 0:
+        return matrix  # LAPACK refuses a matrix without rows.
     inverse = np.empty_like(matrix)
     for index in np.ndindex(matrix.shape[:-2]):
         # LAPACK's lower triangle in Fortran order is NumPy's upper one.

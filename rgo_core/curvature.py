@@ -8,7 +8,7 @@ square root of l''. The columns are what `score_cotangents` returns.
 from typing import Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._namespace import resolve
+from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 
 Curvature = Literal["ground-truth", "exact"]
@@ -88,9 +88,9 @@ def softmax_hessian_root(
     >>> bool(np.allclose(root @ root.T, rgo_core.softmax_hessian(np.zeros(2))))
     True
     """
-    xp = resolve(xp, logits)
+    xp = resolve(xp, logits, mask)
     p = _softmax(logits, mask, xp)
-    identity = xp.eye(p.shape[-1], dtype=p.dtype, device=p.device)
+    identity = xp.eye(p.shape[-1], dtype=p.dtype, device=device_of(p))
     return (identity - p[..., :, None]) * xp.sqrt(p)[..., None, :]
 
 
@@ -136,7 +136,7 @@ def ground_truth_weights(
     >>> rgo_core.ground_truth_weights(np.zeros((1, 2)), np.asarray([1]))
     array([0.5])
     """
-    xp = resolve(xp, logits, labels)
+    xp = resolve(xp, logits, labels, mask)
     true_class = _one_hot(logits, labels, xp)
     p = _softmax(logits, mask, xp)
     zero = xp.zeros_like(p)
@@ -258,7 +258,7 @@ def score_cotangents(
     >>> rgo_core.score_cotangents(np.zeros((1, 2)), np.asarray([1]))
     array([[[0. , 0.5]]])
     """
-    xp = resolve(xp, logits, labels)
+    xp = resolve(xp, logits, labels, mask)
     check_choice("curvature", curvature, ("ground-truth", "exact"))
     true_class = _one_hot(logits, labels, xp)
     if curvature == "exact":
@@ -292,5 +292,5 @@ def _one_hot(logits: Array, labels: Array, xp: Namespace) -> Array:
             f"labels must have shape {tuple(logits.shape[:-1])} for logits of shape "
             f"{tuple(logits.shape)}, got {tuple(labels.shape)}"
         )
-    classes = xp.arange(logits.shape[-1], dtype=labels.dtype, device=labels.device)
+    classes = xp.arange(logits.shape[-1], dtype=labels.dtype, device=device_of(labels))
     return labels[..., None] == classes

@@ -211,4 +211,9 @@ def _resolve_square(accuracy: Array, xp: Namespace | None) -> Namespace:
     xp = resolve(xp, accuracy)
     check_floating("accuracy", accuracy, xp)
     check_square("accuracy", accuracy)
+    if accuracy.ndim != 2 or accuracy.shape[0] < 1:
+        raise ValueError(
+            "accuracy must have shape (T, T) for at least one task, "
+            f"got {tuple(accuracy.shape)}"
+        )
     return xp

@@ -99,7 +99,7 @@ def invert(permutation: Array, *, xp: Namespace | None = None) -> Array:
     """
     xp = resolve(xp, permutation)
     _check_permutation(permutation, xp)
-    return xp.argsort(permutation)
+    return xp.astype(xp.argsort(permutation), permutation.dtype, copy=False)
 
 
 def permute(

@@ -7,12 +7,14 @@ idempotent: projecting twice is not projecting once.
 import numpy as np
 
 from rgo_core._checks import (
+    check_axes,
     check_features,
     check_finite,
+    check_floating,
     check_positive,
     check_square,
 )
-from rgo_core._namespace import resolve
+from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
 from rgo_core.second_moment import SecondMoment
@@ -49,6 +51,8 @@ def consolidate(
 
     Raises
     ------
+    TypeError
+        If H is not real floating-point.
     ValueError
         If `damping` is not a finite number > 0, H is not square or not finite, or
         ``I + H / damping`` is not positive definite in float64.
@@ -73,10 +77,11 @@ def consolidate(
     """
     xp = resolve(xp, moment.matrix)
     check_positive("damping", damping)
+    check_floating("moment.matrix", moment.matrix, xp)
     check_square("moment.matrix", moment.matrix)
     check_finite("moment.matrix", moment.matrix, xp)
     n = moment.matrix.shape[-1]
-    identity = xp.eye(n, dtype=moment.matrix.dtype, device=moment.matrix.device)
+    identity = xp.eye(n, dtype=moment.matrix.dtype, device=device_of(moment.matrix))
     information = identity + moment.matrix / damping
     try:
         inverse = spd_inverse(information, xp)
@@ -109,6 +114,8 @@ def normalize(projection: Array, *, xp: Namespace | None = None) -> Array:
 
     Raises
     ------
+    TypeError
+        If the array is not real floating-point.
     ValueError
         If the last two axes differ.
 
@@ -123,8 +130,9 @@ def normalize(projection: Array, *, xp: Namespace | None = None) -> Array:
     array([[0.5, 0. ],
            [0. , 1.5]])
     """
-    check_square("projection", projection)
     xp = resolve(xp, projection)
+    check_floating("projection", projection, xp)
+    check_square("projection", projection)
     trace = xp.linalg.trace(projection)
     return projection * (projection.shape[-1] / trace)[..., None, None]
 
@@ -216,13 +224,14 @@ def project_factors(
     check_square("projection", projection)
     _check_axis(axis)
     check_features("inputs", inputs, -1, projection.shape[-1])
-    rows, outputs = inputs.shape[-2], output_gradients.shape[-1]
+    check_axes("inputs", inputs, 2, "(..., r, n)")
+    rows = inputs.shape[-2]
     if output_gradients.ndim < 2 or output_gradients.shape[-2] != rows:
         raise ValueError(
             f"output_gradients must have the {rows} rows of inputs, "
             f"got shape {tuple(output_gradients.shape)}"
         )
-    factored = rows < outputs
+    factored = rows < output_gradients.shape[-1]
     left = inputs @ projection if factored else inputs
     if axis == -1:
         gradient = output_gradients.mT @ left
@@ -235,6 +244,15 @@ def factors_pay(rows: int, features: int, outputs: int) -> bool:
     """Tell whether `project_factors` beats `project` when the gradient is known.
 
     In multiplications: ``r n (n + m) < n^2 m``.
+
+    Parameters
+    ----------
+    rows, features, outputs : int
+        r, n and m of `project_factors`.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------

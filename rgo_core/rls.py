@@ -11,7 +11,7 @@ from rgo_core._checks import (
     check_positive,
     check_square,
 )
-from rgo_core._namespace import resolve
+from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
 
@@ -108,7 +108,14 @@ def update(
             "vectors must be one vector (..., n) or a block (..., r, n) for a "
             f"projection of shape {tuple(projection.shape)}, got {tuple(vectors.shape)}"
         )
+    leading = vectors.shape[: projection.ndim - 2]
+    if leading != projection.shape[:-2]:
+        raise ValueError(
+            f"vectors must have the leading axes {tuple(projection.shape[:-2])} of the "
+            f"projection, got shape {tuple(vectors.shape)}"
+        )
     check_finite("vectors", vectors, xp)
+    vectors = xp.astype(vectors, projection.dtype, copy=False)
     if vectors.ndim < projection.ndim:
         return _rank_one(projection, vectors, damping, xp)
     return _block(projection, vectors, damping, xp)
@@ -122,7 +129,7 @@ def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:
 
 def _block(P: Array, V: Array, alpha: float, xp: Namespace) -> Array:
     K = V @ P
-    identity = xp.eye(V.shape[-2], dtype=P.dtype, device=P.device)
+    identity = xp.eye(V.shape[-2], dtype=P.dtype, device=device_of(P))
     inner = V @ xp.matrix_transpose(K)
     inner = (inner + xp.matrix_transpose(inner)) / 2 + alpha * identity
     step = xp.matrix_transpose(K) @ spd_inverse(inner, xp) @ K

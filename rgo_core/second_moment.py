@@ -10,10 +10,9 @@ does not drift (after 1e6 updates the recursion in float32 is off by 1e-2, the s
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import device as device_of
 
 from rgo_core._checks import check_axes, check_features, check_finite, check_floating
-from rgo_core._namespace import resolve
+from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 
 
@@ -62,7 +61,7 @@ def empty_moment(
     >>> rgo_core.empty_moment(3).matrix.shape
     (3, 3)
     """
-    if not isinstance(features, int) or features < 1:
+    if not isinstance(features, int | np.integer) or features < 1:
         raise ValueError(f"features must be an integer >= 1, got {features!r}")
     xp = np if xp is None else xp
     matrix = xp.zeros((*groups, features, features), dtype=xp.float64, device=device)
@@ -123,13 +122,22 @@ def observe(
     check_finite("vectors", vectors, xp)
     rows = xp.astype(vectors, moment.matrix.dtype)
     return SecondMoment(
-        moment.matrix + xp.matrix_transpose(rows) @ rows,
+        moment.matrix + rows.mT @ rows,
         moment.count + vectors.shape[-2],
     )
 
 
 def merge(first: SecondMoment, second: SecondMoment) -> SecondMoment:
     """Add two second moments: those of two tasks, two workers or two checkpoints.
+
+    Parameters
+    ----------
+    first, second : SecondMoment
+        With matrices of one shape.
+
+    Returns
+    -------
+    SecondMoment
 
     Raises
     ------

@@ -83,10 +83,11 @@ def curvature_vectors(
     check_floating("output_gradients", output_gradients, xp)
     check_axes("inputs", inputs, 3, "(..., b, p, n)")
     check_axes("output_gradients", output_gradients, 4, "(..., k, b, p, m)")
-    if output_gradients.shape[-3:-1] != inputs.shape[-3:-1]:
+    shape = output_gradients.shape
+    if (*shape[:-4], *shape[-3:-1]) != tuple(inputs.shape[:-1]):
         raise ValueError(
-            "output_gradients (..., k, b, p, m) must have the samples and positions of "
-            f"inputs {tuple(inputs.shape)}, got {tuple(output_gradients.shape)}"
+            "output_gradients (..., k, b, p, m) must have the leading axes, samples "
+            f"and positions of inputs {tuple(inputs.shape)}, got {tuple(shape)}"
         )
     if per == "batch":
         inputs = _one_sample(inputs, xp)

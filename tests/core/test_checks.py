@@ -1,0 +1,454 @@
+"""Every way to be refused: what is called, and what the message says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from core.backends import Backend
+
+import rgo_core
+from rgo_core import SecondMoment
+
+MOMENT = SecondMoment(np.eye(2), np.asarray(1))
+GROUPS = SecondMoment(np.stack([np.eye(2)] * 3), np.asarray(1))
+SINGLE = SecondMoment(np.eye(2, dtype=np.float32), np.asarray(1))
+BAD_MOMENT = SecondMoment(np.asarray([[1.0, np.nan], [np.nan, 1.0]]), np.asarray(1))
+FLAT_MOMENT = SecondMoment(np.ones(2), np.asarray(1))
+COMPLEX_MOMENT = SecondMoment(np.eye(2) + 0j, np.asarray(1))
+P, G, LOGITS = np.eye(2), np.ones((2, 3)), np.zeros((2, 3))
+GROUPS_OF_P = np.stack([P] * 3)
+LABELS = np.asarray([0, 1])
+INTEGERS = np.ones((2, 2), dtype=np.int64)
+COMPLEX = np.ones((2, 2)) + 0j
+X, D = np.ones((4, 1, 2)), np.ones((1, 4, 1, 3))
+ACCURACY = np.ones((2, 2))
+PERMUTATION = np.asarray([1, 0])
+
+REAL = "must be an array of real floating-point numbers, got dtype"
+SQUARE = r"must have shape \(..., n, n\), got"
+POSITIVE = "damping must be a finite number > 0, got"
+AXIS = r"axis must be -2 \(n x m\) or -1 \(m x n, vectors\), got"
+
+Arguments = tuple[Any, ...]
+Refusal = tuple[Callable[..., Any], Arguments, dict[str, Any], type[Exception], str]
+
+REFUSALS: list[Refusal] = [
+    # second_moment
+    *(
+        (rgo_core.empty_moment, (bad,), {}, ValueError, message)
+        for bad, message in [
+            (0, "features must be an integer >= 1, got 0"),
+            (2.0, r"features must be an integer >= 1, got 2\.0"),
+        ]
+    ),
+    *(
+        (rgo_core.observe, arguments, {}, error, message)
+        for arguments, error, message in [
+            ((MOMENT, INTEGERS), TypeError, f"vectors {REAL} .*int64"),
+            ((MOMENT, COMPLEX), TypeError, f"vectors {REAL} .*complex128"),
+            (
+                (MOMENT, np.ones(2)),
+                ValueError,
+                r"vectors must have shape \(..., r, n\), got \(2,\)",
+            ),
+            (
+                (MOMENT, G),
+                ValueError,
+                r"vectors must have n = 2 features along axis -1, got shape \(2, 3\)",
+            ),
+            (
+                (SINGLE, P),
+                TypeError,
+                "moment.matrix must be float64, got .*float32 on .*: enable it",
+            ),
+            (
+                (GROUPS, P),
+                ValueError,
+                r"leading axes \(3,\) of the second moment, got shape \(2, 2\)",
+            ),
+            (
+                (MOMENT, np.asarray([[1.0, np.nan], [np.inf, 1.0]])),
+                ValueError,
+                "vectors must be finite, got 2 NaN or infinite entries in an array "
+                r"of shape \(2, 2\)",
+            ),
+        ]
+    ),
+    (
+        rgo_core.merge,
+        (MOMENT, GROUPS),
+        {},
+        ValueError,
+        r"one shape, got \(2, 2\) and \(3, 2, 2\)",
+    ),
+    # projection
+    *(
+        (rgo_core.consolidate, (MOMENT, bad), {}, ValueError, f"{POSITIVE} {shown}")
+        for bad, shown in [
+            (0, "0"),
+            (-1.0, "-1"),
+            (float("nan"), "nan"),
+            (float("inf"), "inf"),
+            ("1", "'1'"),
+            (None, "None"),
+            ((1.0,), r"\("),
+        ]
+    ),
+    (
+        rgo_core.consolidate,
+        (COMPLEX_MOMENT, 1.0),
+        {},
+        TypeError,
+        f"moment.matrix {REAL}",
+    ),
+    (
+        rgo_core.consolidate,
+        (FLAT_MOMENT, 1.0),
+        {},
+        ValueError,
+        f"moment.matrix {SQUARE}",
+    ),
+    (
+        rgo_core.consolidate,
+        (BAD_MOMENT, 1.0),
+        {},
+        ValueError,
+        "moment.matrix must be finite, got 2 NaN",
+    ),
+    (rgo_core.normalize, (INTEGERS,), {}, TypeError, f"projection {REAL}"),
+    (rgo_core.normalize, (COMPLEX,), {}, TypeError, f"projection {REAL}"),
+    (rgo_core.normalize, (G,), {}, ValueError, rf"projection {SQUARE} \(2, 3\)"),
+    (rgo_core.project, (G, G), {}, ValueError, rf"projection {SQUARE} \(2, 3\)"),
+    (rgo_core.project, (P, G), {"axis": 0}, ValueError, f"{AXIS} 0"),
+    (
+        rgo_core.project,
+        (P, G),
+        {"axis": -1},
+        ValueError,
+        r"gradient must have n = 2 features along axis -1, got shape \(2, 3\)",
+    ),
+    (
+        rgo_core.project,
+        (P, np.ones(2)),
+        {},
+        ValueError,
+        r"gradient must have n = 2 features along axis -2, got shape \(2,\)",
+    ),
+    (rgo_core.project_factors, (G, G, G), {}, ValueError, f"projection {SQUARE}"),
+    (rgo_core.project_factors, (P, P, P), {"axis": 1}, ValueError, f"{AXIS} 1"),
+    (
+        rgo_core.project_factors,
+        (P, G, G),
+        {},
+        ValueError,
+        "inputs must have n = 2 features along axis -1",
+    ),
+    (
+        rgo_core.project_factors,
+        (P, np.ones(2), G),
+        {},
+        ValueError,
+        r"inputs must have shape \(..., r, n\), got \(2,\)",
+    ),
+    *(
+        (
+            rgo_core.project_factors,
+            (P, P, bad),
+            {},
+            ValueError,
+            r"output_gradients must have the 2 rows of inputs, got shape \(",
+        )
+        for bad in (np.ones((3, 2)), np.ones(2), np.asarray(1.0))
+    ),
+    # rls
+    (rgo_core.gain, (G, np.ones(2)), {}, ValueError, f"projection {SQUARE}"),
+    (rgo_core.gain, (P, np.ones(3)), {}, ValueError, "vector must have n = 2 features"),
+    *(
+        (rgo_core.update, arguments, {}, error, message)
+        for arguments, error, message in [
+            ((INTEGERS, P, 1.0), TypeError, f"projection {REAL}"),
+            ((P, INTEGERS, 1.0), TypeError, f"vectors {REAL}"),
+            ((P, COMPLEX, 1.0), TypeError, f"vectors {REAL}"),
+            ((G, P, 1.0), ValueError, f"projection {SQUARE}"),
+            ((P, G, 1.0), ValueError, "vectors must have n = 2 features along axis -1"),
+            ((P, P, 0.0), ValueError, f"{POSITIVE} 0"),
+            ((P, P, float("nan")), ValueError, f"{POSITIVE} nan"),
+            (
+                (P, np.ones((4, 3, 2)), 1.0),
+                ValueError,
+                r"one vector \(..., n\) or a block \(..., r, n\) for a projection of "
+                r"shape \(2, 2\), got \(4, 3, 2\)",
+            ),
+            (
+                (GROUPS_OF_P, np.ones((4, 2)), 1.0),
+                ValueError,
+                r"leading axes \(3,\) of the projection, got shape \(4, 2\)",
+            ),
+            (
+                (GROUPS_OF_P, np.ones((4, 5, 2)), 1.0),
+                ValueError,
+                r"leading axes \(3,\) of the projection, got shape \(4, 5, 2\)",
+            ),
+            (
+                (P, np.asarray([np.inf, 1.0]), 1.0),
+                ValueError,
+                "vectors must be finite, got 1 NaN or infinite entries",
+            ),
+        ]
+    ),
+    # curvature
+    *(
+        (function, (bad, *labels), {}, error, message)
+        for function, labels in [
+            (rgo_core.softmax_hessian, ()),
+            (rgo_core.softmax_hessian_root, ()),
+            (rgo_core.ground_truth_weights, (LABELS,)),
+        ]
+        for bad, error, message in [
+            (INTEGERS, TypeError, f"logits {REAL}"),
+            (COMPLEX, TypeError, f"logits {REAL}"),
+        ]
+    ),
+    (rgo_core.score_cotangents, (INTEGERS, LABELS), {}, TypeError, f"logits {REAL}"),
+    (rgo_core.sigmoid_curvature, (INTEGERS,), {}, TypeError, f"logits {REAL}"),
+    (rgo_core.squared_error_curvature, (COMPLEX,), {}, TypeError, f"outputs {REAL}"),
+    (
+        rgo_core.softmax_hessian,
+        (np.asarray(1.0),),
+        {},
+        ValueError,
+        r"logits must have shape \(..., c\), got \(\)",
+    ),
+    (
+        rgo_core.softmax_hessian,
+        (LOGITS,),
+        {"mask": np.ones(3)},
+        TypeError,
+        "mask must be an array of bool, got dtype .*float64",
+    ),
+    *(
+        (
+            rgo_core.softmax_hessian,
+            (LOGITS,),
+            {"mask": bad},
+            ValueError,
+            rf"mask must have the 3 classes of the logits, got shape \({shown}\)",
+        )
+        for bad, shown in [
+            (np.ones(2, dtype=np.bool_), "2,"),
+            (np.asarray(True), ""),
+        ]
+    ),
+    *(
+        (function, (LOGITS, bad), {}, error, message)
+        for function in (rgo_core.ground_truth_weights, rgo_core.score_cotangents)
+        for bad, error, message in [
+            (np.ones(2), TypeError, "labels must be integers, got dtype .*float64"),
+            (
+                np.asarray([0, 1, 2]),
+                ValueError,
+                r"labels must have shape \(2,\) for logits of shape \(2, 3\), "
+                r"got \(3,\)",
+            ),
+        ]
+    ),
+    (
+        rgo_core.score_cotangents,
+        (LOGITS, LABELS),
+        {"curvature": "fisher"},
+        ValueError,
+        "curvature must be 'ground-truth' or 'exact', got 'fisher'",
+    ),
+    # vectors
+    *(
+        (rgo_core.curvature_vectors, arguments, options, error, message)
+        for arguments, options, error, message in [
+            (
+                (X, D),
+                {"per": "task"},
+                ValueError,
+                "per must be 'sample' or 'batch', got 'task'",
+            ),
+            (
+                (X, D),
+                {"reduce": "sum"},
+                ValueError,
+                "reduce must be 'mean' or 'rms', got 'sum'",
+            ),
+            ((INTEGERS, D), {}, TypeError, f"inputs {REAL}"),
+            ((X, INTEGERS), {}, TypeError, f"output_gradients {REAL}"),
+            (
+                (P, D),
+                {},
+                ValueError,
+                r"inputs must have shape \(..., b, p, n\), got \(2, 2\)",
+            ),
+            (
+                (X, X),
+                {},
+                ValueError,
+                r"output_gradients must have shape \(..., k, b, p, m\), got \(4, 1, 2",
+            ),
+            *(
+                (
+                    (X, bad),
+                    {},
+                    ValueError,
+                    r"leading axes, samples and positions of inputs \(4, 1, 2\), got",
+                )
+                for bad in (
+                    np.ones((1, 5, 1, 3)),
+                    np.ones((1, 4, 2, 3)),
+                    np.ones((6, 1, 4, 1, 3)),
+                )
+            ),
+        ]
+    ),
+    (rgo_core.bias_vectors, (D,), {"per": None}, ValueError, "per must be 'sample' or"),
+    (rgo_core.bias_vectors, (INTEGERS,), {}, TypeError, f"output_gradients {REAL}"),
+    (
+        rgo_core.bias_vectors,
+        (X,),
+        {},
+        ValueError,
+        r"output_gradients must have shape \(k, b, p, m\), got \(4, 1, 2\)",
+    ),
+    # permutation
+    (
+        rgo_core.invert,
+        (np.ones(2),),
+        {},
+        TypeError,
+        "permutation must be an array of integers, got dtype .*float64",
+    ),
+    (
+        rgo_core.invert,
+        (INTEGERS,),
+        {},
+        ValueError,
+        r"permutation must have shape \(width,\), got \(2, 2\)",
+    ),
+    (
+        rgo_core.permute,
+        (G, np.ones(3)),
+        {},
+        TypeError,
+        "permutation must be an array of integers",
+    ),
+    (
+        rgo_core.permute,
+        (G, PERMUTATION),
+        {},
+        ValueError,
+        "permutation must have the 3 entries of axis -1, got 2",
+    ),
+    *(
+        (
+            rgo_core.permute,
+            (G, PERMUTATION),
+            {"axis": bad},
+            ValueError,
+            f"axis {bad} is outside an array of 2 axes",
+        )
+        for bad in (2, -3)
+    ),
+    # metrics
+    *(
+        (function, (bad,), {}, error, message)
+        for function in (
+            rgo_core.average_accuracy,
+            rgo_core.backward_transfer,
+            rgo_core.forgetting,
+            rgo_core.learning_accuracy,
+        )
+        for bad, error, message in [
+            (INTEGERS, TypeError, f"accuracy {REAL}"),
+            (G, ValueError, rf"accuracy {SQUARE} \(2, 3\)"),
+            (
+                np.ones((3, 2, 2)),
+                ValueError,
+                r"accuracy must have shape \(T, T\) .*, got \(3, 2, 2\)",
+            ),
+            (np.ones((0, 0)), ValueError, r"at least one task, got \(0, 0\)"),
+        ]
+    ),
+    (
+        rgo_core.forward_transfer,
+        (ACCURACY, np.ones(3)),
+        {},
+        ValueError,
+        r"untrained must have one entry for each of 2 tasks, got shape \(3,\)",
+    ),
+    (rgo_core.forward_transfer, (ACCURACY, LABELS), {}, TypeError, f"untrained {REAL}"),
+    (rgo_core.forward_transfer, (G, LABELS), {}, ValueError, f"accuracy {SQUARE}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "options", "error", "message"),
+    REFUSALS,
+    ids=[f"{i}-{refusal[0].__name__}" for i, refusal in enumerate(REFUSALS)],
+)
+def test_bad_input_is_refused_with_what_was_expected_and_what_came(
+    backend: Backend,
+    function: Callable[..., Any],
+    arguments: Arguments,
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        backend.call(function, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ({"width": 0, "task": 1}, "width must be an integer >= 1, got 0"),
+        ({"width": 2.0, "task": 1}, r"width must be an integer >= 1, got 2\.0"),
+        ({"width": 2, "task": -1}, "task must be an integer >= 0, got -1"),
+        ({"width": 2, "task": "a"}, "task must be an integer >= 0, got 'a'"),
+        ({"width": 2, "task": 1, "seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"width": 2, "task": 1, "seed": None}, "seed must be an integer >= 0"),
+    ],
+)
+def test_a_key_of_no_permutation_is_refused(key: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rgo_core.task_permutation(name="layer", **key)
+
+
+# --- JAX without float64, and under its tracing
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_jax_without_float64_keeps_no_second_moment() -> None:
+    jax = pytest.importorskip("jax")
+    advice = "must be float64, got float32 on .*: enable it .*or keep .* in NumPy"
+    with jax.enable_x64(False):
+        with pytest.raises(TypeError, match=f"a second moment {advice}"):
+            rgo_core.empty_moment(2, xp=jax.numpy)
+        narrow = SecondMoment(jax.numpy.eye(2), jax.numpy.asarray(0))
+        with pytest.raises(TypeError, match=f"moment.matrix {advice}"):
+            rgo_core.observe(narrow, jax.numpy.ones((1, 2)))
+
+
+def test_jax_without_float64_refuses_infinite_vectors_by_the_same_message() -> None:
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(False):
+        vector = jax.numpy.asarray([1.0, np.nan])
+        with pytest.raises(ValueError, match="vectors must be finite, got 1 NaN"):
+            rgo_core.update(jax.numpy.eye(2), vector, 1.0)
+
+
+def test_what_jax_traces_is_not_asked_for_its_values() -> None:
+    jax = pytest.importorskip("jax")
+    update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
+    assert bool(jax.numpy.any(jax.numpy.isnan(update(jax.numpy.full(2, np.nan)))))
+
+
+def test_shapes_are_refused_while_jax_traces() -> None:
+    jax = pytest.importorskip("jax")
+    update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
+    with pytest.raises(ValueError, match="vectors must have n = 2 features"):
+        update(jax.numpy.ones(3))

@@ -1,0 +1,333 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from core.backends import Backend
+from core.cases import SEEDS, Case, cases, normal, outer_sum, spectral_case
+from core.tolerance import (
+    EIGENVALUE,
+    ERROR,
+    LOWEST_AFTER_CAST,
+    assert_close,
+    assert_symmetric,
+    unit,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rgo_core import (
+    SecondMoment,
+    consolidate,
+    empty_moment,
+    factors_pay,
+    merge,
+    normalize,
+    observe,
+    project,
+    project_factors,
+    update,
+)
+
+AXES = pytest.mark.parametrize("axis", [-2, -1])
+
+
+def moment_of(backend: Backend, vectors: np.ndarray) -> SecondMoment:
+    """Observe vectors (..., r, n) on a backend; the moment comes back in NumPy."""
+    start = empty_moment(vectors.shape[-1], groups=vectors.shape[:-2])
+    return backend.call(observe, start, vectors)
+
+
+def consolidated(backend: Backend, case: Case, **options: Any) -> np.ndarray:
+    """Return the trace-normalised projection of a case."""
+    moment = moment_of(backend, case.vectors)
+    return backend.call(consolidate, moment, case.damping, **options)
+
+
+def without(case: Case, vectors: int) -> Case:
+    """Return the case before its last `vectors` vectors were seen."""
+    return Case(case.vectors[: len(case.vectors) - vectors], case.damping)
+
+
+# --- consolidate: against explicit formulas
+
+
+@given(case=cases())
+def test_a_projection_has_trace_n(backend: Backend, case: Case) -> None:
+    error = abs(np.trace(consolidated(backend, case)) - case.features)
+    assert error <= ERROR * unit(case.condition) * case.features
+
+
+@given(case=cases())
+def test_a_projection_is_the_explicit_inverse_normalised(
+    backend: Backend, case: Case
+) -> None:
+    assert_close(consolidated(backend, case), case.projection, condition=case.condition)
+
+
+@pytest.mark.parametrize("log_condition", [0, 5, 10])
+def test_a_wide_layer_has_the_explicit_inverse_too(
+    backend: Backend, log_condition: int
+) -> None:
+    case = spectral_case((130, 200), log_condition=log_condition, damping=0.01, seed=1)
+    projection = consolidated(backend, case)
+    assert_close(projection, case.projection, condition=case.condition)
+    assert_symmetric(projection)
+
+
+@given(case=cases())
+def test_the_information_form_is_the_recursion(backend: Backend, case: Case) -> None:
+    raw = backend.array(np.eye(case.features))
+    for vector in case.vectors:
+        raw = update(raw, backend.array(vector), case.damping)
+    recursion = backend.to_numpy(normalize(raw))
+    assert_close(recursion, consolidated(backend, case), condition=case.growth)
+
+
+@given(case=cases(), seed=SEEDS)
+def test_order_and_blocking_of_the_vectors_do_not_matter(
+    backend: Backend, case: Case, seed: int
+) -> None:
+    shuffled = np.random.default_rng(seed).permutation(case.vectors)
+    cut = len(shuffled) // 3
+    first, second = (moment_of(backend, x) for x in (shuffled[:cut], shuffled[cut:]))
+    moment = backend.call(merge, first, second)
+    projection = backend.call(consolidate, moment, case.damping)
+    assert_close(projection, consolidated(backend, case), condition=case.condition)
+
+
+@pytest.mark.parametrize("damping", [1e-6, 1.0, 1e6])
+def test_nothing_observed_leaves_exactly_the_identity(
+    backend: Backend, damping: float
+) -> None:
+    moment = empty_moment(4, groups=(2,))
+    projection = backend.call(consolidate, moment, damping)
+    np.testing.assert_array_equal(projection, np.broadcast_to(np.eye(4), (2, 4, 4)))
+
+
+def test_a_damping_far_above_the_vectors_leaves_the_identity(
+    backend: Backend,
+) -> None:
+    case = Case(normal(0, 5, 3), damping=1e300)
+    assert_close(consolidated(backend, case), np.eye(3))
+
+
+# --- consolidate: laws
+
+
+@given(case=cases())
+def test_a_projection_is_symmetric_to_the_last_bit(
+    backend: Backend, case: Case
+) -> None:
+    assert_symmetric(consolidated(backend, case))
+
+
+@given(case=cases())
+def test_twice_the_vectors_with_four_times_the_damping_change_no_bit(
+    backend: Backend, case: Case
+) -> None:
+    scaled = Case(2 * case.vectors, 4 * case.damping)
+    np.testing.assert_array_equal(
+        consolidated(backend, scaled), consolidated(backend, case)
+    )
+
+
+@given(case=cases())
+def test_a_projection_is_positive_definite_and_shrinks_every_direction(
+    backend: Backend, case: Case
+) -> None:
+    eigenvalues = np.linalg.eigvalsh(case.raw(consolidated(backend, case)))
+    assert eigenvalues[0] > 0
+    assert eigenvalues[-1] <= 1 + EIGENVALUE * unit(case.condition)
+
+
+@given(case=cases())
+def test_more_vectors_leave_less_freedom_in_every_direction(
+    backend: Backend, case: Case
+) -> None:
+    before = without(case, vectors=1)
+    loss = before.raw(consolidated(backend, before)) - case.raw(
+        consolidated(backend, case)
+    )
+    assert np.linalg.eigvalsh(loss)[0] >= -EIGENVALUE * unit(case.condition)
+
+
+@given(case=cases())
+def test_along_a_vector_seen_no_more_than_the_damping_is_left(
+    backend: Backend, case: Case
+) -> None:
+    raw = case.raw(consolidated(backend, case))
+    for vector in case.vectors:
+        left = vector @ raw @ vector
+        assert left <= case.damping * (1 + ERROR * unit(case.condition))
+
+
+@given(case=cases(shapes=((7, 2), (40, 13))))
+def test_directions_orthogonal_to_every_vector_stay_free(
+    backend: Backend, case: Case
+) -> None:
+    raw = case.raw(consolidated(backend, case))
+    rank = np.linalg.matrix_rank(case.vectors)
+    orthogonal = np.linalg.svd(case.vectors)[2][rank:].T
+    assert orthogonal.shape[1] >= case.features - len(case.vectors)
+    assert_close(raw @ orthogonal, orthogonal, condition=case.condition)
+
+
+@given(case=cases())
+def test_cast_to_float32_a_projection_stays_positive_to_rounding(
+    backend: Backend, case: Case
+) -> None:
+    double = consolidated(backend, case)
+    single = consolidated(backend, case, dtype=backend.dtype("float32"))
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, double.astype(np.float32))
+    assert_symmetric(single)
+    eigenvalues = np.linalg.eigvalsh(single.astype(np.float64))
+    assert eigenvalues[0] >= LOWEST_AFTER_CAST * eigenvalues[-1]
+
+
+@given(seed=SEEDS)
+def test_groups_are_consolidated_as_in_a_loop(backend: Backend, seed: int) -> None:
+    vectors = normal(seed, 2, 3, 5, 4)
+    together = backend.call(consolidate, moment_of(backend, vectors), 0.5)
+    assert_symmetric(together)
+    for group in np.ndindex(2, 3):
+        case = Case(vectors[group], 0.5)
+        alone = consolidated(backend, case)
+        assert_close(together[group], alone, condition=case.condition)
+
+
+# --- normalize
+
+
+@given(case=cases())
+def test_normalizing_gives_trace_n_and_keeps_the_direction(
+    backend: Backend, case: Case
+) -> None:
+    normalized = backend.call(normalize, 3.0 * case.inverse)
+    assert_close(normalized, case.projection, condition=case.condition)
+    assert_close(np.trace(normalized), np.asarray(float(case.features)))
+
+
+def test_every_group_is_normalized_by_its_own_trace(backend: Backend) -> None:
+    groups = np.stack([np.eye(3), 5.0 * np.eye(3)])
+    np.testing.assert_array_equal(
+        backend.call(normalize, groups), np.stack([np.eye(3), np.eye(3)])
+    )
+
+
+# --- project and project_factors
+
+
+def symmetric(seed: int, *shape: int) -> np.ndarray:
+    """Draw symmetric matrices."""
+    matrices = normal(seed, *shape)
+    return matrices + np.swapaxes(matrices, -1, -2)
+
+
+@given(seed=SEEDS)
+def test_projecting_multiplies_the_features(backend: Backend, seed: int) -> None:
+    P, gradient = symmetric(seed, 4, 4), normal(seed + 1, 4, 3)
+    expected = np.zeros((4, 3))
+    for i, j, output in np.ndindex(4, 4, 3):
+        expected[i, output] += P[i, j] * gradient[j, output]
+    scale = float(np.linalg.norm(P) * np.linalg.norm(gradient))
+    features_first = backend.call(project, P, gradient)
+    features_last = backend.call(project, P, gradient.T, axis=-1)
+    vector = backend.call(project, P, gradient[:, 0], axis=-1)
+    assert_close(features_first, expected, scale=scale)
+    assert_close(features_last, expected.T, scale=scale)
+    assert_close(vector, expected[:, 0], scale=scale)
+
+
+@AXES
+def test_the_identity_projects_to_the_same_bits(backend: Backend, axis: int) -> None:
+    gradient = normal(0, 4, 4)
+    projected = backend.call(project, np.eye(4), gradient, axis=axis)
+    np.testing.assert_array_equal(projected, gradient)
+
+
+@AXES
+@given(seed=SEEDS)
+def test_groups_are_projected_as_in_a_loop(
+    backend: Backend, axis: int, seed: int
+) -> None:
+    P, gradient = symmetric(seed, 2, 3, 4, 4), normal(seed + 1, 2, 3, 4, 4)
+    together = backend.call(project, P, gradient, axis=axis)
+    for group in np.ndindex(2, 3):
+        alone = backend.call(project, P[group], gradient[group], axis=axis)
+        assert_close(together[group], alone)
+
+
+@AXES
+@given(sizes=st.sampled_from([(2, 5), (5, 5), (6, 3)]), seed=SEEDS)
+def test_projecting_factors_is_projecting_their_product(
+    backend: Backend, axis: int, sizes: tuple[int, int], seed: int
+) -> None:
+    rows, outputs = sizes
+    P, inputs = symmetric(seed, 4, 4), normal(seed + 1, rows, 4)
+    gradients = normal(seed + 2, rows, outputs)
+    projected = backend.call(project_factors, P, inputs, gradients, axis=axis)
+    product = inputs.T @ gradients
+    whole = backend.call(project, P, product if axis == -2 else product.T, axis=axis)
+    scale = float(np.prod([np.linalg.norm(x) for x in (P, inputs, gradients)]))
+    assert_close(projected, whole, scale=scale)
+
+
+@pytest.mark.parametrize(("rows", "outputs"), [(2, 5), (5, 5), (6, 3)])
+def test_factors_are_projected_before_their_product_where_rows_are_fewer(
+    backend: Backend, rows: int, outputs: int
+) -> None:
+    # A matrix N that is not symmetric shows the order: (X N)^T D or N (X^T D).
+    N = np.asarray([[0.0, 1.0], [0.0, 0.0]])
+    inputs, gradients = normal(0, rows, 2), normal(1, rows, outputs)
+    shown = N.T if rows < outputs else N
+    projected = backend.call(project_factors, N, inputs, gradients)
+    assert_close(projected, shown @ (inputs.T @ gradients))
+
+
+@AXES
+@pytest.mark.parametrize("rows", [2, 5])
+def test_groups_of_factors_are_projected_as_in_a_loop(
+    backend: Backend, axis: int, rows: int
+) -> None:
+    P, inputs = symmetric(0, 2, 3, 4, 4), normal(1, 2, 3, rows, 4)
+    gradients = normal(2, 2, 3, rows, 3)
+    together = backend.call(project_factors, P, inputs, gradients, axis=axis)
+    for group in np.ndindex(2, 3):
+        parts = (P[group], inputs[group], gradients[group])
+        alone = backend.call(project_factors, *parts, axis=axis)
+        assert_close(together[group], alone)
+
+
+@settings(max_examples=100)
+@given(*[st.integers(1, 1000)] * 3)
+def test_factors_pay_where_they_take_fewer_multiplications(
+    rows: int, features: int, outputs: int
+) -> None:
+    factored = rows * features**2 + features * rows * outputs
+    assert factors_pay(rows, features, outputs) == (factored < features**2 * outputs)
+
+
+# --- what float64 cannot invert
+
+
+INDEFINITE = SecondMoment(np.diag([-5.0, 1.0]), np.asarray(1))
+# Of rank one up to rounding, which the identity is too small to mend.
+ROUNDED = SecondMoment(outer_sum(normal(0, 1, 40)), np.asarray(1))
+
+
+@pytest.mark.parametrize(
+    ("moment", "damping", "message"),
+    [
+        (INDEFINITE, 0.5, r"not positive definite.*= 0.5 is too small.*is 5; raise it"),
+        (ROUNDED, 1e-20, "not positive definite.*= 1e-20 is too small"),
+    ],
+)
+def test_what_float64_cannot_invert_is_refused_with_advice(
+    backend: Backend, moment: SecondMoment, damping: float, message: str
+) -> None:
+    if backend.name == "jax":  # which cannot raise
+        assert np.all(np.isnan(backend.call(consolidate, moment, damping)))
+        return
+    with pytest.raises(ValueError, match=message):
+        backend.call(consolidate, moment, damping)

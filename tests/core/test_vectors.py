@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from core.backends import Backend
+from core.cases import SEEDS, normal, outer_sum
+from core.tolerance import assert_close
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rgo_core import bias_vectors, curvature_vectors, score_cotangents
+
+PER = pytest.mark.parametrize("per", ["sample", "batch"])
+REDUCE = pytest.mark.parametrize("reduce", ["mean", "rms"])
+# (cotangents, samples, positions, features, outputs)
+SIZES = st.sampled_from(
+    [
+        (1, 1, 1, 2, 1),
+        (1, 4, 1, 3, 2),
+        (3, 4, 1, 5, 2),
+        (1, 3, 4, 3, 2),
+        (2, 3, 4, 5, 3),
+    ]
+)
+
+
+def draw(seed: int, k: int, b: int, p: int, n: int, m: int) -> list[np.ndarray]:
+    """Draw the inputs and output gradients of a layer."""
+    return [normal(seed, b, p, n), normal(seed + 1, k, b, p, m)]
+
+
+def layer_gradients(inputs: np.ndarray, gradients: np.ndarray, per: str) -> list:
+    """Form every ``X_i^T D_ik``, or their sums over the samples, in full."""
+    found = []
+    for cotangent in gradients:
+        pairs = zip(inputs, cotangent, strict=True)
+        each = [X.T @ D for X, D in pairs]
+        found += each if per == "sample" else [sum(each)]
+    return found
+
+
+def curvature(gradients: list[np.ndarray], reduce: str) -> np.ndarray:
+    """Sum g g^T over the gradients, their outputs reduced."""
+    features, outputs = gradients[0].shape
+    total = np.zeros((features, features))
+    for gradient in gradients:
+        if reduce == "mean":
+            mean = sum(gradient[:, j] for j in range(outputs)) / outputs
+            total += np.outer(mean, mean)
+        else:
+            for j in range(outputs):
+                total += np.outer(gradient[:, j], gradient[:, j]) / outputs
+    return total
+
+
+def size(inputs: np.ndarray, gradients: np.ndarray) -> float:
+    """Bound the curvature, in which gradients may cancel."""
+    return float(np.linalg.norm(inputs) * np.linalg.norm(gradients)) ** 2
+
+
+@PER
+@REDUCE
+@given(sizes=SIZES, seed=SEEDS)
+def test_vectors_sum_to_the_curvature_of_the_gradients(
+    backend: Backend, per: str, reduce: str, sizes: tuple[int, ...], seed: int
+) -> None:
+    layer = draw(seed, *sizes)
+    vectors = backend.call(curvature_vectors, *layer, per=per, reduce=reduce)
+    expected = curvature(layer_gradients(*layer, per), reduce)
+    assert_close(outer_sum(vectors), expected, scale=size(*layer))
+
+
+@REDUCE
+@given(seed=SEEDS)
+def test_one_position_gives_one_vector_a_sample_along_its_input(
+    backend: Backend, reduce: str, seed: int
+) -> None:
+    inputs, gradients = draw(seed, 3, 4, 1, 5, 2)
+    vectors = backend.call(curvature_vectors, inputs, gradients, reduce=reduce)
+    assert vectors.shape == (4, 5)
+    for vector, sample in zip(vectors, inputs[:, 0], strict=True):
+        along = sample * (vector @ sample) / (sample @ sample)
+        assert_close(vector, along)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "per", "reduce", "count"),
+    [
+        ((3, 4, 2, 5, 6), "sample", "mean", 3 * 4),
+        ((3, 4, 2, 5, 6), "sample", "rms", 3 * 4 * 6),
+        ((3, 4, 2, 5, 6), "batch", "mean", 3),
+        ((3, 4, 2, 5, 6), "batch", "rms", 3 * 6),
+        ((3, 4, 1, 5, 6), "batch", "mean", 3),
+        ((3, 1, 1, 5, 6), "batch", "rms", 1),
+    ],
+)
+def test_there_are_as_few_vectors_as_the_sum_allows(
+    backend: Backend, sizes: tuple[int, ...], per: str, reduce: str, count: int
+) -> None:
+    layer = draw(0, *sizes)
+    vectors = backend.call(curvature_vectors, *layer, per=per, reduce=reduce)
+    assert vectors.shape == (count, 5)
+
+
+def test_one_vector_a_mini_batch_is_the_paper_s(backend: Backend) -> None:
+    # g = mean over the outputs of d s / d W: equation 12 with one cotangent.
+    inputs, gradients = draw(0, 1, 4, 2, 3, 5)
+    vectors = backend.call(curvature_vectors, inputs, gradients, per="batch")
+    flat = inputs.reshape(8, 3), gradients.reshape(8, 5)
+    assert_close(vectors, np.mean(flat[0].T @ flat[1], axis=1)[None])
+
+
+@PER
+@REDUCE
+@pytest.mark.parametrize("positions", [1, 2])
+@given(seed=SEEDS)
+def test_groups_have_the_vectors_of_a_loop(
+    backend: Backend, per: str, reduce: str, positions: int, seed: int
+) -> None:
+    inputs = normal(seed, 2, 3, 4, positions, 5)
+    gradients = normal(seed + 1, 2, 3, 2, 4, positions, 3)
+    options = {"per": per, "reduce": reduce}
+    together = backend.call(curvature_vectors, inputs, gradients, **options)
+    for group in np.ndindex(2, 3):
+        layer = inputs[group], gradients[group]
+        alone = backend.call(curvature_vectors, *layer, **options)
+        assert_close(together[group], alone, scale=size(*layer) ** 0.5)
+
+
+@given(seed=SEEDS)
+def test_exact_curvature_of_a_linear_classifier_is_its_gauss_newton_matrix(
+    backend: Backend, seed: int
+) -> None:
+    # The average over the outputs of the blocks on the diagonal of the full matrix.
+    inputs, logits = normal(seed, 4, 1, 5), normal(seed + 1, 4, 3)
+    labels = np.zeros(4, dtype=np.int64)
+    cotangents = backend.call(score_cotangents, logits, labels, curvature="exact")
+    gradients = cotangents[:, :, None, :]
+    vectors = backend.call(curvature_vectors, inputs, gradients, reduce="rms")
+    expected = np.zeros((5, 5))
+    for sample, scores in zip(inputs[:, 0], logits, strict=True):
+        p = np.exp(scores) / np.sum(np.exp(scores))
+        expected += np.outer(sample, sample) * np.mean(p * (1 - p))
+    assert_close(outer_sum(vectors), expected)
+
+
+@PER
+@given(sizes=SIZES, seed=SEEDS)
+def test_a_bias_has_its_gradients_for_vectors(
+    backend: Backend, per: str, sizes: tuple[int, ...], seed: int
+) -> None:
+    _, gradients = draw(seed, *sizes)
+    vectors = backend.call(bias_vectors, gradients, per=per)
+    # A bias is a layer whose one input feature is one.
+    ones = np.ones((*gradients.shape[1:3], 1))
+    expected = [gradient[0] for gradient in layer_gradients(ones, gradients, per)]
+    scale = float(np.linalg.norm(gradients)) * gradients.size**0.5
+    assert_close(vectors, np.asarray(expected), scale=scale)

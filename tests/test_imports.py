@@ -1,0 +1,149 @@
+"""Who may import whom, and what a public name owes its reader."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rgo_core
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "rgo_core": ROOT / "rgo_core",
+    "rgo_torch": ROOT / "backends" / "rgo_torch",
+    "rgo_jax": ROOT / "backends" / "rgo_jax",
+    "rgo_bench": ROOT / "benchmarks" / "rgo_bench",
+}
+# One way only, and the two adapters never meet.
+ALLOWED = {
+    "rgo_core": {"rgo_core"},
+    "rgo_torch": {"rgo_core", "rgo_torch"},
+    "rgo_jax": {"rgo_core", "rgo_jax"},
+    "rgo_bench": set(FOLDERS),
+}
+CORE_NEEDS = {"numpy", "scipy", "array_api_compat", "rgo_core"}
+
+
+def packages(nodes: list[ast.stmt] | ast.AST, *, deep: bool) -> set[str]:
+    """Name the top packages that code imports, inside functions too where `deep`."""
+    found = set()
+    for node in ast.walk(nodes) if deep else statements(nodes.body):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    """List what runs at import: every statement outside functions."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        found.append(node)
+        for block in ("body", "orelse", "finalbody"):
+            found += statements(getattr(node, block, []))
+        for handler in getattr(node, "handlers", []):
+            found += statements(handler.body)
+    return found
+
+
+def sources(package: str) -> dict[str, ast.Module]:
+    """Parse the source files of a package."""
+    files = sorted(FOLDERS[package].rglob("*.py"))
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in files}
+
+
+def test_importing_the_core_loads_no_framework() -> None:
+    frameworks = ("torch", "jax", "array_api_strict", "cupy")
+    code = f"import sys, rgo_core; print(*set(sys.modules) & set({frameworks}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == []
+
+
+def test_the_check_of_imports_sees_them_all() -> None:
+    code = ast.parse(
+        "import a.b\n"
+        "try:\n    from c.d import e\nexcept ImportError:\n    import f as g\n"
+        "class K:\n    import h\n"
+        "def later():\n    import i\n"
+        "from . import j\n"
+    )
+    assert packages(code, deep=False) == {"a", "c", "f", "h"}
+    assert packages(code, deep=True) == {"a", "c", "f", "h", "i"}
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_our_packages_import_each_other_one_way(package: str) -> None:
+    for path, code in sources(package).items():
+        others = packages(code, deep=True) & set(FOLDERS)
+        assert others <= ALLOWED[package], path
+
+
+def test_the_core_needs_three_packages() -> None:
+    files = sources("rgo_core")
+    assert "rgo_core/__init__.py" in {path.replace("\\", "/") for path in files}
+    for path, code in files.items():
+        needs = packages(code, deep=False) - set(sys.stdlib_module_names)
+        assert needs <= CORE_NEEDS, path
+
+
+# --- public names
+
+FUNCTIONS = [
+    name for name in rgo_core.__all__ if inspect.isfunction(vars(rgo_core)[name])
+]
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """Split a numpydoc docstring into its underlined sections."""
+    parts = re.split(r"^(\w[\w ]*)\n-+\n", inspect.cleandoc(docstring), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert list(rgo_core.__all__) == sorted(rgo_core.__all__)
+    assert all(hasattr(rgo_core, name) for name in rgo_core.__all__)
+
+
+@pytest.mark.parametrize("name", rgo_core.__all__)
+def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    public = getattr(rgo_core, name)
+    assert "__doc__" in vars(public) or inspect.isfunction(public)
+    first = inspect.cleandoc(public.__doc__ or "").split("\n")[0]
+    assert first.endswith((".", "``.")), "one line, and a full stop"
+    # What a NamedTuple makes up for itself.
+    assert not first.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_public_function_documents_arguments_result_and_use(name: str) -> None:
+    function = getattr(rgo_core, name)
+    found = sections(function.__doc__)
+    signature = inspect.signature(function)
+    for argument in signature.parameters:
+        assert re.search(
+            rf"^[\w, ]*\b{argument}\b.* : ", found["Parameters"], re.M
+        ) or (re.search(rf"^{argument}$", found["Parameters"], re.M)), argument
+    assert signature.return_annotation is None or found["Returns"].strip()
+    assert f"{name}(" in found["Examples"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_raises_itself_stands_in_its_docstring(name: str) -> None:
+    function = getattr(rgo_core, name)
+    found = sections(function.__doc__)
+    for node in ast.walk(ast.parse(inspect.getsource(function))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            assert node.exc.func.id in found["Raises"]
