@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import rgo_core
-from rgo_torch.layers import Layer, find_layers, original_model
+from rgo_torch.layers import Layer, find_layers, is_compiled, named_modules
 
 
 class FeatureEncoding(nn.Module):
@@ -49,14 +50,17 @@ class FeatureEncoding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``features[..., permutation, ...]``."""
-        if self.is_identity:
-            return features
         if features.shape[self.axis] != self.width:
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
                 f"got shape {tuple(features.shape)}"
             )
-        return _permute(features, self.permutation, self.inverse, self.axis)
+        if self.is_identity:
+            return features
+        # Buffers that a hook holds do not move with the model.
+        permutation = self.permutation.to(features.device)
+        inverse = self.inverse.to(features.device)
+        return _permute(features, permutation, inverse, self.axis)
 
     def set_permutation(self, task: int, *, name: str, seed: int) -> None:
         """Take the permutation of a task, in place: a compiled model sees it too."""
@@ -91,12 +95,14 @@ class FeatureEncoder:
     Raises
     ------
     ValueError
-        If a name in `exclude` is not that of a Linear or Conv2d of the model.
+        If a name in `exclude` is not that of a Linear or Conv2d of the model, or
+        `seed` is not an integer of at least 0.
 
     Notes
     -----
     Element-wise activations, per-channel normalisation without parameters and pooling
     commute with a permutation of channels, so that the hook on the layer itself serves.
+    A deep copy of the model follows this encoder too.
 
     References
     ----------
@@ -121,18 +127,22 @@ class FeatureEncoder:
     ) -> None:
         layers, _ = find_layers(model)
         excluded = _excluded(layers, exclude)
-        self.seed = seed
+        _check_count("seed", seed)
+        self.seed = int(seed)
         self.task_index = 0
         self._handles: list[Any] = []
         self._encodings = {
             name: module
-            for name, module in original_model(model).named_modules()
+            for name, module in named_modules(model)
             if isinstance(module, FeatureEncoding)
         }
         if not self._encodings:
             for layer in layers:
                 if layer.name not in excluded:
                     self._attach(layer)
+            if is_compiled(model):
+                # Code that is compiled already does not look for new hooks.
+                torch.compiler.reset()
 
     @property
     def widths(self) -> dict[str, int]:
@@ -147,11 +157,10 @@ class FeatureEncoder:
         ValueError
             If `task` is not an integer of at least 0.
         """
-        if not isinstance(task, int) or task < 0:
-            raise ValueError(f"task must be an integer >= 0, got {task!r}")
+        _check_count("task", task)
         for name, encoding in self._encodings.items():
             encoding.set_permutation(task, name=name, seed=self.seed)
-        self.task_index = task
+        self.task_index = int(task)
 
     @contextmanager
     def task(self, task: int) -> Iterator[None]:
@@ -172,12 +181,9 @@ class FeatureEncoder:
 
     def _attach(self, layer: Layer) -> None:
         encoding = FeatureEncoding(layer.width, layer.channel_axis)
+        encoding.to(layer.weight.device)
 
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            if encoding.is_identity:
-                return output
-            if encoding.permutation.device != output.device:
-                encoding.to(output.device)
             return encoding(output)  # type: ignore[no-any-return]
 
         self._encodings[layer.name] = encoding
@@ -190,13 +196,20 @@ class _Permute(torch.autograd.Function):
     Autograd alone would scatter-add, which is 15 times slower for an image.
     """
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
+        features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
     ) -> Tensor:
-        ctx.save_for_backward(permutation, inverse)
-        ctx.axis = axis
         return features.index_select(axis, permutation)
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor
+    ) -> None:
+        _, permutation, inverse, ctx.axis = inputs
+        ctx.save_for_backward(permutation, inverse)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
@@ -206,6 +219,11 @@ class _Permute(torch.autograd.Function):
 
 
 _permute: Callable[[Tensor, Tensor, Tensor, int], Tensor] = _Permute.apply
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, Integral) or value < 0:
+        raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
 
 
 def _excluded(layers: list[Layer], exclude: Iterable[str] | None) -> set[str]:

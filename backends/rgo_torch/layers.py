@@ -48,8 +48,8 @@ class Layer(ABC):
 
     @property
     def bias(self) -> nn.Parameter | None:
-        """The module's bias, where it has one."""
-        return None if self.module.bias is None else self.module.get_parameter("bias")
+        """The module's bias, where it has one that is a parameter."""
+        return self.module._parameters.get("bias")
 
     @property
     def width(self) -> int:
@@ -143,7 +143,7 @@ def find_layers(model: nn.Module) -> tuple[list[Layer], list[Skipped]]:
     """
     layers: list[Layer] = []
     skipped: list[Skipped] = []
-    for name, module in _named_modules(model):
+    for name, module in named_modules(model):
         if not any(True for _ in module.parameters(recurse=False)):
             continue
         layer = _as_layer(name, module)
@@ -166,8 +166,16 @@ def original_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    # A submodule may be compiled on its own: its name must not depend on that.
+def is_compiled(model: nn.Module) -> bool:
+    """Tell whether the model, or a part of it, went through `torch.compile`."""
+    return any(
+        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+        for module in model.modules()
+    )
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield modules by name, which does not depend on what is compiled or wrapped."""
     for name, module in original_model(model).named_modules():
         if not hasattr(module, "_orig_mod"):
             parts = [part for part in name.split(".") if part != "_orig_mod"]

@@ -19,16 +19,15 @@ from rgo_torch.parameters import ProjectedParameter, projected_parameters
 
 Project = Literal["gradient", "update"]
 
-# They divide by a running gradient norm, which undoes a projection of the gradient.
-ADAPTIVE = (
-    torch.optim.Adadelta,
-    torch.optim.Adagrad,
-    torch.optim.Adam,
-    torch.optim.Adamax,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-    torch.optim.RMSprop,
-    torch.optim.Rprop,
+# They rescale the gradient, entry by entry or (Muon) direction by direction, which
+# undoes a projection of it. Those that this PyTorch has.
+ADAPTIVE = tuple(
+    getattr(torch.optim, name)
+    for name in (
+        *("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax"),
+        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop"),
+    )
+    if hasattr(torch.optim, name)
 )
 
 
@@ -55,20 +54,23 @@ class GradientProjector:
     Raises
     ------
     ValueError
-        If `project` is neither of the two, the optimizer holds none of the model's
-        parameters, or a lazy module has no shape yet.
+        If `project` is neither of the two, the model has nothing to project, the
+        optimizer holds none of its parameters, or a lazy module has no shape yet.
 
     Warns
     -----
     UserWarning
-        If an adaptive optimizer meets ``project="gradient"``: its division by the
-        gradient's running norm undoes the projection.
+        If an adaptive optimizer meets ``project="gradient"``: what it divides the
+        gradient by undoes the projection.
 
     Notes
     -----
     A step costs ``n^2 m`` a layer, or ``n^2 r`` where there are few rows r (batch times
     positions), see `rgo_core.project_factors`; nothing while P is the identity.
     ``"update"`` always costs ``n^2 m``, and a copy of the weights.
+
+    In ``"gradient"`` mode `torch.autograd.grad` in the parameters returns projected
+    gradients too; `paused` gives plain ones.
 
     References
     ----------
@@ -98,6 +100,8 @@ class GradientProjector:
             raise ValueError(f"project must be 'gradient' or 'update', got {project!r}")
         self.project = project
         self.layers, self.skipped = find_layers(model)
+        if not self.layers:
+            raise ValueError("the model has no Linear or Conv2d layer to project")
         self.parameters = projected_parameters(model, self.layers)
         _check_optimizer(optimizer, self.parameters.values(), project)
         self.moments: dict[str, SecondMoment] = {}
@@ -190,8 +194,8 @@ class GradientProjector:
         Raises
         ------
         ValueError
-            If it belongs to another network or holds NaN or infinity. Nothing has
-            changed then.
+            If it is no such state, belongs to another network or holds NaN or
+            infinity. Nothing has changed then.
         """
         moments: dict[str, SecondMoment] = {}
         projections: dict[str, Tensor] = {}
@@ -202,11 +206,10 @@ class GradientProjector:
                     f"{sorted(self.parameters)}"
                 )
             parameter = self.parameters[name]
-            _check_matrix(parameter, entry["matrix"])
+            _check_entry(name, entry)
             _check_matrix(parameter, entry["projection"])
-            device = parameter.moment_device
-            moments[name] = SecondMoment(
-                entry["matrix"].to(device), entry["count"].to(device)
+            moments[name] = _placed(
+                parameter, SecondMoment(entry["matrix"], entry["count"])
             )
             projections[name] = _cast(entry["projection"], parameter)
         self._set(moments, projections)
@@ -223,16 +226,15 @@ class GradientProjector:
         self._handles.append(parameter.tensor.register_hook(hook))
         parameter.tensor.requires_grad_(required)
         if not parameter.is_bias and len(parameter.layers) == 1:
-            recorder = FactorRecorder(parameter.layers[0])
+            recorder = FactorRecorder(parameter.layers[0], until_taken=False)
             self._recorders[parameter.name] = recorder
             self._handles.append(recorder)
 
     def _apply(self, parameter: ProjectedParameter, gradient: Tensor) -> Tensor:
         """Project a gradient, by its factors where that is cheaper."""
-        projection = self.projections[parameter.name]
-        if projection.device != gradient.device:
-            projection = projection.to(gradient.device)
-            self.projections[parameter.name] = projection
+        # The model may have moved since: a cast to what it was costs nothing.
+        projection = _cast(self.projections[parameter.name], parameter)
+        self.projections[parameter.name] = projection
         recorder = self._recorders.get(parameter.name)
         factors = None if recorder is None else recorder.take(gradient)
         with true_float32(gradient):
@@ -245,8 +247,7 @@ class GradientProjector:
         return result
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        closure = kwargs.get("closure", args[0] if args else None)
-        if closure is not None:
+        if any(callable(given) for given in (*args, *kwargs.values())):
             raise ValueError(
                 "project='update' needs step() without a closure, which may evaluate "
                 "the loss between updates; got one. Use project='gradient'"
@@ -268,9 +269,11 @@ class GradientProjector:
     def _merged(
         self, parameter: ProjectedParameter, moment: SecondMoment
     ) -> SecondMoment:
-        _check_matrix(parameter, moment.matrix)
+        moment = _placed(parameter, moment)
         earlier = self.moments.get(parameter.name)
-        return moment if earlier is None else rgo_core.merge(earlier, moment)
+        if earlier is None:
+            return moment
+        return rgo_core.merge(_placed(parameter, earlier), moment)
 
     def _set(
         self, moments: dict[str, SecondMoment], projections: dict[str, Tensor]
@@ -291,6 +294,23 @@ def _projection(
 
 def _cast(projection: Tensor, parameter: ProjectedParameter) -> Tensor:
     return projection.to(parameter.tensor.device, parameter.projection_dtype)
+
+
+def _placed(parameter: ProjectedParameter, moment: SecondMoment) -> SecondMoment:
+    """Check a second moment and put it where the parameter's is kept."""
+    _check_matrix(parameter, moment.matrix)
+    device = parameter.moment_device
+    matrix = moment.matrix.to(device, torch.float64)
+    return SecondMoment(matrix, moment.count.to(device))
+
+
+def _check_entry(name: str, entry: Mapping[str, Any]) -> None:
+    expected = ("matrix", "count", "projection")
+    tensors = isinstance(entry, Mapping) and all(
+        isinstance(entry.get(key), Tensor) for key in expected
+    )
+    if not tensors:
+        raise ValueError(f"{name}: expected a state with the tensors {expected}")
 
 
 def _check_matrix(parameter: ProjectedParameter, matrix: Tensor) -> None:
@@ -315,7 +335,7 @@ def _check_optimizer(
         )
     if project == "gradient" and isinstance(optimizer, ADAPTIVE):
         warnings.warn(
-            f"{type(optimizer).__name__} divides by the gradient's running norm, which "
-            "undoes a projection of the gradient; use project='update'",
+            f"{type(optimizer).__name__} rescales the gradient, which undoes a "
+            "projection of it; use project='update'",
             stacklevel=4,
         )

@@ -1,7 +1,8 @@
 """RGO in four lines: encoder and projector of one model, task after task."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,9 +12,10 @@ from rgo_core import SecondMoment
 from rgo_core._checks import check_choice, check_positive
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
-from rgo_torch.curvature import Score, second_moments
+from rgo_torch.curvature import second_moments
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.projector import GradientProjector, Project
+from rgo_torch.score import Score
 from rgo_torch.summary import summarize
 
 VERSION = 1
@@ -51,8 +53,8 @@ class RGO:
     Raises
     ------
     ValueError
-        If an option is not one of those listed, or the optimizer holds none of the
-        model's parameters.
+        If an option is not one of those listed, or as `GradientProjector` and
+        `FeatureEncoder` do. The model is left without hooks then.
 
     Notes
     -----
@@ -100,10 +102,14 @@ class RGO:
         self.model = model
         self.damping = damping
         self.per, self.reduce, self.curvature = per, reduce, curvature
-        self.projector = GradientProjector(model, optimizer, project=project)
-        self.encoder = (
-            FeatureEncoder(model, seed=seed, exclude=exclude) if encode else None
-        )
+        with ExitStack() as undo:
+            self.encoder = (
+                FeatureEncoder(model, seed=seed, exclude=exclude) if encode else None
+            )
+            if self.encoder is not None:
+                undo.callback(self.encoder.detach)
+            self.projector = GradientProjector(model, optimizer, project=project)
+            undo.pop_all()
         self._finished = 0
         self._current: int | None = None
 
@@ -171,16 +177,17 @@ class RGO:
         Changes nothing. Distributed workers that saw parts of the data add their
         moments (`rgo_core.merge`, or one all-reduce) before `consolidate`.
         """
-        self._check_begun("observe")
-        return second_moments(
-            self.model,
-            batches,
-            per=self.per,
-            reduce=self.reduce,
-            curvature=self.curvature,
-            mask=mask,
-            score=score,
-        )
+        current = self._check_begun("observe")
+        with self.task(current):
+            return second_moments(
+                self.model,
+                batches,
+                per=self.per,
+                reduce=self.reduce,
+                curvature=self.curvature,
+                mask=mask,
+                score=score,
+            )
 
     def consolidate(self, moments: Mapping[str, SecondMoment]) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
@@ -199,7 +206,7 @@ class RGO:
             If `task` was never begun.
         """
         begun = self._finished + (self._current is not None)
-        if not isinstance(task, int) or not 0 <= task < begun:
+        if not _is_index(task, begun):
             raise ValueError(
                 f"task must be one that was begun, 0..{begun - 1}, got {task!r}"
                 if begun
@@ -208,7 +215,7 @@ class RGO:
         if self.encoder is None:
             yield
             return
-        with self.encoder.task(task):
+        with self.encoder.task(int(task)):
             yield
 
     def detach(self) -> None:
@@ -256,6 +263,7 @@ class RGO:
                 "the state's encoding is not this one's: expected "
                 f"{self._encoding()}, got {state['encoding']}"
             )
+        _check_progress(state["finished"], state["current"])
         self.projector.load_state_dict(state["parameters"])
         self._finished, self._current = state["finished"], state["current"]
         # Between tasks the model goes on encoding for the last one.
@@ -272,8 +280,21 @@ class RGO:
             return None
         return {"seed": self.encoder.seed, "widths": self.encoder.widths}
 
-    def _check_begun(self, what: str) -> None:
+    def _check_begun(self, what: str) -> int:
         if self._current is None:
             raise RuntimeError(
                 f"no task to {what}: call begin_task({self._finished}) first"
             )
+        return self._current
+
+
+def _is_index(value: Any, length: int) -> bool:
+    return isinstance(value, Integral) and 0 <= int(value) < length
+
+
+def _check_progress(finished: Any, current: Any) -> None:
+    if not isinstance(finished, int) or finished < 0 or current not in (None, finished):
+        raise ValueError(
+            "not a state of RGO: expected a count of finished tasks and, as the "
+            f"current one, that or None, got {finished!r} and {current!r}"
+        )

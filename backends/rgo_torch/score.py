@@ -1,0 +1,98 @@
+"""The scores whose gradients are curvature vectors, and what they are formed from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor, nn
+
+import rgo_core
+from rgo_core.curvature import Curvature
+
+Score = Callable[[nn.Module, Any], Tensor]
+
+
+def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
+    """Return the score of softmax cross-entropy, for batches of inputs and labels."""
+
+    def score(model: nn.Module, batch: Any) -> Tensor:
+        device = next(model.parameters()).device
+        inputs, labels = (tensor.to(device) for tensor in _checked_pair(batch))
+        classes = None if mask is None else _checked_mask(mask).to(device)
+        logits = model(inputs)
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                "the model must return a tensor of logits, got "
+                f"{type(logits).__name__}; pass score= for anything else"
+            )
+        # Probabilities in float32 at the least.
+        values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+        _check_numbers(values)
+        cotangents = rgo_core.score_cotangents(
+            values, labels, curvature=curvature, mask=classes, xp=xp
+        )
+        _check_labels(values, labels, classes)
+        if curvature == "exact" and classes is not None and classes.ndim == 1:
+            cotangents = cotangents[classes]  # the others are zero
+        # A head may mask classes with minus infinity: zero times that is no number.
+        zero = torch.zeros_like(values)
+        return torch.where(cotangents != 0, cotangents * logits, zero).sum(-1)
+
+    return score
+
+
+def _checked_pair(batch: Any) -> tuple[Tensor, Tensor]:
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    if not pair or not all(isinstance(part, Tensor) for part in batch):
+        kind = type(batch).__name__
+        if isinstance(batch, tuple | list):
+            kind += f" of {[type(part).__name__ for part in batch]}"
+        raise TypeError(
+            "a batch must be a pair (x, y) of tensors, inputs and integer labels, got "
+            f"{kind}; pass score= for anything else"
+        )
+    inputs, labels = batch
+    return inputs, labels
+
+
+def _checked_mask(mask: Any) -> Tensor:
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a tensor of bool, got {type(mask).__name__}")
+    return mask
+
+
+def _check_numbers(logits: Tensor) -> None:
+    if bool(torch.isnan(logits).any()):
+        raise ValueError("the model's logits must be numbers, got NaN")
+
+
+def _check_labels(logits: Tensor, labels: Tensor, classes: Tensor | None) -> None:
+    """Refuse a label outside the logits' classes, or one that is masked."""
+    if not labels.numel():
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= logits.shape[-1]:
+        raise ValueError(
+            f"labels must lie in 0..{logits.shape[-1] - 1}, the classes of the logits, "
+            f"got {low}..{high}"
+        )
+    if classes is not None:
+        logits = torch.where(classes, logits, -torch.inf)
+    masked = torch.isneginf(logits.gather(-1, labels.long()[..., None]))[..., 0]
+    if bool(masked.any()):
+        raise ValueError(
+            "labels must be of classes in play, got masked "
+            f"{sorted(set(labels[masked].tolist()))}"
+        )
+
+
+def check_scores(scores: Any) -> None:
+    """Raise unless `scores` are rows of finite numbers, one a sample."""
+    if not isinstance(scores, Tensor) or scores.ndim == 0:
+        raise TypeError(
+            "a score must be a tensor of shape (b,) or (k, b), "
+            f"got {'a scalar' if isinstance(scores, Tensor) else type(scores).__name__}"
+        )
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("the score of a batch must be finite, got NaN or infinity")

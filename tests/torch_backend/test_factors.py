@@ -1,0 +1,323 @@
+"""Factors are used where they are the whole gradient, and nothing outlives a pass."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from torch_backend.nets import CLASSES, batch, gradients_of, loss_of, sgd, wide_mlp
+from torch_backend.tolerance import assert_far, assert_near
+
+from rgo_torch import RGO, GradientProjector, second_moments
+from rgo_torch.factors import REST, FactorRecorder, Factors
+from rgo_torch.layers import find_layers
+
+ROWS = 4  # few enough for factors to pay
+NAME = "2.weight"
+
+
+def projected_model() -> tuple[nn.Sequential, GradientProjector]:
+    model = wide_mlp()
+    projector = GradientProjector(model, sgd(model))
+    projector.consolidate(second_moments(model, [batch(64)]), damping=0.001)
+    return model, projector
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Factors | None]:
+    """List what the recorder of `NAME` gives out, without changing it."""
+    found: list[Factors | None] = []
+    take = FactorRecorder.take
+
+    def watched(self: FactorRecorder, gradient: Tensor) -> Factors | None:
+        factors = take(self, gradient)
+        if self.layer.name == NAME.removesuffix(".weight"):
+            found.append(factors)
+        return factors
+
+    monkeypatch.setattr(FactorRecorder, "take", watched)
+    return found
+
+
+def assert_projected(
+    model: nn.Module, projector: GradientProjector, loss: Callable[[], Tensor]
+) -> None:
+    """Demand ``G P`` of the whole gradient G, however it comes about."""
+    with projector.paused():
+        plain = gradients_of(model, loss)
+    projected = gradients_of(model, loss)
+    for name, gradient in plain.items():
+        P = projector.projections[name]
+        rows = projector.parameters[name].rows(gradient)
+        expected = (rows.double() @ P.double()).reshape(gradient.shape)
+        bound = float(gradient.norm() * torch.linalg.matrix_norm(P, 2).max())
+        assert_near(projected[name], expected, scale=bound)
+    assert_far(projected[NAME], plain[NAME])
+
+
+def test_a_small_batch_is_projected_by_its_factors(taken: list) -> None:
+    model, projector = projected_model()
+    assert_projected(model, projector, lambda: loss_of(model, *batch(ROWS)))
+    assert [factors is not None for factors in taken] == [True]
+
+
+def test_factors_serve_in_an_encoded_model(taken: list) -> None:
+    model = wide_mlp()
+    rgo = RGO(model, sgd(model), damping=0.001)
+    for task in range(2):
+        rgo.begin_task(task)
+        rgo.end_task([batch(64, task)])
+    assert rgo.encoder.task_index == 1
+    assert_projected(model, rgo.projector, lambda: loss_of(model, *batch(ROWS)))
+    assert [factors is not None for factors in taken] == [True]
+
+
+def test_a_large_batch_is_projected_directly(taken: list) -> None:
+    model, projector = projected_model()
+    assert_projected(model, projector, lambda: loss_of(model, *batch(64)))
+    assert taken == [None]
+
+
+def test_a_penalty_on_the_weights_is_projected_too(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        penalty = sum((p**2).sum() for p in model.parameters())
+        return loss_of(model, *batch(ROWS)) + 0.1 * penalty
+
+    assert_projected(model, projector, loss)
+    assert taken == [None]
+
+
+def test_a_penalty_on_one_column_is_projected_too(taken: list) -> None:
+    model, projector = projected_model()
+    for column in (0, 17, 39):
+
+        def loss(column: int = column) -> Tensor:
+            return (
+                loss_of(model, *batch(ROWS)) + (model[2].weight[:, column] ** 2).sum()
+            )
+
+        projector._recorders[NAME]._rest = 0
+        assert_projected(model, projector, loss)
+    assert taken == [None] * 3
+
+
+def test_a_penalty_that_comes_and_goes_is_always_projected(taken: list) -> None:
+    model, projector = projected_model()
+    for step in range(4):
+
+        def loss(step: int = step) -> Tensor:
+            penalty = (model[2].weight ** 2).sum() if step == 2 else 0
+            return loss_of(model, *batch(ROWS, step)) + penalty
+
+        assert_projected(model, projector, loss)
+    assert [factors is not None for factors in taken] == [True, True, False, False]
+
+
+def test_a_layer_called_twice_is_projected_directly(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        x, y = batch(ROWS)
+        hidden = torch.tanh(model[2](model[2](model[0](x))))
+        return functional.cross_entropy(model[4](hidden), y)
+
+    assert_projected(model, projector, loss)
+    assert taken == [None]
+
+
+def test_a_second_use_of_the_weight_is_projected_too(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        x, y = batch(ROWS)
+        hidden = torch.relu(model[2](torch.relu(model[0](x))))
+        hidden = torch.relu(functional.linear(hidden, model[2].weight))
+        return functional.cross_entropy(model[4](hidden), y)
+
+    assert_projected(model, projector, loss)
+    assert taken == [None]
+
+
+def test_factors_rest_after_they_failed_and_come_back(taken: list) -> None:
+    model, _ = projected_model()
+    (loss_of(model, *batch(ROWS)) + (model[2].weight ** 2).sum()).backward()
+    for _ in range(REST + 1):
+        loss_of(model, *batch(ROWS)).backward()
+    assert [factors is not None for factors in taken] == [False] * (REST + 1) + [True]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_factors_serve_under_activation_checkpointing(
+    reentrant: bool, taken: list
+) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        x, y = batch(ROWS)
+        x.requires_grad_()  # reentrant checkpointing wants one
+        logits = checkpoint(model, x, use_reentrant=reentrant)
+        return functional.cross_entropy(logits, y)
+
+    assert_projected(model, projector, loss)
+    assert [factors is not None for factors in taken] == [True]
+
+
+def test_an_operation_in_place_on_the_output_changes_nothing(taken: list) -> None:
+    model, projector = projected_model()
+    model[1] = model[3] = nn.ReLU(inplace=True)
+    assert_projected(model, projector, lambda: loss_of(model, *batch(ROWS)))
+    assert [factors is not None for factors in taken] == [True]
+
+
+def test_below_float32_a_gradient_is_projected_directly(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = loss_of(model, *batch(ROWS))
+        return found + 1e-3 * (model[2].weight ** 2).sum()
+
+    assert_projected(model, projector, loss)
+    assert taken == [None]
+
+
+def test_a_gradient_of_a_projected_gradient_is_the_direct_one(taken: list) -> None:
+    model, _ = projected_model()
+    found = []
+    for rows in (ROWS, 64):
+        x, y = (tensor[:1].repeat_interleave(rows, 0) for tensor in batch(ROWS))
+        (first,) = torch.autograd.grad(
+            loss_of(model, x, y), model[2].weight, create_graph=True
+        )
+        found.append(torch.autograd.grad((first**2).sum(), model[0].weight)[0])
+    assert_near(found[0], found[1], amplification=64)
+    assert taken[0] is None
+
+
+def caught(projector: GradientProjector) -> int:
+    return sum(len(recorder._caught) for recorder in projector._recorders.values())
+
+
+def test_a_forward_pass_without_backward_leaves_nothing_alive() -> None:
+    model, projector = projected_model()
+    x, _ = batch(ROWS)
+    logits = model(x)
+    reference = StorageWeakRef(x.untyped_storage())
+    del x
+    assert not reference.expired()
+    del logits
+    assert reference.expired()
+    assert not caught(projector)
+
+
+def test_a_backward_pass_leaves_nothing_alive() -> None:
+    model, projector = projected_model()
+    x, y = batch(ROWS)
+    loss = loss_of(model, x, y)
+    reference = StorageWeakRef(x.untyped_storage())
+    loss.backward()
+    del x, loss
+    assert reference.expired()
+    assert not caught(projector)
+
+
+def test_a_backward_pass_that_misses_the_weights_leaves_nothing() -> None:
+    model, projector = projected_model()
+    x, y = batch(ROWS)
+    x.requires_grad_()
+    torch.autograd.grad(loss_of(model, x, y), x)
+    assert not caught(projector)
+    loss = loss_of(model, x, y)
+    torch.autograd.grad(loss, x, retain_graph=True)
+    with projector.paused():
+        loss.backward()
+    assert not caught(projector)
+
+
+def test_a_pass_over_the_inputs_does_not_stand_in_the_way(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        x, y = batch(ROWS)
+        x.requires_grad_()
+        (towards,) = torch.autograd.grad(loss_of(model, x, y), x)
+        return loss_of(model, (x + towards).detach(), y)
+
+    assert_projected(model, projector, loss)
+    assert [factors is not None for factors in taken] == [True]
+
+
+def test_frozen_weights_gather_nothing() -> None:
+    model, projector = projected_model()
+    waiting = FactorRecorder(find_layers(model)[0][1])
+    waiting.reset(active=True)
+    loss_of(model, *batch(ROWS)).backward()
+    assert waiting._caught
+    waiting.reset(active=True)
+    model[2].weight.requires_grad_(False)
+    loss_of(model, *batch(ROWS)).backward(retain_graph=True)
+    assert not waiting._caught
+    assert not caught(projector)
+
+
+def test_a_recorder_that_waits_keeps_its_pair_until_it_is_taken() -> None:
+    model = wide_mlp()
+    recorder = FactorRecorder(find_layers(model)[0][1])
+    loss_of(model, *batch(ROWS)).backward()
+    assert recorder.take(model[2].weight.grad) is None  # not active yet
+    recorder.reset(active=True)
+    for _ in range(2):
+        model.zero_grad()
+        loss_of(model, *batch(ROWS)).backward()
+        gradient = model[2].weight.grad
+        factors = recorder.take(gradient)
+        assert_near(factors.output_gradients.mT @ factors.inputs, gradient)
+        assert recorder.take(gradient) is None
+    loss_of(model, *batch(ROWS)).backward()
+    recorder.reset(active=True)
+    assert recorder.take(model[2].weight.grad) is None
+    recorder.remove()
+    assert not model[2]._forward_hooks
+
+
+def test_inputs_given_by_keyword_are_projected_directly(taken: list) -> None:
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        x, y = batch(ROWS)
+        hidden = torch.relu(model[2](input=torch.relu(model[0](x))))
+        return functional.cross_entropy(model[4](hidden), y)
+
+    assert_projected(model, projector, loss)
+    assert taken == [None]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_is_projected_by_its_factors(groups: int) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(4, 128, 3, padding=1, groups=groups)
+    model = nn.Sequential(convolution, nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
+    x, y = torch.randn(3, 4, 2, 2), torch.tensor([0, 3, 1])
+    projector = GradientProjector(model, sgd(model))
+    projector.consolidate(second_moments(model, [(x, y)]), damping=1e-4)
+    recorder, seen = projector._recorders["0.weight"], []
+    take = recorder.take
+    recorder.take = lambda gradient: seen.append(take(gradient)) or seen[-1]
+    with projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, x, y))["0.weight"]
+    found = gradients_of(model, lambda: loss_of(model, x, y))["0.weight"]
+    assert len(seen) == 1
+    assert seen[0] is not None
+    P, n = projector.projections["0.weight"], recorder.layer.features
+    blocks = P.reshape(groups, n, n)
+    for group, rows, result in zip(
+        blocks, plain.chunk(groups), found.chunk(groups), strict=True
+    ):
+        expected = rows.reshape(-1, n).double() @ group.double()
+        assert_near(result.reshape(-1, n), expected, amplification=n)
+    assert_far(found, plain)

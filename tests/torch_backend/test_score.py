@@ -1,0 +1,196 @@
+"""What is backpropagated from the logits, and what is refused."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_backend import oracle
+from torch_backend.nets import (
+    CLASSES,
+    batch,
+    batches,
+    mlp,
+)
+from torch_backend.tolerance import assert_near
+
+import rgo_core
+from rgo_torch import second_moments
+
+
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_a_mask_takes_the_other_classes_out_of_the_softmax(curvature: str) -> None:
+    model = mlp().double()
+    x, y = batch(6)
+    data = [(x.double(), y % 2)]
+    mask = torch.tensor([True, True, False, False])
+    options = {"curvature": curvature, "reduce": "rms"}
+    found = second_moments(model, data, mask=mask, **options)
+    expected = oracle.moments(model, data, classes=[0, 1], **options)
+    for name, moment in expected.items():
+        assert_near(found[name].matrix, torch.from_numpy(moment))
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_a_mask_for_each_sample_equals_a_mask_for_all(curvature: str, per: str) -> None:
+    model, (x, y) = mlp().double(), batch(6)
+    data = [(x.double(), y % 2)]
+    mask = torch.tensor([True, True, False, False])
+    options = {"curvature": curvature, "per": per, "reduce": "rms"}
+    expected = second_moments(model, data, mask=mask, **options)
+    found = second_moments(model, data, mask=mask.expand(6, -1), **options)
+    for name, moment in expected.items():
+        assert_near(found[name].matrix, moment.matrix)
+
+
+class MaskedHead(nn.Module):
+    """Sets the logits of the last two classes to minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        masked = torch.tensor([False, False, True, True])
+        return self.body(x).masked_fill(masked, -torch.inf)
+
+
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_logits_of_minus_infinity_count_as_masked(curvature: str) -> None:
+    model = MaskedHead().double()
+    x, y = batch(6)
+    data = [(x.double(), y % 2)]
+    options = {"curvature": curvature, "reduce": "rms"}
+    found = second_moments(model, data, **options)
+    expected = oracle.moments(model.body, data, classes=[0, 1], **options)
+    for name, moment in expected.items():
+        assert_near(found[f"body.{name}"].matrix, torch.from_numpy(moment))
+
+
+def test_the_exact_root_cancels_in_the_mean_over_the_logits() -> None:
+    data = batches()
+    found = second_moments(mlp(), data, curvature="exact")
+    squares = second_moments(mlp(), data, curvature="exact", reduce="rms")
+    noise = torch.finfo(torch.float32).eps * squares["4.weight"].matrix.norm()
+    assert found["4.weight"].matrix.norm() < noise
+    assert found["2.weight"].matrix.norm() > noise
+
+
+def test_squared_error_and_sigmoid_scores_follow_their_curvature() -> None:
+    model, (x, _) = mlp().double(), batch(5)
+    columns = range(CLASSES)
+
+    def squared(model: nn.Module, x: Tensor) -> Tensor:
+        outputs = model(x)
+        root = rgo_core.squared_error_curvature(outputs.detach()).sqrt()
+        return (root * outputs).T  # (k, b)
+
+    def sigmoid(model: nn.Module, x: Tensor) -> Tensor:
+        outputs = model(x)
+        root = rgo_core.sigmoid_curvature(outputs.detach()).sqrt()
+        return (root * outputs).T
+
+    p = torch.sigmoid(model(x.double())).detach()
+    for score, hessian in ((squared, torch.ones_like(p)), (sigmoid, p * (1 - p))):
+        towards = torch.stack(
+            [hessian.sqrt() * torch.eye(CLASSES)[column] for column in columns]
+        )
+        each = oracle.sample_gradients(model, x.double(), towards.numpy())
+        found = second_moments(model, [x.double()], score=score)
+        for name, gradients in each.items():
+            expected = oracle.parameter_moment(gradients, "sample", "mean", 1)
+            assert_near(found[name].matrix, torch.from_numpy(expected))
+
+
+def test_a_score_of_one_row_counts_one_vector_a_sample() -> None:
+    model, (x, _) = mlp(), batch(5)
+    found = second_moments(model, [x], score=lambda model, x: model(x).sum(-1))
+    assert {int(moment.count) for moment in found.values()} == {5}
+
+
+BAD_BATCHES = {
+    "a batch must be a pair .* got Tensor;": batch()[0],
+    "a batch must be a pair .* got dict;": {"x": 1, "y": 2},
+    r"a batch must be a pair .* got tuple of \['Tensor'\];": (batch()[0],),
+    r"a batch must be a pair .* got tuple of \['ndarray', 'Tensor'\];": (
+        batch()[0].numpy(),
+        batch()[1],
+    ),
+    "labels must be integers, got dtype torch.float32": (
+        batch()[0],
+        batch()[1].float(),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BAD_BATCHES)
+def test_a_batch_that_is_no_pair_of_inputs_and_labels_is_refused(message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        second_moments(mlp(), [BAD_BATCHES[message]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.full((16,), 4), "labels must lie in 0..3, .* got 4..4"),
+        (torch.full((16,), -100), "labels must lie in 0..3, .* got -100..-100"),
+        (
+            torch.eye(4, dtype=torch.int64).repeat(4, 1),
+            r"shape \(16,\) .* got \(16, 4\)",
+        ),
+        (torch.zeros(3, dtype=torch.int64), r"labels must have shape \(16,\)"),
+    ],
+)
+def test_labels_that_are_not_classes_are_refused(labels: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [(batch()[0], labels)])
+
+
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_labels_of_masked_classes_are_refused(curvature: str) -> None:
+    mask = torch.tensor([False, True, True, True])
+    data = [(batch()[0], torch.zeros(16, dtype=torch.int64))]
+    message = re.escape("labels must be of classes in play, got masked [0]")
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), data, mask=mask, curvature=curvature)
+    x, y = batch()
+    with pytest.raises(ValueError, match="got masked"):
+        second_moments(MaskedHead(), [(x, y % 2 + 2)], curvature=curvature)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        ([True] * 4, TypeError, "mask must be a tensor of bool, got list"),
+        (torch.ones(4), TypeError, "mask must be an array of bool, got dtype"),
+        (torch.ones(3) > 0, ValueError, "mask must have the 4 classes"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(
+    mask: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        second_moments(mlp(), batches(), mask=mask)
+
+
+def test_a_model_that_returns_more_than_logits_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(12, CLASSES))
+    model.register_forward_hook(lambda module, args, output: (output, None))
+    message = "must return a tensor of logits, got tuple; pass score="
+    with pytest.raises(TypeError, match=message):
+        second_moments(model, batches())
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda model, x: model(x).sum(), "a score must be .* got a scalar"),
+        (lambda model, x: [1.0], "a score must be .* got list"),
+    ],
+)
+def test_a_score_that_is_no_row_of_numbers_is_refused(
+    score: object, message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        second_moments(mlp(), [batch()[0]], score=score)

@@ -1,0 +1,78 @@
+"""The table says what is projected, what is encoded and what is left alone."""
+
+import re
+
+import torch
+from torch import nn
+from torch_backend.nets import mlp, sgd
+
+from rgo_torch import RGO, FeatureEncoding
+from rgo_torch.summary import _readable
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    return {cells[0]: cells[1:] for cells in map(str.split, table.splitlines())}
+
+
+def test_every_parameter_has_its_features_outputs_and_memory() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(6, 4))
+    model[2].requires_grad_(False)
+    table = RGO(model, sgd(model)).summary()
+    found = rows(table)
+    assert found["parameter"] == ["n", "outputs", "encoded", "state"]
+    assert found["0.weight"] == ["9", "6", "yes", "2.8", "KiB"]  # 3 * 81 * (8 + 4)
+    assert found["0.bias"] == ["6", "1", "432", "B"]
+    assert found["2.weight"] == ["6", "4", "432", "B"]
+    assert found["2.bias"] == ["4", "1", "192", "B"]
+    assert "3.9 KiB of state: float64 second moments and projections" in table
+    assert re.findall("frozen now: (.*)", table) == ["2.weight", "2.bias"]
+
+
+def test_what_passes_through_is_listed_with_the_reason() -> None:
+    model = nn.Sequential(
+        nn.Embedding(3, 8), nn.LayerNorm(8), nn.MultiheadAttention(8, 2), mlp()
+    )
+    table = RGO(model, sgd(model)).summary()
+    assert re.findall("not projected: (.*)", table) == [
+        "0: Embedding is neither Linear nor Conv2d",
+        "1: LayerNorm is neither Linear nor Conv2d",
+        "2: MultiheadAttention is neither Linear nor Conv2d",
+        "2.out_proj: NonDynamicallyQuantizableLinear, which nn.MultiheadAttention uses "
+        "without calling it",
+    ]
+
+
+def test_without_encoding_no_layer_is_marked() -> None:
+    model = mlp()
+    assert "yes" not in RGO(model, sgd(model), encode=False).summary()
+
+
+def test_explicit_encodings_are_listed() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), FeatureEncoding(4), nn.Linear(4, 2))
+    table = RGO(model, sgd(model)).summary()
+    assert "encoded: 1 (4)" in table
+    assert "yes" not in table
+
+
+def test_a_tied_weight_stands_once() -> None:
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
+    model[1].weight = model[0].weight
+    found = rows(RGO(model, sgd(model)).summary())
+    assert {"0.weight", "0.bias", "1.bias"} < set(found)
+    assert "1.weight" not in found
+
+
+def test_memory_is_readable_at_every_size() -> None:
+    sizes = (12, 12 * 2**10, 12 * 2**20, 12 * 2**30, 12 * 2**40)
+    assert [_readable(size) for size in sizes] == [
+        "12 B",
+        "12.0 KiB",
+        "12.0 MiB",
+        "12.0 GiB",
+        "12288.0 GiB",
+    ]
+
+
+def test_a_double_model_keeps_double_projections() -> None:
+    model = nn.Linear(10, 1, bias=False, dtype=torch.float64)
+    assert rows(RGO(model, sgd(model)).summary())["weight"][-2:] == ["1.6", "KiB"]
