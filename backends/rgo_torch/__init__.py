@@ -3,12 +3,13 @@
 from rgo_torch.curvature import second_moments
 from rgo_torch.encoder import FeatureEncoder, FeatureEncoding
 from rgo_torch.projector import GradientProjector
-from rgo_torch.rgo import RGO
+from rgo_torch.rgo import RGO, measured_damping
 
 __all__ = [
     "RGO",
     "FeatureEncoder",
     "FeatureEncoding",
     "GradientProjector",
+    "measured_damping",
     "second_moments",
 ]

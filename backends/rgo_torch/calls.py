@@ -89,20 +89,16 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
     if not (calls and scores.requires_grad):
         return
     rows = scores[None] if scores.ndim == 1 else scores
-    gradients = [
-        torch.autograd.grad(
+    for number, row in enumerate(rows, 1):
+        gradients = torch.autograd.grad(
             row.sum(),
             [call.output for call in calls],
             retain_graph=number < len(rows),
-            allow_unused=True,
+            allow_unused=True,  # for every row or for none: they are of one tensor
         )
-        for number, row in enumerate(rows, 1)
-    ]
-    for call, of_call in zip(calls, zip(*gradients, strict=True), strict=True):
-        known = next((g for g in of_call if g is not None), None)
-        if known is not None:
-            zero = torch.zeros_like(known)
-            call.gradients = [zero if g is None else g for g in of_call]
+        for call, gradient in zip(calls, gradients, strict=True):
+            if gradient is not None:
+                call.gradients.append(gradient)
 
 
 @contextmanager

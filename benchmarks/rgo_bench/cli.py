@@ -1,25 +1,34 @@
-"""The command line: `rgo-bench list | run | table | demo`."""
+"""The command line `rgo-bench`."""
 
-from collections.abc import Iterable, Sequence
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from rgo_bench import demo as demonstration
+from rgo_bench.cost import measure_costs, summarize_costs
+from rgo_bench.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
-from rgo_bench.progress import Bars
-from rgo_bench.records import Record, check_writable, read_records
-from rgo_bench.render import render_csv, render_latex, render_markdown, render_rich
-from rgo_bench.run import run as run_one
-from rgo_bench.spec import DEFAULT_NETWORK, Spec, make_spec, parse_options
+from rgo_bench.records import (
+    PHASES,
+    Record,
+    describe_environment,
+    read_records,
+    replace_file,
+)
+from rgo_bench.report import write_report
+from rgo_bench.spec import (
+    DEFAULT_NETWORK,
+    make_spec,
+    option_text,
+    parse_options,
+)
 from rgo_bench.streams import STREAMS
-from rgo_bench.tables import table_rows
+from rgo_bench.table1 import table1_specs
+from rgo_bench.terminal import Format, console, end_with, errors, run_shown, show
 
 app = typer.Typer(
     add_completion=False,
@@ -27,21 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recursive Gradient Optimization: the paper's experiments.",
 )
-console = Console()
-errors = Console(stderr=True)
-
-
-class Format(StrEnum):
-    """How a table is printed."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    csv = "csv"
-    latex = "latex"
-
 
 Out = Annotated[Path, typer.Option(help="The folder of the records.")]
-Seeds = Annotated[str, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
+Jobs = Annotated[int, typer.Option(help="Runs at a time; threads are shared.", min=1)]
+Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
 
 @app.command("list")
@@ -51,7 +49,7 @@ def list_all() -> None:
         table = Table(kind, "what it is", "options", box=None, pad_edge=False)
         for name, entry in entries.items():
             options = entry.defaults.as_dict()
-            listed = " ".join(f"{key}={value}" for key, value in options.items())
+            listed = " ".join(f"{key}={option_text(options[key])}" for key in options)
             table.add_row(name, entry.summary, listed)
         console.print(table, "")
     console.print("network ", *NETWORKS)
@@ -62,7 +60,7 @@ def run(
     stream: Annotated[str, typer.Argument(help="A stream; see `rgo-bench list`.")],
     method: Annotated[str, typer.Option(help="Methods: rgo, or rgo,sgd,stl.")] = "rgo",
     seed: Annotated[int | None, typer.Option(help="One seed.")] = None,
-    seeds: Seeds = "0",
+    seeds: Seeds = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE: an option of stream or method."),
@@ -77,30 +75,131 @@ def run(
     threads: Annotated[
         int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
     ] = 1,
+    jobs: Jobs = 1,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A module of yours that registers methods."),
+    ] = None,
 ) -> None:
     """Run methods on a stream; a run that was cut off goes on where it stopped."""
-    chosen = [seed] if seed is not None else parse_seeds(seeds)
+    if seed is not None and seeds is not None:
+        raise ValueError("--seed, --seeds: expected one of them, got both")
+    chosen = parse_seeds(seeds) if seeds is not None else [seed or 0]
+    import_plugins(plugin or ())
     options = parse_options(set_ or [])
     specs = [
         make_spec(stream, name, each, options, network=network, data=data)
-        for name in method.split(",")
+        for name in dict.fromkeys(method.split(","))
         for each in chosen
     ]
-    torch.set_num_threads(threads)
-    check_writable(out)
-    _show(_run_all(specs, out, device=device, force=force))
+    manner = Manner(
+        out=out,
+        device=device,
+        threads=max(1, threads // jobs),
+        force=force,
+        plugins=tuple(plugin or ()),
+    )
+    records, failures = run_shown(specs, manner, jobs=jobs)
+    show(records)
+    end_with(failures)
 
 
 @app.command()
 def table(
-    results: Annotated[Path, typer.Argument(help="A folder of records.")],
+    what: Annotated[
+        str, typer.Argument(help="A folder of records, or 1: the paper's Table 1.")
+    ],
     format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
+    out: Out = Path("results"),
+    jobs: Jobs = 1,
 ) -> None:
-    """Print ours beside the paper's, mean and standard deviation over the seeds."""
-    records = read_records(results)
-    if not records:
-        raise ValueError(f"{results}: expected records (seed-*.json), got none")
-    _show(records, format_)
+    """Print ours beside the paper's; a table of the paper runs what is missing."""
+    if what != "1":
+        show(_records(Path(what)), format_)
+        return
+    manner = Manner(out=out)
+    specs = table1_specs()
+    missing = len(unrecorded(specs, manner))
+    errors.print(f"Table 1: {missing} of {len(specs)} runs are missing.")
+    records, failures = run_shown(specs, manner, jobs=jobs)
+    show(records, format_, deviations=True)
+    end_with(failures)
+
+
+@app.command()
+def figure(
+    number: Annotated[
+        int, typer.Argument(help="1: the paper's Figure 1.", min=1, max=1)
+    ],
+    out: Out = Path("results"),
+    path: Annotated[Path, typer.Option(help="The picture: .png, .pdf or .svg.")] = Path(
+        "figure-1.png"
+    ),
+) -> None:
+    """Draw a figure of the paper from the records that there are."""
+    manner = Manner(out=out)
+    specs = table1_specs()
+    missing = unrecorded(specs, manner)
+    there = [spec for spec in specs if spec not in missing]
+    if not there:
+        raise ValueError(f"{out}: expected records of Figure {number}, got none")
+    errors.print(f"Figure {number}: {len(missing)} of {len(specs)} runs are missing.")
+    records, failures = run_shown(there, manner)
+    demonstration.write_plot(records, path)
+    typer.echo(path)
+    end_with(failures)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder of records.")],
+    path: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    cost: Annotated[
+        list[Path] | None, typer.Option(help="A file of `rgo-bench cost --out`.")
+    ] = None,
+) -> None:
+    """Write tables, figure, heat maps and times as one page that needs no network."""
+    costs = [json.loads(file.read_text()) for file in cost or ()]
+    write_report(_records(results), path, costs=costs)
+    typer.echo(path)
+
+
+@app.command()
+def cost(
+    stream: Annotated[str, typer.Argument(help="A stream; see `rgo-bench list`.")],
+    method: Annotated[str, typer.Option(help="Methods; the first is 1.")] = "sgd,rgo",
+    repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: a stream's option.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    out: Annotated[Path | None, typer.Option(help="A JSON file to write.")] = None,
+) -> None:
+    """Time whole runs, interleaved, each in a process of its own; and their memory."""
+    options = parse_options(set_ or [])
+    for name in method.split(","):
+        make_spec(stream, name, 0, options)
+    costs = measure_costs(
+        stream,
+        method.split(","),
+        options=options,
+        repeats=repeats,
+        threads=threads,
+        ran=lambda cost: errors.print(f"{cost.method}: {cost.total:.1f} s"),
+    )
+    rows = summarize_costs(costs)
+    table = Table("method", "seconds", "ratio", *PHASES, "MiB", "ratio", box=None)
+    for row in rows:
+        phases = (f"{row['seconds'][phase]:.1f}" for phase in PHASES)
+        times = f"{row['total']:.1f}", f"{row['time_ratio']:.2f}"
+        memory = f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"
+        table.add_row(row["method"], *times, *phases, *memory)
+    console.print(table)
+    if out is not None:
+        environment = describe_environment("torch", device="cpu", threads=threads)
+        content = {"stream": stream, "options": options, "rows": rows}
+        text = json.dumps(content | {"environment": environment}, indent=2)
+        replace_file(out, (text + "\n").encode())
 
 
 @app.command()
@@ -115,20 +214,21 @@ def demo(
         "no old data kept. ACC is the mean accuracy on all tasks after the last, BWT "
         "what was forgotten since each was learned, in percent."
     )
-    torch.set_num_threads(1)
-    records = _run_all(specs, out, device="cpu", force=True)
+    records, failures = run_shown(specs, Manner(out=out, force=True))
+    end_with(failures)
     picture = out / "average-accuracy.png"
     demonstration.write_plot(records, picture)
-    _show(records)
-    console.print(f"The same over time: {picture}")
+    show(records)
+    typer.echo(f"The same over time: {picture}")
 
 
 def main() -> None:
     """Run the command line; errors of the user are one line, not a traceback."""
     try:
         app()
-    except (ValueError, OSError) as error:
-        errors.print(f"rgo-bench: {error}", style="red", markup=False, highlight=False)
+    except (ValueError, OSError, ImportError) as error:
+        # Not errors.print, which breaks lines.
+        typer.secho(f"rgo-bench: {error}", fg="red", err=True)
         raise SystemExit(2) from None
 
 
@@ -153,28 +253,11 @@ def parse_seeds(text: str) -> list[int]:
         seeds += range(int(first), int(last if dash else first) + 1)
     if not seeds:
         raise ValueError(f"--seeds: expected at least one seed, got {text!r}")
-    return seeds
+    return list(dict.fromkeys(seeds))
 
 
-def _run_all(
-    specs: Sequence[Spec], out: Path, *, device: str, force: bool
-) -> list[Record]:
-    bars = Bars(console)
-    with bars.shown():
-        return [
-            run_one(spec, out, device=device, force=force, reporter=bars.add(spec))
-            for spec in specs
-        ]
-
-
-def _show(records: Iterable[Record], format_: Format = Format.terminal) -> None:
-    rows = table_rows(records)
-    if format_ is Format.terminal:
-        console.print(*render_rich(rows))
-        return
-    render = {
-        Format.markdown: render_markdown,
-        Format.csv: render_csv,
-        Format.latex: render_latex,
-    }[format_]
-    typer.echo(render(rows), nl=False)
+def _records(results: Path) -> list[Record]:
+    records = read_records(results)
+    if not records:
+        raise ValueError(f"{results}: expected records (seed-*.json), got none")
+    return records

@@ -3,10 +3,10 @@
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-# Table 1 states one network for each stream.
-_NETWORKS = {
+# The streams of Table 1 in its order, and the network of each.
+PUBLISHED_NETWORKS: Final = {
     "permuted-mnist": "mlp",
     "rotated-mnist": "mlp",
     "split-cifar100": "resnet-18",
@@ -48,13 +48,13 @@ def published(stream: str, method: str) -> Published | None:
     >>> published("permuted-mnist", "rgo")
     Published(acc=91.15, acc_std=0.2, bwt=-2.05, bwt_std=0.09, network='mlp')
     """
-    if stream not in _NETWORKS:
+    if stream not in PUBLISHED_NETWORKS:
         return None
     numbers = _table1()[stream.replace("-", "_")].get(method)
     if numbers is None:
         return None
     acc, acc_std, bwt, bwt_std = numbers
-    return Published(acc, acc_std, bwt, bwt_std, _NETWORKS[stream])
+    return Published(acc, acc_std, bwt, bwt_std, PUBLISHED_NETWORKS[stream])
 
 
 def published_methods() -> tuple[str, ...]:

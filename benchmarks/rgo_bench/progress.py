@@ -66,11 +66,10 @@ class Bars:
     def add(self, spec: Spec) -> Bar:
         """Return a bar for a run."""
         options = spec.stream_options
-        steps = -(-options.samples // options.batch) * options.epochs
         variant = f" {spec.variant}" if spec.variant else ""
         row = self._progress.add_task(
             f"{spec.method}{variant} seed {spec.seed}",
-            total=steps * options.tasks,
+            total=options.steps * options.tasks,
             task="",
             rate="",
             accuracy="",

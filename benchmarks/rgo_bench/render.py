@@ -15,7 +15,7 @@ _CSV_HEADER = (
     *("stream", "method", "variant", "network", "backend", "seeds"),
     *("acc", "acc_std", "bwt", "bwt_std"),
     *("paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"),
-    *("acc_difference", "bwt_difference"),
+    *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
 )
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
@@ -25,13 +25,14 @@ _LATEX_SIGNS = {
 }
 
 
-def render_rich(rows: Sequence[Row]) -> list[Table]:
+def render_rich(rows: Sequence[Row], *, deviations: bool = False) -> list[Table]:
     """Return the tables for a terminal, one for each stream.
 
     All names share a column, which is folded so that 80 columns hold every number.
+    `deviations`, here and below, is that of `rgo_bench.grids.grids`.
     """
     tables = []
-    for grid in grids(rows):
+    for grid in grids(rows, deviations=deviations):
         table = Table(
             title=grid.title,
             title_justify="left",
@@ -51,9 +52,9 @@ def render_rich(rows: Sequence[Row]) -> list[Table]:
     return tables
 
 
-def render_markdown(rows: Sequence[Row]) -> str:
+def render_markdown(rows: Sequence[Row], *, deviations: bool = False) -> str:
     """Return the tables in Markdown, each under a heading."""
-    return "\n".join(_markdown(grid) for grid in grids(rows))
+    return "\n".join(map(_markdown, grids(rows, deviations=deviations)))
 
 
 def render_csv(rows: Sequence[Row]) -> str:
@@ -66,14 +67,15 @@ def render_csv(rows: Sequence[Row]) -> str:
     writer.writerow(_CSV_HEADER)
     for row in rows:
         paper = row.paper[:4] if row.paper else (None,) * 4
-        differences = (row.acc_difference, row.bwt_difference)
-        writer.writerow([*row.run, row.seeds, *row.acc, *row.bwt, *paper, *differences])
+        points = (row.acc_difference, row.bwt_difference)
+        compared = (*points, row.acc_deviations, row.bwt_deviations)
+        writer.writerow([*row.run, row.seeds, *row.acc, *row.bwt, *paper, *compared])
     return text.getvalue()
 
 
-def render_latex(rows: Sequence[Row]) -> str:
+def render_latex(rows: Sequence[Row], *, deviations: bool = False) -> str:
     r"""Return the tables in LaTeX, for the package ``booktabs``."""
-    return "\n".join(_latex(grid) for grid in grids(rows))
+    return "\n".join(map(_latex, grids(rows, deviations=deviations)))
 
 
 def _markdown(grid: Grid) -> str:
@@ -111,4 +113,4 @@ def _latex_row(grid: Grid, cells: tuple[str, ...]) -> str:
 
 def _escape(text: str) -> str:
     escaped = "".join(_LATEX_SIGNS.get(sign, sign) for sign in text)
-    return escaped.replace("Δ", r"$\Delta$")
+    return escaped.replace("Δ", r"$\Delta$").replace("σ", r"$\sigma$")

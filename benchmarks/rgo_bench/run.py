@@ -1,15 +1,15 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
-import io
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
 from rgo_bench.clock import Clock
 from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.networks import NETWORKS
@@ -20,7 +20,6 @@ from rgo_bench.records import (
     percent_rows,
     read_record,
     record_path,
-    replace_file,
     write_record,
 )
 from rgo_bench.spec import Spec
@@ -64,7 +63,8 @@ def run(
     """Run what `spec` asks for and write its record, or read the one that is there.
 
     After every task a checkpoint is written beside the record to be. A run that was
-    cut off goes on after its last finished task and ends with the same numbers.
+    cut off goes on after its last finished task and ends with the same numbers; no
+    checkpoint is left beside a record.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def run(
     Raises
     ------
     OSError
-        If `out` cannot be written to; nothing has started then.
+        If the record could not be written; nothing has started then.
     ValueError
-        If the checkpoint is broken or of another configuration, the device is not
-        there, or the network returns NaN.
+        If the record or the checkpoint that is there is broken or of another
+        configuration, the device is not there, or the network returns NaN.
     FileNotFoundError
         If the data are not found.
     """
@@ -99,18 +99,23 @@ def run(
         variant=spec.variant,
         seed=spec.seed,
     )
+    reporter = reporter or Silent()
     if path.exists() and not force:
-        return read_record(path)
-    check_writable(out)
-    running = _Run(spec, _usable(device))
-    checkpoint = path.with_suffix(".checkpoint")
-    if checkpoint.exists() and not force:
-        running.resume(checkpoint)
-    while running.task < running.stream.tasks:
-        running.learn(reporter or Silent())
-        replace_file(checkpoint, running.checkpoint())
-    write_record(out, running.record())
-    checkpoint.unlink()
+        record = read_record(path)
+        _check_config(path, "record", record.config, spec)
+        _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
+    else:
+        running = _Run(spec, _usable(device))
+        check_writable(path.parent)
+        checkpoint = path.with_suffix(".checkpoint")
+        if checkpoint.exists() and not force:
+            running.resume(checkpoint)
+            _report_done(reporter, spec, running.task, running.average)
+        while running.task < running.stream.tasks:
+            running.learn(reporter)
+            write_checkpoint(checkpoint, running.state_dict())
+        write_record(out, running.record())
+    _remove_leftovers(path)
     return read_record(path)
 
 
@@ -132,6 +137,11 @@ class _Run:
         tasks = self.stream.tasks
         self.accuracy: NDArray[np.float64] = np.full((tasks, tasks), np.nan)
 
+    @property
+    def average(self) -> float:
+        """The average accuracy in percent after the last task learned."""
+        return float(self.accuracy[self.task - 1, : self.task].mean())
+
     def learn(self, reporter: Reporter) -> None:
         """Learn the next task and test on all tasks so far."""
         task = self.task
@@ -139,41 +149,29 @@ class _Run:
         with self.clock.phase("train"):
             self.method.begin_task(task)
             self._train(x, y, reporter)
+        with self.clock.phase("evaluate"):
+            # Before a method computes with numbers that are none.
+            self._logits(x[: self.stream.batch], task)
         self.method.end_task(x, y, self.clock)
         with self.clock.phase("evaluate"):
             self._test()
         self.task += 1
-        reporter.tested(task, float(self.accuracy[task, : task + 1].mean()))
+        reporter.tested(task, self.average)
 
-    def checkpoint(self) -> bytes:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that `resume` needs."""
-        content = io.BytesIO()
-        torch.save(
-            {
-                "config": self.spec.config,
-                "task": self.task,
-                "accuracy": self.accuracy.tolist(),
-                "seconds": self.clock.seconds,
-                "method": self.method.state_dict(),
-            },
-            content,
-        )
-        return content.getvalue()
+        return {
+            "config": self.spec.config,
+            "task": self.task,
+            "accuracy": self.accuracy.tolist(),
+            "seconds": self.clock.seconds,
+            "method": self.method.state_dict(),
+        }
 
     def resume(self, path: Path) -> None:
         """Go on where a checkpoint was written."""
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"{path}: expected a checkpoint, got a broken file ({error}); "
-                "start again with --force"
-            ) from error
-        if state["config"] != self.spec.config:
-            raise ValueError(
-                f"{path}: expected a checkpoint of {self.spec.config}, got one of "
-                f"{state['config']}; start again with --force"
-            )
+        state = read_checkpoint(path, self.device)
+        _check_config(path, "checkpoint", state["config"], self.spec)
         self.method.load_state_dict(state["method"])
         self.task = state["task"]
         self.accuracy = np.asarray(state["accuracy"])
@@ -233,14 +231,39 @@ class _Run:
             for inputs, labels in zip(
                 torch.split(x, TEST_BATCH), torch.split(y, TEST_BATCH), strict=True
             ):
-                logits = self.method.predict(inputs, task)
-                if bool(torch.isnan(logits).any()):
-                    raise ValueError(
-                        f"after task {last} the network returns NaN: the learning rate "
-                        f"{self.stream.lr} may be too high"
-                    )
-                right += (logits.argmax(-1) == labels).sum()
+                right += (self._logits(inputs, task).argmax(-1) == labels).sum()
             self.accuracy[last, task] = 100 * float(right) / len(y)
+
+    @torch.no_grad()
+    def _logits(self, x: Tensor, task: int) -> Tensor:
+        logits = self.method.predict(x, task)
+        if bool(torch.isnan(logits).any()):
+            raise ValueError(
+                f"after task {self.task} the network returns NaN: the learning rate "
+                f"{self.stream.lr} may be too high"
+            )
+        return logits
+
+
+def _check_config(path: Path, kind: str, config: Mapping[str, Any], spec: Spec) -> None:
+    if config != spec.config:
+        raise ValueError(
+            f"{path}: expected a {kind} of {spec.config}, got one of {dict(config)}; "
+            "start again with --force"
+        )
+
+
+def _report_done(reporter: Reporter, spec: Spec, tasks: int, accuracy: float) -> None:
+    """Report at once what an earlier run did."""
+    reporter.stepped(tasks - 1, tasks * spec.stream_options.steps)
+    reporter.tested(tasks - 1, accuracy)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the checkpoint of a finished run, and what a kill left half-written."""
+    for leftovers in (f"{path.stem}.checkpoint", f".{path.stem}.*.tmp"):
+        for leftover in path.parent.glob(leftovers):
+            leftover.unlink(missing_ok=True)
 
 
 def _usable(device: str) -> torch.device:

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from rgo_bench.data.idx_folder import find_idx_files, fingerprint
 from rgo_bench.methods import METHODS, MethodOptions
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import variant_name
 from rgo_bench.streams import STREAMS, StreamOptions
 
 DEFAULT_NETWORK: Final = "mlp"
+SEEDS: Final = range(2**32)  # what every generator takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Spec:
     @property
     def config(self) -> dict[str, Any]:
         """Every option of stream and method, and what else decides the numbers."""
-        named = {} if self.data is None else {"data": self.data.resolve().name}
+        named = {} if self._data_name is None else {"data": self._data_name}
         if self.network != DEFAULT_NETWORK:
             named["network"] = self.network
         options = self.stream_options.as_dict() | self.method_options.as_dict()
@@ -43,6 +46,12 @@ class Spec:
             | METHODS[self.method].defaults.as_dict()
         )
         return variant_name(self.config, defaults)
+
+    @cached_property
+    def _data_name(self) -> str | None:
+        if self.data is None:
+            return None
+        return f"{self.data.resolve().name}-{fingerprint(find_idx_files(self.data))}"
 
 
 def make_spec(
@@ -61,12 +70,12 @@ def make_spec(
     stream, method, network : str
         Names among `STREAMS`, `METHODS` and `NETWORKS`.
     seed : int
-        At least 0.
+        At least 0, below 2**32.
     options : mapping, optional
         Options of the stream or of the method in place of their defaults.
     data : Path, optional
-        The folder of the stream's data, whose name becomes part of the variant: another
-        image set is another experiment. Looked for where None.
+        The folder of the stream's data, whose name and content become part of the
+        variant: another image set is another experiment. Looked for where None.
 
     Returns
     -------
@@ -81,13 +90,15 @@ def make_spec(
     Examples
     --------
     >>> make_spec("permuted-digits", "rgo", 0, {"per": "batch", "tasks": 3}).variant
-    'per=batch,tasks=3'
+    'damping=0.01,per=batch,tasks=3'
     """
     _check_name("stream", stream, STREAMS)
     _check_name("method", method, METHODS)
     _check_name("network", network, NETWORKS)
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: expected an integer >= 0, got {seed!r}")
+    if type(seed) is not int or seed not in SEEDS:
+        raise ValueError(
+            f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
+        )
     of_stream: Any = STREAMS[stream].defaults
     of_method: Any = METHODS[method].defaults
     chosen = dict(options or {})
@@ -105,7 +116,7 @@ def make_spec(
         seed=seed,
         network=network,
         stream_options=replace(of_stream, **_only(chosen, of_stream)),
-        method_options=replace(of_method, **_only(chosen, of_method)),
+        method_options=of_method.changed(**_only(chosen, of_method)),
         data=data,
     )
 
@@ -135,6 +146,17 @@ def parse_options(settings: Iterable[str]) -> dict[str, Any]:
     return options
 
 
+def option_text(value: Any) -> str:
+    """Return an option's value as `parse_options` reads it.
+
+    Examples
+    --------
+    >>> option_text(True), option_text("batch")
+    ('true', 'batch')
+    """
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise ValueError(f"{kind}: expected one of {', '.join(known)}, got {name!r}")
@@ -151,6 +173,6 @@ def _like(name: str, value: Any, default: Any) -> Any:
     if default is not None and type(value) is not type(default):
         raise ValueError(
             f"option {name!r}: expected {type(default).__name__} as in "
-            f"{default!r}, got {value!r}"
+            f"{option_text(default)}, got {value!r}"
         )
     return value

@@ -37,6 +37,27 @@ class Row(NamedTuple):
         """Our mean backward transfer less the paper's."""
         return None if self.paper is None else self.bwt.mean - self.paper.bwt
 
+    @property
+    def acc_deviations(self) -> float | None:
+        """The difference in accuracy, in standard deviations of the paper's seeds."""
+        return self.paper and _ratio(self.acc_difference, self.paper.acc_std)
+
+    @property
+    def bwt_deviations(self) -> float | None:
+        """The difference in transfer, in standard deviations of the paper's seeds."""
+        return self.paper and _ratio(self.bwt_difference, self.paper.bwt_std)
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the accuracy is within two deviations or a point of the paper's.
+
+        The larger of the two counts: the paper prints deviations of 0.01 over five
+        seeds, which no other five would keep.
+        """
+        if self.paper is None or self.acc_difference is None:
+            return None
+        return abs(self.acc_difference) <= max(1.0, 2 * self.paper.acc_std)
+
 
 def table_rows(records: Iterable[Record]) -> list[Row]:
     """Return one row for each run.
@@ -73,6 +94,10 @@ def table_rows(records: Iterable[Record]) -> list[Row]:
 def _spread(group: list[Record], measure: Callable[[Record], float]) -> Spread:
     values = [measure(record) for record in group]
     return Spread(float(np.mean(values)), float(np.std(values)))
+
+
+def _ratio(difference: float | None, deviation: float) -> float | None:
+    return difference / deviation if difference is not None and deviation else None
 
 
 def _comparable(run: Run) -> Published | None:

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,18 @@ def test_a_record_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
 def test_a_folder_that_can_be_written_to_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "results")
     assert list((tmp_path / "new" / "results").iterdir()) == []
+
+
+def test_runs_that_start_together_do_not_refuse_the_folder_to_each_other(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rgo_bench.records import *\n"
+        "for _ in range(300): check_writable(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[1] for process in started] == [b""] * 3
 
 
 @pytest.mark.parametrize("below", [".", "results"])

@@ -26,6 +26,21 @@ def test_ours_stands_beside_the_papers() -> None:
     assert grid.names == 1
 
 
+def test_the_difference_is_stated_in_deviations_where_asked_for() -> None:
+    records = [
+        record_of([88.0, 90.0]),
+        record_of([90.0, 90.0], method="stl"),
+        make_record(method="owm"),
+    ]
+    (grid,) = grids(table_rows(records), deviations=True)
+    assert grid.header[-5:] == (*PAPERS[:3], "Δ/σ", PAPERS[3])
+    assert [cells[-3:] for cells in grid.cells] == [
+        ("-2.15", "-11", "+0.05"),
+        ("-1.33", "-6.6", "+0.00"),
+        ("", "", ""),
+    ]
+
+
 def test_the_papers_columns_are_left_out_where_it_has_no_number() -> None:
     (grid,) = grids(table_rows([make_record(stream="permuted-digits")]))
     assert grid.header == ("method", "seeds", "ACC", "BWT")

@@ -1,7 +1,7 @@
 import tomllib
 from importlib.resources import files
 
-from rgo_bench.paper import Published, published, published_methods
+from rgo_bench.paper import PUBLISHED_NETWORKS, Published, published, published_methods
 from rgo_bench.streams import STREAMS
 
 TABLES = tomllib.loads(files("rgo_bench").joinpath("paper_tables.toml").read_text())
@@ -32,6 +32,7 @@ def test_what_the_paper_leaves_out_is_none() -> None:
 def test_streams_of_mnist_are_in_the_table_by_the_names_that_run_takes() -> None:
     compared = {name for name in STREAMS if published(name, "rgo")}
     assert compared == {"permuted-mnist", "rotated-mnist"}
+    assert compared <= set(PUBLISHED_NETWORKS)
 
 
 def test_methods_stand_in_the_order_of_the_table() -> None:

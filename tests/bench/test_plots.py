@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 from bench.sample_records import make_record, record_of
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba_array
 
+from rgo_bench.paper import published_methods
 from rgo_bench.plots import (
     COLORS,
     MARKERS,
@@ -31,7 +33,10 @@ def test_a_task_without_tests_on_all_before_it_has_no_average() -> None:
 
 def test_a_line_is_the_mean_over_the_seeds_in_a_band_of_their_deviation() -> None:
     lasts = [[80.0, 90.0], [70.0, 90.0]]
-    records = [record_of(last, seed=seed) for seed, last in enumerate(lasts)]
+    records = [
+        record_of(last, seed=seed, stream="permuted-digits")
+        for seed, last in enumerate(lasts)
+    ]
     (axes,) = figure_average_accuracy(records).axes
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_xdata(), [1, 2])
@@ -48,27 +53,72 @@ def test_every_stream_has_axes_with_a_title_and_units() -> None:
     streams = ("rotated-mnist", "permuted-mnist")
     records = [make_record(stream=name) for name in streams]
     axes = figure_average_accuracy(records).axes
-    assert [each.get_title() for each in axes] == sorted(streams)
+    assert [each.get_title("left") for each in axes] == sorted(streams)
     assert {each.get_xlabel() for each in axes} == {"tasks seen"}
     assert {each.get_ylabel() for each in axes} == {"average accuracy (%)"}
 
 
-def test_the_legend_names_methods_and_variants() -> None:
+def names(axes: Axes) -> list[str]:
+    """The names of the lines, from the lowest end up."""
+    texts = sorted(axes.texts, key=lambda text: text.get_position()[1])
+    return [text.get_text() for text in texts]
+
+
+def test_lines_are_named_by_methods_and_variants() -> None:
     records = [
         make_record(method="sgd"),
         make_record(),
         make_record(variant="per=batch"),
     ]
     (axes,) = figure_average_accuracy(records).axes
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["rgo", "rgo (per=batch)", "sgd"]
+    assert names(axes) == ["rgo", "rgo (per=batch)", "sgd"]
 
 
-def test_the_legend_names_the_backend_where_nothing_else_differs() -> None:
+def test_names_stand_in_the_order_of_the_ends() -> None:
+    lasts = {"rgo": 90.0, "sgd": 40.0, "ewc": 60.0}
+    records = [record_of([last] * 3, method=name) for name, last in lasts.items()]
+    (axes,) = figure_average_accuracy(records).axes
+    assert names(axes) == ["sgd", "ewc", "rgo"]
+
+
+def test_the_papers_final_accuracy_is_marked_at_the_right_edge() -> None:
+    records = [make_record(), make_record(method="mine"), make_record(method="sgd")]
+    (axes,) = figure_average_accuracy(records).axes
+    marks = [line for line in axes.lines if line.get_marker() == "<"]
+    assert [mark.get_ydata() for mark in marks] == [[91.15], [46.11]]
+    lines = [line for line in axes.lines if line not in marks]
+    colors = [mark.get_color() for mark in marks]
+    assert colors == [lines[0].get_color(), lines[1].get_color()]
+    low, high = axes.get_ylim()
+    assert low < 46.11 < 91.15 < high
+    (legend,) = axes.get_legend().get_texts()
+    assert legend.get_text() == "the paper's final accuracy"
+
+
+def test_nothing_is_marked_where_the_paper_has_no_number() -> None:
+    (axes,) = figure_average_accuracy([make_record(stream="permuted-digits")]).axes
+    assert (len(axes.lines), axes.get_legend()) == (1, None)
+
+
+def test_a_method_looks_the_same_in_every_figure() -> None:
+    def looks(*methods: str) -> dict[str, tuple[object, ...]]:
+        records = [make_record(method=m, stream="permuted-digits") for m in methods]
+        (axes,) = figure_average_accuracy(records).axes
+        # Lines and names are both drawn in the order of the runs.
+        return {
+            text.get_text(): (line.get_color(), line.get_linestyle(), line.get_marker())
+            for text, line in zip(axes.texts, axes.lines, strict=True)
+        }
+
+    every = looks(*published_methods(), "owm")
+    assert len(set(every.values())) == 10
+    assert looks("sgd", "owm", "rgo") == {m: every[m] for m in ("rgo", "sgd", "owm")}
+
+
+def test_lines_are_named_by_the_backend_where_nothing_else_differs() -> None:
     records = [make_record(), make_record(backend="jax"), make_record(method="sgd")]
     (axes,) = figure_average_accuracy(records).axes
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["rgo, mlp, jax", "rgo, mlp, torch", "sgd"]
+    assert names(axes) == ["rgo, mlp, jax", "rgo, mlp, torch", "sgd"]
 
 
 def test_every_line_looks_different_in_color_and_in_print() -> None:

@@ -59,6 +59,27 @@ def test_no_number_and_no_name_is_cut_at_80_columns() -> None:
     assert "".join(line[:14].strip() for line in lines[5:]) == f"er-ring{variant}"
 
 
+def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
+    records = [
+        record_of([last, 90.0], seed=seed, method=method)
+        for method in ("er-ring", "los")
+        for seed, last in enumerate((18.0, 35.0))
+    ]
+    rows = table_rows(records)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(*render_rich(rows, deviations=True))
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    (last,) = (line.split() for line in lines if "er-ring" in line)
+    assert last[-3:] == ["-21.59", "-34", "-50.62"]
+
+
+def test_markdown_and_latex_state_deviations_where_asked_for(rows: list[Row]) -> None:
+    assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(rows, deviations=True)
+    assert "$\\Delta$/$\\sigma$" in render_latex(rows, deviations=True)
+
+
 def test_brackets_in_a_variant_are_not_taken_for_markup() -> None:
     rows = table_rows([make_record(), make_record(variant="a=[red]")])
     assert any("a=[red]" in line for line in at_terminal(rows, width=120))
@@ -90,6 +111,7 @@ def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: list[Row]) -> No
     assert float(first["bwt_std"]) == pytest.approx(1.0)
     assert float(first["paper_acc"]) == 91.15
     assert float(first["acc_difference"]) == pytest.approx(-2.65)
+    assert float(first["acc_deviations"]) == pytest.approx(-2.65 / 0.20)
     assert (second["stream"], second["paper_acc"], second["bwt_difference"]) == (
         *("rotated-digits", "", ""),
     )

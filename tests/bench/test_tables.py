@@ -28,6 +28,34 @@ def test_the_paper_stands_beside_and_is_subtracted() -> None:
     assert row.bwt_difference == pytest.approx(-2.0 + 2.05)
 
 
+def test_differences_are_counted_in_the_papers_deviations() -> None:
+    (row,) = table_rows([record_of([88.0, 90.0])])
+    assert row.acc_deviations == pytest.approx((89.0 - 91.15) / 0.20)
+    assert row.bwt_deviations == pytest.approx((-2.0 + 2.05) / 0.09)
+
+
+def test_a_deviation_of_zero_counts_nothing() -> None:
+    (row,) = table_rows([make_record(method="stl")])
+    assert (row.bwt_difference is None, row.bwt_deviations) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "acc", "agrees"),
+    [
+        ("rgo", 90.2, True),  # 91.15 ± 0.20: within a point
+        ("rgo", 90.1, False),
+        ("sgd", 53.9, True),  # 46.11 ± 3.91: within two deviations
+        ("sgd", 54.0, False),
+        ("mine", 91.0, None),
+    ],
+)
+def test_to_agree_is_two_deviations_or_a_point_whichever_is_more(
+    method: str, acc: float, agrees: bool | None
+) -> None:
+    (row,) = table_rows([record_of([acc, acc], method=method)])
+    assert row.agrees is agrees
+
+
 def test_a_variant_of_the_method_is_compared() -> None:
     (row,) = table_rows([make_record(variant="damping=1,per=batch")])
     assert row.paper is not None
@@ -50,6 +78,7 @@ def test_another_experiment_than_the_papers_is_not_compared(
 ) -> None:
     (row,) = table_rows([make_record(**changes)])
     assert (row.paper, row.acc_difference, row.bwt_difference) == (None, None, None)
+    assert (row.acc_deviations, row.bwt_deviations) == (None, None)
 
 
 def test_a_stream_that_is_not_registered_has_a_row_too() -> None:

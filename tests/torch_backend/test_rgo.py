@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from torch_backend.nets import (
 from torch_backend.oracle import NumpyMLP
 from torch_backend.tolerance import assert_near
 
-from rgo_torch import RGO, second_moments
+from rgo_torch import RGO, measured_damping, second_moments
 
 STEPS = 50
 
@@ -436,3 +437,25 @@ def test_a_state_of_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0.weight: expected a matrix of shape"):
         fresh.load_state_dict(rgo.state_dict())
     assert_same(fresh.state_dict(), before)
+
+
+def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() -> None:
+    _, by_default = learner()
+    _, by_batch = learner(per="batch")
+    _, given = learner(per="batch", damping=0.5)
+    assert by_default.damping == measured_damping("sample", "mean")
+    assert by_batch.damping == measured_damping("batch", "mean")
+    assert given.damping == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("batch", "rms"), "damping must be given for per='batch', reduce='rms'"),
+        (("task", "mean"), "per must be 'sample' or 'batch', got 'task'"),
+        (("batch", "sum"), "reduce must be 'mean' or 'rms', got 'sum'"),
+    ],
+)
+def test_no_damping_is_made_up(options: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        measured_damping(*options)

@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from rgo_bench.methods.a_gem import AGEM
+from rgo_bench.methods.er_ring import ERRing
+from rgo_bench.methods.ewc import EWC, EWCOptions
+from rgo_bench.methods.gpm import GPM, GPMOptions
+from rgo_bench.methods.los import LOS, LOSOptions
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
+from rgo_bench.methods.owm import OWM, OWMOptions
 from rgo_bench.methods.rgo import RGO, RGOOptions
+from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
 from rgo_bench.methods.stl import STL
 
@@ -18,16 +25,50 @@ class MethodEntry(NamedTuple):
     build: Any  # from (Setting, its options) to the Method
 
 
-METHODS: Final[Mapping[str, MethodEntry]] = MappingProxyType(
-    {
-        "rgo": MethodEntry("recursive gradient optimization", RGOOptions(), RGO),
-        "rgo-2": MethodEntry(
-            "RGO without the feature encoding", RGOOptions(encode=False), RGO
-        ),
-        "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
-        "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
-    }
-)
+_methods: dict[str, MethodEntry] = {
+    "rgo": MethodEntry("recursive gradient optimization", RGOOptions(), RGO),
+    "rgo-2": MethodEntry(
+        "RGO without the feature encoding", RGOOptions(encode=False), RGO
+    ),
+    "gpm": MethodEntry(
+        "gradients orthogonal to earlier tasks' inputs", GPMOptions(), GPM
+    ),
+    "owm": MethodEntry(
+        "gradients off earlier mini-batches' mean inputs", OWMOptions(), OWM
+    ),
+    "los": MethodEntry("an orthogonal subspace for each task", LOSOptions(), LOS),
+    "er-ring": MethodEntry(
+        "replay of a sample per class and task", ReplayOptions(), ERRing
+    ),
+    "a-gem": MethodEntry(
+        "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
+    ),
+    "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
+    "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
+    "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
+}
+METHODS: Final[Mapping[str, MethodEntry]] = MappingProxyType(_methods)
+
+
+def register_method(name: str, entry: MethodEntry) -> None:
+    """Add a method of your own to `METHODS`.
+
+    Parameters
+    ----------
+    name : str
+        What ``--method`` calls it.
+    entry : MethodEntry
+        Its summary, its default options and its class.
+
+    Raises
+    ------
+    ValueError
+        If there is a method of this name.
+    """
+    if name in _methods:
+        raise ValueError(f"method: expected a new name, got {name!r}, which exists")
+    _methods[name] = entry
+
 
 __all__ = [
     "METHODS",
@@ -36,4 +77,5 @@ __all__ = [
     "MethodOptions",
     "NetworkMethod",
     "Setting",
+    "register_method",
 ]

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ class MethodOptions:
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)
+
+    def changed(self, **options: Any) -> Self:
+        """Return these options with some in place of others."""
+        return replace(self, **options)
 
 
 class Setting(NamedTuple):

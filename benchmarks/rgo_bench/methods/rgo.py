@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -19,11 +19,22 @@ SAMPLE_BATCH = 500
 class RGOOptions(MethodOptions):
     """The options of `rgo_torch.RGO`."""
 
-    damping: float = 0.01
+    damping: float | None = None  # None: the one measured for the rest
     per: Literal["sample", "batch"] = "sample"
     reduce: Literal["mean", "rms"] = "mean"
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
     encode: bool = True
+
+    def __post_init__(self) -> None:
+        if self.damping is None:
+            damping = rgo_torch.measured_damping(
+                self.per, self.reduce, encode=self.encode
+            )
+            object.__setattr__(self, "damping", damping)
+
+    def changed(self, **options: Any) -> Self:
+        """Return other options, with the damping measured for them if none is given."""
+        return super().changed(**{"damping": None, **options})
 
 
 class RGO(NetworkMethod):

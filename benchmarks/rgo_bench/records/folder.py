@@ -140,7 +140,8 @@ def check_writable(out: Path) -> None:
     probe = out / ".writable"
     try:
         replace_file(probe, b"")
-        probe.unlink()
+        # Another run that starts now may have removed it already.
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
             f"{out}: expected a folder that records can be written to, got: "

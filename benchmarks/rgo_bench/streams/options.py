@@ -20,6 +20,11 @@ class StreamOptions(ABC):
             check_count(option, getattr(self, option))
         check_positive("lr", self.lr)
 
+    @property
+    def steps(self) -> int:
+        """The number of training steps of a task."""
+        return -(-self.samples // self.batch) * self.epochs
+
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)

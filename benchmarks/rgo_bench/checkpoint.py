@@ -1,0 +1,44 @@
+"""What a run that was cut off goes on from."""
+
+import io
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rgo_bench.records import replace_file
+
+_DIGEST_SIZE = sha256().digest_size
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state of tensors, numbers and texts, whole or not at all.
+
+    Its SHA-256 stands before it: a damaged file may still load, with other numbers.
+    """
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    replace_file(path, sha256(content.getvalue()).digest() + content.getvalue())
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a state that `write_checkpoint` wrote, its tensors onto a device.
+
+    Raises
+    ------
+    ValueError
+        If the file is not as it was written.
+    """
+    written = path.read_bytes()
+    digest, content = written[:_DIGEST_SIZE], written[_DIGEST_SIZE:]
+    if digest != sha256(content).digest():
+        raise ValueError(
+            f"{path}: expected a checkpoint, got a broken file; start again with "
+            "--force"
+        )
+    state: dict[str, Any] = torch.load(
+        io.BytesIO(content), map_location=device, weights_only=True
+    )
+    return state

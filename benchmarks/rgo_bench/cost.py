@@ -1,0 +1,131 @@
+"""What a method costs beside another: whole runs, interleaved, each in a process.
+
+Machines are shared and noisy: only a ratio within one measurement means something.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+# Of every thread pool that the packages bring.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Cost(NamedTuple):
+    """One whole run."""
+
+    method: str
+    total: float  # seconds, from reading the data to the record
+    seconds: dict[str, float]  # of each phase
+    peak: float  # MiB of memory that the process held at most
+
+
+def measure_costs(
+    stream: str,
+    methods: Sequence[str],
+    *,
+    options: Mapping[str, Any],
+    repeats: int,
+    threads: int = 1,
+    ran: Callable[[Cost], None] = lambda cost: None,
+) -> list[Cost]:
+    """Run each method `repeats` times in turn and return what every run took.
+
+    Parameters
+    ----------
+    stream : str
+    methods : sequence of str
+    options : mapping
+        Options of the stream, for all methods.
+    repeats : int
+        Whole runs of each method; the first ones of all methods come first.
+    threads : int
+        Of every process.
+    ran : callable
+        Told of every run as it ends.
+
+    Returns
+    -------
+    list of Cost
+        In the order run.
+
+    Raises
+    ------
+    RuntimeError
+        If a run fails; with what it said.
+    """
+    costs = []
+    for _ in range(repeats):
+        for method in methods:
+            costs.append(_measure(stream, method, options, threads))
+            ran(costs[-1])
+    return costs
+
+
+def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """Return for each method the medians, and their ratios to the first method's.
+
+    The run of median length gives the phases, so that they belong together.
+    """
+    methods = list(dict.fromkeys(cost.method for cost in costs))
+    first: dict[str, Any] | None = None
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        runs = sorted((c for c in costs if c.method == method), key=lambda c: c.total)
+        row: dict[str, Any] = {
+            "method": method,
+            "runs": len(runs),
+            "total": round(median(run.total for run in runs), 2),
+            "seconds": runs[(len(runs) - 1) // 2].seconds,
+            "peak": round(median(run.peak for run in runs), 1),
+        }
+        first = first or row
+        row["time_ratio"] = round(row["total"] / first["total"], 3)
+        row["memory_ratio"] = round(row["peak"] / first["peak"], 3)
+        rows.append(row)
+    return rows
+
+
+def _measure(
+    stream: str, method: str, options: Mapping[str, Any], threads: int
+) -> Cost:
+    question = json.dumps({"stream": stream, "method": method, "options": options})
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    answer = subprocess.run(
+        [sys.executable, "-m", "rgo_bench.cost", question],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{method} on {stream} failed:\n{answer.stderr}")
+    return Cost(**json.loads(answer.stdout))
+
+
+def _answer(question: Mapping[str, Any]) -> Cost:
+    """Run once in this process, which was started for nothing else."""
+    from rgo_bench.run import run
+    from rgo_bench.spec import make_spec
+
+    spec = make_spec(question["stream"], question["method"], 0, question["options"])
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        record = run(spec, Path(folder))
+        total = time.perf_counter() - start
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return Cost(spec.method, total, dict(record.seconds), peak)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(json.loads(sys.argv[1]))._asdict()))

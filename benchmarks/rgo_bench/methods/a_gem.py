@@ -1,0 +1,72 @@
+"""A-GEM: gradients that do not conflict with those of a memory."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgo_bench.methods.method import masked
+from rgo_bench.methods.ring_memory import ReplayMethod
+
+
+class AGEM(ReplayMethod):
+    """Averaged Gradient Episodic Memory (Chaudhry et al., ICLR 2019).
+
+    A gradient g that would raise the loss on samples drawn from the memory, whose
+    gradient is r, loses its part along r: ``g - (g . r) / (r . r) r`` where ``g . r <
+    0``. The memory holds one sample per class and task, and the reference batch is 10,
+    as in Chaudhry et al. (2020); the paper has 256. The memory keeps the last samples
+    of each class in the order in which the stream draws them, theirs in the order of
+    training.
+
+    References
+    ----------
+    Chaudhry, Ranzato, Rohrbach and Elhoseiny, "Efficient Lifelong Learning with
+    A-GEM", ICLR 2019, equation 11.
+    """
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Take one SGD step along the gradient, projected where it conflicts."""
+        if not len(self.memory):
+            super().step(x, y)
+            return
+        parameters = list(self.network.parameters())
+        reference = torch.autograd.grad(self._replay_loss(), parameters)
+        gradient = torch.autograd.grad(self.loss(x, y), parameters)
+        resolved = without_conflict(gradient, reference)
+        for parameter, new in zip(parameters, resolved, strict=True):
+            parameter.grad = new
+        self.optimizer.step()
+
+    def _replay_loss(self) -> Tensor:
+        replay = self.memory.draw(self.options.replay)
+        logits = masked(self.network(replay.x), replay.mask)
+        return functional.cross_entropy(logits, replay.y)
+
+
+def without_conflict(
+    gradient: Sequence[Tensor], reference: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Take from a gradient what points against a reference gradient.
+
+    Parameters
+    ----------
+    gradient, reference : sequence of Tensor
+        Each one vector in pieces, of the same shapes.
+
+    Returns
+    -------
+    sequence of Tensor
+        `gradient` itself where its product with `reference` is not negative.
+    """
+    product = _dot(gradient, reference)
+    if product >= 0:
+        return gradient
+    scale = product / _dot(reference, reference)
+    return [g - scale * r for g, r in zip(gradient, reference, strict=True)]
+
+
+def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    products = [torch.sum(a * b) for a, b in zip(first, second, strict=True)]
+    return torch.stack(products).sum()

@@ -1,0 +1,68 @@
+"""What the layers of a network take in, for a set of samples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rgo_torch.layers import Layer, rows_of
+
+
+@contextmanager
+def recorded_inputs(layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+    """Record, by its name, the input of every layer in the context's forward pass.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+
+    Yields
+    ------
+    dict of str to Tensor
+        Filled as the layers are called; a layer called twice shows its last input.
+    """
+    inputs: dict[str, Tensor] = {}
+
+    def record(name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            inputs[name] = args[0].detach()
+
+        return hook
+
+    handles = [
+        layer.module.register_forward_pre_hook(record(layer.name)) for layer in layers
+    ]
+    try:
+        yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def input_rows(
+    network: nn.Module, layers: Sequence[Layer], x: Tensor
+) -> dict[str, Tensor]:
+    """Return the rows that each layer's weights meet when the network sees samples.
+
+    Parameters
+    ----------
+    network : nn.Module
+    layers : sequence of Layer
+        As `rgo_torch.layers.find_layers` returns them.
+    x : Tensor (b, *input_shape)
+        The samples.
+
+    Returns
+    -------
+    dict of str to Tensor (r, n)
+        By the layer's name: an input a row for a linear layer, a patch a row for a
+        convolution; (g, r, n) with groups.
+    """
+    with recorded_inputs(layers) as inputs:
+        network(x)
+    return {
+        layer.name: rows_of(layer.input_rows(inputs[layer.name])) for layer in layers
+    }

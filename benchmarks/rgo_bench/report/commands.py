@@ -1,0 +1,100 @@
+"""The commands that make the runs again."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rgo_bench.methods import METHODS
+from rgo_bench.records import Record, variant_options
+from rgo_bench.report.html import Html, element, join
+from rgo_bench.runs import Run
+from rgo_bench.spec import option_text
+from rgo_bench.streams import STREAMS
+
+# What is no option of stream or method, and so has an argument of its own.
+_ARGUMENTS = ("network", "data", "backend")
+
+
+def run_command(run: Run, records: Sequence[Record]) -> str:
+    """Return the command that makes the records of a run.
+
+    Parameters
+    ----------
+    run : Run
+    records : sequence of Record
+        The run's own.
+
+    Returns
+    -------
+    str
+        For a shell. It sets every option that the variant names or that is not the
+        present default, so that it holds when defaults change. A folder of data is
+        named as it was, wherever it is now.
+
+    Examples
+    --------
+    >>> from rgo_bench.spec import make_spec
+    >>> run_command(Run("permuted-digits", "sgd", "", "mlp", "torch"), [])
+    'rgo-bench run permuted-digits --method sgd'
+    """
+    words = ["rgo-bench", "run", run.stream, "--method", run.method]
+    if records:
+        words += ["--seeds", seeds_text(record.seed for record in records)]
+    named = variant_options(run.variant)
+    for name in _ARGUMENTS:
+        if name in named:
+            words += [f"--{name}", _argument(name, named.pop(name))]
+    config = records[0].config if records else {}
+    for name, text in _settings(run, config, named).items():
+        words += ["--set", f"{name}={text}"]
+    return shlex.join(words)
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Return seeds as the command line takes them.
+
+    Examples
+    --------
+    >>> seeds_text([4, 0, 1, 2, 7])
+    '0-2,4,7'
+    """
+    runs = groupby(enumerate(sorted(set(seeds))), key=lambda pair: pair[1] - pair[0])
+    spans = ([seed for _, seed in run] for _, run in runs)
+    return ",".join(
+        str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans
+    )
+
+
+def command_list(groups: Mapping[Run, Sequence[Record]]) -> Html:
+    """Return the command of every run, by stream.
+
+    Parameters
+    ----------
+    groups : mapping
+        The records of each run, those of a stream beside each other.
+    """
+    parts = []
+    for stream, items in groupby(groups.items(), key=lambda item: item[0].stream):
+        lines = (element("li", element("code", run_command(*item))) for item in items)
+        parts.append(join([element("h3", stream), element("ul", *lines)]))
+    return element("div", *parts, class_="commands")
+
+
+def _settings(
+    run: Run, config: Mapping[str, Any], named: Mapping[str, str]
+) -> dict[str, str]:
+    settings = dict(named)
+    defaults: dict[str, Any] = {}
+    for table, name in ((STREAMS, run.stream), (METHODS, run.method)):
+        if name in table:
+            defaults |= table[name].defaults.as_dict()
+    for name, value in config.items():
+        if name in named or (name in defaults and value != defaults[name]):
+            settings[name] = option_text(value)
+    return dict(sorted(settings.items()))
+
+
+def _argument(name: str, value: str) -> str:
+    # The folder's name, without the fingerprint of what is in it.
+    return value.rpartition("-")[0] or value if name == "data" else value

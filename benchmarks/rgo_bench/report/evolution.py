@@ -1,0 +1,74 @@
+"""Figure 1: the average accuracy over the tasks seen."""
+
+import io
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from matplotlib import rc_context
+
+from rgo_bench.plots import figure_average_accuracy
+from rgo_bench.records import Record
+from rgo_bench.report.html import Html, element, join
+from rgo_bench.tables import table_rows
+
+
+def evolution_figures(records: Sequence[Record]) -> Html:
+    """Return a drawing for each stream.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of a stream beside each other. Where it has runs without a variant, only
+        those are drawn.
+
+    Returns
+    -------
+    Html
+        SVG whose dark lines and text take the color of the page's text.
+    """
+    streams = groupby(records, key=lambda record: record.stream)
+    figures = (_figure(stream, list(own)) for stream, own in streams)
+    return element("div", *figures, class_="panels")
+
+
+def _figure(stream: str, records: list[Record]) -> Html:
+    shown = [record for record in records if not record.variant] or records
+    ends = ", ".join(
+        f"{row.run.label} {row.acc.mean:.1f}"
+        for row in sorted(table_rows(shown), key=lambda row: -row.acc.mean)
+    )
+    words = f"Average accuracy in percent on {stream} after the last task: {ends}."
+    drawing = element("div", _svg(shown), role="img", aria_label=words)
+    caption = element("figcaption", stream, class_="unseen")
+    return element("figure", drawing, caption)
+
+
+def _svg(records: list[Record]) -> Html:
+    stream = records[0].stream
+    figure = figure_average_accuracy(records)
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    content = io.StringIO()
+    # Text as text, in the page's own font; names that are the same in every run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": stream}):
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return _embeddable(content.getvalue(), stream)
+
+
+def _embeddable(text: str, stream: str) -> Html:
+    """Return a drawing as part of a page that may hold others."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    text = text.replace("xlink:href", "href").replace("#000000", "currentColor")
+    # Too dark for a dark page.
+    text = text.replace("#0072b2", "var(--blue)")
+    prefix = re.sub(r"\W", "-", stream)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    text = text.replace("url(#", f"url(#{prefix}-")
+    # Of the drawing's own size: the page gives the width.
+    opening = re.sub(r' (width|height)="[^"]*"', "", text[: text.index(">")])
+    return join([Html(opening), Html(text[text.index(">") :])])

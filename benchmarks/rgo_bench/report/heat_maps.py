@@ -1,0 +1,110 @@
+"""Pictures of the accuracy matrices."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from rgo_bench.records import Record
+from rgo_bench.report.html import Html, breakable, element, join, minus
+from rgo_bench.runs import Run
+
+# Of one lightness from dark to bright: it survives color blindness and grey print.
+COLORS = colormaps["viridis"]
+# Pixels of a picture, at least: some viewers blur what they enlarge.
+SIZE = 160
+
+
+class Scale(NamedTuple):
+    """The accuracies in percent that the darkest and the brightest color mean."""
+
+    low: float
+    high: float
+
+
+def heat_maps(groups: Mapping[Run, Sequence[Record]]) -> Html:
+    """Return the mean accuracy matrix of every run as a picture, all on one scale.
+
+    Parameters
+    ----------
+    groups : mapping
+        The records of each run, those of a stream beside each other.
+    """
+    matrices = {run: mean_matrix(group) for run, group in groups.items()}
+    scale = shared_scale(matrices.values())
+    streams = groupby(matrices.items(), key=lambda item: item[0].stream)
+    parts = [_color_bar(scale)]
+    for stream, items in streams:
+        pictures = [_picture(run, matrix, scale) for run, matrix in items]
+        maps = element("div", *pictures, class_="maps")
+        parts.append(join([element("h3", stream), maps]))
+    return join(parts)
+
+
+def mean_matrix(records: Sequence[Record]) -> NDArray[np.float64]:
+    """Return the mean over seeds, NaN where one of them was not tested."""
+    mean: NDArray[np.float64] = np.mean([each.matrix for each in records], axis=0)
+    return mean
+
+
+def shared_scale(matrices: Iterable[NDArray[np.float64]]) -> Scale:
+    """Return a scale of whole tens that holds all entries."""
+    matrices = list(matrices)
+    low = min(float(np.nanmin(matrix)) for matrix in matrices)
+    high = max(float(np.nanmax(matrix)) for matrix in matrices)
+    bottom = min(10 * np.floor(low / 10), 90.0)
+    return Scale(float(bottom), float(max(10 * np.ceil(high / 10), bottom + 10)))
+
+
+def picture_data(values: NDArray[np.float64], scale: Scale) -> str:
+    """Return a picture as a data URI; see-through where a value is NaN."""
+    pixels = COLORS((values - scale.low) / (scale.high - scale.low))
+    pixels[np.isnan(values)] = 0
+    content = io.BytesIO()
+    imsave(content, pixels, format="png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _picture(run: Run, matrix: NDArray[np.float64], scale: Scale) -> Html:
+    tasks = len(matrix)
+    times = -(-SIZE // tasks)
+    enlarged = matrix.repeat(times, axis=0).repeat(times, axis=1)
+    learned, kept = np.mean(np.diag(matrix)), np.mean(matrix[-1])
+    words = (
+        f"Accuracy matrix of {run.label} on {run.stream}, {tasks} tasks: "
+        f"{learned:.1f} percent on average when learned, {kept:.1f} at the end, "
+        f"{matrix[-1].min():.1f} on the worst task."
+    )
+    size = tasks * times
+    image = element(
+        "img", src=picture_data(enlarged, scale), alt=words, width=size, height=size
+    )
+    variant = element("span", breakable(run.variant), class_="detail")
+    numbers = element("span", minus(f"{learned:.1f} → {kept:.1f}"), class_="detail")
+    caption = element("figcaption", element("strong", run.method), numbers, variant)
+    return element("figure", image, caption)
+
+
+def _color_bar(scale: Scale) -> Html:
+    steps = np.linspace(*scale, 256)[np.newaxis]
+    ticks = np.linspace(*scale, 6 if (scale.high - scale.low) % 50 == 0 else 5)
+    bar = element(
+        "img",
+        src=picture_data(steps.repeat(8, axis=0), scale),
+        alt=f"Colors: {scale.low:.0f} percent is dark, {scale.high:.0f} is bright.",
+        width=256,
+        height=8,
+    )
+    labels = (element("span", f"{tick:.0f}") for tick in ticks)
+    return element(
+        "div",
+        element("span", "accuracy (%)"),
+        element("div", bar, element("div", *labels, class_="ticks")),
+        class_="color-bar",
+    )

@@ -1,0 +1,110 @@
+import copy
+
+import pytest
+import torch
+from bench.small_settings import (
+    SPLIT,
+    assert_resumes,
+    begin,
+    learn,
+    tiny_setting,
+    weights,
+)
+from torch import Tensor
+from torch.nn import functional
+
+from rgo_bench.methods.a_gem import AGEM, without_conflict
+from rgo_bench.methods.method import MethodOptions
+from rgo_bench.methods.ring_memory import ReplayOptions
+from rgo_bench.methods.sgd import SGD
+
+
+def pieces(seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in ((3, 4), (3,), (2,))]
+
+
+def flat(parts: list[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts]).double()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_result_never_points_against_the_reference(seed: int) -> None:
+    gradient, reference = pieces(seed), pieces(1000 + seed)
+    resolved = flat(list(without_conflict(gradient, reference)))
+    eps = torch.finfo(torch.float32).eps
+    rounding = 10 * eps * float(flat(gradient).norm() * flat(reference).norm())
+    assert float(resolved @ flat(reference)) >= -rounding
+    if float(flat(gradient) @ flat(reference)) >= 0:
+        torch.testing.assert_close(resolved, flat(gradient), rtol=0, atol=0)
+    else:  # the nearest that does not: on the border, moved along the reference only
+        assert float(resolved @ flat(reference)) <= rounding
+        moved = resolved - flat(gradient)
+        along = (moved @ flat(reference)) / flat(reference).square().sum()
+        torch.testing.assert_close(
+            moved, along * flat(reference), rtol=0, atol=rounding
+        )
+
+
+def test_a_reference_of_zeros_changes_nothing() -> None:
+    gradient = pieces(0)
+    zeros = [torch.zeros_like(part) for part in gradient]
+    for one, other in zip(without_conflict(gradient, zeros), gradient, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_both_cases_occur_among_the_seeds_above() -> None:
+    signs = {bool(flat(pieces(s)) @ flat(pieces(1000 + s)) >= 0) for s in range(20)}
+    assert signs == {True, False}
+
+
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+def test_no_step_raises_the_replayed_loss_to_first_order(
+    masks: tuple[Tensor | None, ...],
+) -> None:
+    setting = tiny_setting(masks)
+    method = AGEM(setting, ReplayOptions(replay=3))
+    learn(method, 0)
+    x, y = begin(method, 1)
+    conflicts = 0
+    for first in range(0, 40, 5):
+        network = copy.deepcopy(method.network)
+        replay = copy.deepcopy(method.memory).draw(3)
+        before = weights(method)
+        method.step(x[first : first + 5], y[first : first + 5])
+        parameters = dict(network.named_parameters())
+        logits = network(replay.x)
+        if masks[0] is not None:
+            logits = logits.masked_fill(~masks[0], -torch.inf)
+        reference = torch.autograd.grad(
+            functional.cross_entropy(logits, replay.y), list(parameters.values())
+        )
+        after = weights(method)
+        step = flat([(before[n] - after[n]) / setting.lr for n in parameters])
+        product = float(step @ flat(list(reference)))
+        scale = float(flat(list(reference)).norm())
+        # The step is a difference of weights near one, rounded to float32.
+        assert product >= -1e-5 * scale
+        conflicts += product <= 1e-5 * scale
+    assert conflicts
+
+
+def test_without_conflict_a_step_is_sgd_bit_for_bit() -> None:
+    setting = tiny_setting()
+    method, plain = AGEM(setting, ReplayOptions()), SGD(setting, MethodOptions())
+    for each in (method, plain):
+        learn(each, 0)
+    # What is replayed is what is trained on: the gradients agree.
+    for each in (method, plain):
+        each.begin_task(1)
+    replay = copy.deepcopy(method.memory).draw(10)
+    for each in (method, plain):
+        each.step(replay.x, replay.y)
+    expected = weights(plain)
+    for name, weight in weights(method).items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
+
+
+def test_a_resumed_run_ends_with_the_same_weights() -> None:
+    setting, options = tiny_setting(), ReplayOptions(replay=3)
+    assert_resumes(AGEM(setting, options), AGEM(setting, options))

@@ -1,0 +1,301 @@
+import csv
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from bench.sample_records import make_record
+from bench.short_runs import SETTINGS, SHORT, files_in, start
+from typer.testing import CliRunner, Result
+
+from rgo_bench.cli import app, main, parse_seeds
+from rgo_bench.methods import METHODS
+from rgo_bench.networks import NETWORKS
+from rgo_bench.records import PHASES, read_record, read_records, write_record
+from rgo_bench.spec import option_text
+from rgo_bench.streams import STREAMS
+
+KEYS = {
+    *("stream", "method", "network", "backend", "seed", "config"),
+    *("accuracy", "acc", "bwt", "seconds", "environment"),
+}
+VARIANT = "epochs=1,samples=60,tasks=3"
+
+
+def invoke(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def error_of(
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """The one line on stderr with which the command line ends, with code 2."""
+    monkeypatch.setattr(sys, "argv", ["rgo-bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("rgo-bench: ")
+    assert shown.err.count("\n") == 1
+    assert shown.err.endswith("\n")
+    return shown.err
+
+
+def test_list_names_every_stream_method_and_network_and_their_options() -> None:
+    output = invoke("list").output
+    words = output.split()
+    assert {*STREAMS, *METHODS, *NETWORKS} <= set(words)
+    for entry in (*STREAMS.values(), *METHODS.values()):
+        for name, value in entry.defaults.as_dict().items():
+            assert f"{name}={option_text(value)}" in words
+
+
+def test_run_writes_a_record_for_every_method_and_seed_and_prints_the_table(
+    tmp_path: Path,
+) -> None:
+    arguments = ["permuted-digits", "--method", "rgo,sgd,stl", "--seeds", "0-1"]
+    output = invoke("run", *arguments, *SETTINGS, "--out", str(tmp_path)).output
+    methods = ("rgo", "sgd", "stl")
+    expected = [
+        f"permuted-digits/{method}/{VARIANT}/seed-{seed}.json"
+        for method in methods
+        for seed in (0, 1)
+    ]
+    assert files_in(tmp_path) == expected
+    for name in expected:
+        content = json.loads((tmp_path / name).read_text())
+        assert content.keys() >= KEYS
+        assert SHORT.items() <= content["config"].items()
+        assert set(content["seconds"]) == set(PHASES)
+        assert [len(row) for row in content["accuracy"]] == [3, 3, 3]
+        assert content["accuracy"][0][1:] == [None, None]
+        assert content["environment"]["threads"] == 1
+    rows = [line.split() for line in output.splitlines()]
+    for method in methods:
+        (row,) = (row for row in rows if row[:1] == [method])
+        # Method, seeds, ACC ± its deviation, BWT ± its deviation.
+        assert row[1] == "2"
+        assert all(re.fullmatch(r"-?\d+\.\d\d±\d+\.\d\d", x) for x in row[2:])
+
+
+def test_without_a_method_and_a_seed_it_is_rgo_with_seed_0(tmp_path: Path) -> None:
+    invoke("run", "permuted-digits", *SETTINGS, "--out", str(tmp_path))
+    assert files_in(tmp_path) == [f"permuted-digits/rgo/{VARIANT}/seed-0.json"]
+
+
+def test_what_is_named_twice_is_run_and_counted_once(tmp_path: Path) -> None:
+    arguments = ["--method", "sgd,sgd", "--seeds", "1-2,1", *SETTINGS]
+    output = invoke("run", "rotated-digits", *arguments, "--out", str(tmp_path)).output
+    assert len(files_in(tmp_path)) == 2
+    (row,) = (x.split() for x in output.splitlines() if x.split()[:1] == ["sgd"])
+    assert row[1] == "2"
+
+
+def test_a_finished_run_is_run_again_only_with_force(tmp_path: Path) -> None:
+    arguments = ["permuted-digits", "--method", "sgd", "--seed", "3", *SETTINGS]
+    arguments += ["--out", str(tmp_path)]
+    first = invoke("run", *arguments).output
+    (path,) = tmp_path.rglob("*.json")
+    before = path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()
+    assert invoke("run", *arguments).output == first
+    assert before == (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+    assert invoke("run", *arguments, "--force").output == first
+    assert path.stat().st_ino != before[0]
+    assert read_record(path).accuracy == tuple(
+        map(tuple, json.loads(before[2])["accuracy"])
+    )
+
+
+def test_any_idx_set_can_be_learned_and_is_not_compared_with_the_paper(
+    tmp_path: Path, idx_folder: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["permuted-mnist", "--method", "rgo,stl", "--data", str(idx_folder)]
+    settings = ["--set=tasks=2", "--set=samples=20"]
+    output = invoke("run", *arguments, *settings, "--out", str(out)).output
+    assert "paper" not in output
+    assert len(files_in(out)) == 2
+    for record in read_records(out):
+        assert record.config["data"].startswith(f"{idx_folder.name}-")
+        assert f"data={idx_folder.name}-" in record.variant
+        assert str(idx_folder.parent) not in str(record)
+    assert "paper" not in invoke("table", str(out)).output
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for method in ("rgo", "sgd"):
+        for seed in (0, 1):
+            write_record(tmp_path, make_record(method=method, seed=seed))
+    return tmp_path
+
+
+def test_the_table_is_printed_for_the_terminal_beside_the_papers(results: Path) -> None:
+    output = invoke("table", str(results)).output
+    assert "permuted-mnist (mlp, torch)" in output
+    for text in ("paper ACC", "91.15", "46.11", "87.06"):
+        assert text in output
+
+
+def test_the_table_is_printed_in_markdown(results: Path) -> None:
+    lines = invoke("table", str(results), "--format", "markdown").output.splitlines()
+    assert lines[0] == "### permuted-mnist (mlp, torch)"
+    assert {line[0] for line in lines[2:]} == {"|"}
+    assert len({line.count("|") for line in lines[2:]}) == 1
+    assert len(lines) == 6
+
+
+def test_the_table_is_printed_in_csv(results: Path) -> None:
+    output = invoke("table", str(results), "--format", "csv").output
+    rows = list(csv.DictReader(io.StringIO(output)))
+    assert [(row["method"], row["seeds"]) for row in rows] == [
+        ("rgo", "2"),
+        ("sgd", "2"),
+    ]
+    assert float(rows[0]["paper_acc"]) == 91.15
+
+
+def test_the_table_is_printed_in_latex(results: Path) -> None:
+    output = invoke("table", str(results), "--format", "latex").output
+    assert output.startswith("% permuted-mnist (mlp, torch)\n\\begin{tabular}")
+    assert output.endswith("\\end{tabular}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "mnist"], "stream: expected one of permuted-mnist, rotated-mnist, p"),
+        (["run", "permuted-digits", "--method", "adam"], "method: expected one of rgo"),
+        (["run", "permuted-digits", "--method", "rgo,"], "method: expected one of rgo"),
+        (["run", "permuted-digits", "--network", "vgg"], "network: expected one of ml"),
+        (
+            ["run", "permuted-digits", "--set", "epoch=3"],
+            "option of permuted-digits with rgo: expected one of batch, curvature, ",
+        ),
+        (["run", "permuted-digits", "--set", "tasks"], "--set: expected KEY=VALUE, go"),
+        (["run", "permuted-digits", "--set", "tasks=x"], "option 'tasks': expected in"),
+        (["run", "permuted-digits", "--set", "lr=0"], "option 'lr': expected a positi"),
+        (["run", "permuted-digits", "--set", "per=x"], "per must be 'sample' or 'batc"),
+        (["run", "permuted-digits", "--set", "damping=0"], "damping must be a finite "),
+        (["run", "permuted-digits", "--device", "tpu"], "device: expected cpu"),
+        (["run", "permuted-digits", "--seed", "-1"], "seed: expected an integer from "),
+        (["run", "permuted-digits", "--seeds", "1-"], "--seeds: expected 3, 0-4 or 0"),
+        (
+            ["run", "permuted-digits", "--seed", "0", "--seeds", "1-2"],
+            "--seed, --seeds: expected one of them, got both",
+        ),
+        (
+            ["run", "permuted-digits", "--data", "{folder}"],
+            "permuted-digits: expected no data folder, for its images come with",
+        ),
+        (
+            ["run", "permuted-mnist", "--data", "{folder}"],
+            "{folder}: expected the four IDX files of an image set",
+        ),
+        (
+            ["run", "permuted-digits", *SETTINGS, "--set=lr=1e30"],
+            "after task 0 the network returns NaN: the learning rate 1e+30 may be too ",
+        ),
+        (
+            ["run", "permuted-digits", "--out", "{file}"],
+            "{file}/permuted-digits/rgo: expected a folder that records can be written",
+        ),
+        (["demo", "--out", "{file}"], "{file}/permuted-digits/sgd: expected a folder "),
+        (["demo", "--seed", "-1"], "seed: expected an integer from 0 to 4294967295"),
+        (["table", "{folder}"], "{folder}: expected records (seed-*.json), got none"),
+        (["table", "{absent}"], "{absent}: expected a folder of records, got none"),
+        (["table", "{file}"], "{file}: expected a folder of records, got none"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {name: tmp_path / name for name in ("folder", "file", "absent")}
+    places["folder"].mkdir()
+    places["file"].touch()
+    monkeypatch.chdir(tmp_path)
+    filled = [argument.format(**places) for argument in arguments]
+    error = error_of(filled, monkeypatch, capsys)
+    assert error.startswith(f"rgo-bench: {message.format(**places)}")
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_broken_checkpoint_says_what_to_do_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "permuted-digits" / "rgo" / "seed-0.checkpoint"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"PK\x03\x04")
+    arguments = ["run", "permuted-digits", "--out", str(tmp_path)]
+    assert error_of(arguments, monkeypatch, capsys) == (
+        f"rgo-bench: {checkpoint}: expected a checkpoint, got a broken file; start "
+        "again with --force\n"
+    )
+    assert checkpoint.read_bytes() == b"PK\x03\x04"
+
+
+def test_a_process_ends_with_one_line_and_code_2_too(tmp_path: Path) -> None:
+    process = start("table", str(tmp_path / "absent"))
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    message = f"rgo-bench: {tmp_path / 'absent'}: expected a folder of records, got "
+    assert err == f"{message}none\n"
+
+
+def test_a_process_without_a_terminal_prints_the_table_and_no_bar(
+    tmp_path: Path,
+) -> None:
+    arguments = ["permuted-digits", "--method", "sgd", *SETTINGS]
+    process = start("run", *arguments, "--out", str(tmp_path))
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "\x1b" not in out
+    assert "/18" not in out
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert lines[0] == ["permuted-digits", "(mlp,", "torch)"]
+    assert lines[1] == ["method", "seeds", "ACC", "BWT"]
+    assert lines[-1][:2] == ["sgd", "1"]
+    assert len(lines) == 4
+
+
+def test_without_a_command_the_help_names_all_of_them() -> None:
+    output = CliRunner().invoke(app, ["--help"]).output
+    for name in ("list", "run", "table", "demo"):
+        assert f" {name} " in output
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("3", [3]),
+        ("0-4", [0, 1, 2, 3, 4]),
+        ("2-2", [2]),
+        ("0,2,5", [0, 2, 5]),
+        ("7,0-2", [7, 0, 1, 2]),
+        ("0-2,1,0", [0, 1, 2]),
+    ],
+)
+def test_seeds_are_read_once_each_in_their_order(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "1-a", "0,,2", "0-1-2", "1.5"])
+def test_seeds_of_another_form_are_refused(text: str) -> None:
+    message = f"--seeds: expected 3, 0-4 or 0,2,5, got {text!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_seeds(text)
+
+
+def test_seeds_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="--seeds: expected at least one seed, got"):
+        parse_seeds("4-0")

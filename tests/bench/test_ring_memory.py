@@ -1,0 +1,143 @@
+import pytest
+import torch
+from bench.small_settings import (
+    SPLIT,
+    assert_resumes,
+    learn,
+    samples,
+    through_a_file,
+    tiny_setting,
+)
+from torch import Tensor
+
+from rgo_bench.methods.er_ring import ERRing
+from rgo_bench.methods.ring_memory import Replay, ReplayOptions, RingMemory
+
+SETTING = tiny_setting()
+
+
+def everything(memory: RingMemory) -> set[tuple[float, ...]]:
+    replay = memory.draw(len(memory))
+    return {(*map(float, x), int(y)) for x, y in zip(replay.x, replay.y, strict=True)}
+
+
+def last_of_each_class(x: Tensor, y: Tensor, count: int) -> set[tuple[float, ...]]:
+    seen: dict[int, list[tuple[float, ...]]] = {}
+    for sample, label in zip(x, y, strict=True):
+        ring = seen.setdefault(int(label), [])
+        ring.append((*map(float, sample), int(label)))
+        del ring[:-count]
+    return {sample for ring in seen.values() for sample in ring}
+
+
+@pytest.mark.parametrize("per_class", [1, 3])
+def test_the_memory_holds_the_last_of_each_class_of_each_task(per_class: int) -> None:
+    memory = RingMemory(SETTING, per_class)
+    expected: set[tuple[float, ...]] = set()
+    for task in range(3):
+        x, y = samples(task, SETTING)
+        memory.add(task, x, y)
+        expected |= last_of_each_class(x, y, per_class)
+        assert len(memory) == 4 * per_class * (task + 1)
+    assert everything(memory) == expected
+
+
+def test_a_class_with_less_samples_than_places_keeps_them_all() -> None:
+    memory = RingMemory(SETTING, 5)
+    memory.add(0, torch.arange(3.0)[:, None], torch.tensor([0, 2, 0]))
+    assert everything(memory) == {(0.0, 0), (1.0, 2), (2.0, 0)}
+
+
+def test_a_draw_takes_no_sample_twice_and_no_more_than_asked_for() -> None:
+    memory = RingMemory(SETTING, 4)
+    memory.add(0, *samples(0, SETTING))
+    for _ in range(20):
+        drawn = memory.draw(10)
+        assert len(torch.unique(drawn.x, dim=0)) == len(drawn.y) == 10
+    assert len(memory.draw(100).y) == 16
+
+
+def test_every_sample_is_drawn_as_often_as_any_other() -> None:
+    memory = RingMemory(SETTING, 5)
+    x = torch.arange(20.0)[:, None]
+    memory.add(0, x, torch.arange(20) % 4)
+    draws = torch.cat([memory.draw(10).x[:, 0] for _ in range(2000)])
+    counts = torch.bincount(draws.long(), minlength=20)
+    # 1000 expected, of standard deviation 22.
+    assert int(counts.min()) > 1000 - 5 * 22
+    assert int(counts.max()) < 1000 + 5 * 22
+
+
+def test_draws_are_the_same_for_the_same_seed_and_others_for_another() -> None:
+    def draw(seed: int) -> Tensor:
+        memory = RingMemory(SETTING._replace(seed=seed), 5)
+        memory.add(0, *samples(0, SETTING))
+        return torch.stack([memory.draw(10).x for _ in range(3)])
+
+    torch.testing.assert_close(draw(1), draw(1), rtol=0, atol=0)
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_each_sample_has_the_mask_of_its_own_task() -> None:
+    setting = tiny_setting(SPLIT)
+    memory = RingMemory(setting, 2)
+    for task in range(2):
+        memory.add(task, *samples(task, setting))
+    drawn = memory.draw(8)
+    assert drawn.mask is not None
+    for label, mask in zip(drawn.y, drawn.mask, strict=True):
+        torch.testing.assert_close(mask, SPLIT[int(label) // 2], rtol=0, atol=0)
+
+
+def test_a_memory_restored_from_a_file_draws_on_where_it_stood() -> None:
+    setting = tiny_setting(SPLIT)
+    memory, restored = RingMemory(setting, 2), RingMemory(setting, 2)
+    memory.add(0, *samples(0, setting))
+    memory.draw(3)
+    restored.load_state_dict(through_a_file(memory.state_dict()))
+    for each in (memory, restored):
+        each.add(1, *samples(1, setting))
+    assert len(restored) == len(memory)
+    for _ in range(3):
+        same(restored.draw(3), memory.draw(3))
+
+
+def same(actual: Replay, expected: Replay) -> None:
+    for one, other in zip(actual, expected, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_an_empty_memory_restores_an_empty_one() -> None:
+    memory = RingMemory(SETTING, 1)
+    memory.load_state_dict(through_a_file(RingMemory(SETTING, 1).state_dict()))
+    assert len(memory) == 0
+
+
+def test_an_empty_memory_gives_nothing() -> None:
+    with pytest.raises(ValueError, match="the memory is empty: add a task before"):
+        RingMemory(SETTING, 1).draw(1)
+
+
+@pytest.mark.parametrize("option", ["per_class", "replay"])
+def test_options_that_keep_or_replay_nothing_are_refused(option: str) -> None:
+    message = f"option '{option}': expected a positive integer, got 0"
+    with pytest.raises(ValueError, match=message):
+        ReplayOptions(**{option: 0})
+
+
+def test_a_method_keeps_the_samples_of_the_tasks_it_learned() -> None:
+    method = ERRing(SETTING, ReplayOptions(per_class=2))
+    learn(method, 0, 1)
+    expected = set()
+    for task in (0, 1):
+        expected |= last_of_each_class(*samples(task, SETTING), 2)
+    assert everything(method.memory) == expected
+
+
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+def test_a_resumed_replay_ends_with_the_same_weights(
+    masks: tuple[Tensor | None, ...],
+) -> None:
+    setting, options = tiny_setting(masks), ReplayOptions(replay=3)
+    assert_resumes(ERRing(setting, options), ERRing(setting, options))

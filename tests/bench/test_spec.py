@@ -1,0 +1,240 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from bench.short_runs import path_of
+
+from rgo_bench.methods import METHODS
+from rgo_bench.spec import (
+    DEFAULT_NETWORK,
+    Spec,
+    make_spec,
+    option_text,
+    parse_options,
+)
+from rgo_bench.streams import STREAMS
+
+OUT = Path("out")
+PAIRS = [(stream, method) for stream in STREAMS for method in METHODS]
+
+
+def other_value(options: Any, name: str) -> Any:
+    """Another value that an option can have."""
+    value = getattr(options, name)
+    names = get_args(get_type_hints(type(options))[name])
+    if isinstance(value, str):
+        return next(other for other in names if other != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return value / 2 or 0.5
+    return (value or 0) + 1
+
+
+@pytest.mark.parametrize(("stream", "method"), PAIRS)
+def test_by_default_every_option_has_its_default_and_there_is_no_variant(
+    stream: str, method: str
+) -> None:
+    spec = make_spec(stream, method, 3)
+    assert spec.network == DEFAULT_NETWORK
+    assert spec.variant == ""
+    streams, methods = STREAMS[stream].defaults, METHODS[method].defaults
+    assert (spec.stream_options, spec.method_options) == (streams, methods)
+    assert spec.config == streams.as_dict() | methods.as_dict()
+    assert path_of(spec, OUT) == OUT / stream / method / "seed-3.json"
+
+
+@pytest.mark.parametrize(("stream", "method"), PAIRS)
+def test_no_option_of_a_method_has_the_name_of_one_of_a_stream(
+    stream: str, method: str
+) -> None:
+    streams, methods = STREAMS[stream].defaults, METHODS[method].defaults
+    reserved = {"data", "network"}
+    assert not set(methods.as_dict()) & ({*streams.as_dict()} | reserved)
+    assert not set(streams.as_dict()) & reserved
+
+
+@pytest.mark.parametrize(("stream", "method"), PAIRS)
+def test_a_configuration_is_the_same_when_read_from_a_record(
+    stream: str, method: str
+) -> None:
+    config = make_spec(stream, method, 0).config
+    assert json.loads(json.dumps(config)) == config
+
+
+def test_options_reach_the_stream_or_the_method_and_name_the_variant() -> None:
+    spec = make_spec("permuted-mnist", "rgo", 0, {"per": "batch", "tasks": 6})
+    assert spec.stream_options.tasks == 6
+    assert spec.method_options.as_dict()["per"] == "batch"
+    assert spec.variant == "damping=0.01,per=batch,tasks=6"
+    assert (spec.config["per"], spec.config["tasks"]) == ("batch", 6)
+
+
+def test_an_option_at_its_default_is_no_variant() -> None:
+    assert make_spec("permuted-mnist", "rgo", 0, {"tasks": 20}).variant == ""
+
+
+def test_a_whole_number_serves_as_a_real_one_and_makes_the_same_run() -> None:
+    whole, real = (make_spec("permuted-mnist", "sgd", 0, {"lr": lr}) for lr in (1, 1.0))
+    assert whole == real
+    assert isinstance(whole.config["lr"], float)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_runs_that_differ_in_any_option_have_records_of_their_own(method: str) -> None:
+    choices: list[dict[str, Any]] = [{}]
+    for options in (STREAMS["permuted-digits"].defaults, METHODS[method].defaults):
+        choices += [{name: other_value(options, name)} for name in options.as_dict()]
+    specs = [make_spec("permuted-digits", method, 0, each) for each in choices]
+    assert len({path_of(spec, OUT) for spec in specs}) == len(choices)
+
+
+def test_runs_that_differ_in_the_angles_have_records_of_their_own() -> None:
+    choices: list[dict[str, Any]] = [
+        {},
+        {"angles": "drawn"},
+        {"angles": "drawn", "step": 9.5},
+        {"angles": "drawn", "step": 95},
+    ]
+    specs = [make_spec("rotated-mnist", "rgo", 0, each) for each in choices]
+    assert len({path_of(spec, OUT) for spec in specs}) == len(choices)
+
+
+def test_stream_method_and_seed_have_records_of_their_own() -> None:
+    specs = [make_spec(*pair, seed) for pair in PAIRS for seed in (0, 1)]
+    assert len({path_of(spec, OUT) for spec in specs}) == 2 * len(PAIRS)
+
+
+def test_another_network_is_a_variant() -> None:
+    spec = replace(make_spec("permuted-digits", "sgd", 0), network="lenet-5")
+    assert spec.variant == "network=lenet-5"
+    assert spec.config["network"] == "lenet-5"
+
+
+def on_data(folder: Path) -> Spec:
+    return make_spec("permuted-mnist", "rgo", 0, data=folder)
+
+
+def copy_to(folder: Path, idx_files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in idx_files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_data_folder_is_a_variant_that_says_its_name(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    spec = on_data(copy_to(tmp_path / "fashion", idx_files))
+    assert re.fullmatch(r"data=fashion-[0-9a-f]{8}", spec.variant)
+    assert spec.variant == f"data={spec.config['data']}"
+    assert str(tmp_path) not in str(path_of(spec, OUT))
+
+
+def test_folders_of_one_name_and_other_images_have_records_of_their_own(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    first = copy_to(tmp_path / "a" / "images", idx_files)
+    changed = bytearray(idx_files["t10k-labels-idx1-ubyte"])
+    changed[-1] ^= 1
+    other = idx_files | {"t10k-labels-idx1-ubyte": bytes(changed)}
+    second = copy_to(tmp_path / "b" / "images", other)
+    renamed = copy_to(tmp_path / "a" / "pictures", idx_files)
+    folders = (first, second, renamed)
+    assert len({path_of(on_data(folder), OUT) for folder in folders}) == 3
+
+
+def test_the_same_images_elsewhere_and_a_relative_path_are_the_same_run(
+    tmp_path: Path, idx_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = copy_to(tmp_path / "a" / "images", idx_files)
+    second = copy_to(tmp_path / "b" / "images", idx_files)
+    monkeypatch.chdir(first)
+    variants = {on_data(folder).variant for folder in (first, second, Path())}
+    assert len(variants) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ([], {}),
+        (["per=batch", "tasks=6"], {"per": "batch", "tasks": 6}),
+        (["encode=false", "lr=1e-3"], {"encode": False, "lr": 0.001}),
+        (["rank=null"], {"rank": None}),
+        (["per=a=b"], {"per": "a=b"}),
+        (["per="], {"per": ""}),
+        (["tasks=1", "tasks=2"], {"tasks": 2}),
+    ],
+)
+def test_settings_are_read_as_json_or_else_as_text(
+    settings: list[str], options: dict[str, Any]
+) -> None:
+    assert parse_options(settings) == options
+
+
+@pytest.mark.parametrize(("stream", "method"), PAIRS)
+def test_every_default_is_read_back_from_its_text(stream: str, method: str) -> None:
+    config = make_spec(stream, method, 0).config
+    settings = [f"{name}={option_text(value)}" for name, value in config.items()]
+    options = parse_options(settings)
+    assert options == config
+    assert make_spec(stream, method, 0, options).variant == ""
+
+
+@pytest.mark.parametrize("setting", ["tasks", "=3", "", "="])
+def test_a_setting_of_another_form_is_refused(setting: str) -> None:
+    message = f"--set: expected KEY=VALUE, got {setting!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_options([setting])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"stream": "mnist"},
+            "stream: expected one of permuted-mnist, rotated-mnist, permuted-digits, "
+            "rotated-digits, got 'mnist'",
+        ),
+        ({"method": "adam"}, f"method: expected one of {', '.join(METHODS)}, got 'ad"),
+        ({"network": "vgg"}, "network: expected one of mlp, got 'vgg'"),
+        ({"seed": -1}, "seed: expected an integer from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "seed: expected an integer from 0 to 4294967295, got 42"),
+        ({"seed": True}, "seed: expected an integer from 0 to 4294967295, got True"),
+        ({"seed": 1.0}, "seed: expected an integer from 0 to 4294967295, got 1.0"),
+        (
+            {"method": "sgd", "options": {"per": "batch", "alpha": 1}},
+            "option of permuted-digits with sgd: expected one of batch, epochs, lr, "
+            "samples, tasks, got alpha, per",
+        ),
+        ({"options": {"tasks": 1.5}}, "option 'tasks': expected int as in 10, got 1.5"),
+        ({"options": {"tasks": "3"}}, "option 'tasks': expected int as in 10, got '3'"),
+        (
+            {"options": {"tasks": True}},
+            "option 'tasks': expected int as in 10, got True",
+        ),
+        ({"options": {"lr": "a"}}, "option 'lr': expected float as in 0.1, got 'a'"),
+        ({"options": {"lr": True}}, "option 'lr': expected float as in 0.1, got True"),
+        ({"options": {"lr": None}}, "option 'lr': expected float as in 0.1, got None"),
+        (
+            {"options": {"encode": "False"}},
+            "option 'encode': expected bool as in true, got 'False'",
+        ),
+        ({"options": {"per": 1}}, "option 'per': expected str as in sample, got 1"),
+        ({"options": {"lr": -1}}, "option 'lr': expected a positive number, got -1.0"),
+        (
+            {"options": {"lr": float("nan")}},
+            "option 'lr': expected a positive number, got nan",
+        ),
+        ({"options": {"tasks": 0}}, "option 'tasks': expected a positive integer, g"),
+    ],
+)
+def test_what_does_not_exist_or_fit_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    arguments = {"stream": "permuted-digits", "method": "rgo", "seed": 0, **changes}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_spec(**arguments)

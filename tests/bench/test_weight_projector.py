@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rgo_bench.methods.weight_projector import WeightProjector, freeze_biases
+from rgo_torch.layers import find_layers
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(4, 6, 2), nn.Flatten(), nn.Linear(24, 3))
+
+
+def grouped() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(4, 6, 2, groups=2), nn.Flatten(), nn.Linear(24, 3))
+
+
+def symmetric(*shape: int) -> Tensor:
+    matrix = torch.randn(*shape)
+    return matrix + matrix.mT
+
+
+@pytest.mark.parametrize("count", [2, 30], ids=["by factors", "whole"])
+@pytest.mark.parametrize("make", [linear, convolutional, grouped])
+def test_weight_gradients_are_multiplied_and_biases_left(
+    make: type[nn.Module], count: int
+) -> None:
+    torch.manual_seed(0)
+    network = make()
+    x = torch.randn(count, 6) if make is linear else torch.randn(count, 4, 3, 3)
+    layers, _ = find_layers(network)
+    network(x).square().sum().backward()
+    raw = {n: p.grad.double().clone() for n, p in network.named_parameters()}
+    network.zero_grad()
+    projector = WeightProjector(layers)
+    for layer in layers:
+        groups = () if layer.groups == 1 else (layer.groups,)
+        projector.set(layer.name, symmetric(*groups, layer.features, layer.features))
+    network(x).square().sum().backward()
+    projector.project()
+    for layer in layers:
+        matrices = projector.matrices[layer.name].double()
+        matrices = matrices.reshape(-1, layer.features, layer.features)
+        rows = raw[f"{layer.name}.weight"].reshape(layer.groups, -1, layer.features)
+        expected = torch.stack([g @ m for g, m in zip(rows, matrices, strict=True)])
+        actual = layer.weight.grad.reshape(expected.shape).double()
+        eps = torch.finfo(torch.float32).eps
+        scale = float(rows.norm() * matrices.norm())
+        torch.testing.assert_close(actual, expected, rtol=0, atol=20 * eps * scale)
+        bias = raw[f"{layer.name}.bias"].float()
+        torch.testing.assert_close(layer.bias.grad, bias, rtol=0, atol=0)
+
+
+def test_layers_without_a_matrix_keep_their_gradients() -> None:
+    torch.manual_seed(0)
+    network, x = linear(), torch.randn(5, 6)
+    layers, _ = find_layers(network)
+    projector = WeightProjector(layers)
+    projector.set("0", torch.zeros(6, 6))
+    network(x).square().sum().backward()
+    head = network[2].weight.grad.clone()
+    projector.project()
+    torch.testing.assert_close(network[0].weight.grad, torch.zeros(8, 6))
+    torch.testing.assert_close(network[2].weight.grad, head, rtol=0, atol=0)
+
+
+def test_a_frozen_weight_is_left_out() -> None:
+    network, x = linear(), torch.randn(5, 6)
+    layers, _ = find_layers(network)
+    projector = WeightProjector(layers)
+    projector.set("0", torch.eye(6))
+    network[0].weight.requires_grad_(False)
+    network(x).square().sum().backward()
+    projector.project()
+    assert network[0].weight.grad is None
+
+
+def test_frozen_biases_are_not_trained() -> None:
+    network, x = linear(), torch.randn(5, 6)
+    network.append(nn.Linear(3, 3, bias=False))
+    layers, _ = find_layers(network)
+    freeze_biases(layers)
+    network(x).square().sum().backward()
+    assert network[0].bias.grad is None
+    assert network[2].bias.grad is None
+    assert network[0].weight.grad is not None
