@@ -39,11 +39,16 @@ class ProjectedParameter:
     @property
     def projection_dtype(self) -> torch.dtype:
         """The parameter's dtype, yet float32 at the least."""
-        return torch.promote_types(self.tensor.dtype, torch.float32)
+        return projection_dtype(self.tensor)
 
     def rows(self, tensor: Tensor) -> Tensor:
         """View the parameter or its gradient with the features on the last axis."""
         return tensor if self.is_bias else self.layers[0].weight_rows(tensor)
+
+
+def projection_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that a tensor's projection is applied in."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def projected_parameters(

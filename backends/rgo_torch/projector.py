@@ -14,8 +14,9 @@ import rgo_core
 from rgo_core import SecondMoment
 from rgo_torch._precision import true_float32
 from rgo_torch.factors import FactorRecorder
-from rgo_torch.layers import find_layers
+from rgo_torch.layers import LinearLayer, find_layers
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
+from rgo_torch.projected_forward import ProjectedForward
 
 Project = Literal["gradient", "update"]
 
@@ -107,6 +108,7 @@ class GradientProjector:
         self.moments: dict[str, SecondMoment] = {}
         # A parameter without an entry has the identity for its projection.
         self.projections: dict[str, Tensor] = {}
+        self._forwards: dict[str, ProjectedForward] = {}
         self._recorders: dict[str, FactorRecorder] = {}
         self._paused = False
         self._before: dict[str, Tensor] = {}
@@ -162,10 +164,12 @@ class GradientProjector:
     def paused(self) -> Iterator[None]:
         """Leave gradients and updates alone inside the context."""
         before, self._paused = self._paused, True
+        self._switch_forwards()
         try:
             yield
         finally:
             self._paused = before
+            self._switch_forwards()
 
     def detach(self) -> None:
         """Remove every hook; the model and the optimizer are plain again."""
@@ -218,15 +222,29 @@ class GradientProjector:
         def hook(gradient: Tensor) -> Tensor | None:
             if self._paused or parameter.name not in self.projections:
                 return None
-            return self._apply(parameter, gradient)
+            forward = self._forwards.get(parameter.name)
+            parts = [] if forward is None else forward.take_parts()
+            if not parts:
+                return self._apply(parameter, gradient)
+            if len(parts) == 1 and parts[0] is gradient:
+                return None  # nothing else reached the weight
+            projected = torch.stack(parts).sum(0)
+            return projected + self._apply(parameter, gradient - projected)
 
         # A frozen parameter takes no hook, yet keeps one that it has.
         required = parameter.tensor.requires_grad
         parameter.tensor.requires_grad_(True)
         self._handles.append(parameter.tensor.register_hook(hook))
         parameter.tensor.requires_grad_(required)
-        if not parameter.is_bias and len(parameter.layers) == 1:
-            recorder = FactorRecorder(parameter.layers[0], until_taken=False)
+        if parameter.is_bias or len(parameter.layers) > 1:
+            return
+        layer = parameter.layers[0]
+        if isinstance(layer, LinearLayer) and "forward" not in layer.module.__dict__:
+            forward = ProjectedForward(layer)
+            self._forwards[parameter.name] = forward
+            self._handles.append(forward)
+        else:
+            recorder = FactorRecorder(layer, until_taken=False)
             self._recorders[parameter.name] = recorder
             self._handles.append(recorder)
 
@@ -234,7 +252,9 @@ class GradientProjector:
         """Project a gradient, by its factors where that is cheaper."""
         # The model may have moved since: a cast to what it was costs nothing.
         projection = _cast(self.projections[parameter.name], parameter)
-        self.projections[parameter.name] = projection
+        if projection is not self.projections[parameter.name]:
+            self.projections[parameter.name] = projection
+            self._switch_forwards()
         recorder = self._recorders.get(parameter.name)
         factors = None if recorder is None else recorder.take(gradient)
         with true_float32(gradient):
@@ -281,6 +301,12 @@ class GradientProjector:
         self.moments, self.projections = moments, projections
         for name, recorder in self._recorders.items():
             recorder.reset(active=name in projections)
+        self._switch_forwards()
+
+    def _switch_forwards(self) -> None:
+        active = {} if self._paused else self.projections
+        for name, forward in self._forwards.items():
+            forward.projection = active.get(name)
 
 
 def _projection(

@@ -1,5 +1,6 @@
 """Factors are used where they are the whole gradient, and nothing outlives a pass."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,8 +13,9 @@ from torch_backend.nets import CLASSES, batch, gradients_of, loss_of, sgd, wide_
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
-from rgo_torch.factors import REST, FactorRecorder, Factors
+from rgo_torch.factors import REST, FactorRecorder
 from rgo_torch.layers import find_layers
+from rgo_torch.projected_forward import ProjectedForward
 
 ROWS = 4  # few enough for factors to pay
 NAME = "2.weight"
@@ -27,18 +29,18 @@ def projected_model() -> tuple[nn.Sequential, GradientProjector]:
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[Factors | None]:
-    """List what the recorder of `NAME` gives out, without changing it."""
-    found: list[Factors | None] = []
-    take = FactorRecorder.take
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """List what the layer of `NAME` sends to its weight projected."""
+    found: list[Tensor] = []
+    form = ProjectedForward.weight_gradient
 
-    def watched(self: FactorRecorder, gradient: Tensor) -> Factors | None:
-        factors = take(self, gradient)
-        if self.layer.name == NAME.removesuffix(".weight"):
-            found.append(factors)
-        return factors
+    def watched(self: ProjectedForward, *factors: Tensor) -> Tensor:
+        gradient = form(self, *factors)
+        if self._layer.name == NAME.removesuffix(".weight") and self._parts:
+            found.append(gradient)
+        return gradient
 
-    monkeypatch.setattr(FactorRecorder, "take", watched)
+    monkeypatch.setattr(ProjectedForward, "weight_gradient", watched)
     return found
 
 
@@ -58,13 +60,13 @@ def assert_projected(
     assert_far(projected[NAME], plain[NAME])
 
 
-def test_a_small_batch_is_projected_by_its_factors(taken: list) -> None:
+def test_a_small_batch_is_projected_by_its_factors(sent: list) -> None:
     model, projector = projected_model()
     assert_projected(model, projector, lambda: loss_of(model, *batch(ROWS)))
-    assert [factors is not None for factors in taken] == [True]
+    assert len(sent) == 1
 
 
-def test_factors_serve_in_an_encoded_model(taken: list) -> None:
+def test_factors_serve_in_an_encoded_model(sent: list) -> None:
     model = wide_mlp()
     rgo = RGO(model, sgd(model), damping=0.001)
     for task in range(2):
@@ -72,16 +74,16 @@ def test_factors_serve_in_an_encoded_model(taken: list) -> None:
         rgo.end_task([batch(64, task)])
     assert rgo.encoder.task_index == 1
     assert_projected(model, rgo.projector, lambda: loss_of(model, *batch(ROWS)))
-    assert [factors is not None for factors in taken] == [True]
+    assert len(sent) == 1
 
 
-def test_a_large_batch_is_projected_directly(taken: list) -> None:
+def test_a_large_batch_is_projected_directly(sent: list) -> None:
     model, projector = projected_model()
     assert_projected(model, projector, lambda: loss_of(model, *batch(64)))
-    assert taken == [None]
+    assert not sent
 
 
-def test_a_penalty_on_the_weights_is_projected_too(taken: list) -> None:
+def test_a_penalty_on_the_weights_is_projected_too(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -89,10 +91,10 @@ def test_a_penalty_on_the_weights_is_projected_too(taken: list) -> None:
         return loss_of(model, *batch(ROWS)) + 0.1 * penalty
 
     assert_projected(model, projector, loss)
-    assert taken == [None]
+    assert len(sent) == 1
 
 
-def test_a_penalty_on_one_column_is_projected_too(taken: list) -> None:
+def test_a_penalty_on_one_column_is_projected_too(sent: list) -> None:
     model, projector = projected_model()
     for column in (0, 17, 39):
 
@@ -101,12 +103,11 @@ def test_a_penalty_on_one_column_is_projected_too(taken: list) -> None:
                 loss_of(model, *batch(ROWS)) + (model[2].weight[:, column] ** 2).sum()
             )
 
-        projector._recorders[NAME]._rest = 0
         assert_projected(model, projector, loss)
-    assert taken == [None] * 3
+    assert len(sent) == 3
 
 
-def test_a_penalty_that_comes_and_goes_is_always_projected(taken: list) -> None:
+def test_a_penalty_that_comes_and_goes_is_always_projected(sent: list) -> None:
     model, projector = projected_model()
     for step in range(4):
 
@@ -115,10 +116,10 @@ def test_a_penalty_that_comes_and_goes_is_always_projected(taken: list) -> None:
             return loss_of(model, *batch(ROWS, step)) + penalty
 
         assert_projected(model, projector, loss)
-    assert [factors is not None for factors in taken] == [True, True, False, False]
+    assert len(sent) == 4
 
 
-def test_a_layer_called_twice_is_projected_directly(taken: list) -> None:
+def test_a_layer_called_twice_is_projected_twice(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -127,10 +128,10 @@ def test_a_layer_called_twice_is_projected_directly(taken: list) -> None:
         return functional.cross_entropy(model[4](hidden), y)
 
     assert_projected(model, projector, loss)
-    assert taken == [None]
+    assert len(sent) == 2
 
 
-def test_a_second_use_of_the_weight_is_projected_too(taken: list) -> None:
+def test_a_second_use_of_the_weight_is_projected_too(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -140,20 +141,58 @@ def test_a_second_use_of_the_weight_is_projected_too(taken: list) -> None:
         return functional.cross_entropy(model[4](hidden), y)
 
     assert_projected(model, projector, loss)
-    assert taken == [None]
+    assert len(sent) == 1
 
 
-def test_factors_rest_after_they_failed_and_come_back(taken: list) -> None:
-    model, _ = projected_model()
-    (loss_of(model, *batch(ROWS)) + (model[2].weight ** 2).sum()).backward()
-    for _ in range(REST + 1):
-        loss_of(model, *batch(ROWS)).backward()
-    assert [factors is not None for factors in taken] == [False] * (REST + 1) + [True]
+def test_factors_rest_after_they_failed_and_come_back() -> None:
+    model = wide_mlp()
+    recorder = FactorRecorder(find_layers(model)[0][1])
+    recorder.reset(active=True)
+    given = []
+    for step in range(REST + 2):
+        model.zero_grad()
+        penalty = (model[2].weight ** 2).sum() if step == 0 else 0
+        (loss_of(model, *batch(ROWS)) + penalty).backward()
+        given.append(recorder.take(model[2].weight.grad) is not None)
+    assert given == [False] * (REST + 1) + [True]
+
+
+def test_a_pause_between_the_passes_leaves_the_gradient_plain(sent: list) -> None:
+    model, projector = projected_model()
+    with projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, *batch(ROWS)))
+    model.zero_grad()
+    loss = loss_of(model, *batch(ROWS))
+    with projector.paused():
+        loss.backward()
+    for name, parameter in model.named_parameters():
+        assert_near(parameter.grad, plain[name])
+    assert not sent
+
+
+def test_a_copy_of_the_model_has_plain_layers() -> None:
+    model, projector = projected_model()
+    copied = copy.deepcopy(model)
+    with projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, *batch(ROWS)))
+    found = gradients_of(copied, lambda: loss_of(copied, *batch(ROWS)))
+    for name, gradient in plain.items():
+        assert_near(found[name], gradient)
+    with torch.no_grad():
+        copied[2].weight.zero_()
+        assert_far(copied(batch(ROWS)[0]), model(batch(ROWS)[0]))
+
+
+def test_a_detached_layer_has_its_own_forward_again() -> None:
+    model, projector = projected_model()
+    assert "forward" in model[2].__dict__
+    projector.detach()
+    assert "forward" not in model[2].__dict__
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_factors_serve_under_activation_checkpointing(
-    reentrant: bool, taken: list
+    reentrant: bool, sent: list
 ) -> None:
     model, projector = projected_model()
 
@@ -164,17 +203,17 @@ def test_factors_serve_under_activation_checkpointing(
         return functional.cross_entropy(logits, y)
 
     assert_projected(model, projector, loss)
-    assert [factors is not None for factors in taken] == [True]
+    assert len(sent) == 1
 
 
-def test_an_operation_in_place_on_the_output_changes_nothing(taken: list) -> None:
+def test_an_operation_in_place_on_the_output_changes_nothing(sent: list) -> None:
     model, projector = projected_model()
     model[1] = model[3] = nn.ReLU(inplace=True)
     assert_projected(model, projector, lambda: loss_of(model, *batch(ROWS)))
-    assert [factors is not None for factors in taken] == [True]
+    assert len(sent) == 1
 
 
-def test_below_float32_a_gradient_is_projected_directly(taken: list) -> None:
+def test_below_float32_a_gradient_is_projected_directly(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -183,10 +222,10 @@ def test_below_float32_a_gradient_is_projected_directly(taken: list) -> None:
         return found + 1e-3 * (model[2].weight ** 2).sum()
 
     assert_projected(model, projector, loss)
-    assert taken == [None]
+    assert not sent
 
 
-def test_a_gradient_of_a_projected_gradient_is_the_direct_one(taken: list) -> None:
+def test_a_gradient_of_a_projected_gradient_is_the_direct_one(sent: list) -> None:
     model, _ = projected_model()
     found = []
     for rows in (ROWS, 64):
@@ -196,11 +235,13 @@ def test_a_gradient_of_a_projected_gradient_is_the_direct_one(taken: list) -> No
         )
         found.append(torch.autograd.grad((first**2).sum(), model[0].weight)[0])
     assert_near(found[0], found[1], amplification=64)
-    assert taken[0] is None
+    assert sent
 
 
 def caught(projector: GradientProjector) -> int:
-    return sum(len(recorder._caught) for recorder in projector._recorders.values())
+    catchers = [recorder._caught for recorder in projector._recorders.values()]
+    catchers += [forward._parts for forward in projector._forwards.values()]
+    return sum(map(len, catchers))
 
 
 def test_a_forward_pass_without_backward_leaves_nothing_alive() -> None:
@@ -239,7 +280,7 @@ def test_a_backward_pass_that_misses_the_weights_leaves_nothing() -> None:
     assert not caught(projector)
 
 
-def test_a_pass_over_the_inputs_does_not_stand_in_the_way(taken: list) -> None:
+def test_a_pass_over_the_inputs_does_not_stand_in_the_way(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -249,7 +290,7 @@ def test_a_pass_over_the_inputs_does_not_stand_in_the_way(taken: list) -> None:
         return loss_of(model, (x + towards).detach(), y)
 
     assert_projected(model, projector, loss)
-    assert [factors is not None for factors in taken] == [True]
+    assert len(sent) == 2
 
 
 def test_frozen_weights_gather_nothing() -> None:
@@ -285,7 +326,7 @@ def test_a_recorder_that_waits_keeps_its_pair_until_it_is_taken() -> None:
     assert not model[2]._forward_hooks
 
 
-def test_inputs_given_by_keyword_are_projected_directly(taken: list) -> None:
+def test_inputs_may_be_given_by_keyword(sent: list) -> None:
     model, projector = projected_model()
 
     def loss() -> Tensor:
@@ -294,7 +335,7 @@ def test_inputs_given_by_keyword_are_projected_directly(taken: list) -> None:
         return functional.cross_entropy(model[4](hidden), y)
 
     assert_projected(model, projector, loss)
-    assert taken == [None]
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -1,0 +1,148 @@
+"""Linear layers whose weight gradient leaves the backward pass already projected.
+
+The gradient of a weight is ``X^T D``, with X the layer's inputs and D its output
+gradients. With few rows it is much cheaper to project X than the gradient
+(`rgo_core.project_factors`). So the layer's `forward` is replaced by one whose backward
+pass forms ``(X P)^T D`` in the first place, where that pays.
+
+What else reaches the weight (a penalty in the loss, a second use of a tied weight)
+arrives plain. The two are told apart where they meet, at the weight, and the rest is
+projected there: the sum is the projection of the whole gradient, always.
+"""
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import rgo_core
+from rgo_torch._precision import true_float32
+from rgo_torch.layers import LinearLayer, rows_of
+from rgo_torch.parameters import projection_dtype
+
+
+class ProjectedForward:
+    """Stands in for the `forward` of a linear layer until it is removed.
+
+    A copy of the module gets the plain `forward` of its class.
+
+    Parameters
+    ----------
+    layer : LinearLayer
+
+    Attributes
+    ----------
+    projection : Tensor or None
+        What to project with from now on; None leaves everything plain.
+    """
+
+    def __init__(self, layer: LinearLayer) -> None:
+        self.projection: Tensor | None = None
+        self._layer = layer
+        self._module = layer.module
+        self._weight = layer.weight
+        self._plain: Callable[[Tensor], Tensor] = self._module.forward
+        self._parts: list[tuple[int, Tensor]] = []
+        self._module.__dict__["forward"] = self
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """Return what the layer returns."""
+        # First, lest a compiled model be compiled again whenever a projection changes.
+        if torch.compiler.is_compiling() or not self._pays(input):
+            return self._plain(input)
+        return _projected_linear(input, self._weight, self._layer.bias, self)
+
+    def take_parts(self) -> list[Tensor]:
+        """Return what this backward pass has sent to the weight projected, once."""
+        parts, self._parts = self._parts, []
+        here = _backward_pass()
+        return [part for backward_pass, part in parts if backward_pass == here]
+
+    def weight_gradient(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
+        """Return the projected gradient of the weight, and note it as sent."""
+        self._follow()
+        projection = self.projection
+        rows = rows_of(self._layer.input_rows(inputs))
+        gradients = rows_of(self._layer.output_rows(output_gradients))
+        if projection is None:  # paused since the forward pass
+            return gradients.mT @ rows
+        with true_float32(projection):
+            gradient: Tensor = rgo_core.project_factors(
+                projection, rows, gradients, axis=-1
+            )
+        if not self._parts:
+            torch.autograd.Variable._execution_engine.queue_callback(self._forget)
+        self._parts.append((_backward_pass(), gradient))
+        return gradient
+
+    def remove(self) -> None:
+        """Give the module its own `forward` back."""
+        if self._module.__dict__.get("forward") is self:
+            del self._module.__dict__["forward"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
+        copied = memo[id(self._module)]
+        return MethodType(type(copied).forward, copied)
+
+    def _pays(self, inputs: Tensor) -> bool:
+        layer, weight = self._layer, self._weight
+        return (
+            self.projection is not None
+            # Not so inside torch.func.functional_call.
+            and self._module._parameters.get("weight") is weight
+            and inputs.numel() // layer.features < layer.outputs
+            and torch.is_grad_enabled()
+            and weight.requires_grad
+            # Mixed and half precision are left to PyTorch's own layer.
+            and inputs.dtype == weight.dtype == projection_dtype(weight)
+            and not torch.is_autocast_enabled(weight.device.type)
+            and not torch._C._are_functorch_transforms_active()
+        )
+
+    def _follow(self) -> None:
+        """Take the projection where the weight is, should the model have moved."""
+        if self.projection is not None:
+            self.projection = self.projection.to(
+                self._weight.device, self._weight.dtype
+            )
+
+    def _forget(self) -> None:
+        self._parts = []
+
+
+class _ProjectedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        owner: ProjectedForward,
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.owner = owner
+        return functional.linear(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        of_input, of_weight, of_bias, _ = ctx.needs_input_grad
+        return (
+            d @ weight if of_input else None,
+            ctx.owner.weight_gradient(inputs, d) if of_weight else None,
+            d.reshape(-1, d.shape[-1]).sum(0) if of_bias else None,
+            None,
+        )
+
+
+_projected_linear: Callable[
+    [Tensor, Tensor, Tensor | None, ProjectedForward], Tensor
+] = _ProjectedLinear.apply
+
+
+def _backward_pass() -> int:
+    number: int = torch._C._current_graph_task_id()
+    return number
