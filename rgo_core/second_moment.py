@@ -46,7 +46,7 @@ def empty_moment(
     Returns
     -------
     SecondMoment
-        Zeros of shape (*groups, n, n) in float64, and a count of zero.
+        Zeros of shape ``(*groups, n, n)`` in float64, and a count of zero.
 
     Raises
     ------

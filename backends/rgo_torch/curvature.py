@@ -24,7 +24,7 @@ from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.score import Score, cross_entropy_score
 
 # Vectors are folded into the second moment in blocks: a product of few rows is slow.
-BLOCK = 256
+BLOCK = 1024
 
 
 def second_moments(

@@ -1,0 +1,120 @@
+"""OWM: gradients kept away from the inputs of earlier mini-batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+import rgo_core
+from rgo_bench.clock import Clock
+from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
+from rgo_bench.methods.representations import input_rows, recorded_inputs
+from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
+from rgo_bench.streams.options import check_choice, check_positive
+from rgo_torch.layers import Layer, find_layers, rows_of
+
+Observe = Literal["step", "task"]
+
+# Means folded into a projection together: a block costs less than its vectors.
+BLOCK = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class OWMOptions(MethodOptions):
+    """The options of `OWM`."""
+
+    damping: float = 1.0  # alpha
+    observe: Observe = "step"  # when the inputs are folded into P
+    biases: Biases = "frozen"
+
+    def __post_init__(self) -> None:
+        check_positive("damping", self.damping)
+        check_choice("observe", self.observe, get_args(Observe))
+        check_choice("biases", self.biases, get_args(Biases))
+
+
+class OWM(NetworkMethod):
+    """Orthogonal Weights Modification (Zeng et al., Nature Machine Intelligence 2019).
+
+    Each layer's P starts as the identity and takes in r, the mean input over a
+    mini-batch: ``P <- P - k k^T / (alpha + r^T k)``, ``k = P r``. A step uses ``P G``.
+    The recursion is RGO's (`rgo_core.update`), with other vectors, and without the
+    normalisation of the trace.
+
+    With ``observe="step"`` P takes in every mini-batch in training, before it is used,
+    as in the authors' programs; with ``"task"`` in a second pass after the task, which
+    leaves the task itself free to learn: on rotated MNIST that gains 7 points of ACC
+    (one seed), and a step costs two thirds. As in the authors' MLP the biases are not
+    trained, unless ``biases="free"``. Their alpha shrinks within a task in some
+    experiments, ours does not.
+
+    References
+    ----------
+    Zeng, Chen, Cui and Yu, "Continual Learning of Context-Dependent Processing in
+    Neural Networks", Nature Machine Intelligence 2019.
+    """
+
+    options: OWMOptions
+
+    def __init__(self, setting: Setting, options: OWMOptions) -> None:
+        super().__init__(setting, options)
+        self.layers, _ = find_layers(self.network)
+        self.projector = WeightProjector(self.layers)
+        self.projections = {layer.name: self._identity(layer) for layer in self.layers}
+        if options.biases == "frozen":
+            freeze_biases(self.layers)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Take one SGD step along the projected gradient."""
+        self.optimizer.zero_grad()
+        with recorded_inputs(self.layers) as inputs:
+            loss = self.loss(x, y)
+        loss.backward()
+        if self.options.observe == "step":
+            for layer in self.layers:
+                rows = rows_of(layer.input_rows(inputs[layer.name]))
+                self._fold(layer.name, rows.mean(-2))
+        self.projector.project()
+        self.optimizer.step()
+
+    def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
+        """Fold the task's inputs into P, unless every step did."""
+        if self.options.observe == "step":
+            return
+        with clock.phase("consolidate"):
+            means: dict[str, list[Tensor]] = {layer.name: [] for layer in self.layers}
+            for batch in torch.split(x, self.setting.batch):
+                rows = input_rows(self.network, self.layers, batch)
+                for name, inputs in rows.items():
+                    means[name].append(inputs.mean(-2))
+            for name, vectors in means.items():
+                for block in torch.split(torch.stack(vectors, dim=-2), BLOCK, dim=-2):
+                    self._fold(name, block)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of network and optimizer, and P."""
+        return {**super().state_dict(), "projections": dict(self.projections)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the states of network and optimizer, and P."""
+        super().load_state_dict(state)
+        for name, P in state["projections"].items():
+            self._set(name, P)
+
+    def _identity(self, layer: Layer) -> Tensor:
+        weight = layer.weight
+        # Once a task there is time for float64; at every step it costs twice as much.
+        dtype = torch.float64 if self.options.observe == "task" else weight.dtype
+        P = torch.eye(layer.features, dtype=dtype, device=weight.device)
+        return P if layer.groups == 1 else P.repeat(layer.groups, 1, 1)
+
+    def _fold(self, name: str, vectors: Tensor) -> None:
+        P = self.projections[name]
+        self._set(name, rgo_core.update(P, vectors, self.options.damping))
+
+    def _set(self, name: str, P: Tensor) -> None:
+        self.projections[name] = P
+        weight = self.network.get_submodule(name).get_parameter("weight")
+        self.projector.set(name, P.to(weight.dtype))

@@ -1,0 +1,93 @@
+"""The examples of the README and of the documentation run as they stand."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import rgo_core
+import rgo_torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def code_blocks(name: str) -> list[str]:
+    text = (ROOT / name).read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def loader(task: int) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(task)
+    x = torch.randn(20, 10, 64, generator=generator)
+    # Of the first ten pixels, in an order of the task's own, the largest.
+    order = torch.randperm(64, generator=generator)[:10]
+    return list(zip(x, x[..., order].argmax(-1), strict=True))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list) -> None:
+    for _ in range(5):
+        for x, y in batches:
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+def test_the_example_of_the_readme_remembers_its_first_task() -> None:
+    torch.manual_seed(0)
+    right = []
+
+    def evaluate(model: nn.Module) -> None:
+        right.extend((model(x).argmax(-1) == y).float().mean() for x, y in loader(0))
+
+    names = {"stream": [loader(0), loader(1)], "train": train, "evaluate": evaluate}
+    (example,) = code_blocks("README.md")
+    exec(example, names)
+    assert isinstance(names["rgo"], rgo_torch.RGO)
+    assert torch.stack(right).mean() > 0.8
+
+
+def test_the_quick_start_runs() -> None:
+    names: dict = {}
+    for block in code_blocks("docs/quickstart.md"):
+        exec(block, names)
+    assert names["logits"].shape == (1, 10)
+    assert names["step"].shape == (8, 3)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_method_of_one_s_own_runs(jobs: str, tmp_path: Path) -> None:
+    (block,) = code_blocks("docs/own-method.md")
+    (tmp_path / "l2.py").write_text(block)
+    options = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
+    command = ["run", "permuted-digits", "--plugin", "l2", "--method", "l2,sgd"]
+    main = "from rgo_bench.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", main, *command, *options, "--jobs", jobs],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("l2/**/seed-0.json"))) == 1
+
+
+EXPORTED = [
+    (package.__name__, name)
+    for package in (rgo_core, rgo_torch)
+    for name in package.__all__
+]
+
+
+@pytest.mark.parametrize(("package", "name"), EXPORTED)
+def test_every_public_name_is_in_the_reference(package: str, name: str) -> None:
+    reference = (ROOT / "docs/reference.md").read_text()
+    block = f".. automodule:: {package}\n   :members:\n   :imported-members:"
+    assert block in reference
+    assert getattr(importlib.import_module(package), name).__doc__
