@@ -3,8 +3,7 @@
 Recursive least squares and this sum are two forms of one thing. With m curvature
 vectors g, Algorithm 1 of the paper ends at ``P = (I + H / damping)^-1`` with
 ``H = sum g g^T``, whatever the order of the vectors. The sum is the better state: it
-does not drift (after 1e6 updates the recursion in float32 is off by 1e-2, the sum by
-3e-8), it does not depend on the damping, and two of them merge by addition.
+does not drift, it does not depend on the damping, and two of them merge by addition.
 """
 
 from typing import NamedTuple

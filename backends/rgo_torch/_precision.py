@@ -1,7 +1,7 @@
 """Products in true float32, whatever the user's flags.
 
-TF32 leaks ten times, bfloat16 480 times more of the old tasks' loss through an
-ill-conditioned projection.
+Coarser products leak more of the old tasks' loss through an ill-conditioned
+projection.
 """
 
 from collections.abc import Iterator

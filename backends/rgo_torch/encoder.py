@@ -193,7 +193,7 @@ class FeatureEncoder:
 class _Permute(torch.autograd.Function):
     """Gather forward and gather back.
 
-    Autograd alone would scatter-add, which is 15 times slower for an image.
+    Autograd alone would scatter-add, which is far slower for an image.
     """
 
     @staticmethod
@@ -212,7 +212,7 @@ class _Permute(torch.autograd.Function):
 
 
 class _PermuteTransformed(torch.autograd.Function):
-    """The same for torch.func, in the form it asks for, which costs 25 us a call."""
+    """The same for torch.func, in the form it asks for, which is slower to call."""
 
     generate_vmap_rule = True
 
