@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from rgo_bench.networks import NETWORKS, mlp
+from rgo_bench.networks import NETWORKS, mlp, mlp_glorot
 
 
 def linears(network: nn.Module) -> list[nn.Linear]:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 
-def test_it_is_a_network_to_choose() -> None:
+def test_they_are_networks_to_choose() -> None:
     assert NETWORKS["mlp"] is mlp
+    assert NETWORKS["mlp-glorot"] is mlp_glorot
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28), (1, 28, 28)])
@@ -52,3 +53,18 @@ def test_a_seed_gives_the_same_weights_whatever_was_drawn_before() -> None:
     again, other = mlp((6,), 4, seed=5).state_dict(), mlp((6,), 4, seed=6).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["0.weight"], other["0.weight"])
+
+
+def test_glorot_weights_have_its_bound_and_biases_of_a_tenth() -> None:
+    for layer in linears(mlp_glorot((64,), 10, seed=1)):
+        bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+        count = layer.weight.numel()
+        assert (1 - 20 / count) * bound < layer.weight.abs().max() <= bound
+        assert (layer.bias == torch.tensor(0.1)).all()
+
+
+def test_glorot_differs_from_the_papers_in_the_initial_weights_alone() -> None:
+    usual, glorot = mlp((6,), 4, seed=0), mlp_glorot((6,), 4, seed=0)
+    glorot.load_state_dict(usual.state_dict())
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(usual(x), glorot(x))

@@ -6,11 +6,13 @@ from typing import Final
 
 from torch import nn
 
-from rgo_bench.networks.mlp import mlp
+from rgo_bench.networks.mlp import mlp, mlp_glorot
 
 # From (input_shape, classes, seed) to a fresh network.
 NetworkMaker = Callable[[tuple[int, ...], int, int], nn.Module]
 
-NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType({"mlp": mlp})
+NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
+    {"mlp": mlp, "mlp-glorot": mlp_glorot}
+)
 
-__all__ = ["NETWORKS", "NetworkMaker", "mlp"]
+__all__ = ["NETWORKS", "NetworkMaker", "mlp", "mlp_glorot"]

@@ -2,11 +2,15 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 HIDDEN = 256
+
+# Fills the weight and the bias of a layer.
+Initializer = Callable[[nn.Linear, torch.Generator], None]
 
 
 def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
@@ -26,14 +30,49 @@ def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     nn.Module
         784-256-256-10 for MNIST.
     """
+    return _mlp(input_shape, classes, seed, _uniform)
+
+
+def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    """Make the same MLP with the initial weights of Chaudhry et al. (2020).
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Of one input; flattened.
+    classes : int
+        The outputs of the head.
+    seed : int
+        Draws the weights: uniform in +-sqrt(6 / (n + m)) for n inputs and m outputs
+        (Glorot and Bengio, 2010); biases are 0.1.
+
+    Returns
+    -------
+    nn.Module
+    """
+    return _mlp(input_shape, classes, seed, _glorot)
+
+
+def _mlp(
+    input_shape: tuple[int, ...], classes: int, seed: int, initialize: Initializer
+) -> nn.Module:
     widths = [math.prod(input_shape), HIDDEN, HIDDEN, classes]
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        bound = 1 / math.sqrt(inputs)
         with torch.no_grad():
-            linear.weight.uniform_(-bound, bound, generator=generator)
-            linear.bias.zero_()
+            initialize(linear, generator)
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _uniform(linear: nn.Linear, generator: torch.Generator) -> None:
+    bound = 1 / math.sqrt(linear.in_features)
+    linear.weight.uniform_(-bound, bound, generator=generator)
+    linear.bias.zero_()
+
+
+def _glorot(linear: nn.Linear, generator: torch.Generator) -> None:
+    nn.init.xavier_uniform_(linear.weight, generator=generator)
+    linear.bias.fill_(0.1)
