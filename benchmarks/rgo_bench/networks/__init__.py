@@ -6,13 +6,43 @@ from typing import Final
 
 from torch import nn
 
+from rgo_bench.networks.convolutional import (
+    alexnet_6,
+    alexnet_7,
+    lenet_5,
+    vgg_11,
+    vgg_13,
+)
 from rgo_bench.networks.mlp import mlp, mlp_glorot
+from rgo_bench.networks.resnet import resnet_18, resnet_18_bn
 
 # From (input_shape, classes, seed) to a fresh network.
 NetworkMaker = Callable[[tuple[int, ...], int, int], nn.Module]
 
 NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
-    {"mlp": mlp, "mlp-glorot": mlp_glorot}
+    {
+        "mlp": mlp,
+        "mlp-glorot": mlp_glorot,
+        "lenet-5": lenet_5,
+        "alexnet-6": alexnet_6,
+        "alexnet-7": alexnet_7,
+        "vgg-11": vgg_11,
+        "vgg-13": vgg_13,
+        "resnet-18": resnet_18,
+        "resnet-18-bn": resnet_18_bn,
+    }
 )
 
-__all__ = ["NETWORKS", "NetworkMaker", "mlp", "mlp_glorot"]
+__all__ = [
+    "NETWORKS",
+    "NetworkMaker",
+    "alexnet_6",
+    "alexnet_7",
+    "lenet_5",
+    "mlp",
+    "mlp_glorot",
+    "resnet_18",
+    "resnet_18_bn",
+    "vgg_11",
+    "vgg_13",
+]

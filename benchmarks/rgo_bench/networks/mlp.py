@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-HIDDEN = 256
+from rgo_bench.networks.initial import draw_glorot, draw_uniform
 
-# Fills the weight and the bias of a layer.
-Initializer = Callable[[nn.Linear, torch.Generator], None]
+HIDDEN = 256
 
 
 def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
@@ -30,7 +29,7 @@ def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     nn.Module
         784-256-256-10 for MNIST.
     """
-    return _mlp(input_shape, classes, seed, _uniform)
+    return _mlp(input_shape, classes, seed, draw_uniform)
 
 
 def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
@@ -50,29 +49,20 @@ def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modu
     -------
     nn.Module
     """
-    return _mlp(input_shape, classes, seed, _glorot)
+    return _mlp(input_shape, classes, seed, draw_glorot)
 
 
 def _mlp(
-    input_shape: tuple[int, ...], classes: int, seed: int, initialize: Initializer
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    draw: Callable[[nn.Linear, torch.Generator], None],
 ) -> nn.Module:
     widths = [math.prod(input_shape), HIDDEN, HIDDEN, classes]
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        with torch.no_grad():
-            initialize(linear, generator)
+        draw(linear, generator)
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _uniform(linear: nn.Linear, generator: torch.Generator) -> None:
-    bound = 1 / math.sqrt(linear.in_features)
-    linear.weight.uniform_(-bound, bound, generator=generator)
-    linear.bias.zero_()
-
-
-def _glorot(linear: nn.Linear, generator: torch.Generator) -> None:
-    nn.init.xavier_uniform_(linear.weight, generator=generator)
-    linear.bias.fill_(0.1)

@@ -1,0 +1,38 @@
+"""The initial weights of the networks."""
+
+import math
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def draw_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
+    """Draw a layer's weights uniform in +-1/sqrt(n) for n inputs of one output.
+
+    Parameters
+    ----------
+    layer : nn.Linear or nn.Conv2d
+        Its bias, where it has one, becomes 0.
+    generator : torch.Generator
+        On the host, so that a seed gives the same weights on every device.
+    """
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def draw_glorot(layer: nn.Linear, generator: torch.Generator) -> None:
+    """Draw a layer's weights as Glorot and Bengio (2010); its biases become 0.1."""
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    layer.bias.fill_(0.1)
+
+
+def draw_all(network: nn.Module, seed: int) -> None:
+    """Draw the weights of all linear and convolutional layers, in their order."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            draw_uniform(module, generator)
