@@ -30,14 +30,13 @@ from rgo_core.metrics import (
 from rgo_core.permutation import invert, permute, task_permutation
 from rgo_core.projection import (
     consolidate,
-    factors_pay,
     normalize,
     project,
     project_factors,
 )
 from rgo_core.rls import gain, update
 from rgo_core.second_moment import SecondMoment, empty_moment, merge, observe
-from rgo_core.vectors import bias_vectors, curvature_vectors
+from rgo_core.vectors import bias_vectors, curvature_vectors, reduce_outputs
 
 __all__ = [
     "SecondMoment",
@@ -47,7 +46,6 @@ __all__ = [
     "consolidate",
     "curvature_vectors",
     "empty_moment",
-    "factors_pay",
     "forgetting",
     "forward_transfer",
     "gain",
@@ -60,6 +58,7 @@ __all__ = [
     "permute",
     "project",
     "project_factors",
+    "reduce_outputs",
     "score_cotangents",
     "sigmoid_curvature",
     "softmax_hessian",

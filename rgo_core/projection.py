@@ -240,29 +240,6 @@ def project_factors(
     return gradient if factored else projection @ gradient
 
 
-def factors_pay(rows: int, features: int, outputs: int) -> bool:
-    """Tell whether `project_factors` beats `project` when the gradient is known.
-
-    In multiplications: ``r n (n + m) < n^2 m``.
-
-    Parameters
-    ----------
-    rows, features, outputs : int
-        r, n and m of `project_factors`.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> import rgo_core
-    >>> rgo_core.factors_pay(10, 784, 256), rgo_core.factors_pay(256, 784, 256)
-    (True, False)
-    """
-    return rows * (features + outputs) < features * outputs
-
-
 def _check_axis(axis: int) -> None:
     if axis not in (-2, -1):
         raise ValueError(f"axis must be -2 (n x m) or -1 (m x n, vectors), got {axis}")

@@ -92,16 +92,59 @@ def curvature_vectors(
     if per == "batch":
         inputs = _one_sample(inputs, xp)
         output_gradients = _one_sample(output_gradients, xp)
-    # One array of "columns" to contract the positions with: (..., k, b, p, columns).
-    if reduce == "mean":
-        columns = xp.mean(output_gradients, axis=-1, keepdims=True)
-    else:
-        columns = output_gradients / output_gradients.shape[-1] ** 0.5
+    columns = reduce_outputs(output_gradients, reduce=reduce, xp=xp)
     if inputs.shape[-2] == 1:
         weights = xp.sqrt(xp.sum(columns * columns, axis=(-4, -2, -1)))
         return inputs[..., 0, :] * weights[..., None]
     vectors = columns.mT @ inputs[..., None, :, :, :]  # (..., k, b, columns, n)
     return xp.reshape(vectors, (*inputs.shape[:-3], -1, inputs.shape[-1]))
+
+
+def reduce_outputs(
+    output_gradients: Array, *, reduce: Reduce = "mean", xp: Namespace | None = None
+) -> Array:
+    """Return the columns whose products with the inputs are curvature vectors.
+
+    The first half of `curvature_vectors`, for one who forms ``X_i^T C_ik`` without the
+    patches of a convolution: the mean of D over the m outputs for ``reduce="mean"``,
+    all of them over sqrt(m) for ``"rms"``.
+
+    Parameters
+    ----------
+    output_gradients : array (..., m)
+        D: the gradient of a score in the m outputs.
+    reduce : {"mean", "rms"}
+    xp : namespace, optional
+        The array namespace; that of the array where None.
+
+    Returns
+    -------
+    array (..., c)
+        c is 1 for the mean, else m.
+
+    Raises
+    ------
+    TypeError
+        If the array is not real floating-point.
+    ValueError
+        If `reduce` is neither of the two.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12 (``reduce="mean"``).
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.reduce_outputs(np.asarray([[1.0, 3.0]]))
+    array([[2.]])
+    """
+    xp = resolve(xp, output_gradients)
+    check_choice("reduce", reduce, ("mean", "rms"))
+    check_floating("output_gradients", output_gradients, xp)
+    if reduce == "mean":
+        return xp.mean(output_gradients, axis=-1, keepdims=True)
+    return output_gradients / output_gradients.shape[-1] ** 0.5
 
 
 def bias_vectors(

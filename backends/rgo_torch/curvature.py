@@ -12,6 +12,7 @@ from rgo_core import SecondMoment
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.calls import (
+    Call,
     Calls,
     evaluating,
     gradient_rows,
@@ -19,12 +20,14 @@ from rgo_torch.calls import (
     observed_calls,
     thawed,
 )
-from rgo_torch.layers import find_layers, original_model
+from rgo_torch.layers import Conv2dLayer, Layer, find_layers, original_model
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.score import Score, cross_entropy_score
 
 # Vectors are folded into the second moment in blocks: a product of few rows is slow.
 BLOCK = 1024
+# Of long vectors fewer wait, for the sake of memory, yet enough for a fast product.
+WAITING, LEAST = 2**20, 128
 
 
 def second_moments(
@@ -135,6 +138,7 @@ class _Block:
         self._parameter = parameter
         self._moment: SecondMoment | None = None
         self._waiting: list[Tensor] = []
+        self._block = min(BLOCK, max(LEAST, WAITING // parameter.features))
 
     def add(self, calls: Calls, per: Per, reduce: Reduce) -> None:
         """Take the vectors of one batch."""
@@ -142,17 +146,20 @@ class _Block:
         mine = [(layer, call) for layer in layers for call in calls[layer]]
         if not mine:
             return
-        gradients = self._joined([gradient_rows(*pair) for pair in mine])
         if self._parameter.is_bias:
+            gradients = self._joined([gradient_rows(*pair) for pair in mine])
             gradients = _join_groups(gradients)
             vectors = rgo_core.bias_vectors(gradients, per=per, xp=xp)
+        elif isinstance(layers[0], Conv2dLayer):
+            vectors = self._contracted(mine, per, reduce)
         else:
+            gradients = self._joined([gradient_rows(*pair) for pair in mine])
             inputs = self._joined([input_rows(*pair) for pair in mine])
             vectors = rgo_core.curvature_vectors(
                 inputs, gradients, per=per, reduce=reduce, xp=xp
             )
         self._waiting.append(vectors)
-        if sum(v.shape[-2] for v in self._waiting) >= BLOCK:
+        if sum(v.shape[-2] for v in self._waiting) >= self._block:
             self._fold()
 
     def finish(self) -> SecondMoment | None:
@@ -161,15 +168,32 @@ class _Block:
             self._fold()
         return self._moment
 
+    def _contracted(
+        self, calls: list[tuple[Layer, Call]], per: Per, reduce: Reduce
+    ) -> Tensor:
+        """Return the vectors (..., v, n) of a convolution, from no patches."""
+        gradients = [gradient_rows(layer, call) for layer, call in calls]
+        self._check_samples(gradients)
+        parts = []
+        for (layer, call), gradient in zip(calls, gradients, strict=True):
+            assert isinstance(layer, Conv2dLayer)  # what the first is they all are
+            columns = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=xp)
+            inputs = call.inputs.to(columns.dtype)
+            parts.append(layer.contract(inputs, columns, per))
+        return torch.stack(parts).sum(0).flatten(-4, -2)
+
     def _joined(self, rows: list[Tensor]) -> Tensor:
         """See the positions of several calls as those of one."""
+        self._check_samples(rows)
+        return torch.cat(rows, dim=-2)
+
+    def _check_samples(self, rows: list[Tensor]) -> None:
         samples = [tensor.shape[-3] for tensor in rows]
         if len(set(samples)) > 1:
             raise ValueError(
                 f"{self.name}: its layer must be called with the same samples each "
                 f"time in a forward pass, got {samples} of them"
             )
-        return torch.cat(rows, dim=-2)
 
     def _fold(self) -> None:
         parameter = self._parameter

@@ -6,12 +6,16 @@ is the transpose of the paper's n x m. A convolution with g groups is g such mat
 (g, m / g, n), since each group of outputs sees inputs of its own.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+from rgo_core.vectors import Per
 
 
 class Layer(ABC):
@@ -69,6 +73,18 @@ class Layer(ABC):
     def output_rows(self, outputs: Tensor) -> Tensor:
         """See an output gradient as (b, p, m), or (g, b, p, m / g) with groups."""
 
+    @abstractmethod
+    def row_count(self, inputs: Tensor) -> int:
+        """Return how many rows r, samples times positions, `input_rows` would give."""
+
+    @abstractmethod
+    def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the layer's output, for a weight and a bias in place of its own."""
+
+    @abstractmethod
+    def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
+        """Return the gradient in the input, given that in the output."""
+
 
 class LinearLayer(Layer):
     """`torch.nn.Linear`; axes between the first and the last count as positions."""
@@ -84,6 +100,19 @@ class LinearLayer(Layer):
     def output_rows(self, outputs: Tensor) -> Tensor:
         """See (b, ..., m) as (b, p, m)."""
         return _positions(outputs)
+
+    def row_count(self, inputs: Tensor) -> int:
+        """Return the entries of (b, ..., n) over n."""
+        return inputs.numel() // self.features
+
+    def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return ``X W^T + b``."""
+        output: Tensor = functional.linear(inputs, weight, bias)
+        return output
+
+    def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
+        """Return ``D W``."""
+        return outputs @ weight
 
 
 class Conv2dLayer(Layer):
@@ -101,12 +130,8 @@ class Conv2dLayer(Layer):
     def input_rows(self, inputs: Tensor) -> Tensor:
         """Cut (b, c, h, w) into patches: one a position, n = c * kernel area."""
         module = self._convolution
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        padded = functional.pad(
-            _batched_image(inputs), module._reversed_padding_repeated_twice, mode=mode
-        )
         patches = functional.unfold(
-            padded,
+            self._padded(inputs),
             _pair(module.kernel_size),
             dilation=_pair(module.dilation),
             stride=_pair(module.stride),
@@ -117,6 +142,112 @@ class Conv2dLayer(Layer):
         """See (b, m, h, w) as (b, p, m)."""
         channels = _batched_image(outputs).flatten(2)
         return self._split_groups(channels.transpose(1, 2), self.outputs)
+
+    def row_count(self, inputs: Tensor) -> int:
+        """Return the samples of (b, c, h, w) times the positions of the output."""
+        module = self._convolution
+        padding = module._reversed_padding_repeated_twice
+        height = inputs.shape[-2] + padding[2] + padding[3]
+        width = inputs.shape[-1] + padding[0] + padding[1]
+        samples = 1 if inputs.ndim == 3 else inputs.shape[0]
+        return samples * math.prod(self._output_size(height, width))
+
+    def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the convolution."""
+        output: Tensor = self._convolution._conv_forward(inputs, weight, bias)
+        return output
+
+    def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
+        """Return the transposed convolution, for padding by numbers of zeros."""
+        module = self._convolution
+        gradient: Tensor = conv2d_input(
+            list(_batched_image(inputs).shape),
+            weight,
+            _batched_image(outputs),
+            stride=_pair(module.stride),
+            padding=module.padding,
+            dilation=_pair(module.dilation),
+            groups=module.groups,
+        )
+        return gradient.reshape(inputs.shape)
+
+    @property
+    def pads_plainly(self) -> bool:
+        """Whether the padding is zeros, as many on either side."""
+        module = self._convolution
+        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+    def contract(self, inputs: Tensor, columns: Tensor, per: Per) -> Tensor:
+        """Multiply patches by columns over all positions, without the patches.
+
+        Parameters
+        ----------
+        inputs : Tensor (b, c, h, w)
+        columns : Tensor (k, b, p, q) or (g, k, b, p, q)
+            q columns a sample and cotangent, as `rgo_core.reduce_outputs` gives them.
+        per : {"sample", "batch"}
+            Whether samples stay apart or are summed over.
+
+        Returns
+        -------
+        Tensor (k, b, q, n) or (g, k, b, q, n)
+            ``C^T X`` with the rows X of `input_rows`; b is 1 for ``per="batch"``.
+
+        Notes
+        -----
+        The columns slide over the input as kernels: stride and dilation change places.
+        """
+        module = self._convolution
+        grouped = columns if columns.ndim == 5 else columns[None]
+        g, k, b, _, q = grouped.shape
+        padded = self._padded(inputs)
+        size = self._output_size(*padded.shape[-2:])
+        images = padded.reshape(b, g, -1, *padded.shape[-2:])
+        if per == "sample":
+            images = images.permute(2, 0, 1, 3, 4)  # (c / g, b, g, h, w)
+            kernels = grouped.permute(2, 0, 1, 4, 3).reshape(b * g * k * q, 1, *size)
+            apart = b
+        else:
+            images = images.permute(2, 1, 0, 3, 4)  # (c / g, g, b, h, w)
+            kernels = grouped.permute(0, 1, 4, 2, 3).reshape(g * k * q, b, *size)
+            apart = 1
+        products = functional.conv2d(
+            images.flatten(1, 2),
+            kernels,
+            stride=_pair(module.dilation),
+            dilation=_pair(module.stride),
+            groups=apart * g,
+        )
+        height, width = _pair(module.kernel_size)
+        # A stride may leave out the last rows of an input: no patch has them.
+        vectors = products[..., :height, :width].reshape(
+            -1, apart, g, k, q, height * width
+        )
+        vectors = vectors.permute(2, 3, 1, 4, 0, 5).flatten(-2)
+        return vectors if columns.ndim == 5 else vectors[0]
+
+    def _padded(self, inputs: Tensor) -> Tensor:
+        module = self._convolution
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        return functional.pad(
+            _batched_image(inputs), module._reversed_padding_repeated_twice, mode=mode
+        )
+
+    def _output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the output for that of a padded input."""
+        module = self._convolution
+        spans = (
+            (length - d * (k - 1) - 1) // s + 1
+            for length, k, d, s in zip(
+                (height, width),
+                module.kernel_size,
+                module.dilation,
+                module.stride,
+                strict=True,
+            )
+        )
+        rows, columns = spans
+        return rows, columns
 
     def _split_groups(self, rows: Tensor, width: int) -> Tensor:
         if self.groups == 1:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+import rgo_core
+from rgo_torch._precision import true_float32
 from rgo_torch.layers import Layer, original_model
 
 
@@ -44,6 +46,17 @@ class ProjectedParameter:
     def rows(self, tensor: Tensor) -> Tensor:
         """View the parameter or its gradient with the features on the last axis."""
         return tensor if self.is_bias else self.layers[0].weight_rows(tensor)
+
+    def placed(self, projection: Tensor) -> Tensor:
+        """Return a projection where the parameter is, in the dtype to apply it in."""
+        return projection.to(self.tensor.device, self.projection_dtype)
+
+    def projected(self, projection: Tensor, gradient: Tensor) -> Tensor:
+        """Return a gradient or an update of the parameter, projected."""
+        with true_float32(gradient):
+            rows = self.rows(gradient).to(projection.dtype)
+            projected: Tensor = rgo_core.project(projection, rows, axis=-1)
+        return projected.reshape(gradient.shape).to(gradient.dtype)
 
 
 def projection_dtype(tensor: Tensor) -> torch.dtype:

@@ -1,9 +1,9 @@
-"""Linear layers whose weight gradient leaves the backward pass already projected.
+"""Layers whose weight gradient leaves the backward pass already projected.
 
-The gradient of a weight is ``X^T D``, with X the layer's inputs and D its output
-gradients. With few rows it is much cheaper to project X than the gradient
-(`rgo_core.project_factors`). So the layer's `forward` is replaced by one whose backward
-pass forms ``(X P)^T D`` in the first place, where that pays.
+The gradient of a weight is ``X^T D``, with X the layer's inputs (of a convolution: its
+patches) and D its output gradients. With few rows it is much cheaper to project X than
+the gradient (`rgo_core.project_factors`). So the layer's `forward` is replaced by one
+whose backward pass forms ``(X P)^T D`` in the first place, where that pays.
 
 What else reaches the weight (a penalty in the loss, a second use of a tied weight)
 arrives plain. The two are told apart where they meet, at the weight, and the rest is
@@ -16,32 +16,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import rgo_core
 from rgo_torch._precision import true_float32
-from rgo_torch.layers import LinearLayer, rows_of
+from rgo_torch.layers import Layer, rows_of
 from rgo_torch.parameters import projection_dtype
+
+FindProjection = Callable[[], Tensor | None]
 
 
 class ProjectedForward:
-    """Stands in for the `forward` of a linear layer until it is removed.
+    """Stands in for the `forward` of a layer until it is removed.
 
     A copy of the module gets the plain `forward` of its class.
 
     Parameters
     ----------
-    layer : LinearLayer
-
-    Attributes
-    ----------
-    projection : Tensor or None
-        What to project with from now on; None leaves everything plain.
+    layer : Layer
+    find : callable
+        Returns what to project with now; None leaves everything plain.
     """
 
-    def __init__(self, layer: LinearLayer) -> None:
-        self.projection: Tensor | None = None
-        self._layer = layer
+    def __init__(self, layer: Layer, find: FindProjection) -> None:
+        self.layer = layer
+        self._find = find
         self._module = layer.module
         self._weight = layer.weight
         self._plain: Callable[[Tensor], Tensor] = self._module.forward
@@ -53,7 +51,7 @@ class ProjectedForward:
         # First, lest a compiled model be compiled again whenever a projection changes.
         if torch.compiler.is_compiling() or not self._pays(input):
             return self._plain(input)
-        return _projected_linear(input, self._weight, self._layer.bias, self)
+        return _projected(input, self._weight, self.layer.bias, self)
 
     def take_parts(self) -> list[Tensor]:
         """Return what this backward pass has sent to the weight projected, once."""
@@ -63,16 +61,16 @@ class ProjectedForward:
 
     def weight_gradient(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
         """Return the projected gradient of the weight, and note it as sent."""
-        self._follow()
-        projection = self.projection
-        rows = rows_of(self._layer.input_rows(inputs))
-        gradients = rows_of(self._layer.output_rows(output_gradients))
+        projection = self._find()
+        rows = rows_of(self.layer.input_rows(inputs))
+        gradients = rows_of(self.layer.output_rows(output_gradients))
         if projection is None:  # paused since the forward pass
-            return gradients.mT @ rows
+            return (gradients.mT @ rows).reshape(self._weight.shape)
         with true_float32(projection):
-            gradient: Tensor = rgo_core.project_factors(
+            projected: Tensor = rgo_core.project_factors(
                 projection, rows, gradients, axis=-1
             )
+        gradient = projected.reshape(self._weight.shape)
         if not self._parts:
             torch.autograd.Variable._execution_engine.queue_callback(self._forget)
         self._parts.append((_backward_pass(), gradient))
@@ -88,12 +86,12 @@ class ProjectedForward:
         return MethodType(type(copied).forward, copied)
 
     def _pays(self, inputs: Tensor) -> bool:
-        layer, weight = self._layer, self._weight
+        layer, weight = self.layer, self._weight
         return (
-            self.projection is not None
             # Not so inside torch.func.functional_call.
-            and self._module._parameters.get("weight") is weight
-            and inputs.numel() // layer.features < layer.outputs
+            self._module._parameters.get("weight") is weight
+            and layer.row_count(inputs) < layer.outputs
+            and self._find() is not None
             and torch.is_grad_enabled()
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
@@ -102,18 +100,11 @@ class ProjectedForward:
             and not torch._C._are_functorch_transforms_active()
         )
 
-    def _follow(self) -> None:
-        """Take the projection where the weight is, should the model have moved."""
-        if self.projection is not None:
-            self.projection = self.projection.to(
-                self._weight.device, self._weight.dtype
-            )
-
     def _forget(self) -> None:
         self._parts = []
 
 
-class _ProjectedLinear(torch.autograd.Function):
+class _Projected(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -124,23 +115,25 @@ class _ProjectedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.owner = owner
-        return functional.linear(inputs, weight, bias)
+        return owner.layer.call(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
+        layer = ctx.owner.layer
         of_input, of_weight, of_bias, _ = ctx.needs_input_grad
+        others = [i for i in range(d.ndim) if i != layer.channel_axis % d.ndim]
         return (
-            d @ weight if of_input else None,
+            layer.input_gradient(inputs, weight, d) if of_input else None,
             ctx.owner.weight_gradient(inputs, d) if of_weight else None,
-            d.reshape(-1, d.shape[-1]).sum(0) if of_bias else None,
+            d.sum(others) if of_bias else None,
             None,
         )
 
 
-_projected_linear: Callable[
-    [Tensor, Tensor, Tensor | None, ProjectedForward], Tensor
-] = _ProjectedLinear.apply
+_projected: Callable[[Tensor, Tensor, Tensor | None, ProjectedForward], Tensor] = (
+    _Projected.apply
+)
 
 
 def _backward_pass() -> int:

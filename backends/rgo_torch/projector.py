@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,11 +13,9 @@ from torch.optim import Optimizer
 
 import rgo_core
 from rgo_core import SecondMoment
-from rgo_torch._precision import true_float32
-from rgo_torch.factors import FactorRecorder
-from rgo_torch.layers import LinearLayer, find_layers
+from rgo_torch.layers import find_layers
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
-from rgo_torch.projected_forward import ProjectedForward
+from rgo_torch.projected_gradient import ProjectedGradient
 
 Project = Literal["gradient", "update"]
 
@@ -108,14 +107,14 @@ class GradientProjector:
         self.moments: dict[str, SecondMoment] = {}
         # A parameter without an entry has the identity for its projection.
         self.projections: dict[str, Tensor] = {}
-        self._forwards: dict[str, ProjectedForward] = {}
-        self._recorders: dict[str, FactorRecorder] = {}
         self._paused = False
         self._before: dict[str, Tensor] = {}
         self._handles: list[Any] = []
         if project == "gradient":
-            for parameter in self.parameters.values():
-                self._hook_gradient(parameter)
+            self._handles += [
+                ProjectedGradient(parameter, partial(self._find, name))
+                for name, parameter in self.parameters.items()
+            ]
         else:
             self._handles += [
                 optimizer.register_step_pre_hook(self._remember),
@@ -164,12 +163,10 @@ class GradientProjector:
     def paused(self) -> Iterator[None]:
         """Leave gradients and updates alone inside the context."""
         before, self._paused = self._paused, True
-        self._switch_forwards()
         try:
             yield
         finally:
             self._paused = before
-            self._switch_forwards()
 
     def detach(self) -> None:
         """Remove every hook; the model and the optimizer are plain again."""
@@ -215,56 +212,17 @@ class GradientProjector:
             moments[name] = _placed(
                 parameter, SecondMoment(entry["matrix"], entry["count"])
             )
-            projections[name] = _cast(entry["projection"], parameter)
+            projections[name] = parameter.placed(entry["projection"])
         self._set(moments, projections)
 
-    def _hook_gradient(self, parameter: ProjectedParameter) -> None:
-        def hook(gradient: Tensor) -> Tensor | None:
-            if self._paused or parameter.name not in self.projections:
-                return None
-            forward = self._forwards.get(parameter.name)
-            parts = [] if forward is None else forward.take_parts()
-            if not parts:
-                return self._apply(parameter, gradient)
-            if len(parts) == 1 and parts[0] is gradient:
-                return None  # nothing else reached the weight
-            projected = torch.stack(parts).sum(0)
-            return projected + self._apply(parameter, gradient - projected)
-
-        # A frozen parameter takes no hook, yet keeps one that it has.
-        required = parameter.tensor.requires_grad
-        parameter.tensor.requires_grad_(True)
-        self._handles.append(parameter.tensor.register_hook(hook))
-        parameter.tensor.requires_grad_(required)
-        if parameter.is_bias or len(parameter.layers) > 1:
-            return
-        layer = parameter.layers[0]
-        if isinstance(layer, LinearLayer) and "forward" not in layer.module.__dict__:
-            forward = ProjectedForward(layer)
-            self._forwards[parameter.name] = forward
-            self._handles.append(forward)
-        else:
-            recorder = FactorRecorder(layer, until_taken=False)
-            self._recorders[parameter.name] = recorder
-            self._handles.append(recorder)
-
-    def _apply(self, parameter: ProjectedParameter, gradient: Tensor) -> Tensor:
-        """Project a gradient, by its factors where that is cheaper."""
+    def _find(self, name: str) -> Tensor | None:
+        """Return the projection to apply now, where its parameter is."""
+        if self._paused or name not in self.projections:
+            return None
+        projection = self.parameters[name].placed(self.projections[name])
         # The model may have moved since: a cast to what it was costs nothing.
-        projection = _cast(self.projections[parameter.name], parameter)
-        if projection is not self.projections[parameter.name]:
-            self.projections[parameter.name] = projection
-            self._switch_forwards()
-        recorder = self._recorders.get(parameter.name)
-        factors = None if recorder is None else recorder.take(gradient)
-        with true_float32(gradient):
-            if factors is None:
-                rows = parameter.rows(gradient).to(projection.dtype)
-                projected = rgo_core.project(projection, rows, axis=-1)
-            else:
-                projected = rgo_core.project_factors(projection, *factors, axis=-1)
-        result: Tensor = projected.reshape(gradient.shape).to(gradient.dtype)
-        return result
+        self.projections[name] = projection
+        return projection
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if any(callable(given) for given in (*args, *kwargs.values())):
@@ -281,8 +239,9 @@ class GradientProjector:
     @torch.no_grad()
     def _project_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for name, before in self._before.items():
-            parameter = self.parameters[name]
-            update = self._apply(parameter, parameter.tensor - before)
+            parameter, projection = self.parameters[name], self._find(name)
+            assert projection is not None  # remembered because there is one
+            update = parameter.projected(projection, parameter.tensor - before)
             parameter.tensor.copy_(before + update)
         self._before = {}
 
@@ -299,27 +258,15 @@ class GradientProjector:
         self, moments: dict[str, SecondMoment], projections: dict[str, Tensor]
     ) -> None:
         self.moments, self.projections = moments, projections
-        for name, recorder in self._recorders.items():
-            recorder.reset(active=name in projections)
-        self._switch_forwards()
-
-    def _switch_forwards(self) -> None:
-        active = {} if self._paused else self.projections
-        for name, forward in self._forwards.items():
-            forward.projection = active.get(name)
 
 
 def _projection(
     parameter: ProjectedParameter, moment: SecondMoment, damping: float
 ) -> Tensor:
     try:
-        return _cast(rgo_core.consolidate(moment, damping, xp=xp), parameter)
+        return parameter.placed(rgo_core.consolidate(moment, damping, xp=xp))
     except ValueError as error:
         raise ValueError(f"{parameter.name}: {error}") from error
-
-
-def _cast(projection: Tensor, parameter: ProjectedParameter) -> Tensor:
-    return projection.to(parameter.tensor.device, parameter.projection_dtype)
 
 
 def _placed(parameter: ProjectedParameter, moment: SecondMoment) -> SecondMoment:

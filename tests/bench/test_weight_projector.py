@@ -35,12 +35,11 @@ def test_weight_gradients_are_multiplied_and_biases_left(
     network(x).square().sum().backward()
     raw = {n: p.grad.double().clone() for n, p in network.named_parameters()}
     network.zero_grad()
-    projector = WeightProjector(layers)
+    projector = WeightProjector(network, layers)
     for layer in layers:
         groups = () if layer.groups == 1 else (layer.groups,)
         projector.set(layer.name, symmetric(*groups, layer.features, layer.features))
     network(x).square().sum().backward()
-    projector.project()
     for layer in layers:
         matrices = projector.matrices[layer.name].double()
         matrices = matrices.reshape(-1, layer.features, layer.features)
@@ -58,11 +57,10 @@ def test_layers_without_a_matrix_keep_their_gradients() -> None:
     torch.manual_seed(0)
     network, x = linear(), torch.randn(5, 6)
     layers, _ = find_layers(network)
-    projector = WeightProjector(layers)
+    projector = WeightProjector(network, layers)
     projector.set("0", torch.zeros(6, 6))
     network(x).square().sum().backward()
     head = network[2].weight.grad.clone()
-    projector.project()
     torch.testing.assert_close(network[0].weight.grad, torch.zeros(8, 6))
     torch.testing.assert_close(network[2].weight.grad, head, rtol=0, atol=0)
 
@@ -70,11 +68,10 @@ def test_layers_without_a_matrix_keep_their_gradients() -> None:
 def test_a_frozen_weight_is_left_out() -> None:
     network, x = linear(), torch.randn(5, 6)
     layers, _ = find_layers(network)
-    projector = WeightProjector(layers)
+    projector = WeightProjector(network, layers)
     projector.set("0", torch.eye(6))
     network[0].weight.requires_grad_(False)
     network(x).square().sum().backward()
-    projector.project()
     assert network[0].weight.grad is None
 
 

@@ -16,7 +16,7 @@ import rgo_core
 from rgo_core import SecondMoment
 
 # Asked no array, or a NumPy one by definition.
-WITHOUT_ARRAYS = {"SecondMoment", "empty_moment", "factors_pay", "task_permutation"}
+WITHOUT_ARRAYS = {"SecondMoment", "empty_moment", "task_permutation"}
 
 SEEN = Case(normal(0, 5, 3), 0.5)
 MOMENT = SecondMoment(SEEN.information - np.eye(3), np.asarray(5))
@@ -82,6 +82,8 @@ CALLS = [
         (normal(7, 4, 2, 3), normal(8, 2, 4, 2, 2)),
         {"reduce": "rms", "per": "batch"},
     ),
+    Call(rgo_core.reduce_outputs, (normal(8, 2, 4),)),
+    Call(rgo_core.reduce_outputs, (normal(8, 2, 4),), {"reduce": "rms"}),
     Call(rgo_core.bias_vectors, (normal(8, 2, 4, 2, 2),)),
     Call(rgo_core.bias_vectors, (normal(8, 2, 4, 2, 2),), {"per": "batch"}),
     Call(rgo_core.average_accuracy, (ACCURACY,)),

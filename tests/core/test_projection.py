@@ -12,14 +12,13 @@ from core.tolerance import (
     assert_symmetric,
     unit,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rgo_core import (
     SecondMoment,
     consolidate,
     empty_moment,
-    factors_pay,
     merge,
     normalize,
     observe,
@@ -297,15 +296,6 @@ def test_groups_of_factors_are_projected_as_in_a_loop(
         parts = (P[group], inputs[group], gradients[group])
         alone = backend.call(project_factors, *parts, axis=axis)
         assert_close(together[group], alone)
-
-
-@settings(max_examples=100)
-@given(*[st.integers(1, 1000)] * 3)
-def test_factors_pay_where_they_take_fewer_multiplications(
-    rows: int, features: int, outputs: int
-) -> None:
-    factored = rows * features**2 + features * rows * outputs
-    assert factors_pay(rows, features, outputs) == (factored < features**2 * outputs)
 
 
 # --- what float64 cannot invert

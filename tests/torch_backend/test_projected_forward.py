@@ -1,21 +1,22 @@
-"""Factors are used where they are the whole gradient, and nothing outlives a pass."""
+"""What factors reach a weight is projected once, and nothing outlives a pass."""
 
 import copy
 from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torch_backend.layer_kinds import SAME, convolutions
 from torch_backend.nets import CLASSES, batch, gradients_of, loss_of, sgd, wide_mlp
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
-from rgo_torch.factors import REST, FactorRecorder
-from rgo_torch.layers import find_layers
-from rgo_torch.projected_forward import ProjectedForward
+from rgo_torch.layers import Conv2dLayer
+from rgo_torch.projected_forward import ProjectedForward, _projected
 
 ROWS = 4  # few enough for factors to pay
 NAME = "2.weight"
@@ -36,7 +37,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
     def watched(self: ProjectedForward, *factors: Tensor) -> Tensor:
         gradient = form(self, *factors)
-        if self._layer.name == NAME.removesuffix(".weight") and self._parts:
+        if self.layer.name == NAME.removesuffix(".weight") and self._parts:
             found.append(gradient)
         return gradient
 
@@ -144,19 +145,6 @@ def test_a_second_use_of_the_weight_is_projected_too(sent: list) -> None:
     assert len(sent) == 1
 
 
-def test_factors_rest_after_they_failed_and_come_back() -> None:
-    model = wide_mlp()
-    recorder = FactorRecorder(find_layers(model)[0][1])
-    recorder.reset(active=True)
-    given = []
-    for step in range(REST + 2):
-        model.zero_grad()
-        penalty = (model[2].weight ** 2).sum() if step == 0 else 0
-        (loss_of(model, *batch(ROWS)) + penalty).backward()
-        given.append(recorder.take(model[2].weight.grad) is not None)
-    assert given == [False] * (REST + 1) + [True]
-
-
 def test_a_pause_between_the_passes_leaves_the_gradient_plain(sent: list) -> None:
     model, projector = projected_model()
     with projector.paused():
@@ -238,14 +226,16 @@ def test_a_gradient_of_a_projected_gradient_is_the_direct_one(sent: list) -> Non
     assert sent
 
 
-def caught(projector: GradientProjector) -> int:
-    catchers = [recorder._caught for recorder in projector._recorders.values()]
-    catchers += [forward._parts for forward in projector._forwards.values()]
-    return sum(map(len, catchers))
+def gathered(model: nn.Module) -> int:
+    """Count what layers have sent and no weight has taken."""
+    forwards = [m.__dict__.get("forward") for m in model.modules()]
+    found = [f for f in forwards if isinstance(f, ProjectedForward)]
+    assert found
+    return sum(len(forward._parts) for forward in found)
 
 
 def test_a_forward_pass_without_backward_leaves_nothing_alive() -> None:
-    model, projector = projected_model()
+    model, _ = projected_model()
     x, _ = batch(ROWS)
     logits = model(x)
     reference = StorageWeakRef(x.untyped_storage())
@@ -253,18 +243,18 @@ def test_a_forward_pass_without_backward_leaves_nothing_alive() -> None:
     assert not reference.expired()
     del logits
     assert reference.expired()
-    assert not caught(projector)
+    assert not gathered(model)
 
 
 def test_a_backward_pass_leaves_nothing_alive() -> None:
-    model, projector = projected_model()
+    model, _ = projected_model()
     x, y = batch(ROWS)
     loss = loss_of(model, x, y)
     reference = StorageWeakRef(x.untyped_storage())
     loss.backward()
     del x, loss
     assert reference.expired()
-    assert not caught(projector)
+    assert not gathered(model)
 
 
 def test_a_backward_pass_that_misses_the_weights_leaves_nothing() -> None:
@@ -272,12 +262,12 @@ def test_a_backward_pass_that_misses_the_weights_leaves_nothing() -> None:
     x, y = batch(ROWS)
     x.requires_grad_()
     torch.autograd.grad(loss_of(model, x, y), x)
-    assert not caught(projector)
+    assert not gathered(model)
     loss = loss_of(model, x, y)
     torch.autograd.grad(loss, x, retain_graph=True)
     with projector.paused():
         loss.backward()
-    assert not caught(projector)
+    assert not gathered(model)
 
 
 def test_a_pass_over_the_inputs_does_not_stand_in_the_way(sent: list) -> None:
@@ -293,39 +283,6 @@ def test_a_pass_over_the_inputs_does_not_stand_in_the_way(sent: list) -> None:
     assert len(sent) == 2
 
 
-def test_frozen_weights_gather_nothing() -> None:
-    model, projector = projected_model()
-    waiting = FactorRecorder(find_layers(model)[0][1])
-    waiting.reset(active=True)
-    loss_of(model, *batch(ROWS)).backward()
-    assert waiting._caught
-    waiting.reset(active=True)
-    model[2].weight.requires_grad_(False)
-    loss_of(model, *batch(ROWS)).backward(retain_graph=True)
-    assert not waiting._caught
-    assert not caught(projector)
-
-
-def test_a_recorder_that_waits_keeps_its_pair_until_it_is_taken() -> None:
-    model = wide_mlp()
-    recorder = FactorRecorder(find_layers(model)[0][1])
-    loss_of(model, *batch(ROWS)).backward()
-    assert recorder.take(model[2].weight.grad) is None  # not active yet
-    recorder.reset(active=True)
-    for _ in range(2):
-        model.zero_grad()
-        loss_of(model, *batch(ROWS)).backward()
-        gradient = model[2].weight.grad
-        factors = recorder.take(gradient)
-        assert_near(factors.output_gradients.mT @ factors.inputs, gradient)
-        assert recorder.take(gradient) is None
-    loss_of(model, *batch(ROWS)).backward()
-    recorder.reset(active=True)
-    assert recorder.take(model[2].weight.grad) is None
-    recorder.remove()
-    assert not model[2]._forward_hooks
-
-
 def test_inputs_may_be_given_by_keyword(sent: list) -> None:
     model, projector = projected_model()
 
@@ -338,27 +295,73 @@ def test_inputs_may_be_given_by_keyword(sent: list) -> None:
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_a_convolution_is_projected_by_its_factors(groups: int) -> None:
+def test_frozen_weights_gather_nothing(sent: list) -> None:
+    model, _ = projected_model()
+    model[2].weight.requires_grad_(False)
+    loss_of(model, *batch(ROWS)).backward()
+    assert model[2].weight.grad is None
+    assert not sent
+    assert not gathered(model)
+
+
+@pytest.mark.filterwarnings(SAME)
+@given(convolution=convolutions())
+def test_a_convolution_of_any_kind_is_projected_by_its_factors(
+    convolution: nn.Conv2d,
+) -> None:
+    layer = Conv2dLayer("", convolution)
+    assert_convolution_projected(layer, torch.randn(2, 4, 6, 5, dtype=torch.float64))
+
+
+def test_one_image_without_a_batch_axis_is_projected_by_its_factors() -> None:
     torch.manual_seed(0)
-    convolution = nn.Conv2d(4, 128, 3, padding=1, groups=groups)
+    layer = Conv2dLayer("", nn.Conv2d(3, 200, 2, padding=1).double())
+    assert_convolution_projected(layer, torch.randn(3, 4, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("padding", ["same", 1])
+def test_a_convolution_with_few_positions_takes_the_cheaper_way(
+    monkeypatch: pytest.MonkeyPatch, padding: str | int
+) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(4, 128, 3, padding=padding)
     model = nn.Sequential(convolution, nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
     x, y = torch.randn(3, 4, 2, 2), torch.tensor([0, 3, 1])
     projector = GradientProjector(model, sgd(model))
     projector.consolidate(second_moments(model, [(x, y)]), damping=1e-4)
-    recorder, seen = projector._recorders["0.weight"], []
-    take = recorder.take
-    recorder.take = lambda gradient: seen.append(take(gradient)) or seen[-1]
+    calls = []
+    call = Conv2dLayer.input_rows
+    monkeypatch.setattr(
+        Conv2dLayer, "input_rows", lambda self, x: calls.append(self) or call(self, x)
+    )
     with projector.paused():
         plain = gradients_of(model, lambda: loss_of(model, x, y))["0.weight"]
     found = gradients_of(model, lambda: loss_of(model, x, y))["0.weight"]
-    assert len(seen) == 1
-    assert seen[0] is not None
-    P, n = projector.projections["0.weight"], recorder.layer.features
-    blocks = P.reshape(groups, n, n)
-    for group, rows, result in zip(
-        blocks, plain.chunk(groups), found.chunk(groups), strict=True
-    ):
-        expected = rows.reshape(-1, n).double() @ group.double()
-        assert_near(result.reshape(-1, n), expected, amplification=n)
+    assert bool(calls) == (padding == 1)
+    P = projector.projections["0.weight"].double()
+    expected = plain.reshape(128, -1).double() @ P
+    assert_near(found.reshape(128, -1), expected, amplification=len(P))
     assert_far(found, plain)
+
+
+def assert_convolution_projected(layer: Conv2dLayer, x: Tensor) -> None:
+    """Demand the gradients of input and bias, and ``G P`` of the weight."""
+    x.requires_grad_()
+    n, groups = layer.features, layer.groups
+    P = torch.randn(groups, n, n, dtype=torch.float64)
+    P = (P + P.mT).squeeze(0) if groups == 1 else P + P.mT
+    d = torch.randn_like(layer.module(x))
+    plain = torch.autograd.grad(layer.module(x), [x, *layer.module.parameters()], d)
+    if not layer.pads_plainly:
+        return
+    owner = ProjectedForward(layer, lambda: P)
+    output = _projected(x, layer.weight, layer.bias, owner)
+    assert torch.equal(output, owner._plain(x))
+    found = torch.autograd.grad(output, [x, *layer.module.parameters()], d)
+    owner.remove()
+    expected = (layer.weight_rows(plain[1]) @ P).reshape(plain[1].shape)
+    assert_near(found[0], plain[0], amplification=n)
+    bound = float(P.norm() * x.detach().norm() * d.norm())
+    assert_near(found[1], expected, scale=bound, amplification=n)
+    for one, other in zip(found[2:], plain[2:], strict=True):
+        assert_near(one, other, scale=float(d.norm()), amplification=n)

@@ -59,16 +59,9 @@ class GPM(NetworkMethod):
         if grouped:
             raise ValueError(f"gpm: expected no grouped convolutions, got {grouped}")
         self.bases: dict[str, Tensor] = {}  # M (n, k) by layer, in float64
-        self.projector = WeightProjector(self.layers)
+        self.projector = WeightProjector(self.network, self.layers)
         if options.biases == "frozen":
             freeze_biases(self.layers)
-
-    def step(self, x: Tensor, y: Tensor) -> None:
-        """Take one SGD step orthogonal to the bases."""
-        self.optimizer.zero_grad()
-        self.loss(x, y).backward()
-        self.projector.project()
-        self.optimizer.step()
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Add what the task's representations need to the bases."""

@@ -61,7 +61,7 @@ class OWM(NetworkMethod):
     def __init__(self, setting: Setting, options: OWMOptions) -> None:
         super().__init__(setting, options)
         self.layers, _ = find_layers(self.network)
-        self.projector = WeightProjector(self.layers)
+        self.projector = WeightProjector(self.network, self.layers)
         self.projections = {layer.name: self._identity(layer) for layer in self.layers}
         if options.biases == "frozen":
             freeze_biases(self.layers)
@@ -71,12 +71,11 @@ class OWM(NetworkMethod):
         self.optimizer.zero_grad()
         with recorded_inputs(self.layers) as inputs:
             loss = self.loss(x, y)
-        loss.backward()
         if self.options.observe == "step":
             for layer in self.layers:
                 rows = rows_of(layer.input_rows(inputs[layer.name]))
                 self._fold(layer.name, rows.mean(-2))
-        self.projector.project()
+        loss.backward()
         self.optimizer.step()
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:

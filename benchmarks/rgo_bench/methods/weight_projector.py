@@ -1,13 +1,14 @@
 """Gradients multiplied on their input side: what GPM and OWM share."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
-import rgo_core
-from rgo_torch.factors import FactorRecorder
 from rgo_torch.layers import Layer
+from rgo_torch.parameters import projected_parameters
+from rgo_torch.projected_gradient import ProjectedGradient
 
 Biases = Literal["free", "frozen"]
 
@@ -15,40 +16,30 @@ Biases = Literal["free", "frozen"]
 class WeightProjector:
     """Multiplies the weight gradients of layers by symmetric matrices as they stand.
 
-    Unlike `rgo_torch.GradientProjector` it leaves biases alone, scales nothing, and
-    acts when it is told to. Like it, it multiplies the factors of a gradient where that
-    is cheaper.
+    Unlike `rgo_torch.GradientProjector` it leaves biases alone and scales nothing. Like
+    it, it acts during the backward pass, and multiplies the factors of a gradient where
+    that is cheaper.
 
     Parameters
     ----------
+    network : nn.Module
     layers : sequence of Layer
+        Of the network.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = {layer.name: layer for layer in layers}
-        self._recorders = {layer.name: FactorRecorder(layer) for layer in layers}
+    def __init__(self, network: nn.Module, layers: Sequence[Layer]) -> None:
         self.matrices: dict[str, Tensor] = {}  # (n, n) by layer; without: the identity
+        for parameter in projected_parameters(network, layers).values():
+            if not parameter.is_bias:
+                name = parameter.layers[0].name
+                ProjectedGradient(parameter, partial(self._find, name))
 
     def set(self, name: str, matrix: Tensor) -> None:
-        """Multiply a layer's gradients by `matrix` from the next forward pass on."""
-        if name not in self.matrices:
-            self._recorders[name].reset(active=True)
+        """Multiply a layer's gradients by `matrix` from the next backward pass on."""
         self.matrices[name] = matrix
 
-    def project(self) -> None:
-        """Multiply the gradients that the last backward pass left."""
-        for name, matrix in self.matrices.items():
-            layer = self._layers[name]
-            gradient = layer.weight.grad
-            if gradient is None:
-                continue
-            factors = self._recorders[name].take(gradient)
-            if factors is None:
-                rows = layer.weight_rows(gradient)
-                projected = rgo_core.project(matrix, rows, axis=-1)
-            else:
-                projected = rgo_core.project_factors(matrix, *factors, axis=-1)
-            gradient.copy_(projected.reshape(gradient.shape))
+    def _find(self, name: str) -> Tensor | None:
+        return self.matrices.get(name)
 
 
 def freeze_biases(layers: Sequence[Layer]) -> None:

@@ -1,0 +1,60 @@
+"""The gradient of one parameter, projected as it reaches the parameter."""
+
+import torch
+from torch import Tensor
+
+from rgo_torch.layers import Conv2dLayer
+from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.projected_forward import FindProjection, ProjectedForward
+
+
+class ProjectedGradient:
+    """Multiplies a parameter's gradient by a projection, until it is removed.
+
+    Parameters
+    ----------
+    parameter : ProjectedParameter
+    find : callable
+        Returns the projection to use now; None leaves the gradient as it is.
+    """
+
+    def __init__(self, parameter: ProjectedParameter, find: FindProjection) -> None:
+        self._parameter, self._find = parameter, find
+        self._forward = _projected_forward(parameter, find)
+        tensor = parameter.tensor
+        # A frozen parameter takes no hook, yet keeps one that it has.
+        required = tensor.requires_grad
+        tensor.requires_grad_(True)
+        self._handle = tensor.register_hook(self._project)
+        tensor.requires_grad_(required)
+
+    def remove(self) -> None:
+        """Leave gradients alone from now on."""
+        self._handle.remove()
+        if self._forward is not None:
+            self._forward.remove()
+
+    def _project(self, gradient: Tensor) -> Tensor | None:
+        projection = self._find()
+        if projection is None:
+            return None
+        parts = [] if self._forward is None else self._forward.take_parts()
+        if not parts:
+            return self._parameter.projected(projection, gradient)
+        if len(parts) == 1 and parts[0] is gradient:
+            return None  # nothing else reached the weight
+        sent = torch.stack(parts).sum(0)
+        return sent + self._parameter.projected(projection, gradient - sent)
+
+
+def _projected_forward(
+    parameter: ProjectedParameter, find: FindProjection
+) -> ProjectedForward | None:
+    if parameter.is_bias or len(parameter.layers) > 1:
+        return None
+    layer = parameter.layers[0]
+    if "forward" in layer.module.__dict__:
+        return None  # someone else's
+    if isinstance(layer, Conv2dLayer) and not layer.pads_plainly:
+        return None
+    return ProjectedForward(layer, find)
