@@ -12,6 +12,7 @@ from torch import Tensor
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
 from rgo_bench.clock import Clock
 from rgo_bench.methods import METHODS, Method, Setting
+from rgo_bench.methods.method import fitting
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import (
     Record,
@@ -27,7 +28,7 @@ from rgo_bench.streams import Samples, Stream, make_stream
 from rgo_bench.streams.draws import task_generator
 
 # Test samples of one forward pass: enough to be fast, few enough for any device.
-TEST_BATCH = 2000
+TEST_BATCH, TEST_INPUTS = 2000, 2**21
 # Reports every so many steps: a bar needs no more, and a step is 0.3 ms.
 REPORT_EVERY = 50
 
@@ -225,11 +226,12 @@ class _Run:
         if self.method.keeps_tasks and last:
             self.accuracy[last, :last] = self.accuracy[last - 1, :last]
             first = last
+        size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
         for task in range(first, last + 1):
             x, y = _on(self.device, self.stream.test(task))
             right = torch.zeros((), device=self.device)
             for inputs, labels in zip(
-                torch.split(x, TEST_BATCH), torch.split(y, TEST_BATCH), strict=True
+                torch.split(x, size), torch.split(y, size), strict=True
             ):
                 right += (self._logits(inputs, task).argmax(-1) == labels).sum()
             self.accuracy[last, task] = 100 * float(right) / len(y)

@@ -4,13 +4,20 @@ from dataclasses import dataclass
 import pytest
 import torch
 from bench.short_runs import make_method
-from bench.small_settings import samples, tiny_setting, weights
-from torch import Tensor
+from bench.small_settings import (
+    CLASSES,
+    FEATURES,
+    begin,
+    samples,
+    tiny_setting,
+    weights,
+)
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.methods import METHODS, Method, MethodOptions, NetworkMethod
-from rgo_bench.methods.method import masked
+from rgo_bench.methods.method import fitting, masked
 
 CPU = torch.device("cpu")
 FIRST_TWO = torch.tensor([True, True, False, False])
@@ -116,3 +123,26 @@ def test_a_state_holds_all_of_network_and_optimizer() -> None:
         each.step(*samples(1, SETTING))
     one, two = method.network.parameters(), other.network.parameters()
     assert all(map(torch.equal, one, two))
+
+
+def test_predictions_are_made_in_eval_mode_and_training_goes_on() -> None:
+    network = nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.BatchNorm1d(CLASSES))
+    setting = tiny_setting()._replace(make_network=lambda seed: network)
+    method = NetworkMethod(setting, MethodOptions())
+    x, y = begin(method, 0)
+    method.step(x, y)
+    before = network[1].running_mean.clone()
+    single = torch.cat([method.predict(row[None], 0) for row in x])
+    torch.testing.assert_close(method.predict(x, 0), single)
+    assert torch.equal(network[1].running_mean, before)
+    assert network.training
+    assert network[1].training
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((4,), 10), ((5, 5), 4), ((100,), 1), ((1000,), 1)]
+)
+def test_as_many_samples_as_fit_are_taken_and_one_at_the_least(
+    shape: tuple[int, ...], expected: int
+) -> None:
+    assert fitting(10, 100, shape) == expected

@@ -1,7 +1,8 @@
 """What a method of learning task after task is."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
+from rgo_torch.calls import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +112,9 @@ class NetworkMethod(Method):
         return functional.cross_entropy(logits, y)
 
     def predict(self, x: Tensor, task: int) -> Tensor:
-        """Return the network's logits, masked for the task."""
-        return masked(self.network(x), self.setting.masks[task])
+        """Return the network's logits in eval mode, masked for the task."""
+        with evaluating(self.network):
+            return masked(self.network(x), self.setting.masks[task])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of network and optimizer."""
@@ -129,3 +132,27 @@ class NetworkMethod(Method):
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Set the logits of classes out of play to minus infinity."""
     return logits if mask is None else logits.masked_fill(~mask, -torch.inf)
+
+
+def fitting(samples: int, entries: int, input_shape: Sequence[int]) -> int:
+    """Return how many samples of a shape to take at a time.
+
+    Parameters
+    ----------
+    samples : int
+        At most so many.
+    entries : int
+        At most so many entries of all inputs together, if that leaves one sample.
+    input_shape : sequence of int
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> fitting(500, 10_000, (784,)), fitting(500, 10_000, (3, 84, 84))
+    (12, 1)
+    """
+    return max(1, min(samples, entries // math.prod(input_shape)))

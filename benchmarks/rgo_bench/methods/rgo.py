@@ -9,10 +9,15 @@ from torch import Tensor
 
 import rgo_torch
 from rgo_bench.clock import Clock
-from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
+from rgo_bench.methods.method import (
+    MethodOptions,
+    NetworkMethod,
+    Setting,
+    fitting,
+)
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
-SAMPLE_BATCH = 500
+SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,5 +86,7 @@ class RGO(NetworkMethod):
         self.rgo.load_state_dict(state["rgo"])
 
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.setting.batch if self.options.per == "batch" else SAMPLE_BATCH
+        size = self.setting.batch
+        if self.options.per == "sample":
+            size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, x.shape[1:])
         return zip(torch.split(x, size), torch.split(y, size), strict=True)
