@@ -59,15 +59,22 @@ def show(
 
 
 def end_with(failures: Sequence[Failure]) -> None:
-    """Tell what failed, each in a line below its traceback, and exit with 1."""
+    """Tell what failed and exit with 1.
+
+    What several runs failed of is told once, with the traceback of the first.
+    """
+    alike: dict[str, list[Failure]] = {}
     for failure in failures:
-        spec = failure.spec
-        typer.echo(failure.details, err=True)
-        typer.secho(
-            f"rgo-bench: {spec.stream} {spec.method} {spec.variant} seed {spec.seed}: "
-            f"{failure.reason}",
-            fg="red",
-            err=True,
-        )
+        alike.setdefault(failure.reason, []).append(failure)
+    for reason, failed in alike.items():
+        typer.echo(failed[0].details, err=True)
+        for failure in failed:
+            typer.secho(f"rgo-bench: failed: {_name(failure.spec)}", fg="red", err=True)
+        typer.secho(f"rgo-bench: {reason}", fg="red", err=True)
     if failures:
         raise typer.Exit(1)
+
+
+def _name(spec: Spec) -> str:
+    parts = (spec.stream, spec.method, spec.variant, f"seed {spec.seed}")
+    return " ".join(filter(None, parts))

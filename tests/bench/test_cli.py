@@ -230,6 +230,23 @@ def test_an_error_is_one_line_on_stderr_and_code_2(
     assert list(tmp_path.rglob("*.json")) == []
 
 
+def test_what_several_runs_fail_of_is_told_once(tmp_path: Path) -> None:
+    seeds = ["--seeds", "0-2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(
+        app, ["run", "permuted-digits", *SETTINGS, "--set=lr=1e30", *seeds]
+    )
+    assert result.exit_code == 1
+    assert result.stderr.count("Traceback") == 1
+    lines = result.stderr.splitlines()
+    for seed in range(3):
+        own = [line for line in lines if line.endswith(f" seed {seed}")]
+        assert len(own) == 1
+        assert own[0].startswith("rgo-bench: failed: permuted-digits rgo ")
+        assert "lr=1e+30" in own[0]
+    told = "rgo-bench: ValueError: after task 0 the network returns NaN"
+    assert sum(line.startswith(told) for line in lines) == 1
+
+
 def test_a_broken_checkpoint_says_what_to_do_on_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
