@@ -242,7 +242,7 @@ def test_what_several_runs_fail_of_is_told_once(tmp_path: Path) -> None:
         own = [line for line in lines if line.endswith(f" seed {seed}")]
         assert len(own) == 1
         assert own[0].startswith("rgo-bench: failed: permuted-digits rgo ")
-        assert "lr=1e+30" in own[0]
+        assert "lr=1e%2B30" in own[0]
     told = "rgo-bench: ValueError: after task 0 the network returns NaN"
     assert sum(line.startswith(told) for line in lines) == 1
 
