@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from rgo_bench.data.idx_folder import find_idx_files, fingerprint
+from rgo_bench.data import fingerprint_mnist
 from rgo_bench.methods import METHODS, MethodOptions
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import variant_name
@@ -51,7 +51,7 @@ class Spec:
     def _data_name(self) -> str | None:
         if self.data is None:
             return None
-        return f"{self.data.resolve().name}-{fingerprint(find_idx_files(self.data))}"
+        return f"{self.data.resolve().name}-{fingerprint_mnist(self.data)}"
 
 
 def make_spec(
