@@ -20,12 +20,7 @@ from rgo_bench.records import (
     replace_file,
 )
 from rgo_bench.report import write_report
-from rgo_bench.spec import (
-    DEFAULT_NETWORK,
-    make_spec,
-    option_text,
-    parse_options,
-)
+from rgo_bench.spec import make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 from rgo_bench.table1 import table1_specs
 from rgo_bench.terminal import Format, console, end_with, errors, run_shown, show
@@ -65,7 +60,9 @@ def run(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE: an option of stream or method."),
     ] = None,
-    network: Annotated[str, typer.Option(help="A network.")] = DEFAULT_NETWORK,
+    network: Annotated[
+        str | None, typer.Option(help="A network; the stream's own by default.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="The folder of the stream's data.")
     ] = None,

@@ -7,13 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from rgo_bench.data.idx_folder import find_idx_files, fingerprint
 from rgo_bench.methods import METHODS, MethodOptions
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import variant_name
 from rgo_bench.streams import STREAMS, StreamOptions
 
-DEFAULT_NETWORK: Final = "mlp"
 SEEDS: Final = range(2**32)  # what every generator takes
 
 
@@ -33,7 +31,7 @@ class Spec:
     def config(self) -> dict[str, Any]:
         """Every option of stream and method, and what else decides the numbers."""
         named = {} if self._data_name is None else {"data": self._data_name}
-        if self.network != DEFAULT_NETWORK:
+        if self.network != STREAMS[self.stream].network:
             named["network"] = self.network
         options = self.stream_options.as_dict() | self.method_options.as_dict()
         return options | named
@@ -51,7 +49,8 @@ class Spec:
     def _data_name(self) -> str | None:
         if self.data is None:
             return None
-        return f"{self.data.resolve().name}-{fingerprint(find_idx_files(self.data))}"
+        fingerprint = STREAMS[self.stream].source.fingerprint(self.data)
+        return f"{self.data.resolve().name}-{fingerprint}"
 
 
 def make_spec(
@@ -60,19 +59,21 @@ def make_spec(
     seed: int,
     options: Mapping[str, Any] | None = None,
     *,
-    network: str = DEFAULT_NETWORK,
+    network: str | None = None,
     data: Path | None = None,
 ) -> Spec:
     """Check names and options and return what they ask for.
 
     Parameters
     ----------
-    stream, method, network : str
-        Names among `STREAMS`, `METHODS` and `NETWORKS`.
+    stream, method : str
+        Names among `STREAMS` and `METHODS`.
     seed : int
         At least 0, below 2**32.
     options : mapping, optional
         Options of the stream or of the method in place of their defaults.
+    network : str, optional
+        A name among `NETWORKS`; the stream's own by default.
     data : Path, optional
         The folder of the stream's data, whose name and content become part of the
         variant: another image set is another experiment. Looked for where None.
@@ -94,6 +95,7 @@ def make_spec(
     """
     _check_name("stream", stream, STREAMS)
     _check_name("method", method, METHODS)
+    network = network or STREAMS[stream].network
     _check_name("network", network, NETWORKS)
     if type(seed) is not int or seed not in SEEDS:
         raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from rgo_bench.methods import METHODS
+from rgo_bench.networks import NETWORKS
 from rgo_bench.paper import PUBLISHED_NETWORKS, published_methods
 from rgo_bench.spec import Spec, make_spec
 from rgo_bench.streams import STREAMS
@@ -18,7 +19,7 @@ ALSO: Final = ("owm",)
 def table1_specs(
     *, seeds: Iterable[int] = SEEDS, data: Path | None = None
 ) -> list[Spec]:
-    """Return every run of Table 1, on the streams and of the methods that there are.
+    """Return every run of Table 1, as far as there are streams, networks, methods.
 
     Parameters
     ----------
@@ -38,7 +39,11 @@ def table1_specs(
     Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
     Table 1.
     """
-    streams = [name for name in PUBLISHED_NETWORKS if name in STREAMS]
+    streams = [
+        name
+        for name, network in PUBLISHED_NETWORKS.items()
+        if name in STREAMS and network in NETWORKS
+    ]
     methods = [name for name in (*published_methods(), *ALSO) if name in METHODS]
     return [
         make_spec(stream, method, seed, network=PUBLISHED_NETWORKS[stream], data=data)

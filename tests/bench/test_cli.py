@@ -170,7 +170,7 @@ def test_the_table_is_printed_in_latex(results: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "mnist"], "stream: expected one of permuted-mnist, rotated-mnist, p"),
+        (["run", "mnist"], "stream: expected one of permuted-mnist, rotated-mnist, s"),
         (["run", "permuted-digits", "--method", "adam"], "method: expected one of rgo"),
         (["run", "permuted-digits", "--method", "rgo,"], "method: expected one of rgo"),
         (["run", "permuted-digits", "--network", "vgg"], "network: expected one of ml"),
@@ -192,7 +192,7 @@ def test_the_table_is_printed_in_latex(results: Path) -> None:
         ),
         (
             ["run", "permuted-digits", "--data", "{folder}"],
-            "permuted-digits: expected no data folder, for its images come with",
+            "data: expected no folder, for the digits come with scikit-learn, got ",
         ),
         (
             ["run", "permuted-mnist", "--data", "{folder}"],

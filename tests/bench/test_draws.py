@@ -1,6 +1,7 @@
 from itertools import product
+from typing import get_args
 
-from rgo_bench.streams.draws import task_generator
+from rgo_bench.streams.draws import Purpose, task_generator
 
 
 def test_the_same_arguments_give_the_same_draws() -> None:
@@ -9,9 +10,10 @@ def test_the_same_arguments_give_the_same_draws() -> None:
 
 
 def test_every_seed_task_and_purpose_has_draws_of_its_own() -> None:
-    cases = product((0, 1, 2), (0, 1, 2), ("samples", "transform", "order"))
+    purposes = get_args(Purpose)
+    cases = product((0, 1, 2), (0, 1, 2), purposes)
     draws = {task_generator(*case).integers(2**63) for case in cases}
-    assert len(draws) == 27
+    assert len(draws) == 9 * len(purposes) == 36
 
 
 def test_the_meaning_of_a_seed_does_not_change_from_version_to_version() -> None:
@@ -20,4 +22,10 @@ def test_the_meaning_of_a_seed_does_not_change_from_version_to_version() -> None
         565,
         909,
         935,
+    ]
+    assert task_generator(0, 0, "classes").permutation(100)[:4].tolist() == [
+        54,
+        23,
+        82,
+        46,
     ]

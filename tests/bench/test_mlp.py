@@ -24,6 +24,14 @@ def test_for_mnist_it_has_the_widths_of_the_paper(shape: tuple[int, ...]) -> Non
     assert all(layer.bias is not None for layer in layers)
 
 
+def test_images_are_flattened_and_flat_inputs_need_no_layer_for_it() -> None:
+    images = torch.randn(8, 1, 2, 3, generator=torch.Generator().manual_seed(0))
+    shown, flat = mlp((1, 2, 3), 4, seed=0), mlp((6,), 4, seed=0)
+    torch.testing.assert_close(shown(images), flat(images.reshape(8, 6)))
+    # Checkpoints name the layers.
+    assert next(iter(flat.state_dict())) == "0.weight"
+
+
 def test_it_computes_relu_between_layers_and_none_after_the_last() -> None:
     network = mlp((6,), 4, seed=0)
     x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))

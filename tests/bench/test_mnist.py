@@ -1,11 +1,8 @@
 import gzip
 import hashlib
-import http.server
 import re
 import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +11,17 @@ from bench.small_images import NAMES, idx_bytes
 
 from rgo_bench.data import ImageSet
 from rgo_bench.data.idx_folder import read_idx_files
-from rgo_bench.data.mnist import SHA256, cache_folder, download_mnist, load_mnist
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+from rgo_bench.data.mnist import (
+    SHA256,
+    download_mnist,
+    fingerprint_mnist,
+    load_mnist,
+)
 
 
 @pytest.fixture
-def mirror(idx_folder: Path) -> Iterator[str]:
-    handler = partial(QuietHandler, directory=str(idx_folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+def mirror(serve: Callable[[Path], str], idx_folder: Path) -> str:
+    return serve(idx_folder)
 
 
 @pytest.fixture
@@ -44,18 +30,6 @@ def checksums(idx_folder: Path) -> dict[str, str]:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in idx_folder.glob("*.gz")
     }
-
-
-@pytest.fixture
-def cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    monkeypatch.delenv("RGO_DATA", raising=False)
-    if home not in cache_folder().parents:
-        pytest.skip("the cache of this system cannot be moved by XDG_CACHE_HOME")
-    return cache_folder()
 
 
 def test_the_folder_named_is_read(idx_folder: Path, images: ImageSet) -> None:
@@ -140,6 +114,15 @@ def test_a_cache_that_cannot_be_written_is_reported_with_the_same_advice(
         download_mnist(tmp_path / "file", mirror=mirror)
 
 
+def test_a_fingerprint_is_that_of_the_bytes_whatever_the_folder(
+    idx_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = shutil.copytree(idx_folder, tmp_path_factory.mktemp("other") / "mnist")
+    assert fingerprint_mnist(other) == fingerprint_mnist(idx_folder)
+    (other / f"{NAMES[3]}.gz").write_bytes(b"")
+    assert fingerprint_mnist(other) != fingerprint_mnist(idx_folder)
+
+
 def test_the_real_mnist_has_the_published_content(mnist_folder: Path) -> None:
     images = load_mnist(mnist_folder)
     assert images.train_images.shape == (60_000, 28, 28)
@@ -147,3 +130,8 @@ def test_the_real_mnist_has_the_published_content(mnist_folder: Path) -> None:
     assert images.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert images.classes == 10
     assert round(images.train_images.mean() / 255, 4) == 0.1307
+
+
+def test_the_fingerprint_of_the_real_mnist_does_not_change(mnist_folder: Path) -> None:
+    # It is part of the names of records.
+    assert fingerprint_mnist(mnist_folder) == "c7052cfb"

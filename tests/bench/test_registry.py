@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -6,14 +7,17 @@ import numpy as np
 import pytest
 
 from rgo_bench.data import ImageSet
+from rgo_bench.paper import PUBLISHED_NETWORKS
 from rgo_bench.streams import STREAMS, make_stream
 
 DIGITS = [name for name in STREAMS if name.endswith("digits")]
 
 
-def test_the_four_streams_are_there_with_a_summary_each() -> None:
+def test_the_streams_are_there_with_a_summary_each() -> None:
     kinds = ("permuted", "rotated")
-    assert set(STREAMS) == {f"{a}-{b}" for a in kinds for b in ("mnist", "digits")}
+    transformed = {f"{a}-{b}" for a in kinds for b in ("mnist", "digits")}
+    split = {f"split-{name}" for name in ("cifar100", "miniimagenet", "digits")}
+    assert set(STREAMS) == transformed | split
     assert all(entry.summary for entry in STREAMS.values())
 
 
@@ -24,11 +28,26 @@ def test_the_mnist_streams_follow_the_protocol_of_the_paper() -> None:
     assert rotated == {**protocol, "angles": "fixed", "step": 9.0}
 
 
+@pytest.mark.parametrize("name", ["split-cifar100", "split-miniimagenet"])
+def test_the_split_streams_follow_the_protocol_of_table_1(name: str) -> None:
+    entry = STREAMS[name]
+    assert entry.defaults.as_dict() == {
+        "tasks": 20,
+        "samples": 2500,
+        "batch": 10,
+        "epochs": 8,
+        "lr": 0.03,
+        "classes_per_task": 5,
+    }
+    assert entry.defaults.steps == 2000
+    assert entry.network == PUBLISHED_NETWORKS[name] == "resnet-18"
+
+
 @pytest.mark.parametrize("name", DIGITS)
 def test_the_digits_need_no_folder(name: str) -> None:
     stream = make_stream(name, seed=0)
     assert stream.options == STREAMS[name].defaults.as_dict()
-    assert stream.test(stream.tasks - 1).x.shape == (300, 64)
+    assert math.prod(stream.test(stream.tasks - 1).x.shape[1:]) == 64
 
 
 def test_options_take_the_place_of_defaults() -> None:
@@ -65,8 +84,7 @@ def test_the_real_mnist_makes_tasks_of_10_000_images(
         (
             "mnist",
             {},
-            "stream: expected one of permuted-mnist, rotated-mnist, permuted-digits, "
-            "rotated-digits, got 'mnist'",
+            f"stream: expected one of {', '.join(STREAMS)}, got 'mnist'",
         ),
         (
             "permuted-digits",
@@ -87,8 +105,8 @@ def test_the_real_mnist_makes_tasks_of_10_000_images(
         (
             "rotated-digits",
             {"data": Path("somewhere")},
-            "rotated-digits: expected no data folder, for its images come with "
-            "scikit-learn, got somewhere",
+            "data: expected no folder, for the digits come with scikit-learn, got "
+            "somewhere",
         ),
     ],
 )

@@ -6,19 +6,20 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from bench.short_runs import path_of
+from bench.small_archives import write_cifar_binary
 
 from rgo_bench.methods import METHODS
-from rgo_bench.spec import (
-    DEFAULT_NETWORK,
-    Spec,
-    make_spec,
-    option_text,
-    parse_options,
-)
+from rgo_bench.networks import NETWORKS
+from rgo_bench.spec import Spec, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 
 OUT = Path("out")
-PAIRS = [(stream, method) for stream in STREAMS for method in METHODS]
+PAIRS = [
+    (stream, method)
+    for stream in STREAMS
+    for method in METHODS
+    if STREAMS[stream].network in NETWORKS
+]
 
 
 def other_value(options: Any, name: str) -> Any:
@@ -39,7 +40,7 @@ def test_by_default_every_option_has_its_default_and_there_is_no_variant(
     stream: str, method: str
 ) -> None:
     spec = make_spec(stream, method, 3)
-    assert spec.network == DEFAULT_NETWORK
+    assert spec.network == STREAMS[stream].network
     assert spec.variant == ""
     streams, methods = STREAMS[stream].defaults, METHODS[method].defaults
     assert (spec.stream_options, spec.method_options) == (streams, methods)
@@ -114,6 +115,18 @@ def test_another_network_is_a_variant() -> None:
     assert spec.config["network"] == "lenet-5"
 
 
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_network_of_the_stream_is_no_variant_and_any_other_is(stream: str) -> None:
+    settings: dict[str, Any] = {
+        "stream_options": STREAMS[stream].defaults,
+        "method_options": METHODS["sgd"].defaults,
+    }
+    for network in ("mlp", "resnet-18"):
+        spec = Spec(stream=stream, method="sgd", seed=0, network=network, **settings)
+        own = network == STREAMS[stream].network
+        assert spec.variant == ("" if own else f"network={network}")
+
+
 def on_data(folder: Path) -> Spec:
     return make_spec("permuted-mnist", "rgo", 0, data=folder)
 
@@ -157,6 +170,23 @@ def test_the_same_images_elsewhere_and_a_relative_path_are_the_same_run(
     assert len(variants) == 1
 
 
+def test_every_stream_names_the_images_that_it_reads_in_a_folder(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    copy_to(tmp_path / "images", idx_files)
+    files = write_cifar_binary(tmp_path / "images")
+
+    def variant() -> str:
+        folder = tmp_path / "images"
+        return make_spec("split-cifar100", "rgo", 0, network="mlp", data=folder).variant
+
+    before = variant()
+    assert re.fullmatch(r"data=images-[0-9a-f]{8},network=mlp", before)
+    assert before.split(",")[0] != on_data(tmp_path / "images").variant
+    files["test"].write_bytes(bytes(3074))
+    assert variant() != before
+
+
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
@@ -196,8 +226,7 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
     [
         (
             {"stream": "mnist"},
-            "stream: expected one of permuted-mnist, rotated-mnist, permuted-digits, "
-            "rotated-digits, got 'mnist'",
+            f"stream: expected one of {', '.join(STREAMS)}, got 'mnist'",
         ),
         ({"method": "adam"}, f"method: expected one of {', '.join(METHODS)}, got 'ad"),
         ({"network": "vgg"}, "network: expected one of mlp, got 'vgg'"),

@@ -37,11 +37,6 @@ def test_training_samples_are_fresh_and_equal_at_every_call() -> None:
     assert not np.shares_memory(first.x, second.x)
 
 
-def test_test_samples_are_kept() -> None:
-    stream = make()
-    assert stream.test(1) is stream.test(1)
-
-
 def test_a_task_does_not_depend_on_the_tasks_asked_for_before() -> None:
     used, fresh = make(), make()
     for index in (0, 1):

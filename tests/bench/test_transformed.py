@@ -46,6 +46,11 @@ def test_tasks_and_seeds_draw_other_images(images: ImageSet) -> None:
     assert len(orders) == 6
 
 
+def test_test_samples_are_kept(images: ImageSet) -> None:
+    stream = make(images)
+    assert stream.test(1) is stream.test(1)
+
+
 def test_images_past_the_pool_are_never_drawn(images: ImageSet) -> None:
     count = POOL + 10
     many = images._replace(

@@ -1,7 +1,6 @@
 """Folders that hold the four IDX files of an image set."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +51,6 @@ def _files_in(folder: Path) -> dict[str, Path]:
 def missing_files(files: Mapping[str, Path]) -> list[str]:
     """Return the names of `FILES` that are not among the files found."""
     return [name for name in FILES if name not in files]
-
-
-def fingerprint(files: Mapping[str, Path]) -> str:
-    """Return eight characters that tell files of other content apart."""
-    total = sha256()
-    for name in sorted(files):
-        total.update(sha256(files[name].read_bytes()).digest())
-    return total.hexdigest()[:8]
 
 
 def read_idx_files(files: Mapping[str, Path]) -> ImageSet:

@@ -1,11 +1,10 @@
 """MNIST: from a folder, from the user's cache, or from the network."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
-
+from rgo_bench.data.download import download
+from rgo_bench.data.fingerprint import content_fingerprint
 from rgo_bench.data.idx_folder import (
     FILES,
     find_idx_files,
@@ -13,8 +12,8 @@ from rgo_bench.data.idx_folder import (
     read_idx_files,
 )
 from rgo_bench.data.image_set import ImageSet
+from rgo_bench.data.places import cache_folder, locate, place_advice
 
-ENVIRONMENT_VARIABLE = "RGO_DATA"
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SHA256 = {
     "train-images-idx3-ubyte.gz": (
@@ -57,26 +56,32 @@ def load_mnist(data: Path | None = None) -> ImageSet:
     ValueError
         If a file is not a good IDX file.
     """
-    if data is not None:
-        files = find_idx_files(data)
-        missing = missing_files(files)
-        if missing:
-            raise FileNotFoundError(
-                f"{data}: expected the four IDX files of an image set (with or "
-                f"without .gz) here or in {data / 'mnist'}, got no "
-                f"{', no '.join(missing)}"
-            )
-        return read_idx_files(files)
-    for folder in _default_folders():
-        files = find_idx_files(folder)
-        if not missing_files(files):
-            return read_idx_files(files)
-    return read_idx_files(download_mnist(cache_folder()))
+    files = locate(find_mnist, data)
+    return read_idx_files(files or download_mnist(cache_folder()))
 
 
-def cache_folder() -> Path:
-    """Return the folder of the user's cache that holds downloaded data."""
-    return Path(platformdirs.user_cache_dir("rgo"))
+def fingerprint_mnist(folder: Path) -> str:
+    """Return eight characters that tell a folder of other images apart."""
+    return content_fingerprint(find_idx_files(folder))
+
+
+def find_mnist(folder: Path) -> dict[str, Path]:
+    """Find the four files in a folder or its subfolder ``mnist``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one is in neither.
+    """
+    files = find_idx_files(folder)
+    missing = missing_files(files)
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: expected the four IDX files of an image set (with or "
+            f"without .gz) here or in {folder / 'mnist'}, got no "
+            f"{', no '.join(missing)}"
+        )
+    return files
 
 
 def download_mnist(
@@ -106,37 +111,22 @@ def download_mnist(
     FileNotFoundError
         If a file cannot be downloaded, saved, or has another checksum.
     """
-    # pooch brings requests with it, which no command needs that downloads nothing.
-    import pooch
-
-    try:
-        paths = [
-            pooch.retrieve(
-                f"{mirror}{name}.gz",
-                known_hash=f"sha256:{checksums[f'{name}.gz']}",
-                fname=f"{name}.gz",
-                path=folder / "mnist",
-            )
-            for name in FILES
-        ]
-    # requests' errors are OSErrors; pooch's wrong checksum is a ValueError.
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(_advice(folder, mirror, error)) from error
-    return {name: Path(path) for name, path in zip(FILES, paths, strict=True)}
+    advice = _advice(folder, mirror)
+    return {
+        name: download(
+            f"{mirror}{name}.gz",
+            folder / "mnist" / f"{name}.gz",
+            checksum=f"sha256:{checksums[f'{name}.gz']}",
+            advice=advice,
+        )
+        for name in FILES
+    }
 
 
-def _default_folders() -> list[Path]:
-    named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return [Path(named), cache_folder()] if named else [cache_folder()]
-
-
-def _advice(folder: Path, mirror: str, error: Exception) -> str:
+def _advice(folder: Path, mirror: str) -> str:
     names = "\n".join(f"  {name}.gz" for name in FILES)
-    named = os.environ.get(ENVIRONMENT_VARIABLE) or "not set"
+    files = f"these four files (with or without .gz)\n{names}"
     return (
         f"MNIST is not on this machine and could not be downloaded from {mirror}\n"
-        f"Put these four files (with or without .gz)\n{names}\n"
-        f"into {folder / 'mnist'}, or into any folder named by --data or by the "
-        f"environment variable {ENVIRONMENT_VARIABLE} (now: {named}).\n"
-        f"The download failed with: {error}"
+        f"{place_advice(files, folder / 'mnist')}"
     )

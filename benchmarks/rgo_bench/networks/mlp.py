@@ -18,7 +18,7 @@ def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     Parameters
     ----------
     input_shape : tuple of int
-        Of one input; flattened.
+        Of one input; one with more than one axis is flattened first.
     classes : int
         The outputs of the head.
     seed : int
@@ -60,7 +60,7 @@ def _mlp(
 ) -> nn.Module:
     widths = [math.prod(input_shape), HIDDEN, HIDDEN, classes]
     generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
         draw(linear, generator)

@@ -1,16 +1,16 @@
 """The random draws of streams: each a pure function of seed, task and purpose."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+Purpose: TypeAlias = Literal["samples", "transform", "order", "classes"]
+
 # The numbers are part of what a seed means: add to them, never change them.
-_KEYS = {"samples": 0, "transform": 1, "order": 2}
+_KEYS = {"samples": 0, "transform": 1, "order": 2, "classes": 3}
 
 
-def task_generator(
-    seed: int, task: int, purpose: Literal["samples", "transform", "order"]
-) -> np.random.Generator:
+def task_generator(seed: int, task: int, purpose: Purpose) -> np.random.Generator:
     """Return the generator of one purpose in one task.
 
     Parameters
@@ -18,8 +18,8 @@ def task_generator(
     seed : int
         The seed of the stream, not negative.
     task : int
-        Which task, from 0.
-    purpose : {"samples", "transform", "order"}
+        Which task, from 0; 0 for what is drawn once for all tasks.
+    purpose : {"samples", "transform", "order", "classes"}
         What the draws decide, so that no two purposes share their numbers.
 
     Returns

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
-from rgo_bench.data import ImageSet, load_digits, load_mnist
+from rgo_bench.data import ImageSet
 from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.permuted import PermutedOptions, permuted_stream
+from rgo_bench.streams.pixels import minus_mean_image, scaled, standardized_bgr
 from rgo_bench.streams.rotated import RotatedOptions, rotated_stream
+from rgo_bench.streams.sources import CIFAR100, DIGITS, MINIIMAGENET, MNIST, Source
+from rgo_bench.streams.split import SplitOptions, split_stream
 from rgo_bench.streams.stream import Stream
 
 Options = TypeVar("Options", bound=StreamOptions)
-_OnImages: TypeAlias = Callable[[str, ImageSet, Options, int], Stream]
-_OnData: TypeAlias = Callable[[str, Path | None, Options, int], Stream]
 
 
 @final
@@ -24,7 +26,9 @@ class StreamEntry(Generic[Options]):
 
     summary: str
     defaults: Options
-    build: _OnData[Options]  # from name, data folder, options and seed
+    source: Source
+    build: Callable[[str, ImageSet, Options, int], Stream]  # the last is the seed
+    network: str = "mlp"  # of the protocol: what a run learns with unless it is told
 
 
 def make_stream(
@@ -72,26 +76,8 @@ def make_stream(
             f"option of {name}: expected one of {', '.join(known)}, got "
             f"{', '.join(unknown)}"
         )
-    return entry.build(name, data, replace(entry.defaults, **options), seed)
-
-
-def _on_mnist(make: _OnImages[Options]) -> _OnData[Options]:
-    def build(name: str, data: Path | None, settings: Options, seed: int) -> Stream:
-        return make(name, load_mnist(data), settings, seed)
-
-    return build
-
-
-def _on_digits(make: _OnImages[Options]) -> _OnData[Options]:
-    def build(name: str, data: Path | None, settings: Options, seed: int) -> Stream:
-        if data is not None:
-            raise ValueError(
-                f"{name}: expected no data folder, for its images come with "
-                f"scikit-learn, got {data}"
-            )
-        return make(name, load_digits(), settings, seed)
-
-    return build
+    settings = replace(entry.defaults, **options)
+    return entry.build(name, entry.source.load(data), settings, seed)
 
 
 _PERMUTED_MNIST = PermutedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
@@ -101,27 +87,57 @@ _ROTATED_DIGITS = RotatedOptions(
     tasks=5, samples=1400, batch=10, epochs=5, lr=0.1, angles="drawn", step=36.0
 )
 
+_SPLIT_CIFAR100 = SplitOptions(tasks=20, samples=2500, batch=10, epochs=8, lr=0.03)
+_SPLIT_MINIIMAGENET = _SPLIT_CIFAR100
+_SPLIT_DIGITS = SplitOptions(
+    tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
+)
+
 STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
     {
         "permuted-mnist": StreamEntry(
             "MNIST, the pixels shuffled afresh in every task",
             _PERMUTED_MNIST,
-            _on_mnist(permuted_stream),
+            MNIST,
+            permuted_stream,
         ),
         "rotated-mnist": StreamEntry(
             "MNIST, turned further in every task",
             _ROTATED_MNIST,
-            _on_mnist(rotated_stream),
+            MNIST,
+            rotated_stream,
+        ),
+        "split-cifar100": StreamEntry(
+            "CIFAR-100, five classes in every task",
+            _SPLIT_CIFAR100,
+            CIFAR100,
+            partial(split_stream, prepare=minus_mean_image),
+            network="resnet-18",
+        ),
+        "split-miniimagenet": StreamEntry(
+            "miniImageNet, five classes in every task",
+            _SPLIT_MINIIMAGENET,
+            MINIIMAGENET,
+            partial(split_stream, prepare=standardized_bgr),
+            network="resnet-18",
         ),
         "permuted-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
             _PERMUTED_DIGITS,
-            _on_digits(permuted_stream),
+            DIGITS,
+            permuted_stream,
         ),
         "rotated-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, turned further in every task",
             _ROTATED_DIGITS,
-            _on_digits(rotated_stream),
+            DIGITS,
+            rotated_stream,
+        ),
+        "split-digits": StreamEntry(
+            "scikit-learn's 8 x 8 digits, two classes in every task",
+            _SPLIT_DIGITS,
+            DIGITS,
+            partial(split_stream, prepare=scaled),
         ),
     }
 )

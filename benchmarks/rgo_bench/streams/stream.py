@@ -20,8 +20,8 @@ class Stream(ABC):
     """A sequence of tasks, each a pure function of data, options, seed and index.
 
     Training samples are made anew at every call, for they are used while one task is
-    learned. Test samples are kept, for every later task is followed by a test on
-    all tasks seen.
+    learned. Test samples are asked for after every later task: whether they are kept
+    is up to the stream.
 
     Parameters
     ----------
@@ -53,7 +53,6 @@ class Stream(ABC):
         self.seed = seed
         self.input_shape = input_shape
         self.classes = classes
-        self._tests: dict[int, Samples] = {}
 
     @property
     def tasks(self) -> int:
@@ -107,7 +106,7 @@ class Stream(ABC):
         return self._make_train(index)
 
     def test(self, index: int) -> Samples:
-        """Return the test samples of a task; later calls return the same arrays.
+        """Return the test samples of a task.
 
         Parameters
         ----------
@@ -117,7 +116,7 @@ class Stream(ABC):
         Returns
         -------
         Samples
-            Arrays that the stream keeps.
+            Arrays that the stream may keep.
 
         Raises
         ------
@@ -125,9 +124,7 @@ class Stream(ABC):
             If there is no such task.
         """
         self._check(index)
-        if index not in self._tests:
-            self._tests[index] = self._make_test(index)
-        return self._tests[index]
+        return self._make_test(index)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """Return which of the head's outputs are in play in a task.

@@ -46,7 +46,7 @@ class TransformedStream(Stream):
 
     Notes
     -----
-    The test images that are kept take 31 MB a task for MNIST. The transform is not
+    Test samples are kept, which takes 31 MB a task for MNIST. The transform is not
     kept: it is made anew for training and for the first test.
     """
 
@@ -71,6 +71,7 @@ class TransformedStream(Stream):
             )
         self._images = images
         self._transform = transform
+        self._tests: dict[int, Samples] = {}
 
     def _make_train(self, index: int) -> Samples:
         generator = task_generator(self.seed, index, "samples")
@@ -79,8 +80,10 @@ class TransformedStream(Stream):
         return Samples(self._show(images[rows], index), labels[rows])
 
     def _make_test(self, index: int) -> Samples:
-        images = self._show(self._images.test_images, index)
-        return Samples(images, self._images.test_labels)
+        if index not in self._tests:
+            images = self._show(self._images.test_images, index)
+            self._tests[index] = Samples(images, self._images.test_labels)
+        return self._tests[index]
 
     def _make_mask(self, index: int) -> None:
         return None
