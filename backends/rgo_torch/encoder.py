@@ -1,9 +1,10 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,12 +75,23 @@ class FeatureEncoding(nn.Module):
         return f"{self.width}, axis={self.axis}"
 
 
+class _Place(NamedTuple):
+    """A module whose output has channels to permute."""
+
+    name: str
+    module: nn.Module
+    width: int
+    axis: int
+    device: torch.device
+
+
 class FeatureEncoder:
     """Gives every layer of a model the permutation of the current task.
 
-    Attaches a forward hook to each Linear and Conv2d, so that model and state dict stay
-    as they are. A model that holds `FeatureEncoding` modules says itself where to
-    encode, and gets no hooks.
+    Attaches a forward hook to each Linear and Conv2d, and to each Flatten between
+    convolutions and a Linear where the three stand in one Sequential, so that model and
+    state dict stay as they are. A model that holds `FeatureEncoding` modules says
+    itself where to encode, and gets no hooks.
 
     Parameters
     ----------
@@ -88,15 +100,15 @@ class FeatureEncoder:
         Draws the permutations, with the task and the layer's name and width: the same
         on every machine and backend.
     exclude : iterable of str, optional
-        Names of the layers whose outputs stay as they are. The last layer of the model
+        Names of the modules whose outputs stay as they are. The last layer of the model
         where None. Give every head of several, and the shortcuts of a residual network:
         what is added must be in one order.
 
     Raises
     ------
     ValueError
-        If a name in `exclude` is not that of a Linear or Conv2d of the model, or
-        `seed` is not an integer of at least 0.
+        If a name in `exclude` is not that of a module that would be encoded or of the
+        last layer, or `seed` is not an integer of at least 0.
 
     Notes
     -----
@@ -126,7 +138,9 @@ class FeatureEncoder:
         exclude: Iterable[str] | None = None,
     ) -> None:
         layers, _ = find_layers(model)
-        excluded = _excluded(layers, exclude)
+        places = [*map(_after_layer, layers), *_flattenings(model)]
+        last = [layer.name for layer in layers[-1:]]
+        excluded = _excluded(places, last if exclude is None else exclude)
         _check_count("seed", seed)
         self.seed = int(seed)
         self.task_index = 0
@@ -137,16 +151,16 @@ class FeatureEncoder:
             if isinstance(module, FeatureEncoding)
         }
         if not self._encodings:
-            for layer in layers:
-                if layer.name not in excluded:
-                    self._attach(layer)
+            for place in places:
+                if place.name not in excluded:
+                    self._attach(place)
             if is_compiled(model):
                 # Code that is compiled already does not look for new hooks.
                 torch.compiler.reset()
 
     @property
     def widths(self) -> dict[str, int]:
-        """How many channels are permuted, by layer name."""
+        """How many channels are permuted, by the name of the layer or the Flatten."""
         return {name: encoding.width for name, encoding in self._encodings.items()}
 
     def set_task(self, task: int) -> None:
@@ -179,15 +193,15 @@ class FeatureEncoder:
             handle.remove()
         self._handles.clear()
 
-    def _attach(self, layer: Layer) -> None:
-        encoding = FeatureEncoding(layer.width, layer.channel_axis)
-        encoding.to(layer.weight.device)
+    def _attach(self, place: _Place) -> None:
+        encoding = FeatureEncoding(place.width, place.axis)
+        encoding.to(place.device)
 
         def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return encoding(output)  # type: ignore[no-any-return]
 
-        self._encodings[layer.name] = encoding
-        self._handles.append(layer.module.register_forward_hook(hook))
+        self._encodings[place.name] = encoding
+        self._handles.append(place.module.register_forward_hook(hook))
 
 
 class _Permute(torch.autograd.Function):
@@ -247,14 +261,33 @@ def _check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
 
 
-def _excluded(layers: list[Layer], exclude: Iterable[str] | None) -> set[str]:
-    names = [layer.name for layer in layers]
-    if exclude is None:
-        return set(names[-1:])
+def _after_layer(layer: Layer) -> _Place:
+    device = layer.weight.device
+    return _Place(layer.name, layer.module, layer.width, layer.channel_axis, device)
+
+
+def _flattenings(model: nn.Module) -> Iterator[_Place]:
+    """Yield the flattened features of convolutions that a Linear takes."""
+    for name, container in named_modules(model):
+        if not isinstance(container, nn.Sequential):
+            continue
+        convolved = False
+        children = list(container.named_children())
+        for (own, module), (_, following) in itertools.pairwise(children):
+            convolved |= any(isinstance(m, nn.Conv2d) for m in module.modules())
+            is_flat = isinstance(module, nn.Flatten) and module.end_dim == -1
+            if convolved and is_flat and isinstance(following, nn.Linear):
+                full = f"{name}.{own}" if name else own
+                device = following.weight.device
+                yield _Place(full, module, following.in_features, -1, device)
+
+
+def _excluded(places: list[_Place], exclude: Iterable[str]) -> set[str]:
+    names = [place.name for place in places]
     if isinstance(exclude, str):
         raise ValueError(f"exclude must be names in a list, got the string {exclude!r}")
     excluded = set(exclude)
     unknown = sorted(excluded - set(names))
     if unknown:
-        raise ValueError(f"exclude must name layers among {names}, got {unknown}")
+        raise ValueError(f"exclude must name modules among {names}, got {unknown}")
     return excluded

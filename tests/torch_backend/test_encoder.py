@@ -72,6 +72,30 @@ def test_named_layers_are_excluded_and_then_the_last_is_not() -> None:
     assert FeatureEncoder(mlp(), exclude=[]).widths == {"0": 8, "2": 8, "4": 4}
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_is_flattened_after_convolutions_is_permuted_too(nested: bool) -> None:
+    model, plain, (x, _) = conv_net(), conv_net(), images()
+    whole = nn.Sequential(model) if nested else model
+    prefix = "0." if nested else ""
+    encoder = FeatureEncoder(whole, seed=7)
+    encoder.set_task(3)
+    assert encoder.widths == {f"{prefix}0": 6, f"{prefix}2": 24, f"{prefix}4": 96}
+    expected = torch.relu(permuted(plain[0](x), -3, f"{prefix}0", 3))
+    expected = torch.relu(permuted(plain[2](expected), -3, f"{prefix}2", 3))
+    expected = permuted(expected.flatten(1), -1, f"{prefix}4", 3)
+    assert torch.equal(whole(x), plain[5](expected))
+    names = [f"{prefix}{name}" for name in ("4", "5")]
+    assert set(FeatureEncoder(whole, exclude=names).widths) == {
+        f"{prefix}0",
+        f"{prefix}2",
+    }
+
+
+def test_flattened_inputs_that_no_convolution_made_are_left() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Conv1d(1, 1, 1))
+    assert FeatureEncoder(model, exclude=[]).widths == {"1": 4}
+
+
 class Residual(nn.Module):
     """A residual block: two convolutions and a shortcut."""
 
@@ -276,7 +300,7 @@ def test_a_model_compiled_before_is_encoded_too(how: str) -> None:
 
 def test_names_that_are_no_layers_are_refused() -> None:
     model = mlp()
-    message = r"exclude must name layers among \['0', '2', '4'\], got \['1', 'head'\]"
+    message = r"exclude must name modules among \['0', '2', '4'\], got \['1', 'head'\]"
     with pytest.raises(ValueError, match=message):
         FeatureEncoder(model, exclude=["head", "1", "0"])
     with pytest.raises(ValueError, match="names in a list, got the string '0'"):

@@ -319,7 +319,7 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
         ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"exclude": ["nothing"]}, "exclude must name layers"),
+        ({"exclude": ["nothing"]}, "exclude must name modules"),
         ({"exclude": "0"}, "exclude must be names in a list"),
     ],
 )
