@@ -24,12 +24,13 @@ def consolidate(
     moment: SecondMoment,
     damping: float,
     *,
+    normalized: bool = True,
     dtype: DType = None,
     xp: Namespace | None = None,
 ) -> Array:
-    """Return the trace-normalised projection of a second moment.
+    """Return the projection of a second moment.
 
-    ``P = n / trace(Q) * Q`` with ``Q = (I + H / damping)^-1``.
+    ``P = n / trace(Q) * Q`` with ``Q = (I + H / damping)^-1``, or Q itself.
 
     Parameters
     ----------
@@ -38,6 +39,10 @@ def consolidate(
     damping : float
         alpha > 0, in the unit of a squared curvature vector: directions whose ``g^T H
         g`` is far above it are closed, those far below stay free.
+    normalized : bool
+        Whether the trace is scaled to n, as the paper does. Q itself, of eigenvalues up
+        to 1, lengthens no step: of use where H fills all directions, and scaling would
+        open them again.
     dtype : optional
         The dtype of the result; that of H, float64, where None.
     xp : namespace, optional
@@ -46,8 +51,8 @@ def consolidate(
     Returns
     -------
     array (..., n, n)
-        Bitwise symmetric, positive definite, of trace n. Exactly the identity where
-        nothing was observed.
+        Bitwise symmetric, positive definite, of trace n where normalized. Exactly the
+        identity where nothing was observed.
 
     Raises
     ------
@@ -91,7 +96,7 @@ def consolidate(
             f"is too small for a second moment whose largest entry is "
             f"{float(xp.max(xp.abs(moment.matrix))):.3g}; raise it"
         ) from error
-    projection = normalize(inverse, xp=xp)
+    projection = normalize(inverse, xp=xp) if normalized else inverse
     return projection if dtype is None else xp.astype(projection, dtype)
 
 

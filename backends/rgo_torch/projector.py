@@ -13,11 +13,13 @@ from torch.optim import Optimizer
 
 import rgo_core
 from rgo_core import SecondMoment
+from rgo_core._checks import check_choice
 from rgo_torch.layers import find_layers
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.projected_gradient import ProjectedGradient
 
 Project = Literal["gradient", "update"]
+Biases = Literal["raw", "normalized"]
 
 # They rescale the gradient, entry by entry or (Muon) direction by direction, which
 # undoes a projection of it. Those that this PyTorch has.
@@ -34,9 +36,10 @@ ADAPTIVE = tuple(
 class GradientProjector:
     """Projects the gradients, or the updates, of a model's layers.
 
-    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight and
-    bias of every Linear and Conv2d. Works alone, without `rgo_torch.RGO`: feed
-    `consolidate` with second moments from `rgo_torch.second_moments`.
+    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight of
+    every Linear and Conv2d, and ``P G`` of each bias. Works alone, without
+    `rgo_torch.RGO`: feed `consolidate` with second moments from
+    `rgo_torch.second_moments`.
 
     Parameters
     ----------
@@ -50,11 +53,15 @@ class GradientProjector:
         parameter, so that accumulation, clipping and loss scaling act on projected
         gradients. "update": what the optimizer changes, after its step, which is what
         an adaptive optimizer needs.
+    biases : {"raw", "normalized"}
+        Whether the projection of a bias is scaled to trace n too, as in the paper. A
+        bias has few directions, and their curvature is large: a few tasks close them
+        all, and scaling would open them again. "raw" forgets much less.
 
     Raises
     ------
     ValueError
-        If `project` is neither of the two, the model has nothing to project, the
+        If an option is not one of those listed, the model has nothing to project, the
         optimizer holds none of its parameters, or a lazy module has no shape yet.
 
     Warns
@@ -95,10 +102,12 @@ class GradientProjector:
         optimizer: Optimizer,
         *,
         project: Project = "gradient",
+        biases: Biases = "raw",
     ) -> None:
-        if project not in ("gradient", "update"):
-            raise ValueError(f"project must be 'gradient' or 'update', got {project!r}")
+        check_choice("project", project, ("gradient", "update"))
+        check_choice("biases", biases, ("raw", "normalized"))
         self.project = project
+        self.biases = biases
         self.layers, self.skipped = find_layers(model)
         if not self.layers:
             raise ValueError("the model has no Linear or Conv2d layer to project")
@@ -154,7 +163,7 @@ class GradientProjector:
             for name, moment in moments.items()
         }
         projections = {
-            name: _projection(self.parameters[name], moment, damping)
+            name: self._projection(self.parameters[name], moment, damping)
             for name, moment in merged.items()
         }
         self._set(self.moments | merged, self.projections | projections)
@@ -254,19 +263,22 @@ class GradientProjector:
             return moment
         return rgo_core.merge(_placed(parameter, earlier), moment)
 
+    def _projection(
+        self, parameter: ProjectedParameter, moment: SecondMoment, damping: float
+    ) -> Tensor:
+        normalized = not parameter.is_bias or self.biases == "normalized"
+        try:
+            projection = rgo_core.consolidate(
+                moment, damping, normalized=normalized, xp=xp
+            )
+        except ValueError as error:
+            raise ValueError(f"{parameter.name}: {error}") from error
+        return parameter.placed(projection)
+
     def _set(
         self, moments: dict[str, SecondMoment], projections: dict[str, Tensor]
     ) -> None:
         self.moments, self.projections = moments, projections
-
-
-def _projection(
-    parameter: ProjectedParameter, moment: SecondMoment, damping: float
-) -> Tensor:
-    try:
-        return parameter.placed(rgo_core.consolidate(moment, damping, xp=xp))
-    except ValueError as error:
-        raise ValueError(f"{parameter.name}: {error}") from error
 
 
 def _placed(parameter: ProjectedParameter, moment: SecondMoment) -> SecondMoment:

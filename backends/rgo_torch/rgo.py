@@ -14,7 +14,7 @@ from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.curvature import second_moments
 from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.projector import GradientProjector, Project
+from rgo_torch.projector import Biases, GradientProjector, Project
 from rgo_torch.score import Score
 from rgo_torch.summary import summarize
 
@@ -89,6 +89,9 @@ class RGO:
     project : {"gradient", "update"}
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update.
+    biases : {"raw", "normalized"}
+        Whether the projections of biases are scaled to trace n (the paper's); see
+        `GradientProjector`.
     encode : bool
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
     seed : int
@@ -137,6 +140,7 @@ class RGO:
         reduce: Reduce = "mean",
         curvature: Curvature = "ground-truth",
         project: Project = "gradient",
+        biases: Biases = "raw",
         encode: bool = True,
         seed: int = 0,
         exclude: Iterable[str] | None = None,
@@ -157,7 +161,9 @@ class RGO:
             )
             if self.encoder is not None:
                 undo.callback(self.encoder.detach)
-            self.projector = GradientProjector(model, optimizer, project=project)
+            self.projector = GradientProjector(
+                model, optimizer, project=project, biases=biases
+            )
             undo.pop_all()
         self._finished = 0
         self._current: int | None = None

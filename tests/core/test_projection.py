@@ -80,6 +80,17 @@ def test_the_information_form_is_the_recursion(backend: Backend, case: Case) -> 
         raw = update(raw, backend.array(vector), case.damping)
     recursion = backend.to_numpy(normalize(raw))
     assert_close(recursion, consolidated(backend, case), condition=case.growth)
+    found = consolidated(backend, case, normalized=False)
+    assert_close(backend.to_numpy(raw), found, condition=case.growth)
+
+
+@given(case=cases())
+def test_without_normalisation_no_step_grows(backend: Backend, case: Case) -> None:
+    raw = consolidated(backend, case, normalized=False)
+    assert_symmetric(raw)
+    assert np.linalg.eigvalsh(raw)[-1] <= 1 + ERROR * unit(case.condition)
+    scaled = raw * (case.features / np.trace(raw))
+    assert_close(consolidated(backend, case), scaled, condition=case.features)
 
 
 @given(case=cases(), seed=SEEDS)

@@ -91,9 +91,9 @@ def parameter_moment(
     return found[0] if groups == 1 else np.stack(found)
 
 
-def projection(moment: np.ndarray, damping: float) -> np.ndarray:
+def projection(moment: np.ndarray, damping: float, *, is_bias: bool) -> np.ndarray:
     raw = np.linalg.inv(np.eye(len(moment)) + moment / damping)
-    return raw * (len(moment) / np.trace(raw))
+    return raw if is_bias else raw * (len(moment) / np.trace(raw))
 
 
 class NumpyMLP:
@@ -155,7 +155,10 @@ class NumpyMLP:
             ):
                 for key, g in ((f"{name}.weight", dW.mean(0)), (f"{name}.bias", db)):
                     totals[key] = totals.get(key, 0) + np.outer(g, g)
-        self.projections = {k: projection(H, damping) for k, H in totals.items()}
+        self.projections = {
+            key: projection(H, damping, is_bias=key.endswith("bias"))
+            for key, H in totals.items()
+        }
 
     def parameters(self) -> dict[str, np.ndarray]:
         found = {}

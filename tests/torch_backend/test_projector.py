@@ -123,15 +123,21 @@ def test_with_the_identity_loaded_updates_are_the_plain_ones_to_rounding(
         assert_near(weights_of(model)[key], weight, amplification=STEPS)
 
 
-def test_a_gradient_is_multiplied_by_its_normalised_projection() -> None:
+@pytest.mark.parametrize("biases", ["raw", "normalized"])
+def test_a_gradient_is_multiplied_by_its_projection(biases: str) -> None:
     model = mlp()
-    projector = consolidated(model)
+    projector = GradientProjector(model, sgd(model), biases=biases)
+    moments = second_moments(model, batches(seed=90))
+    projector.consolidate(moments, damping=DAMPING)
     found = gradients_of(model, lambda: loss_of(model, *batch()))
     with projector.paused():
         plain = gradients_of(model, lambda: loss_of(model, *batch()))
     for name, gradient in plain.items():
         P = projector.projections[name]
-        assert_near(P.trace(), torch.tensor(float(len(P))), amplification=len(P))
+        normalized = biases == "normalized" or name.endswith("weight")
+        expected = rgo_core.consolidate(moments[name], DAMPING, normalized=normalized)
+        assert torch.equal(P, expected.float())
+        assert bool(P.trace() < 0.5 * len(P)) != normalized
         assert_near(found[name], gradient.double() @ P.double(), amplification=len(P))
     assert_far(found["0.weight"], plain["0.weight"])
 
@@ -474,6 +480,8 @@ def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
     model = mlp()
     with pytest.raises(ValueError, match="must be 'gradient' or 'update', got 'step'"):
         GradientProjector(model, sgd(model), project="step")
+    with pytest.raises(ValueError, match="biases must be 'raw' or 'normalized', got"):
+        GradientProjector(model, sgd(model), biases="free")
     message = "holds none of the 6 to project: was the model rebuilt"
     with pytest.raises(ValueError, match=message):
         GradientProjector(model, sgd(mlp()))

@@ -28,6 +28,7 @@ class RGOOptions(MethodOptions):
     per: Literal["sample", "batch"] = "sample"
     reduce: Literal["mean", "rms"] = "mean"
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
+    biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
 
     def __post_init__(self) -> None:
