@@ -1,0 +1,79 @@
+"""How many multiplications a training step takes, and what projecting adds."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rgo_torch.layers import Layer, find_layers
+
+
+class Operations(NamedTuple):
+    """Multiplications of one training step."""
+
+    training: int  # forward and backward, of the linear layers and convolutions
+    projection: int  # what RGO adds, each projection from its cheaper side
+
+    @property
+    def ratio(self) -> float:
+        """How much longer a step takes at the least, if multiplying were all."""
+        return 1 + self.projection / self.training
+
+
+def step_operations(
+    network: nn.Module, input_shape: Sequence[int], batch: int
+) -> Operations:
+    """Count the multiplications of a step, without taking one.
+
+    A layer of n inputs and m outputs that sees r rows (samples times positions) takes
+    ``r n m`` forward, as many for its weight's gradient, and as many for its input's
+    unless it is the first. Projecting takes ``n^2 min(r, m)`` for the weight and
+    ``m^2`` for the bias.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On the host; run once, in its own mode.
+    input_shape : sequence of int
+        Of one sample.
+    batch : int
+        How many samples a step sees.
+
+    Returns
+    -------
+    Operations
+
+    References
+    ----------
+    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
+    appendix B.2.
+
+    Examples
+    --------
+    >>> step_operations(nn.Linear(3, 2, bias=False), (3,), batch=1)
+    Operations(training=12, projection=9)
+    """
+    layers, _ = find_layers(network)
+    rows: dict[Layer, int] = {}
+
+    def count(layer: Layer) -> Any:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            rows[layer] = layer.row_count(args[0])
+
+        return hook
+
+    handles = [layer.module.register_forward_pre_hook(count(layer)) for layer in layers]
+    try:
+        with torch.no_grad():
+            network(torch.zeros(batch, *input_shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    training = projection = 0
+    for place, (layer, r) in enumerate(rows.items()):
+        n, m, groups = layer.features, layer.outputs, layer.groups
+        training += (3 if place else 2) * groups * r * n * m
+        projection += groups * n * n * min(r, m)
+        projection += 0 if layer.bias is None else layer.width**2
+    return Operations(training, projection)
