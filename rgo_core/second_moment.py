@@ -9,6 +9,7 @@ does not drift, it does not depend on the damping, and two of them merge by addi
 from typing import NamedTuple
 
 import numpy as np
+from array_api_compat import is_numpy_namespace, is_torch_namespace
 
 from rgo_core._checks import check_axes, check_features, check_finite, check_floating
 from rgo_core._namespace import device_of, resolve
@@ -69,7 +70,11 @@ def empty_moment(
 
 
 def observe(
-    moment: SecondMoment, vectors: Array, *, xp: Namespace | None = None
+    moment: SecondMoment,
+    vectors: Array,
+    *,
+    donate: bool = False,
+    xp: Namespace | None = None,
 ) -> SecondMoment:
     """Add a block of curvature vectors: ``H + sum g g^T``.
 
@@ -79,13 +84,16 @@ def observe(
         With a matrix of shape (..., n, n).
     vectors : array (..., r, n)
         One curvature vector a row, of any real floating-point dtype.
+    donate : bool
+        Whether `moment` may be used up: NumPy and PyTorch then add in its memory, and
+        PyTorch needs none beside it.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 
     Returns
     -------
     SecondMoment
-        A new one; `moment` is left as it is.
+        A new one; `moment` is left as it is, unless donated.
 
     Raises
     ------
@@ -120,10 +128,10 @@ def observe(
         )
     check_finite("vectors", vectors, xp)
     rows = xp.astype(vectors, moment.matrix.dtype)
-    return SecondMoment(
-        moment.matrix + rows.mT @ rows,
-        moment.count + vectors.shape[-2],
-    )
+    count = moment.count + vectors.shape[-2]
+    if donate:
+        return SecondMoment(_add_product(moment.matrix, rows, xp), count)
+    return SecondMoment(moment.matrix + rows.mT @ rows, count)
 
 
 def merge(first: SecondMoment, second: SecondMoment) -> SecondMoment:
@@ -156,6 +164,16 @@ def merge(first: SecondMoment, second: SecondMoment) -> SecondMoment:
             f"{tuple(first.matrix.shape)} and {tuple(second.matrix.shape)}"
         )
     return SecondMoment(first.matrix + second.matrix, first.count + second.count)
+
+
+def _add_product(matrix: Array, rows: Array, xp: Namespace) -> Array:
+    """Add ``rows^T rows``, in the memory of `matrix` where that can be written to."""
+    if is_torch_namespace(xp) and matrix.ndim == 2:
+        return matrix.addmm_(rows.mT, rows)
+    if is_torch_namespace(xp) or is_numpy_namespace(xp):
+        matrix += rows.mT @ rows
+        return matrix
+    return matrix + rows.mT @ rows
 
 
 def _check_double(name: str, matrix: Array, xp: Namespace) -> None:

@@ -207,7 +207,7 @@ class _Block:
                 xp=xp,
             )
         try:
-            self._moment = rgo_core.observe(self._moment, vectors, xp=xp)
+            self._moment = rgo_core.observe(self._moment, vectors, donate=True, xp=xp)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 

@@ -4,13 +4,17 @@ import pytest
 import torch
 from bench.short_runs import equal, make_method
 from bench.small_settings import BATCH, learn, samples, tiny_network, tiny_setting
+from torch import nn
 from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.clock import Clock
-from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions
+from rgo_bench.methods import METHODS
+from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions, unencoded
+from rgo_bench.networks import resnet_18
 
 CPU = torch.device("cpu")
+CHANNELED = (nn.Linear, nn.Conv2d)
 THREE = torch.tensor([True, True, True, False])
 
 
@@ -27,6 +31,7 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
     network = tiny_network(0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     chosen = RGOOptions(**options).as_dict()
+    observed = chosen.pop("observed")
     rgo = rgo_torch.RGO(network, optimizer, seed=0, **chosen)
     x, y = samples(0, tiny_setting(), count)
     rgo.begin_task(0)
@@ -34,6 +39,7 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
         optimizer.zero_grad()
         functional.cross_entropy(network(inputs), labels).backward()
         optimizer.step()
+    x, y = x[:observed], y[:observed]
     rgo.end_task(zip(x.split(size), y.split(size), strict=True))
     return rgo
 
@@ -54,6 +60,26 @@ def test_the_curvature_of_samples_is_taken_in_large_batches() -> None:
     assert equal(method.rgo.state_dict(), expected.state_dict())
 
 
+def test_a_part_of_the_samples_is_observed_where_that_is_asked_for() -> None:
+    method = make_method("rgo", {"observed": 8})
+    learn_one(method)
+    expected = by_hand(SAMPLE_BATCH, observed=8)
+    assert equal(method.rgo.state_dict(), expected.state_dict())
+    assert int(method.rgo.projector.moments["0.weight"].count) == 8
+    with pytest.raises(ValueError, match="'observed': expected a positive integer"):
+        RGOOptions(observed=0)
+
+
+def test_head_and_shortcuts_of_a_residual_network_are_not_encoded() -> None:
+    network = resnet_18((3, 8, 8), 10, 0)
+    names = {name for name, m in network.named_modules() if isinstance(m, CHANNELED)}
+    shortcuts = {f"blocks.{block}.shortcut.0" for block in (2, 4, 6)}
+    assert set(unencoded(network)) == {"head", *shortcuts}
+    setting = tiny_setting()._replace(make_network=lambda seed: network)
+    method = METHODS["rgo"].build(setting, RGOOptions())
+    assert set(method.rgo.encoder.widths) == names - {"head", *shortcuts}
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [
@@ -61,6 +87,7 @@ def test_the_curvature_of_samples_is_taken_in_large_batches() -> None:
         ("per", ("sample", "batch")),
         ("reduce", ("mean", "rms")),
         ("curvature", ("ground-truth", "exact")),
+        ("biases", ("raw", "normalized")),
         ("encode", (True, False)),
     ],
 )

@@ -44,6 +44,30 @@ def test_observing_adds_the_outer_product_of_every_vector(
     assert moment.count == 7 + len(case.vectors)
 
 
+@given(case=cases())
+def test_a_donated_moment_gives_the_same_sum(backend: Backend, case: Case) -> None:
+    kept = backend.call(observe, empty(features=case.features), case.vectors)
+    start = empty_moment(case.features, xp=backend.xp)
+    found = observe(start, backend.array(case.vectors), donate=True, xp=backend.xp)
+    assert_close(backend.to_numpy(found.matrix), kept.matrix)
+    assert backend.to_numpy(found.count) == len(case.vectors)
+
+
+@pytest.mark.parametrize("groups", [(), (2,)])
+def test_numpy_and_torch_add_in_the_memory_of_a_donated_moment(
+    groups: tuple[int, ...],
+) -> None:
+    vectors = normal(0, *groups, 4, 3)
+    for xp in (np, pytest.importorskip("array_api_compat.torch")):
+        start = empty_moment(3, groups=groups, xp=xp)
+        assert observe(start, xp.asarray(vectors), xp=xp).matrix is not start.matrix
+        assert not start.matrix.any()
+        found = observe(start, xp.asarray(vectors), donate=True, xp=xp)
+        assert found.matrix is start.matrix
+        expected = vectors.swapaxes(-1, -2) @ vectors
+        assert_close(np.asarray(found.matrix), expected)
+
+
 @given(case=cases(), seed=SEEDS)
 def test_order_and_blocking_of_the_vectors_do_not_matter(
     backend: Backend, case: Case, seed: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import rgo_torch
 from rgo_bench.clock import Clock
@@ -15,6 +15,8 @@ from rgo_bench.methods.method import (
     Setting,
     fitting,
 )
+from rgo_bench.streams.options import check_count
+from rgo_torch.layers import find_layers
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
@@ -30,8 +32,11 @@ class RGOOptions(MethodOptions):
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
+    observed: int | None = None  # samples that the second pass sees; None: all
 
     def __post_init__(self) -> None:
+        if self.observed is not None:
+            check_count("observed", self.observed)
         if self.damping is None:
             damping = rgo_torch.measured_damping(
                 self.per, self.reduce, encode=self.encode
@@ -46,16 +51,23 @@ class RGOOptions(MethodOptions):
 class RGO(NetworkMethod):
     """Recursive Gradient Optimization (Liu and Liu, ICLR 2022).
 
-    After a task a second pass over all its training samples observes the curvature, in
-    mini-batches of the training's size for ``per="batch"``.
+    After a task a second pass over its training samples, or a part of them drawn at
+    random, observes the curvature, in mini-batches of the training's size for
+    ``per="batch"``. The head and the shortcuts of a residual network are not encoded.
     """
 
     options: RGOOptions
 
     def __init__(self, setting: Setting, options: RGOOptions) -> None:
         super().__init__(setting, options)
+        chosen = options.as_dict()
+        del chosen["observed"]  # the rest are RGO's own
         self.rgo = rgo_torch.RGO(
-            self.network, self.optimizer, seed=setting.seed, **options.as_dict()
+            self.network,
+            self.optimizer,
+            seed=setting.seed,
+            exclude=unencoded(self.network),
+            **chosen,
         )
 
     def begin_task(self, task: int) -> None:
@@ -87,7 +99,18 @@ class RGO(NetworkMethod):
         self.rgo.load_state_dict(state["rgo"])
 
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        # A stream draws a task's samples at random: the first are a random part.
+        x, y = x[: self.options.observed], y[: self.options.observed]
         size = self.setting.batch
         if self.options.per == "sample":
             size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, x.shape[1:])
         return zip(torch.split(x, size), torch.split(y, size), strict=True)
+
+
+def unencoded(network: nn.Module) -> list[str]:
+    """Return the layers whose outputs keep their order: the head, and all shortcuts."""
+    layers, _ = find_layers(network)
+    names = [layer.name for layer in layers]
+    return [
+        name for name in names if "shortcut" in name.split(".") or name == names[-1]
+    ]
