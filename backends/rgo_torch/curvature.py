@@ -25,9 +25,7 @@ from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.score import Score, cross_entropy_score
 
 # Vectors are folded into the second moment in blocks: a product of few rows is slow.
-BLOCK = 1024
-# Of long vectors fewer wait, for the sake of memory, yet enough for a fast product.
-WAITING, LEAST = 2**20, 128
+BLOCK = 128
 
 
 def second_moments(
@@ -138,7 +136,6 @@ class _Block:
         self._parameter = parameter
         self._moment: SecondMoment | None = None
         self._waiting: list[Tensor] = []
-        self._block = min(BLOCK, max(LEAST, WAITING // parameter.features))
 
     def add(self, calls: Calls, per: Per, reduce: Reduce) -> None:
         """Take the vectors of one batch."""
@@ -159,7 +156,7 @@ class _Block:
                 inputs, gradients, per=per, reduce=reduce, xp=xp
             )
         self._waiting.append(vectors)
-        if sum(v.shape[-2] for v in self._waiting) >= self._block:
+        if sum(v.shape[-2] for v in self._waiting) >= BLOCK:
             self._fold()
 
     def finish(self) -> SecondMoment | None:

@@ -122,7 +122,7 @@ def measure_memory(
         One of `rgo_bench.networks.NETWORKS`.
     input_shape : sequence of int
     batch : int
-        Samples of a step, and of a mini-batch of the pass, which sees three.
+        Samples of a step, and of a mini-batch of the pass.
     device : str
         ``"cpu"`` or ``"cuda"``.
 
@@ -231,7 +231,8 @@ def _answer(question: Mapping[str, Any]) -> dict[str, float]:
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
-        found = rgo_torch.second_moments(model, _batches(shape, batch, 3, device))
+        count = 2 + rgo_torch.curvature.BLOCK // batch  # enough to fold a block
+        found = rgo_torch.second_moments(model, _batches(shape, batch, count, device))
         moments = sum(m.matrix.nbytes for m in found.values())
     peak = _held(device, peak=True) - before
     return {"peak": peak / 2**20, "moments": moments / 2**20}
