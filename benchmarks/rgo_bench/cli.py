@@ -10,6 +10,7 @@ from rich.table import Table
 from rgo_bench import demo as demonstration
 from rgo_bench.cost import measure_costs, summarize_costs
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
+from rgo_bench.measurements import memory, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import (
@@ -197,6 +198,10 @@ def cost(
         content = {"stream": stream, "options": options, "rows": rows}
         text = json.dumps(content | {"environment": environment}, indent=2)
         replace_file(out, (text + "\n").encode())
+
+
+app.command()(steps)
+app.command()(memory)
 
 
 @app.command()

@@ -1,0 +1,87 @@
+"""The commands that measure a step and a curvature pass."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.table import Table
+
+from rgo_bench.networks import NETWORKS
+from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.steps import measure_memory, measure_step
+from rgo_bench.terminal import console
+
+Networks = Annotated[list[str], typer.Argument(help="Networks; see `rgo-bench list`.")]
+Batch = Annotated[int, typer.Option(help="Samples of a step.", min=1)]
+Side = Annotated[int, typer.Option(help="Pixels of an image's side.", min=1)]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+OutFile = Annotated[Path | None, typer.Option(help="A JSON file to write.")]
+
+
+def steps(
+    networks: Networks,
+    batch: Batch = 10,
+    side: Side = 32,
+    device: Device = "cpu",
+    threads: Annotated[int, typer.Option(help="Threads.", min=1)] = 1,
+    repeats: Annotated[int, typer.Option(help="Timings of each.", min=1)] = 7,
+    out: OutFile = None,
+) -> None:
+    """Time a step of RGO beside one of SGD, and the least that it could be."""
+    _check(networks)
+    torch.set_num_threads(threads)
+    table = Table("network", "SGD ms", "RGO ms", "ratio", "floor", "ratio / floor")
+    rows = []
+    for network in networks:
+        shape = (3, side, side)
+        row = measure_step(network, shape, batch=batch, device=device, repeats=repeats)
+        over = f"{row.ratio / row.floor:.2f}"
+        times = f"{row.sgd:.2f}", f"{row.rgo:.2f}"
+        table.add_row(network, *times, f"{row.ratio:.2f}", f"{row.floor:.2f}", over)
+        rows.append(row._asdict() | {"input_shape": list(shape)})
+    _end(table, rows, out, device, threads)
+
+
+def memory(
+    networks: Networks,
+    batch: Batch = 10,
+    side: Side = 32,
+    device: Device = "cpu",
+    out: OutFile = None,
+) -> None:
+    """Measure the memory of a curvature pass beside that of a training step."""
+    _check(networks)
+    table = Table("network", "step MiB", "pass MiB", "of it H", "rest / step")
+    rows = []
+    for network in networks:
+        row = measure_memory(network, (3, side, side), batch=batch, device=device)
+        sizes = (f"{size:.0f}" for size in (row.train, row.observe, row.moments))
+        table.add_row(network, *sizes, f"{row.ratio:.2f}")
+        rows.append(row._asdict() | {"ratio": row.ratio})
+    _end(table, rows, out, device, torch.get_num_threads())
+
+
+def _check(networks: list[str]) -> None:
+    for network in networks:
+        if network not in NETWORKS:
+            raise ValueError(
+                f"network: expected one of {', '.join(NETWORKS)}, got {network!r}"
+            )
+
+
+def _end(
+    table: Table,
+    rows: list[dict[str, object]],
+    out: Path | None,
+    device: str,
+    threads: int,
+) -> None:
+    console.print(table)
+    if out is None:
+        return
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    environment = describe_environment("torch", device=name, threads=threads)
+    text = json.dumps({"rows": rows, "environment": environment}, indent=2)
+    replace_file(out, (text + "\n").encode())

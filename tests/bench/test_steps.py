@@ -1,0 +1,56 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rgo_bench.cli import app
+from rgo_bench.networks import NETWORKS
+from rgo_bench.operations import step_operations
+from rgo_bench.steps import measure_memory, measure_step
+
+SHAPE = (3, 8, 8)
+
+
+def test_steps_of_both_kinds_are_timed_beside_the_floor() -> None:
+    found = measure_step("mlp", SHAPE, batch=2, repeats=2, seconds=0.01)
+    assert min(found.sgd, found.rgo, found.ratio) > 0
+    network = NETWORKS["mlp"](SHAPE, 100, 0)
+    assert found.floor == step_operations(network, SHAPE, 2).ratio > 1
+
+
+def test_the_memory_of_the_pass_holds_the_second_moments() -> None:
+    found = measure_memory("mlp", SHAPE, batch=2)
+    widths = [192, 256, 256]  # the inputs; the biases have 256, 256 and 100
+    entries = sum(n * n for n in [*widths, 256, 256, 100])
+    assert found.moments == entries * 8 / 2**20
+    assert found.observe > found.moments
+    assert found.train > 0
+    assert found.ratio == (found.observe - found.moments) / found.train
+
+
+def test_a_process_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"alexnet-6 failed:\n(.|\n)*ValueError"):
+        measure_memory("alexnet-6", SHAPE)
+
+
+@pytest.mark.parametrize("command", ["steps", "memory"])
+def test_the_commands_print_a_table_and_write_what_was_measured(
+    command: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "found.json"
+    options = ["--batch=2", "--side=8", f"--out={file}"]
+    options += ["--repeats=1"] if command == "steps" else []
+    result = CliRunner().invoke(app, [command, "mlp", *options])
+    assert result.exit_code == 0
+    assert "mlp" in result.output
+    found = json.loads(file.read_text())
+    assert [row["network"] for row in found["rows"]] == ["mlp"]
+    assert found["rows"][0]["batch"] == 2
+    assert found["environment"]["device"] == "cpu"
+
+
+def test_an_unknown_network_is_refused_before_anything_is_measured() -> None:
+    result = CliRunner().invoke(app, ["steps", "mlp", "alexnet"])
+    assert isinstance(result.exception, ValueError)
+    assert "network: expected one of mlp, " in str(result.exception)
