@@ -9,7 +9,7 @@ from rgo_bench.methods import METHODS
 from rgo_bench.records import Record, variant_options
 from rgo_bench.report.html import Html, element, join
 from rgo_bench.runs import Run
-from rgo_bench.spec import option_text
+from rgo_bench.spec import option_text, protocol_options
 from rgo_bench.streams import STREAMS
 
 # What is no option of stream or method, and so has an argument of its own.
@@ -89,6 +89,8 @@ def _settings(
     for table, name in ((STREAMS, run.stream), (METHODS, run.method)):
         if name in table:
             defaults |= table[name].defaults.as_dict()
+    if run.stream in STREAMS and run.method in METHODS:
+        defaults = protocol_options(run.stream, run.method)
     for name, value in config.items():
         if name in named or (name in defaults and value != defaults[name]):
             settings[name] = option_text(value)

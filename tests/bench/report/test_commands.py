@@ -43,6 +43,14 @@ def test_an_option_that_is_no_longer_the_default_is_set() -> None:
     assert command_of(replace(record, variant="")).endswith("--set damping=0.5")
 
 
+def test_the_protocol_of_the_stream_is_not_set() -> None:
+    spec = make_spec("split-cifar100", "los", 0, {"rank": 5})
+    record = make_record(
+        stream=spec.stream, method="los", variant=spec.variant, config=spec.config
+    )
+    assert command_of(record).endswith("--method los --seeds 0 --set rank=5")
+
+
 def test_network_data_and_backend_have_arguments_of_their_own() -> None:
     config = {"network": "lenet-5", "data": "my images-0123abcd"}
     variant = "backend=jax,data=my%20images-0123abcd,network=lenet-5"
