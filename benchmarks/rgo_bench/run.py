@@ -18,6 +18,7 @@ from rgo_bench.records import (
     Record,
     check_writable,
     describe_environment,
+    differing_options,
     percent_rows,
     read_record,
     record_path,
@@ -248,7 +249,7 @@ class _Run:
 
 
 def _check_config(path: Path, kind: str, config: Mapping[str, Any], spec: Spec) -> None:
-    if config != spec.config:
+    if differing_options(config, spec.config):
         raise ValueError(
             f"{path}: expected a {kind} of {spec.config}, got one of {dict(config)}; "
             "start again with --force"

@@ -98,7 +98,8 @@ def make_spec(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
         )
     chosen = dict(options or {})
-    known = protocol_options(stream, method)
+    # Their own defaults, not the protocol's: None stays a choice where it is one.
+    known = STREAMS[stream].defaults.as_dict() | METHODS[method].defaults.as_dict()
     unknown = sorted(set(chosen) - set(known))
     if unknown:
         raise ValueError(

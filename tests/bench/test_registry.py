@@ -63,7 +63,7 @@ def test_the_baselines_have_options_of_their_own_with_convolutions(
 ) -> None:
     protocol = STREAMS[name].protocol
     assert protocol["ewc"] == {"window": 50}
-    assert protocol["los"]["lr"] == lr
+    assert protocol["los"] == {"lr": lr, "per_class": 1, "manifold": "stiefel"}
     gpm = protocol["gpm"]
     assert gpm["representations"] == representations
     assert gpm["threshold_first"] == gpm["threshold"] == start

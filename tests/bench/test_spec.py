@@ -32,8 +32,9 @@ def other_value(options: Any, name: str) -> Any:
     """Another value that an option can have."""
     value = getattr(options, name)
     names = get_args(get_type_hints(type(options))[name])
-    if isinstance(value, str):
-        return next(other for other in names if other != value)
+    choices = [each for name in names for each in get_args(name)]
+    if isinstance(value, str) or (value is None and choices):
+        return next(other for other in choices or names if other != value)
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -109,6 +110,13 @@ def test_options_given_win_over_the_protocol_and_name_the_variant() -> None:
     assert spec.variant == "lr=0.1,threshold=0.9"
     # A method's default is another choice where the protocol has its own.
     assert make_spec("split-cifar100", "ewc", 0, {"window": 10}).variant == "window=10"
+
+
+def test_what_the_protocol_switches_on_can_be_switched_off() -> None:
+    off = {"per_class": None, "manifold": None}
+    spec = make_spec("split-cifar100", "los", 0, off)
+    assert spec.method_options == METHODS["los"].defaults
+    assert spec.variant == "manifold=none,per_class=none"
 
 
 def test_an_option_of_the_protocol_is_not_measured_anew(

@@ -112,7 +112,7 @@ def _baselines(
             "threshold": threshold,
             "rise": (1 - threshold) / 19,
         },
-        "los": {"lr": lr},
+        "los": {"lr": lr, "per_class": 1, "manifold": "stiefel"},
     }
 
 
