@@ -29,6 +29,9 @@ class StreamEntry(Generic[Options]):
     source: Source
     build: Callable[[str, ImageSet, Options, int], Stream]  # the last is the seed
     network: str = "mlp"  # of the protocol: what a run learns with unless it is told
+    # Whether a run measures the accuracy on training samples too: where the paper
+    # prints it, for it takes a pass over them and another field of the record.
+    measures_training: bool = False
     # By a method's name: its options, or the stream's, that have other defaults here.
     protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -136,6 +139,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             CIFAR100,
             partial(split_stream, prepare=minus_mean_image),
             network="resnet-18",
+            measures_training=True,
             protocol=_baselines(lr=0.4, representations=125, threshold=0.97),
         ),
         "split-miniimagenet": StreamEntry(
@@ -144,6 +148,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             MINIIMAGENET,
             partial(split_stream, prepare=standardized_bgr),
             network="resnet-18",
+            measures_training=True,
             protocol=_baselines(lr=0.2, representations=100, threshold=0.985),
         ),
         "permuted-digits": StreamEntry(
@@ -163,6 +168,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             _SPLIT_DIGITS,
             DIGITS,
             partial(split_stream, prepare=scaled),
+            measures_training=True,
         ),
     }
 )
