@@ -43,8 +43,8 @@ class LOS(NetworkMethod):
       one earlier task, drawn at random, through that task's own subspace and among its
       own classes: the gradient is ``(g_replayed + g_current) / (t + 1)``.
     - With ``manifold="stiefel"`` the weights of all layers but the last begin with
-      orthonormal columns, and take Cayley steps (`cayley_step`) that keep them so;
-      biases and the last layer take plain SGD steps.
+      orthonormal columns, and take Cayley steps that keep them so as far as two
+      iterations do (`cayley_step`); biases and the last layer take plain SGD steps.
 
     The paper projects the second hidden layer's output before its ReLU, and the pooled
     features of its ResNet; ours projects what the last layer takes. That is the same:
