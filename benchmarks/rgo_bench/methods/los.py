@@ -51,7 +51,8 @@ class LOS(NetworkMethod):
     the subspaces lie along coordinates, and ReLU commutes with the projections; after
     the ResNet's pooling of what its last ReLU returns there is nothing negative left.
     The memory keeps the last samples of each class in the order in which the stream
-    draws them, theirs in the order of training.
+    draws them, theirs in the order of training. A layer with fewer inputs than outputs
+    is constrained, and moved, as its transpose; theirs is moved as it is.
 
     References
     ----------
