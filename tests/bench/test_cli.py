@@ -242,7 +242,7 @@ def test_a_table_of_the_paper_is_printed_in_every_format(tmp_path: Path) -> None
         (["run", "permuted-digits", "--network", "vgg"], "network: expected one of ml"),
         (
             ["run", "permuted-digits", "--set", "epoch=3"],
-            "option of permuted-digits with rgo: expected one of batch, curvature, ",
+            "option of permuted-digits with rgo: expected one of batch, ",
         ),
         (["run", "permuted-digits", "--set", "tasks"], "--set: expected KEY=VALUE, go"),
         (["run", "permuted-digits", "--set", "tasks=x"], "option 'tasks': expected in"),
