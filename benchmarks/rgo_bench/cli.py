@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from rgo_bench import demo as demonstration
 from rgo_bench.cost import measure_costs, summarize_costs
+from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.measurements import memory, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
+from rgo_bench.paper import PUBLISHED_NETWORKS
+from rgo_bench.paper_runs import PAPER_TABLES
 from rgo_bench.records import (
     PHASES,
     Record,
@@ -21,6 +24,7 @@ from rgo_bench.records import (
     replace_file,
 )
 from rgo_bench.report import write_report
+from rgo_bench.report.commands import spec_command
 from rgo_bench.spec import make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 from rgo_bench.table1 import table1_specs
@@ -35,6 +39,10 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="The folder of the records.")]
 Jobs = Annotated[int, typer.Option(help="Runs at a time; threads are shared.", min=1)]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[
+    int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
 
@@ -67,12 +75,10 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="The folder of the stream's data.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     out: Out = Path("results"),
     force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
-    threads: Annotated[
-        int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
-    ] = 1,
+    threads: Threads = 1,
     jobs: Jobs = 1,
     plugin: Annotated[
         list[str] | None,
@@ -98,29 +104,51 @@ def run(
         plugins=tuple(plugin or ()),
     )
     records, failures = run_shown(specs, manner, jobs=jobs)
-    show(records)
+    show(accuracy_sheet(records))
     end_with(failures)
 
 
 @app.command()
 def table(
     what: Annotated[
-        str, typer.Argument(help="A folder of records, or 1: the paper's Table 1.")
+        str,
+        typer.Argument(help="A folder of records, or 1, 2 or 3: a table of the paper."),
     ],
     format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
     out: Out = Path("results"),
     jobs: Jobs = 1,
+    seeds: Seeds = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="A stream of the table; by default all, of Table 1 MNIST's."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A network of the table; all by default.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only list the runs that are missing.")
+    ] = False,
 ) -> None:
     """Print ours beside the paper's; a table of the paper runs what is missing."""
-    if what != "1":
-        show(_records(Path(what)), format_)
+    if what not in PAPER_TABLES:
+        show(accuracy_sheet(_records(Path(what))), format_)
         return
-    manner = Manner(out=out)
-    specs = table1_specs()
-    missing = len(unrecorded(specs, manner))
-    errors.print(f"Table 1: {missing} of {len(specs)} runs are missing.")
+    # An option that was not given is an empty list.
+    asked: dict[str, Any] = {"streams": stream or None, "networks": network or None}
+    if seeds is not None:
+        asked["seeds"] = parse_seeds(seeds)
+    specs = PAPER_TABLES[what].specs(**asked)
+    manner = Manner(out=out, device=device, threads=max(1, threads // jobs))
+    absent = unrecorded(specs, manner)
+    errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
+    if missing:
+        for spec in absent:
+            typer.echo(spec_command(spec, "--out", str(out), "--device", device))
+        return
     records, failures = run_shown(specs, manner, jobs=jobs)
-    show(records, format_, deviations=True)
+    show(PAPER_TABLES[what].sheet(records), format_)
     end_with(failures)
 
 
@@ -136,7 +164,7 @@ def figure(
 ) -> None:
     """Draw a figure of the paper from the records that there are."""
     manner = Manner(out=out)
-    specs = table1_specs()
+    specs = table1_specs(streams=PUBLISHED_NETWORKS)
     missing = unrecorded(specs, manner)
     there = [spec for spec in specs if spec not in missing]
     if not there:
@@ -220,7 +248,7 @@ def demo(
     end_with(failures)
     picture = out / "average-accuracy.png"
     demonstration.write_plot(records, picture)
-    show(records)
+    show(accuracy_sheet(records))
     typer.echo(f"The same over time: {picture}")
 
 

@@ -1,19 +1,20 @@
 """The cells of the tables as text, before any format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from rgo_bench.tables import Row, Spread
+from rgo_bench.records import Record, variant_options
+from rgo_bench.tables import Row, Spread, table_lines, table_rows
 
-_OPTIONAL = ("variant", "network", "backend")
+_STATED = ("network", "backend")  # by a variant too, where they are not the default
 _OURS = ("seeds", "ACC", "BWT")
 _PAPERS = ("paper ACC", "paper BWT", "Δ ACC", "Δ BWT")
 _PAPERS_IN_DEVIATIONS = ("paper ACC", "paper BWT", "Δ ACC", "Δ/σ", "Δ BWT")
 
 
 class Grid(NamedTuple):
-    """The table of one stream."""
+    """A table as it is read, for instance that of one stream."""
 
     title: str
     header: tuple[str, ...]
@@ -21,11 +22,25 @@ class Grid(NamedTuple):
     names: int  # the first columns, which hold names; all others hold numbers
 
 
+class Sheet(NamedTuple):
+    """Tables in both forms."""
+
+    grids: list[Grid]  # to be read
+    lines: list[tuple[object, ...]]  # for programs: a header, then plain values
+
+
+def accuracy_sheet(records: Iterable[Record], *, deviations: bool = False) -> Sheet:
+    """Return the accuracies of records beside the paper's Table 1; see `grids`."""
+    rows = table_rows(records)
+    return Sheet(grids(rows, deviations=deviations), table_lines(rows))
+
+
 def grids(rows: Sequence[Row], *, deviations: bool = False) -> list[Grid]:
     """Return the table of each stream.
 
     A column of variant, network or backend is left out where it says the same in every
-    row: network and backend then stand in the title. The paper's columns are left out
+    row, or for network and backend what the variant says: what all other rows have then
+    stands in the title. The paper's columns are left out
     where the paper has no number.
 
     Parameters
@@ -49,12 +64,14 @@ def grids(rows: Sequence[Row], *, deviations: bool = False) -> list[Grid]:
 
 
 def _grid(stream: str, rows: list[Row], deviations: bool) -> Grid:
-    shown = [name for name in _OPTIONAL if _varies(rows, name)]
-    common = [
-        getattr(rows[0].run, name)
-        for name in ("network", "backend")
-        if name not in shown
-    ]
+    shown = ["variant"] if len({row.run.variant for row in rows}) > 1 else []
+    common: list[str] = []
+    for name in _STATED:
+        untold = _unstated(rows, name)
+        if len(untold) > 1:
+            shown.append(name)
+        else:
+            common.extend(untold)
     papers: tuple[str, ...] = _PAPERS_IN_DEVIATIONS if deviations else _PAPERS
     if not any(row.paper for row in rows):
         papers = ()
@@ -76,8 +93,11 @@ def _grid(stream: str, rows: list[Row], deviations: bool) -> Grid:
     )
 
 
-def _varies(rows: list[Row], name: str) -> bool:
-    return len({getattr(row.run, name) for row in rows}) > 1
+def _unstated(rows: list[Row], name: str) -> set[str]:
+    """Return the networks or backends that no variant tells, or the one of all rows."""
+    every = {getattr(row.run, name) for row in rows}
+    untold = (row.run for row in rows if name not in variant_options(row.run.variant))
+    return every if len(every) == 1 else {getattr(run, name) for run in untold}
 
 
 def _comparison(row: Row) -> dict[str, str]:

@@ -8,15 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rgo_bench.grids import Grid, grids
-from rgo_bench.tables import Row
+from rgo_bench.grids import Grid
 
-_CSV_HEADER = (
-    *("stream", "method", "variant", "network", "backend", "seeds"),
-    *("acc", "acc_std", "bwt", "bwt_std"),
-    *("paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"),
-    *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
-)
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -25,14 +18,13 @@ _LATEX_SIGNS = {
 }
 
 
-def render_rich(rows: Sequence[Row], *, deviations: bool = False) -> list[Table]:
-    """Return the tables for a terminal, one for each stream.
+def render_rich(grids: Sequence[Grid]) -> list[Table]:
+    """Return the tables for a terminal.
 
     All names share a column, which is folded so that 80 columns hold every number.
-    `deviations`, here and below, is that of `rgo_bench.grids.grids`.
     """
     tables = []
-    for grid in grids(rows, deviations=deviations):
+    for grid in grids:
         table = Table(
             title=grid.title,
             title_justify="left",
@@ -41,7 +33,7 @@ def render_rich(rows: Sequence[Row], *, deviations: bool = False) -> list[Table]
             box=box.SIMPLE_HEAD,
             padding=0,
         )
-        table.add_column("method", overflow="fold")
+        table.add_column(grid.header[0], overflow="fold")
         for name in grid.header[grid.names :]:
             table.add_column(name, justify="right", no_wrap=True)
         for cells in grid.cells:
@@ -52,30 +44,24 @@ def render_rich(rows: Sequence[Row], *, deviations: bool = False) -> list[Table]
     return tables
 
 
-def render_markdown(rows: Sequence[Row], *, deviations: bool = False) -> str:
+def render_markdown(grids: Sequence[Grid]) -> str:
     """Return the tables in Markdown, each under a heading."""
-    return "\n".join(map(_markdown, grids(rows, deviations=deviations)))
+    return "\n".join(map(_markdown, grids))
 
 
-def render_csv(rows: Sequence[Row]) -> str:
-    """Return all rows as one table of comma-separated values, numbers unrounded.
+def render_csv(lines: Sequence[Sequence[object]]) -> str:
+    """Return lines of plain values, the header first, separated by commas.
 
-    Its columns are always the same; what the paper does not print is empty.
+    What is None is empty.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_HEADER)
-    for row in rows:
-        paper = row.paper[:4] if row.paper else (None,) * 4
-        points = (row.acc_difference, row.bwt_difference)
-        compared = (*points, row.acc_deviations, row.bwt_deviations)
-        writer.writerow([*row.run, row.seeds, *row.acc, *row.bwt, *paper, *compared])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
-def render_latex(rows: Sequence[Row], *, deviations: bool = False) -> str:
+def render_latex(grids: Sequence[Grid]) -> str:
     r"""Return the tables in LaTeX, for the package ``booktabs``."""
-    return "\n".join(map(_latex, grids(rows, deviations=deviations)))
+    return "\n".join(map(_latex, grids))
 
 
 def _markdown(grid: Grid) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from rgo_bench.paper import published_methods
-from rgo_bench.records import Record
+from rgo_bench.records import Record, differing_options
 
 
 class Run(NamedTuple):
@@ -53,8 +53,7 @@ def group_by_run(records: Iterable[Record]) -> dict[Run, list[Record]]:
 
 
 def _check_same_config(run: Run, first: Record, other: Record) -> None:
-    keys = sorted({*first.config, *other.config})
-    differing = [key for key in keys if first.config.get(key) != other.config.get(key)]
+    differing = differing_options(first.config, other.config)
     if differing:
         values = "; ".join(
             f"{key} is {first.config.get(key)!r} for seed {first.seed} and "

@@ -38,12 +38,8 @@ class Spec:
 
     @property
     def variant(self) -> str:
-        """The options that differ from the defaults; empty where none does."""
-        defaults = (
-            STREAMS[self.stream].defaults.as_dict()
-            | METHODS[self.method].defaults.as_dict()
-        )
-        return variant_name(self.config, defaults)
+        """The options that differ from the protocol's; empty where none does."""
+        return variant_name(self.config, protocol_options(self.stream, self.method))
 
     @cached_property
     def _data_name(self) -> str | None:
@@ -71,7 +67,7 @@ def make_spec(
     seed : int
         At least 0, below 2**32.
     options : mapping, optional
-        Options of the stream or of the method in place of their defaults.
+        Options of the stream or of the method in place of the protocol's.
     network : str, optional
         A name among `NETWORKS`; the stream's own by default.
     data : Path, optional
@@ -101,10 +97,9 @@ def make_spec(
         raise ValueError(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
         )
-    of_stream: Any = STREAMS[stream].defaults
-    of_method: Any = METHODS[method].defaults
     chosen = dict(options or {})
-    known = of_stream.as_dict() | of_method.as_dict()
+    # Their own defaults, not the protocol's: None stays a choice where it is one.
+    known = STREAMS[stream].defaults.as_dict() | METHODS[method].defaults.as_dict()
     unknown = sorted(set(chosen) - set(known))
     if unknown:
         raise ValueError(
@@ -112,15 +107,39 @@ def make_spec(
             f"{', '.join(sorted(known))}, got {', '.join(unknown)}"
         )
     chosen = {name: _like(name, value, known[name]) for name, value in chosen.items()}
+    of_stream, of_method = _with_protocol(stream, method, chosen)
     return Spec(
         stream=stream,
         method=method,
         seed=seed,
         network=network,
-        stream_options=replace(of_stream, **_only(chosen, of_stream)),
-        method_options=of_method.changed(**_only(chosen, of_method)),
+        stream_options=of_stream,
+        method_options=of_method,
         data=data,
     )
+
+
+def protocol_options(stream: str, method: str) -> dict[str, Any]:
+    """Return every option of a stream and a method, as it is unless told otherwise.
+
+    Parameters
+    ----------
+    stream, method : str
+        Names among `STREAMS` and `METHODS`.
+
+    Returns
+    -------
+    dict
+        Defaults, in whose place stand those that the stream has for the method.
+
+    Examples
+    --------
+    >>> options = protocol_options("split-cifar100", "los")
+    >>> options["lr"], options["epochs"]
+    (0.4, 8)
+    """
+    of_stream, of_method = _with_protocol(stream, method, {})
+    return of_stream.as_dict() | of_method.as_dict()
 
 
 def parse_options(settings: Iterable[str]) -> dict[str, Any]:
@@ -157,6 +176,19 @@ def option_text(value: Any) -> str:
     ('true', 'batch')
     """
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _with_protocol(
+    stream: str, method: str, chosen: Mapping[str, Any]
+) -> tuple[StreamOptions, MethodOptions]:
+    of_stream: Any = STREAMS[stream].defaults
+    of_method: Any = METHODS[method].defaults
+    # At once, for a method may measure an option by what else is given.
+    options = {**STREAMS[stream].protocol.get(method, {}), **chosen}
+    return (
+        replace(of_stream, **_only(options, of_stream)),
+        of_method.changed(**_only(options, of_method)),
+    )
 
 
 def _check_name(kind: str, name: str, known: Mapping[str, object]) -> None:

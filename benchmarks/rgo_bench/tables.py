@@ -1,6 +1,6 @@
 """The rows of the tables: ours beside the paper's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,17 +83,38 @@ def table_rows(records: Iterable[Record]) -> list[Row]:
         Row(
             run,
             len(group),
-            _spread(group, lambda record: record.acc),
-            _spread(group, lambda record: record.bwt),
+            spread_of(record.acc for record in group),
+            spread_of(record.bwt for record in group),
             _comparable(run),
         )
         for run, group in group_by_run(records).items()
     ]
 
 
-def _spread(group: list[Record], measure: Callable[[Record], float]) -> Spread:
-    values = [measure(record) for record in group]
-    return Spread(float(np.mean(values)), float(np.std(values)))
+def table_lines(rows: Sequence[Row]) -> list[tuple[object, ...]]:
+    """Return a header and the rows as plain values, numbers unrounded.
+
+    The columns are always the same; what the paper does not print is None.
+    """
+    header = (
+        *(*Run._fields, "seeds", "acc", "acc_std", "bwt", "bwt_std"),
+        *("paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"),
+        *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
+    )
+    return [header, *map(_line, rows)]
+
+
+def spread_of(values: Iterable[float]) -> Spread:
+    """Return mean and population deviation of at least one value."""
+    listed = list(values)
+    return Spread(float(np.mean(listed)), float(np.std(listed)))
+
+
+def _line(row: Row) -> tuple[object, ...]:
+    paper = row.paper[:4] if row.paper else (None,) * 4
+    points = (row.acc_difference, row.bwt_difference)
+    compared = (*points, row.acc_deviations, row.bwt_deviations)
+    return (*row.run, row.seeds, *row.acc, *row.bwt, *paper, *compared)
 
 
 def _ratio(difference: float | None, deviation: float) -> float | None:
@@ -102,7 +123,7 @@ def _ratio(difference: float | None, deviation: float) -> float | None:
 
 def _comparable(run: Run) -> Published | None:
     numbers = published(run.stream, run.method)
-    if numbers is None or numbers.network != run.network:
+    if numbers is None or run.network not in numbers.networks:
         return None
     protocol = {"data"}
     if run.stream in STREAMS:

@@ -1,17 +1,17 @@
 """What the command line prints, and runs while its bars are shown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import typer
 from rich.console import Console
 
+from rgo_bench.grids import Sheet
 from rgo_bench.jobs import Failure, Manner, run_here, run_jobs
 from rgo_bench.progress import Bars
 from rgo_bench.records import Record
 from rgo_bench.render import render_csv, render_latex, render_markdown, render_rich
 from rgo_bench.spec import Spec
-from rgo_bench.tables import table_rows
 
 console = Console()
 errors = Console(stderr=True)
@@ -41,21 +41,15 @@ def run_shown(
     return outcome.records, outcome.failures
 
 
-def show(
-    records: Iterable[Record],
-    format_: Format = Format.terminal,
-    *,
-    deviations: bool = False,
-) -> None:
-    """Print the table of some records."""
-    rows = table_rows(records)
+def show(sheet: Sheet, format_: Format = Format.terminal) -> None:
+    """Print tables."""
     if format_ is Format.terminal:
-        console.print(*render_rich(rows, deviations=deviations))
+        console.print(*render_rich(sheet.grids))
     elif format_ is Format.csv:
-        typer.echo(render_csv(rows), nl=False)
+        typer.echo(render_csv(sheet.lines), nl=False)
     else:
         render = render_markdown if format_ is Format.markdown else render_latex
-        typer.echo(render(rows, deviations=deviations), nl=False)
+        typer.echo(render(sheet.grids), nl=False)
 
 
 def end_with(failures: Sequence[Failure]) -> None:

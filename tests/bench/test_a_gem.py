@@ -31,7 +31,7 @@ def flat(parts: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_result_never_points_against_the_reference(seed: int) -> None:
     gradient, reference = pieces(seed), pieces(1000 + seed)
-    resolved = flat(list(without_conflict(gradient, reference)))
+    resolved = flat(without_conflict(gradient, reference))
     eps = torch.finfo(torch.float32).eps
     rounding = 10 * eps * float(flat(gradient).norm() * flat(reference).norm())
     assert float(resolved @ flat(reference)) >= -rounding
@@ -51,6 +51,21 @@ def test_a_reference_of_zeros_changes_nothing() -> None:
     zeros = [torch.zeros_like(part) for part in gradient]
     for one, other in zip(without_conflict(gradient, zeros), gradient, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_where_they_agree_nothing_changes_not_even_the_last_bit() -> None:
+    gradient = pieces(0)
+    for reference in (gradient, [3 * part for part in gradient]):
+        resolved = without_conflict(gradient, reference)
+        for one, other in zip(resolved, gradient, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_no_value_is_looked_at_so_that_no_device_is_waited_for() -> None:
+    # Tensors without values raise where one is asked for.
+    gradient, reference = ([part.to("meta") for part in pieces(s)] for s in (0, 1))
+    shapes = [part.shape for part in without_conflict(gradient, reference)]
+    assert shapes == [part.shape for part in gradient]
 
 
 def test_both_cases_occur_among_the_seeds_above() -> None:

@@ -16,6 +16,7 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.records import PHASES, read_record, read_records, write_record
 from rgo_bench.spec import option_text
 from rgo_bench.streams import STREAMS
+from rgo_bench.table3 import table3_specs
 
 KEYS = {
     *("stream", "method", "network", "backend", "seed", "config"),
@@ -167,16 +168,81 @@ def test_the_table_is_printed_in_latex(results: Path) -> None:
     assert output.endswith("\\end{tabular}\n")
 
 
+def test_what_is_missing_of_a_table_is_listed_as_commands_and_not_run(
+    tmp_path: Path,
+) -> None:
+    part = ["3", "--stream", "split-cifar100", "--network", "lenet-5", "--seeds", "0-1"]
+    options = ["--out", str(tmp_path), "--device", "cuda", "--missing"]
+    result = invoke("table", *part, *options)
+    expected = [
+        f"rgo-bench run split-cifar100 --method {method} --seeds {seed} --network "
+        f"lenet-5 --set epochs=20 --out {tmp_path} --device cuda"
+        for seed in (0, 1)
+        for method in ("stl", "rgo")
+    ]
+    assert result.stdout.splitlines() == expected
+    assert result.stderr == "Table 3: 4 of 4 runs are missing.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_by_default_table_1_is_that_of_mnist(tmp_path: Path) -> None:
+    result = invoke("table", "1", "--missing", "--out", str(tmp_path))
+    assert len(result.stdout.splitlines()) == 2 * 10 * 5
+    assert "split" not in result.stdout
+    one = ["--stream", "split-cifar100", "--stream", "rotated-mnist", "--seeds", "0"]
+    result = invoke("table", "1", *one, "--missing", "--out", str(tmp_path))
+    assert len(result.stdout.splitlines()) == 10 + 12
+
+
+def table_3(tmp_path: Path, *more: str) -> Result:
+    """Table 3 of one seed of one network, whose records are there."""
+    specs = table3_specs(seeds=[2], networks=["lenet-5"])
+    for spec in specs:
+        names = {"stream": spec.stream, "method": spec.method, "network": spec.network}
+        more_names = {"variant": spec.variant, "config": spec.config, "seed": 2}
+        record = make_record(**names, **more_names, train_accuracy=(99.0, 98.0))
+        write_record(tmp_path, record)
+    part = ["--network", "lenet-5", "--seeds", "2", "--out", str(tmp_path)]
+    return invoke("table", "3", *part, *more)
+
+
+def test_a_table_of_the_paper_is_printed_from_its_records(tmp_path: Path) -> None:
+    result = table_3(tmp_path)
+    assert result.stderr == "Table 3: 0 of 2 runs are missing.\n"
+    words = [line.split() for line in result.stdout.splitlines()]
+    ours = ["lenet-5", "rgo", "ours", "1", "98.50", "87.06", "11.44", "-9.88", "+6.03"]
+    assert ours in words
+    assert ["lenet-5", "stl", "paper", "5", "100.00±0.00", "75.01±0.32"] in [
+        line[:6] for line in words
+    ]
+
+
+def test_a_table_of_the_paper_is_printed_in_every_format(tmp_path: Path) -> None:
+    assert "| lenet-5 | rgo | ours |" in table_3(tmp_path, "--format=markdown").stdout
+    assert "lenet-5 & rgo & ours &" in table_3(tmp_path, "--format=latex").stdout
+    rows = csv.DictReader(io.StringIO(table_3(tmp_path, "--format=csv").stdout))
+    assert [(row["method"], row["train"]) for row in rows] == [
+        ("stl", "98.5"),
+        ("rgo", "98.5"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["table", "3", "--stream", "permuted-mnist"],
+            "--stream: expected one of split-cifar100, split-miniimagenet, got permut",
+        ),
+        (["table", "2", "--network", "mlp"], "--network: expected one of lenet-5, got"),
+        (["table", "1", "--seeds", "x"], "--seeds: expected 3, 0-4 or 0,2,5, got 'x'"),
         (["run", "mnist"], "stream: expected one of permuted-mnist, rotated-mnist, s"),
         (["run", "permuted-digits", "--method", "adam"], "method: expected one of rgo"),
         (["run", "permuted-digits", "--method", "rgo,"], "method: expected one of rgo"),
         (["run", "permuted-digits", "--network", "vgg"], "network: expected one of ml"),
         (
             ["run", "permuted-digits", "--set", "epoch=3"],
-            "option of permuted-digits with rgo: expected one of batch, curvature, ",
+            "option of permuted-digits with rgo: expected one of batch, ",
         ),
         (["run", "permuted-digits", "--set", "tasks"], "--set: expected KEY=VALUE, go"),
         (["run", "permuted-digits", "--set", "tasks=x"], "option 'tasks': expected in"),

@@ -8,11 +8,16 @@ from bench.sample_records import make_record
 
 from rgo_bench.records import (
     check_writable,
+    differing_options,
     read_record,
     read_records,
     record_path,
+    variant_options,
     write_record,
 )
+from rgo_bench.spec import make_spec, parse_options
+
+COMMITTED = Path(__file__).parents[2] / "benchmarks/results"
 
 
 def test_a_record_lies_by_stream_method_variant_and_seed(tmp_path: Path) -> None:
@@ -109,3 +114,17 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
     message = f"{out}: expected a folder that records can be written to, got: "
     with pytest.raises(OSError, match=re.escape(message)):
         check_writable(out)
+
+
+@pytest.mark.skipif(not COMMITTED.is_dir(), reason="a copy without the results")
+def test_the_committed_records_are_those_that_their_options_ask_for() -> None:
+    records = read_records(COMMITTED)
+    assert len(records) > 100
+    for record in records:
+        named = variant_options(record.variant)
+        network = named.pop("network", None)
+        options = parse_options(f"{name}={text}" for name, text in named.items())
+        names = record.stream, record.method, record.seed
+        spec = make_spec(*names, options, network=network)
+        assert (spec.variant, spec.network) == (record.variant, record.network)
+        assert differing_options(record.config, spec.config) == []

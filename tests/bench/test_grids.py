@@ -1,7 +1,7 @@
 from bench.sample_records import make_record, record_of
 
-from rgo_bench.grids import grids
-from rgo_bench.tables import table_rows
+from rgo_bench.grids import accuracy_sheet, grids
+from rgo_bench.tables import table_lines, table_rows
 
 PAPERS = ("paper ACC", "paper BWT", "Δ ACC", "Δ BWT")
 
@@ -65,6 +65,29 @@ def test_names_that_differ_have_a_column_and_the_others_are_in_the_title() -> No
     ]
 
 
+def test_a_network_that_the_variant_tells_has_no_column_of_its_own() -> None:
+    bn = {"network": "resnet-18-bn", "variant": "network=resnet-18-bn"}
+    plain = make_record(network="resnet-18")
+    (grid,) = grids(table_rows([plain, make_record(**bn)]))
+    assert grid.title == "permuted-mnist (resnet-18, torch)"
+    assert grid.header[: grid.names] == ("method", "variant")
+    assert [cells[:2] for cells in grid.cells] == [
+        ("rgo", ""),
+        ("rgo", "network=resnet-18-bn"),
+    ]
+    (grid,) = grids(table_rows([make_record(**bn)]))
+    assert grid.title == "permuted-mnist (resnet-18-bn, torch)"
+    mlp = {"network": "mlp-glorot", "variant": "network=mlp-glorot"}
+    (grid,) = grids(table_rows([make_record(**bn), make_record(**mlp)]))
+    assert grid.title == "permuted-mnist (torch)"
+
+
+def test_networks_that_no_variant_tells_have_a_column() -> None:
+    rows = table_rows([make_record(), make_record(network="lenet-5")])
+    (grid,) = grids(rows)
+    assert grid.header[: grid.names] == ("method", "network")
+
+
 def test_a_single_seed_has_no_spread_and_no_negative_zero() -> None:
     record = record_of([90.0, 90.0, 89.99], stream="permuted-digits")
     (grid,) = grids(table_rows([record]))
@@ -73,3 +96,11 @@ def test_a_single_seed_has_no_spread_and_no_negative_zero() -> None:
 
 def test_no_rows_make_no_grids() -> None:
     assert grids([]) == []
+
+
+def test_a_sheet_has_the_same_records_for_readers_and_for_programs() -> None:
+    records = [make_record(), make_record(method="sgd")]
+    rows = table_rows(records)
+    for deviations in (False, True):
+        expected = grids(rows, deviations=deviations), table_lines(rows)
+        assert accuracy_sheet(records, deviations=deviations) == expected

@@ -1,10 +1,13 @@
+import copy
 from typing import Any
 
 import pytest
 import torch
 from bench.small_settings import (
+    BATCH,
     FEATURES,
     HIDDEN,
+    SPLIT,
     assert_resumes,
     begin,
     learn,
@@ -12,11 +15,14 @@ from bench.small_settings import (
     tiny_setting,
     weights,
 )
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from rgo_bench.methods.los import LOS, LOSOptions, subspaces
+from rgo_bench.methods.stiefel import cayley_step
 
 SETTING = tiny_setting()
+CONVOLUTIONAL = LOSOptions(per_class=1, manifold="stiefel")
 CPU = torch.device("cpu")
 
 
@@ -87,5 +93,139 @@ def test_a_look_at_an_earlier_task_does_not_change_the_training() -> None:
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
 
 
-def test_a_resumed_run_ends_with_the_same_weights() -> None:
-    assert_resumes(LOS(SETTING, LOSOptions()), LOS(SETTING, LOSOptions()))
+def seen_loss(
+    network: nn.Module, x: Tensor, y: Tensor, diagonal: Tensor, mask: Tensor | None
+) -> Tensor:
+    """The loss of a network whose hidden layer is multiplied by a diagonal."""
+    first, activation, last = network.children()
+    logits = last(activation(first(x)) * diagonal)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    return functional.cross_entropy(logits, y)
+
+
+def test_without_memory_and_manifold_it_is_sgd_in_the_subspace_bit_for_bit() -> None:
+    method = LOS(SETTING, LOSOptions())
+    network = SETTING.make_network(SETTING.seed)
+    optimizer = torch.optim.SGD(network.parameters(), lr=SETTING.lr)
+    learn(method, 0, 1, 2)
+    for task in range(3):
+        x, y = samples(task, SETTING)
+        diagonal = subspaces(HIDDEN, 3, None, CPU)[task]
+        for batch in zip(x.split(BATCH), y.split(BATCH), strict=True):
+            optimizer.zero_grad()
+            seen_loss(network, *batch, diagonal, None).backward()
+            optimizer.step()
+    expected = dict(network.named_parameters())
+    for name, weight in weights(method).items():
+        torch.testing.assert_close(weight, expected[name].detach(), rtol=0, atol=0)
+
+
+def test_the_first_task_replays_nothing() -> None:
+    remembers, plain = (LOS(SETTING, LOSOptions(per_class=k)) for k in (1, None))
+    for method in (remembers, plain):
+        learn(method, 0)
+    expected = weights(plain)
+    for name, weight in weights(remembers).items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+@pytest.mark.parametrize("manifold", [None, "stiefel"])
+def test_a_step_takes_both_gradients_over_the_tasks_so_far(
+    masks: tuple[Tensor | None, ...], manifold: Any
+) -> None:
+    setting = tiny_setting(masks)
+    method = LOS(setting, LOSOptions(per_class=1, manifold=manifold))
+    learn(method, 0, 1)
+    x, y = begin(method, 2)
+    replayed = set()
+    for batch in zip(x.split(BATCH), y.split(BATCH), strict=True):
+        network = copy.deepcopy(method.network)
+        network[2]._forward_pre_hooks.clear()
+        before = {n: p.detach().clone() for n, p in network.named_parameters()}
+        past, replay = copy.deepcopy(method.memory).draw_task()
+        replayed.add(past)
+        parts = [(*batch, 2), (replay.x, replay.y, past)]
+        gradients = [
+            torch.autograd.grad(
+                seen_loss(network, inputs, labels, method.subspaces[task], masks[task]),
+                list(network.parameters()),
+            )
+            for inputs, labels, task in parts
+        ]
+        method.step(*batch)
+        after = weights(method)
+        for name, current, memory in zip(before, *gradients, strict=True):
+            gradient = (memory + current) / 3
+            expected = before[name] - setting.lr * gradient
+            if manifold and name == "0.weight":
+                expected = cayley_step(before[name].T, gradient.T, setting.lr).T
+            torch.testing.assert_close(after[name], expected)
+    assert replayed == {0, 1}
+
+
+def test_the_body_begins_with_orthonormal_weights_and_the_head_does_not() -> None:
+    constrained, free = (
+        weights(LOS(SETTING, LOSOptions(manifold=name))) for name in ("stiefel", None)
+    )
+    first = constrained["0.weight"]  # (8, 6)
+    torch.testing.assert_close(first.T @ first, torch.eye(FEATURES))
+    for name in ("0.bias", "2.weight", "2.bias"):
+        torch.testing.assert_close(constrained[name], free[name], rtol=0, atol=0)
+
+
+def test_the_weights_learn_and_stay_where_sgd_would_lead_them_away() -> None:
+    def learned(follow: bool) -> tuple[float, float]:
+        method = LOS(SETTING, CONVOLUTIONAL)
+        start = weights(method)["0.weight"]
+        if not follow:
+            method.constrained = []
+        learn(method, 0, 1, 2)
+        first = weights(method)["0.weight"]
+        left = first.T @ first - torch.eye(FEATURES)
+        return float((first - start).norm()), float(left.norm())
+
+    (moved, left), (moved_freely, left_freely) = learned(True), learned(False)
+    assert moved > moved_freely / 2
+    # Tests of the step say how far two iterations can lead.
+    assert left < left_freely / 100
+
+
+def test_convolutions_are_constrained_in_the_view_that_rgo_has_of_them() -> None:
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4)
+        )
+
+    setting = SETTING._replace(make_network=network)
+    method = LOS(setting, CONVOLUTIONAL)
+    x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    method.begin_task(0)
+    method.step(x, torch.arange(5) % 4)
+    rows = weights(method)["0.weight"].reshape(4, 9)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"per_class": 0}, "option 'per_class': expected a positive integer, got 0"),
+        ({"manifold": "sphere"}, "option 'manifold': expected one of stiefel, got 'sp"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LOSOptions(**options)
+
+
+@pytest.mark.parametrize("options", [LOSOptions(), CONVOLUTIONAL])
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+def test_a_resumed_run_ends_with_the_same_weights(
+    options: LOSOptions, masks: tuple[Tensor | None, ...]
+) -> None:
+    setting = tiny_setting(masks)
+    assert_resumes(LOS(setting, options), LOS(setting, options))

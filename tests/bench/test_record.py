@@ -19,6 +19,12 @@ def test_the_matrix_has_nan_where_nothing_was_tested() -> None:
     np.testing.assert_array_equal(make_record().matrix, expected)
 
 
+def test_the_training_accuracy_is_averaged_where_it_was_measured() -> None:
+    assert make_record().train_acc is None
+    record = make_record(train_accuracy=(99.0, 98.5))
+    assert record.train_acc == pytest.approx(98.75)
+
+
 def test_the_metrics_come_from_the_matrix() -> None:
     record = make_record()
     assert record.acc == pytest.approx((80.12 + 94.0) / 2)
@@ -60,6 +66,18 @@ def test_the_metrics_come_from_the_matrix() -> None:
             "accuracy: expected percent on task 0 after task 0, got nan",
         ),
         ({"accuracy": (("9",),)}, "expected percent on task 0 after task 0, got '9'"),
+        (
+            {"train_accuracy": (99.0,)},
+            "train_accuracy: expected percent for each of 2 tasks, got (99.0,)",
+        ),
+        (
+            {"train_accuracy": (99.0, 101.0)},
+            "train_accuracy: expected percent for each of 2 tasks, got (99.0, 101.0)",
+        ),
+        (
+            {"train_accuracy": (99.0, None)},
+            "train_accuracy: expected percent for each of 2 tasks, got (99.0, None)",
+        ),
         ({"seconds": [1.0]}, "seconds: expected values by name, got [1.0]"),
         (
             {"seconds": {"train": 1.0}},

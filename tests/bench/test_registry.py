@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rgo_bench.data import ImageSet
+from rgo_bench.methods import METHODS
 from rgo_bench.paper import PUBLISHED_NETWORKS
 from rgo_bench.streams import STREAMS, make_stream
 
@@ -41,6 +42,32 @@ def test_the_split_streams_follow_the_protocol_of_table_1(name: str) -> None:
     }
     assert entry.defaults.steps == 2000
     assert entry.network == PUBLISHED_NETWORKS[name] == "resnet-18"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_option_of_a_protocol_is_one_of_the_method_or_the_stream(
+    name: str,
+) -> None:
+    entry = STREAMS[name]
+    for method, options in entry.protocol.items():
+        defaults = entry.defaults.as_dict() | METHODS[method].defaults.as_dict()
+        assert options.keys() <= defaults.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "representations", "lr"),
+    [("split-cifar100", 0.97, 125, 0.4), ("split-miniimagenet", 0.985, 100, 0.2)],
+)
+def test_the_baselines_have_options_of_their_own_with_convolutions(
+    name: str, start: float, representations: int, lr: float
+) -> None:
+    protocol = STREAMS[name].protocol
+    assert protocol["ewc"] == {"window": 50}
+    assert protocol["los"] == {"lr": lr, "per_class": 1, "manifold": "stiefel"}
+    gpm = protocol["gpm"]
+    assert gpm["representations"] == representations
+    assert gpm["threshold_first"] == gpm["threshold"] == start
+    assert start + 19 * gpm["rise"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", DIGITS)

@@ -4,8 +4,9 @@ import pytest
 from bench.sample_records import make_record, record_of
 from rich.console import Console
 
+from rgo_bench.grids import grids
 from rgo_bench.render import render_csv, render_latex, render_markdown, render_rich
-from rgo_bench.tables import Row, table_rows
+from rgo_bench.tables import Row, table_lines, table_rows
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def rows() -> list[Row]:
 def at_terminal(rows: list[Row], width: int) -> list[str]:
     console = Console(width=width)
     with console.capture() as capture:
-        for table in render_rich(rows):
+        for table in render_rich(grids(rows)):
             console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
 
@@ -68,7 +69,7 @@ def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
     rows = table_rows(records)
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(*render_rich(rows, deviations=True))
+        console.print(*render_rich(grids(rows, deviations=True)))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     (last,) = (line.split() for line in lines if "er-ring" in line)
@@ -76,8 +77,8 @@ def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
 
 
 def test_markdown_and_latex_state_deviations_where_asked_for(rows: list[Row]) -> None:
-    assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(rows, deviations=True)
-    assert "$\\Delta$/$\\sigma$" in render_latex(rows, deviations=True)
+    assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(grids(rows, deviations=True))
+    assert "$\\Delta$/$\\sigma$" in render_latex(grids(rows, deviations=True))
 
 
 def test_brackets_in_a_variant_are_not_taken_for_markup() -> None:
@@ -86,7 +87,7 @@ def test_brackets_in_a_variant_are_not_taken_for_markup() -> None:
 
 
 def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: list[Row]) -> None:
-    assert render_markdown(rows) == (
+    assert render_markdown(grids(rows)) == (
         "### permuted-mnist (mlp, torch)\n"
         "\n"
         "| method | seeds | ACC | BWT | paper ACC | paper BWT | Δ ACC | Δ BWT |\n"
@@ -103,7 +104,7 @@ def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: list[Row]) -> 
 
 
 def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: list[Row]) -> None:
-    first, second = csv.DictReader(render_csv(rows).splitlines())
+    first, second = csv.DictReader(render_csv(table_lines(rows)).splitlines())
     assert (first["stream"], first["method"], first["seeds"]) == (
         *("permuted-mnist", "rgo", "2"),
     )
@@ -119,12 +120,12 @@ def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: list[Row]) -> No
 
 def test_a_comma_in_a_variant_stays_in_one_csv_cell() -> None:
     rows = table_rows([make_record(variant="a=1,b=2")])
-    (row,) = csv.DictReader(render_csv(rows).splitlines())
+    (row,) = csv.DictReader(render_csv(table_lines(rows)).splitlines())
     assert row["variant"] == "a=1,b=2"
 
 
 def test_latex_sets_numbers_as_mathematics_and_escapes_names(rows: list[Row]) -> None:
-    text = render_latex(rows)
+    text = render_latex(grids(rows))
     assert (
         "rgo & $2$ & $88.50 \\pm 0.50$ & $-3.00 \\pm 1.00$ & $91.15 \\pm 0.20$ & "
         "$-2.05 \\pm 0.09$ & $-2.65$ & $-0.95$ \\\\\n"
@@ -132,14 +133,14 @@ def test_latex_sets_numbers_as_mathematics_and_escapes_names(rows: list[Row]) ->
     assert text.count("\\begin{tabular}{lrrr") == text.count("\\end{tabular}") == 2
     assert "$\\Delta$ ACC" in text
     varied = table_rows([make_record(), make_record(variant="a_b=50%25&x")])
-    assert "a\\_b=50\\%25\\&x" in render_latex(varied)
+    assert "a\\_b=50\\%25\\&x" in render_latex(grids(varied))
 
 
 def test_latex_leaves_a_cell_without_a_number_empty() -> None:
     rows = table_rows([make_record(), make_record(variant="tasks=6")])
-    assert "&  &  &  &  \\\\\n" in render_latex(rows)
+    assert "&  &  &  &  \\\\\n" in render_latex(grids(rows))
 
 
 def test_no_rows_render_to_nothing_but_the_csv_header() -> None:
     assert (render_rich([]), render_markdown([]), render_latex([])) == ([], "", "")
-    assert render_csv([]).count("\n") == 1
+    assert render_csv(table_lines([])).count("\n") == 1

@@ -68,6 +68,32 @@ def test_every_sample_is_drawn_as_often_as_any_other() -> None:
     assert int(counts.max()) < 1000 + 5 * 22
 
 
+def test_a_task_drawn_comes_with_all_its_samples_and_its_mask() -> None:
+    setting = tiny_setting(SPLIT)
+    memory = RingMemory(setting, 2)
+    for task in (0, 1, 2):
+        memory.add(task, *samples(task, setting))
+    drawn = set()
+    for _ in range(20):
+        task, replay = memory.draw_task()
+        drawn.add(task)
+        rows = {(*map(float, x), int(y)) for x, y in zip(*replay[:2], strict=True)}
+        assert rows == last_of_each_class(*samples(task, setting), 2)
+        assert replay.mask is not None
+        expected = SPLIT[task].expand(len(replay.y), -1)
+        torch.testing.assert_close(replay.mask, expected, rtol=0, atol=0)
+    assert drawn == {0, 1, 2}
+
+
+def test_every_task_is_drawn_as_often_as_any_other() -> None:
+    memory = RingMemory(SETTING, 5)
+    for task, count in enumerate((1, 30, 4)):  # however many samples it has
+        memory.add(task, *samples(task, SETTING, count))
+    drawn = torch.tensor([memory.draw_task()[0] for _ in range(3000)])
+    # 1000 expected, of standard deviation 26.
+    assert (torch.bincount(drawn, minlength=3) - 1000).abs().max() < 5 * 26
+
+
 def test_draws_are_the_same_for_the_same_seed_and_others_for_another() -> None:
     def draw(seed: int) -> Tensor:
         memory = RingMemory(SETTING._replace(seed=seed), 5)
@@ -100,6 +126,9 @@ def test_a_memory_restored_from_a_file_draws_on_where_it_stood() -> None:
     assert len(restored) == len(memory)
     for _ in range(3):
         same(restored.draw(3), memory.draw(3))
+        (one, of_one), (other, of_other) = restored.draw_task(), memory.draw_task()
+        assert one == other
+        same(of_one, of_other)
 
 
 def same(actual: Replay, expected: Replay) -> None:
@@ -115,8 +144,9 @@ def test_an_empty_memory_restores_an_empty_one() -> None:
 
 
 def test_an_empty_memory_gives_nothing() -> None:
-    with pytest.raises(ValueError, match="the memory is empty: add a task before"):
-        RingMemory(SETTING, 1).draw(1)
+    for draw in (lambda memory: memory.draw(1), RingMemory.draw_task):
+        with pytest.raises(ValueError, match="the memory is empty: add a task before"):
+            draw(RingMemory(SETTING, 1))
 
 
 @pytest.mark.parametrize("option", ["per_class", "replay"])

@@ -23,6 +23,7 @@ from bench.short_runs import (
     start,
     without_times,
 )
+from bench.small_settings import tiny_setting
 from torch.nn import functional
 
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
@@ -424,6 +425,62 @@ def test_every_task_so_far_is_tested_after_each_and_none_to_come(
 ) -> None:
     tested = ~np.isnan(run(short_spec("sgd"), tmp_path).matrix)
     np.testing.assert_array_equal(tested, np.tri(3, dtype=bool))
+
+
+SPLIT: dict[str, Any] = {"tasks": 3, "samples": 100, "epochs": 1}
+
+
+@pytest.mark.parametrize("method", ["sgd", "stl"])
+def test_a_split_stream_measures_the_training_samples_too(
+    method: str, tmp_path: Path
+) -> None:
+    spec = make_spec("split-digits", method, 1, SPLIT)
+    record = run(spec, tmp_path)
+    assert record == read_record(path_of(spec, tmp_path))
+    # The same, from what a checkpoint before the last task and its training leave.
+    cut = interrupt(spec, tmp_path / "cut", 2)
+    heard = without_times(run(spec, tmp_path / "cut"))
+    assert not cut.exists()
+    assert heard == without_times(record)
+    assert record.train_accuracy is not None
+    assert len(record.train_accuracy) == 3
+    stream = make_stream("split-digits", seed=1, **SPLIT)
+    setting = tiny_setting(tuple(torch.tensor(stream.mask(t)) for t in range(3)))
+    make = setting._replace(
+        make_network=lambda seed: mlp(stream.input_shape, 10, seed), seed=1
+    )
+    learner = METHODS[method].build(make, METHODS[method].defaults)
+    right = np.zeros(3)
+    for task in range(3):
+        learner.begin_task(task)
+        x, y = map(torch.from_numpy, stream.train(task))
+        rows = task_generator(1, task, "order").permutation(100)
+        for chosen in np.split(rows, 10):
+            learner.step(x[chosen], y[chosen])
+        # STL's when each is learned; SGD's of the last network, which overwrites.
+        for tested in range(task + 1) if method == "sgd" else [task]:
+            x, y = map(torch.from_numpy, stream.train(tested))
+            with torch.no_grad():
+                logits = learner.predict(x, tested)
+            right[tested] = int((logits.argmax(1) == y).sum())
+    assert record.train_accuracy == tuple(right)
+
+
+def test_other_streams_do_not_so_that_their_records_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    spec = short_spec("sgd")
+    assert run(spec, tmp_path).train_accuracy is None
+    assert "train_accuracy" not in path_of(spec, tmp_path).read_text()
+
+
+def test_a_checkpoint_from_before_training_was_measured_goes_on(tmp_path: Path) -> None:
+    spec = short_spec("sgd")
+    checkpoint = interrupt(spec, tmp_path, 1)
+    state = read_checkpoint(checkpoint, CPU)
+    del state["train_accuracy"]
+    write_checkpoint(checkpoint, state)
+    assert run(spec, tmp_path).train_accuracy is None
 
 
 def test_a_run_of_sgd_is_the_loop_of_the_protocol_bit_for_bit(tmp_path: Path) -> None:

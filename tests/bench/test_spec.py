@@ -10,7 +10,13 @@ from bench.small_archives import write_cifar_binary
 
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
-from rgo_bench.spec import Spec, make_spec, option_text, parse_options
+from rgo_bench.spec import (
+    Spec,
+    make_spec,
+    option_text,
+    parse_options,
+    protocol_options,
+)
 from rgo_bench.streams import STREAMS
 
 OUT = Path("out")
@@ -26,8 +32,9 @@ def other_value(options: Any, name: str) -> Any:
     """Another value that an option can have."""
     value = getattr(options, name)
     names = get_args(get_type_hints(type(options))[name])
-    if isinstance(value, str):
-        return next(other for other in names if other != value)
+    choices = [each for name in names for each in get_args(name)]
+    if isinstance(value, str) or (value is None and choices):
+        return next(other for other in choices or names if other != value)
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -43,8 +50,9 @@ def test_by_default_every_option_has_its_default_and_there_is_no_variant(
     assert spec.network == STREAMS[stream].network
     assert spec.variant == ""
     streams, methods = STREAMS[stream].defaults, METHODS[method].defaults
-    assert (spec.stream_options, spec.method_options) == (streams, methods)
-    assert spec.config == streams.as_dict() | methods.as_dict()
+    protocol = STREAMS[stream].protocol.get(method, {})
+    assert spec.config == streams.as_dict() | methods.as_dict() | protocol
+    assert spec.config == protocol_options(stream, method)
     assert path_of(spec, OUT) == OUT / stream / method / "seed-3.json"
 
 
@@ -76,6 +84,49 @@ def test_options_reach_the_stream_or_the_method_and_name_the_variant() -> None:
 
 def test_an_option_at_its_default_is_no_variant() -> None:
     assert make_spec("permuted-mnist", "rgo", 0, {"tasks": 20}).variant == ""
+
+
+@pytest.mark.parametrize("stream", ["permuted-mnist", "rotated-mnist"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mnist_streams_change_no_default_of_a_method(
+    stream: str, method: str
+) -> None:
+    spec = make_spec(stream, method, 0)
+    assert spec.method_options == METHODS[method].defaults
+    assert spec.stream_options == STREAMS[stream].defaults
+
+
+def test_the_protocol_of_a_stream_is_the_default_there_and_named_nowhere() -> None:
+    spec = make_spec("split-miniimagenet", "gpm", 0)
+    assert spec.method_options.as_dict()["representations"] == 100
+    assert spec.variant == ""
+    assert make_spec("split-miniimagenet", "los", 0).stream_options.lr == 0.2
+
+
+def test_options_given_win_over_the_protocol_and_name_the_variant() -> None:
+    given = {"threshold": 0.9, "lr": 0.1}
+    spec = make_spec("split-cifar100", "gpm", 0, given)
+    assert spec.config == protocol_options("split-cifar100", "gpm") | given
+    assert spec.variant == "lr=0.1,threshold=0.9"
+    # A method's default is another choice where the protocol has its own.
+    assert make_spec("split-cifar100", "ewc", 0, {"window": 10}).variant == "window=10"
+
+
+def test_what_the_protocol_switches_on_can_be_switched_off() -> None:
+    off = {"per_class": None, "manifold": None}
+    spec = make_spec("split-cifar100", "los", 0, off)
+    assert spec.method_options == METHODS["los"].defaults
+    assert spec.variant == "manifold=none,per_class=none"
+
+
+def test_an_option_of_the_protocol_is_not_measured_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = replace(STREAMS["split-digits"], protocol={"rgo": {"damping": 7.0}})
+    monkeypatch.setattr("rgo_bench.spec.STREAMS", {**STREAMS, "split-digits": entry})
+    assert make_spec("split-digits", "rgo", 0).config["damping"] == 7.0
+    spec = make_spec("split-digits", "rgo", 0, {"per": "batch"})
+    assert (spec.config["damping"], spec.variant) == (7.0, "per=batch")
 
 
 def test_a_whole_number_serves_as_a_real_one_and_makes_the_same_run() -> None:
@@ -229,7 +280,7 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
             f"stream: expected one of {', '.join(STREAMS)}, got 'mnist'",
         ),
         ({"method": "adam"}, f"method: expected one of {', '.join(METHODS)}, got 'ad"),
-        ({"network": "vgg"}, "network: expected one of mlp, got 'vgg'"),
+        ({"network": "vgg"}, f"network: expected one of {', '.join(NETWORKS)}, "),
         ({"seed": -1}, "seed: expected an integer from 0 to 4294967295, got -1"),
         ({"seed": 2**32}, "seed: expected an integer from 0 to 4294967295, got 42"),
         ({"seed": True}, "seed: expected an integer from 0 to 4294967295, got True"),

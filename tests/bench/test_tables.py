@@ -2,7 +2,7 @@ import pytest
 from bench.sample_records import make_record, record_of
 
 from rgo_bench.paper import published
-from rgo_bench.tables import table_rows
+from rgo_bench.tables import spread_of, table_lines, table_rows
 
 
 def test_a_row_has_the_mean_and_the_population_deviation_over_the_seeds() -> None:
@@ -79,6 +79,39 @@ def test_another_experiment_than_the_papers_is_not_compared(
     (row,) = table_rows([make_record(**changes)])
     assert (row.paper, row.acc_difference, row.bwt_difference) == (None, None, None)
     assert (row.acc_deviations, row.bwt_deviations) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("stream", "method", "network", "compared"),
+    [
+        ("permuted-mnist", "rgo", "mlp-glorot", True),
+        ("permuted-mnist", "rgo", "resnet-18", False),
+        ("split-cifar100", "sgd", "resnet-18", True),
+        ("split-cifar100", "sgd", "resnet-18-bn", True),
+        ("split-cifar100", "rgo", "resnet-18-bn", False),
+        ("split-cifar100", "stl", "lenet-5", False),
+    ],
+)
+def test_a_network_that_stands_for_the_papers_is_compared(
+    stream: str, method: str, network: str, compared: bool
+) -> None:
+    names = {"stream": stream, "method": method, "network": network}
+    (row,) = table_rows([make_record(variant=f"network={network}", **names)])
+    assert row.paper == (published(stream, method) if compared else None)
+
+
+def test_lines_have_the_numbers_as_they_are_under_a_header() -> None:
+    rows = table_rows([record_of([88.0, 90.0]), make_record(method="mine")])
+    header, first, second = (list(line) for line in table_lines(rows))
+    assert len(header) == len(first) == len(second) == len(set(header))
+    ours = dict(zip(header, first, strict=True))
+    assert (ours["stream"], ours["acc"]) == ("permuted-mnist", 89.0)
+    assert ours["acc_difference"] == pytest.approx(89.0 - 91.15)
+    assert dict(zip(header, second, strict=True))["paper_bwt_std"] is None
+
+
+def test_a_spread_is_that_of_the_population() -> None:
+    assert spread_of(iter([1.0, 3.0])) == (2.0, 1.0)
 
 
 def test_a_stream_that_is_not_registered_has_a_row_too() -> None:

@@ -31,6 +31,16 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
     assert parse_record(record_text(empty)).config == {}
 
 
+def test_the_training_accuracy_has_a_line_where_it_was_measured() -> None:
+    record = make_record(
+        train_accuracy=(99.5, 98.0), seconds=dict.fromkeys(make_record().seconds, 2.5)
+    )
+    text = record_text(record)
+    assert '  "train_accuracy": [99.5, 98.0],\n' in text
+    assert parse_record(text) == record
+    assert "train_accuracy" not in json.loads(record_text(make_record()))
+
+
 def test_twenty_tasks_take_a_line_each_and_about_five_kilobytes() -> None:
     matrix = np.random.default_rng(0).uniform(80, 100, (20, 20))
     text = record_text(make_record(accuracy=percent_rows(matrix)))
@@ -67,6 +77,10 @@ def having(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (having("accuracy", 3), "accuracy: expected rows of numbers, got 3"),
         (having("accuracy", [3]), "accuracy: expected rows of numbers, got [3]"),
         (having("accuracy", [[3, 4]]), "accuracy: expected as many columns as rows"),
+        (
+            having("train_accuracy", 3),
+            "train_accuracy: expected percent for each of 2 tasks, got 3",
+        ),
         (having("seed", "0"), "seed: expected an integer of at least 0, got '0'"),
         (having("config", None), "config: expected values by name, got None"),
     ],

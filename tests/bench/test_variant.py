@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgo_bench.records import variant_name, variant_options
+from rgo_bench.records import differing_options, variant_name, variant_options
 
 
 def test_options_at_their_defaults_have_no_name() -> None:
@@ -38,6 +38,17 @@ def test_equal_values_have_one_text_that_a_file_name_may_hold(
     value: object, text: str
 ) -> None:
     assert variant_name({"key": value}, {}) == f"key={text}"
+
+
+def test_configurations_differ_in_what_has_another_value() -> None:
+    one = {"tasks": 6, "per": "batch", "lr": 0.1}
+    assert differing_options(one, dict(one)) == []
+    assert differing_options(one, {"tasks": 5, "lr": 0.1}) == ["per", "tasks"]
+
+
+def test_an_option_that_is_not_stated_is_none() -> None:
+    assert differing_options({"lr": 0.1}, {"lr": 0.1, "manifold": None}) == []
+    assert differing_options({"manifold": None}, {"manifold": False}) == ["manifold"]
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=4))

@@ -47,7 +47,7 @@ class AGEM(ReplayMethod):
 
 def without_conflict(
     gradient: Sequence[Tensor], reference: Sequence[Tensor]
-) -> Sequence[Tensor]:
+) -> list[Tensor]:
     """Take from a gradient what points against a reference gradient.
 
     Parameters
@@ -57,13 +57,17 @@ def without_conflict(
 
     Returns
     -------
-    sequence of Tensor
-        `gradient` itself where its product with `reference` is not negative.
+    list of Tensor
+        `gradient`, bit for bit, where its product with `reference` is not negative.
+
+    Notes
+    -----
+    Whether they conflict is decided on the device: no step waits for it.
     """
-    product = _dot(gradient, reference)
-    if product >= 0:
-        return gradient
-    scale = product / _dot(reference, reference)
+    product = _dot(gradient, reference).clamp(max=0)
+    square = _dot(reference, reference)
+    # Where the reference vanishes so does the product: 0 by anything is 0.
+    scale = product / square.clamp(min=torch.finfo(square.dtype).tiny)
     return [g - scale * r for g, r in zip(gradient, reference, strict=True)]
 
 

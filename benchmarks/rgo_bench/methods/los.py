@@ -1,13 +1,20 @@
 """LOS: every task in a subspace of its own, orthogonal to the others'."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
-from rgo_torch.layers import find_layers
+from rgo_bench.clock import Clock
+from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
+from rgo_bench.methods.ring_memory import RingMemory
+from rgo_bench.methods.stiefel import cayley_step, orthonormalized
+from rgo_bench.streams.options import check_choice, check_count
+from rgo_torch.layers import Layer, find_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,54 +22,133 @@ class LOSOptions(MethodOptions):
     """The options of `LOS`."""
 
     rank: int | None = None  # of a subspace; None: as much as there is for each task
+    per_class: int | None = None  # samples kept of each class of a task; None: none
+    manifold: Literal["stiefel"] | None = None  # where weights stay; None: anywhere
+
+    def __post_init__(self) -> None:
+        if self.per_class is not None:
+            check_count("per_class", self.per_class)
+        if self.manifold is not None:
+            check_choice("manifold", self.manifold, ("stiefel",))
 
 
 class LOS(NetworkMethod):
     """Low-rank Orthogonal Subspaces (Chaudhry et al., NeurIPS 2020).
 
-    Task t sees the last layer's features through ``P_t``, the projection onto `rank`
-    coordinates that no other task has. This is the form of the paper's MNIST streams,
-    with no memory, and without the optimisation on the Stiefel manifold that keeps the
-    weights orthogonal.
+    Task t, counted from 0, sees the last layer's features through ``P_t``, the
+    projection onto `rank` coordinates that no other task has. So far this is the form
+    of the paper's MNIST streams. That of its convolutional networks adds two things:
 
-    The paper projects the second hidden layer's output before its ReLU; ours projects
-    what the last layer takes, which is the same: the subspaces lie along coordinates,
-    and ReLU commutes with them.
+    - With ``per_class=1`` every step after the first task replays all that is kept of
+      one earlier task, drawn at random, through that task's own subspace and among its
+      own classes: the gradient is ``(g_replayed + g_current) / (t + 1)``.
+    - With ``manifold="stiefel"`` the weights of all layers but the last begin with
+      orthonormal columns, and take Cayley steps that keep them so as far as two
+      iterations do (`cayley_step`); biases and the last layer take plain SGD steps.
+
+    The paper projects the second hidden layer's output before its ReLU, and the pooled
+    features of its ResNet; ours projects what the last layer takes. That is the same:
+    the subspaces lie along coordinates, and ReLU commutes with the projections; after
+    the ResNet's pooling of what its last ReLU returns there is nothing negative left.
+    The memory keeps the last samples of each class in the order in which the stream
+    draws them, theirs in the order of training. A layer with fewer inputs than outputs
+    is constrained, and moved, as its transpose; theirs is moved as it is.
 
     References
     ----------
     Chaudhry, Khan, Dokania and Torr, "Continual Learning in Low-rank Orthogonal
-    Subspaces", NeurIPS 2020.
+    Subspaces", NeurIPS 2020, algorithm 1.
     """
 
     options: LOSOptions
 
     def __init__(self, setting: Setting, options: LOSOptions) -> None:
         super().__init__(setting, options)
-        layers, _ = find_layers(self.network)
-        head = layers[-1]
+        *body, head = find_layers(self.network)[0]
         self.subspaces = subspaces(
             head.features, setting.tasks, options.rank, setting.device
         )
         self._shown = 0  # the task whose subspace the next forward pass uses
         head.module.register_forward_pre_hook(self._project)
+        self.memory: RingMemory | None = None
+        if options.per_class is not None:
+            self.memory = RingMemory(setting, options.per_class)
+        self.constrained: list[Layer] = body if options.manifold else []
+        self._orthonormalize()
 
     def begin_task(self, task: int) -> None:
         """Turn to the task's subspace."""
         super().begin_task(task)
         self._shown = task
 
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Take one step: along the manifold where there is one, of SGD elsewhere."""
+        self.optimizer.zero_grad()
+        self.loss(x, y).backward()
+        for layer in self.constrained:
+            self._follow_manifold(layer)
+        self.optimizer.step()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss whose gradient is ``(g_replayed + g_current) / (t + 1)``."""
+        current = super().loss(x, y)
+        if self.memory is None or not len(self.memory):
+            return current
+        task, replay = self.memory.draw_task()
+        with self._showing(task):
+            logits = masked(self.network(replay.x), replay.mask)
+        replayed = functional.cross_entropy(logits, replay.y)
+        return (replayed + current) / (self.current + 1)
+
+    def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
+        """Keep some of the task's samples, where there is a memory."""
+        if self.memory is not None:
+            with clock.phase("consolidate"):
+                self.memory.add(self.current, x, y)
+
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits as seen through the task's subspace."""
+        with self._showing(task):
+            return super().predict(x, task)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of network, optimizer and memory."""
+        memory = {} if self.memory is None else {"memory": self.memory.state_dict()}
+        return {**super().state_dict(), **memory}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the states of network, optimizer and memory."""
+        super().load_state_dict(state)
+        if self.memory is not None:
+            self.memory.load_state_dict(state["memory"])
+
+    @contextmanager
+    def _showing(self, task: int) -> Iterator[None]:
         self._shown = task
         try:
-            return super().predict(x, task)
+            yield
         finally:
             self._shown = self.current
 
     def _project(self, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
         projected: Tensor = inputs[0] * self.subspaces[self._shown]
         return projected
+
+    @torch.no_grad()
+    def _orthonormalize(self) -> None:
+        for layer in self.constrained:
+            rows = layer.weight_rows(layer.weight)
+            layer.weight.copy_(orthonormalized(rows).reshape(layer.weight.shape))
+
+    @torch.no_grad()
+    def _follow_manifold(self, layer: Layer) -> None:
+        weight = layer.weight
+        if weight.grad is None:  # a layer that this step did not use
+            return
+        W, G = layer.weight_rows(weight).mT, layer.weight_rows(weight.grad).mT
+        moved = cayley_step(W, G, self.setting.lr).mT
+        weight.copy_(moved.reshape(weight.shape))
+        weight.grad = None  # SGD leaves it where it is
 
 
 def subspaces(

@@ -37,6 +37,7 @@ class RingMemory:
         # On the host, so that every device draws the same samples.
         self._generator = torch.Generator().manual_seed(setting.seed)
         self._kept: Replay | None = None
+        self._sizes: dict[int, int] = {}  # samples by task, as they lie in `_kept`
 
     def __len__(self) -> int:
         return 0 if self._kept is None else len(self._kept.y)
@@ -50,6 +51,7 @@ class RingMemory:
             x[rows], y[rows], None if mask is None else mask.expand(len(rows), -1)
         )
         self._kept = new if self._kept is None else _join(self._kept, new)
+        self._sizes[task] = len(rows)
 
     def draw(self, size: int) -> Replay:
         """Draw samples without replacement; all, shuffled, where there are no more.
@@ -59,21 +61,45 @@ class RingMemory:
         ValueError
             If nothing is kept yet.
         """
-        if self._kept is None:
-            raise ValueError("the memory is empty: add a task before drawing from it")
-        x, y, mask = self._kept
+        x, y, mask = self._not_empty()
         rows = torch.randperm(len(y), generator=self._generator)[:size].to(y.device)
         return Replay(x[rows], y[rows], None if mask is None else mask[rows])
+
+    def draw_task(self) -> tuple[int, Replay]:
+        """Draw one of the tasks, each as likely, and return it with all its samples.
+
+        Raises
+        ------
+        ValueError
+            If nothing is kept yet.
+        """
+        x, y, mask = self._not_empty()
+        place = int(torch.randint(len(self._sizes), (), generator=self._generator))
+        task, size = list(self._sizes.items())[place]
+        start = sum(list(self._sizes.values())[:place])
+        rows = slice(start, start + size)
+        return task, Replay(x[rows], y[rows], None if mask is None else mask[rows])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is kept, and where the draws stand."""
         kept = None if self._kept is None else self._kept._asdict()
-        return {"kept": kept, "generator": self._generator.get_state()}
+        return {
+            "kept": kept,
+            "sizes": dict(self._sizes),
+            "generator": self._generator.get_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
         self._kept = None if state["kept"] is None else Replay(**state["kept"])
+        # Not in checkpoints of earlier versions, whose methods draw from all tasks.
+        self._sizes = dict(state.get("sizes", {}))
         self._generator.set_state(state["generator"].cpu())
+
+    def _not_empty(self) -> Replay:
+        if self._kept is None:
+            raise ValueError("the memory is empty: add a task before drawing from it")
+        return self._kept
 
 
 def _join(first: Replay, second: Replay) -> Replay:

@@ -10,13 +10,18 @@ from rgo_bench.records.folder import (
     write_record,
 )
 from rgo_bench.records.record import PHASES, Record, percent_rows
-from rgo_bench.records.variant import variant_name, variant_options
+from rgo_bench.records.variant import (
+    differing_options,
+    variant_name,
+    variant_options,
+)
 
 __all__ = [
     "PHASES",
     "Record",
     "check_writable",
     "describe_environment",
+    "differing_options",
     "percent_rows",
     "read_record",
     "read_records",

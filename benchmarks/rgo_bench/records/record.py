@@ -36,6 +36,10 @@ class Record:
         Row t holds the accuracy on every task after training on task t, in percent
         (`percent_rows`); None where it was not tested. The diagonal and the last row
         are complete.
+    train_accuracy : tuple, optional
+        After the last task the accuracy on the training samples of every task, in
+        percent; of a method that keeps its tasks, when each was learned. None where it
+        was not measured.
     seconds : mapping
         The seconds that each of `PHASES` took.
     environment : mapping
@@ -55,6 +59,7 @@ class Record:
     seed: int
     config: Mapping[str, Any]
     accuracy: Rows
+    train_accuracy: tuple[float, ...] | None = None
     seconds: Mapping[str, float]
     environment: Mapping[str, Any]
 
@@ -71,6 +76,8 @@ class Record:
         for name in ("config", "environment"):
             _expect_mapping(name, getattr(self, name))
         _check_accuracy(self.accuracy)
+        if self.train_accuracy is not None:
+            _check_train_accuracy(self.train_accuracy, len(self.accuracy))
         _check_seconds(self.seconds)
 
     @property
@@ -82,6 +89,13 @@ class Record:
     def acc(self) -> float:
         """The average accuracy after the last task, in percent."""
         return float(average_accuracy(self.matrix))
+
+    @property
+    def train_acc(self) -> float | None:
+        """The average of the accuracy on training samples, in percent."""
+        if self.train_accuracy is None:
+            return None
+        return float(np.mean(self.train_accuracy))
 
     @property
     def bwt(self) -> float:
@@ -139,6 +153,18 @@ def _check_accuracy(rows: Rows) -> None:
                     f"accuracy: expected percent on task {task} after task {after}, "
                     f"got {entry!r}"
                 )
+
+
+def _check_train_accuracy(entries: tuple[float, ...], tasks: int) -> None:
+    if (
+        not isinstance(entries, tuple)
+        or len(entries) != tasks
+        or not all(_is_within(entry, 100) for entry in entries)
+    ):
+        raise ValueError(
+            f"train_accuracy: expected percent for each of {tasks} tasks, got "
+            f"{entries!r}"
+        )
 
 
 def _check_seconds(seconds: Mapping[str, float]) -> None:

@@ -10,6 +10,7 @@ _FIELDS = tuple(field.name for field in fields(Record))
 _METRICS = ("acc", "bwt")
 _LAST = ("seconds", "environment")
 _KEYS = (*(name for name in _FIELDS if name not in _LAST), *_METRICS, *_LAST)
+_OPTIONAL = "train_accuracy"  # left out where it was not measured
 _DECIMALS = 3
 
 
@@ -45,7 +46,10 @@ def record_text(record: Record) -> str:
         "acc": _line(round(record.acc, _DECIMALS)),
         "bwt": _line(round(record.bwt, _DECIMALS)),
     }
-    body = ",\n".join(f"  {_line(key)}: {parts[key]}" for key in _KEYS)
+    keys = [
+        key for key in _KEYS if key != _OPTIONAL or record.train_accuracy is not None
+    ]
+    body = ",\n".join(f"  {_line(key)}: {parts[key]}" for key in keys)
     return f"{{\n{body}\n}}\n"
 
 
@@ -74,7 +78,13 @@ def parse_record(text: str) -> Record:
     rows = parts["accuracy"]
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError(f"accuracy: expected rows of numbers, got {rows!r}")
-    record = Record(**{**parts, "accuracy": tuple(map(tuple, rows))})
+    record = Record(
+        **{
+            **parts,
+            "accuracy": tuple(map(tuple, rows)),
+            _OPTIONAL: _entries_or_none(parts.get(_OPTIONAL)),
+        }
+    )
     for name, value in stated.items():
         expected = round(getattr(record, name), _DECIMALS)
         if value != expected:
@@ -88,7 +98,7 @@ def parse_record(text: str) -> Record:
 def _check_keys(parts: Any) -> None:
     if not isinstance(parts, dict):
         raise ValueError(f"expected a JSON object, got {type(parts).__name__}")
-    missing = [key for key in _KEYS if key not in parts]
+    missing = [key for key in _KEYS if key not in parts and key != _OPTIONAL]
     if missing:
         raise ValueError(
             f"expected the keys {', '.join(_KEYS)}, got no {', no '.join(missing)}"
@@ -98,6 +108,11 @@ def _check_keys(parts: Any) -> None:
         raise ValueError(
             f"expected only the keys {', '.join(_KEYS)}, got {', '.join(unknown)}"
         )
+
+
+def _entries_or_none(value: Any) -> Any:
+    # What is no list is refused by the record.
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _line(value: object) -> str:

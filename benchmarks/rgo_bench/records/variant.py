@@ -38,6 +38,23 @@ def variant_name(options: Mapping[str, object], defaults: Mapping[str, object]) 
     )
 
 
+def differing_options(
+    one: Mapping[str, object], other: Mapping[str, object]
+) -> list[str]:
+    """Return the keys in which two configurations differ, sorted.
+
+    An option that one does not state is None, or no option: so that a record from
+    before a method had it still stands for the method without it.
+
+    Examples
+    --------
+    >>> differing_options({"lr": 0.1, "rank": None}, {"lr": 0.2})
+    ['lr']
+    """
+    keys = sorted({*one, *other})
+    return [key for key in keys if one.get(key) != other.get(key)]
+
+
 def variant_options(variant: str) -> dict[str, str]:
     """Return the options that a variant's name states, their values as text.
 

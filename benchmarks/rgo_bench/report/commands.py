@@ -9,7 +9,7 @@ from rgo_bench.methods import METHODS
 from rgo_bench.records import Record, variant_options
 from rgo_bench.report.html import Html, element, join
 from rgo_bench.runs import Run
-from rgo_bench.spec import option_text
+from rgo_bench.spec import Spec, option_text, protocol_options
 from rgo_bench.streams import STREAMS
 
 # What is no option of stream or method, and so has an argument of its own.
@@ -38,17 +38,34 @@ def run_command(run: Run, records: Sequence[Record]) -> str:
     >>> run_command(Run("permuted-digits", "sgd", "", "mlp", "torch"), [])
     'rgo-bench run permuted-digits --method sgd'
     """
+    config = records[0].config if records else {}
+    return shlex.join(_words(run, [record.seed for record in records], config))
+
+
+def spec_command(spec: Spec, *more: str) -> str:
+    """Return the command that makes one run, with more arguments at its end.
+
+    Examples
+    --------
+    >>> from rgo_bench.spec import make_spec
+    >>> spec_command(make_spec("permuted-digits", "sgd", 3), "--out", "here")
+    'rgo-bench run permuted-digits --method sgd --seeds 3 --out here'
+    """
+    run = Run(spec.stream, spec.method, spec.variant, spec.network, "torch")
+    return shlex.join([*_words(run, [spec.seed], spec.config), *more])
+
+
+def _words(run: Run, seeds: Sequence[int], config: Mapping[str, Any]) -> list[str]:
     words = ["rgo-bench", "run", run.stream, "--method", run.method]
-    if records:
-        words += ["--seeds", seeds_text(record.seed for record in records)]
+    if seeds:
+        words += ["--seeds", seeds_text(seeds)]
     named = variant_options(run.variant)
     for name in _ARGUMENTS:
         if name in named:
             words += [f"--{name}", _argument(name, named.pop(name))]
-    config = records[0].config if records else {}
     for name, text in _settings(run, config, named).items():
         words += ["--set", f"{name}={text}"]
-    return shlex.join(words)
+    return words
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
@@ -89,6 +106,8 @@ def _settings(
     for table, name in ((STREAMS, run.stream), (METHODS, run.method)):
         if name in table:
             defaults |= table[name].defaults.as_dict()
+    if run.stream in STREAMS and run.method in METHODS:
+        defaults = protocol_options(run.stream, run.method)
     for name, value in config.items():
         if name in named or (name in defaults and value != defaults[name]):
             settings[name] = option_text(value)

@@ -1,7 +1,7 @@
 """The streams by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,11 @@ class StreamEntry(Generic[Options]):
     source: Source
     build: Callable[[str, ImageSet, Options, int], Stream]  # the last is the seed
     network: str = "mlp"  # of the protocol: what a run learns with unless it is told
+    # Whether a run measures the accuracy on training samples too: where the paper
+    # prints it, for it takes a pass over them and another field of the record.
+    measures_training: bool = False
+    # By a method's name: its options, or the stream's, that have other defaults here.
+    protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def make_stream(
@@ -93,6 +98,27 @@ _SPLIT_DIGITS = SplitOptions(
     tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
 )
 
+
+def _baselines(
+    *, lr: float, representations: int, threshold: float
+) -> dict[str, dict[str, Any]]:
+    """Return the baselines' options with convolutional networks.
+
+    EWC's and LOS's are those of Chaudhry et al. (2020), GPM's of Saha et al. (2021):
+    its threshold rises to 1 at the last of 20 tasks.
+    """
+    return {
+        "ewc": {"window": 50},
+        "gpm": {
+            "representations": representations,
+            "threshold_first": threshold,
+            "threshold": threshold,
+            "rise": (1 - threshold) / 19,
+        },
+        "los": {"lr": lr, "per_class": 1, "manifold": "stiefel"},
+    }
+
+
 STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
     {
         "permuted-mnist": StreamEntry(
@@ -113,6 +139,8 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             CIFAR100,
             partial(split_stream, prepare=minus_mean_image),
             network="resnet-18",
+            measures_training=True,
+            protocol=_baselines(lr=0.4, representations=125, threshold=0.97),
         ),
         "split-miniimagenet": StreamEntry(
             "miniImageNet, five classes in every task",
@@ -120,6 +148,8 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             MINIIMAGENET,
             partial(split_stream, prepare=standardized_bgr),
             network="resnet-18",
+            measures_training=True,
+            protocol=_baselines(lr=0.2, representations=100, threshold=0.985),
         ),
         "permuted-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
@@ -138,6 +168,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             _SPLIT_DIGITS,
             DIGITS,
             partial(split_stream, prepare=scaled),
+            measures_training=True,
         ),
     }
 )

@@ -8,7 +8,12 @@ from typer.testing import CliRunner
 
 from rgo_bench.cli import app, parse_seeds
 from rgo_bench.records import Record
-from rgo_bench.report.commands import command_list, run_command, seeds_text
+from rgo_bench.report.commands import (
+    command_list,
+    run_command,
+    seeds_text,
+    spec_command,
+)
 from rgo_bench.runs import group_by_run
 from rgo_bench.spec import make_spec, parse_options
 
@@ -38,9 +43,36 @@ def test_the_command_asks_for_the_same_run(options: dict[str, object]) -> None:
     assert (spec.config, spec.variant) == (record.config, record.variant)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("rgo", {"epochs": 20, "lr": 0.01}), ("los", {"manifold": None})],
+)
+def test_the_command_of_a_run_to_be_asks_for_it(
+    method: str, options: dict[str, object]
+) -> None:
+    asked = make_spec("split-cifar100", method, 3, options, network="vgg-11")
+    words = shlex.split(spec_command(asked, "--out", "my results"))
+    start = ["rgo-bench", "run", "split-cifar100", "--method", method, "--seeds", "3"]
+    assert words[:7] == start
+    assert words[7:9] == ["--network", "vgg-11"]
+    assert words[-2:] == ["--out", "my results"]
+    settings = words[9:-2]
+    assert settings[::2] == ["--set"] * len(options)
+    given = parse_options(settings[1::2])
+    assert make_spec(asked.stream, method, 3, given, network="vgg-11") == asked
+
+
 def test_an_option_that_is_no_longer_the_default_is_set() -> None:
     record = record_like({"damping": 0.5})
     assert command_of(replace(record, variant="")).endswith("--set damping=0.5")
+
+
+def test_the_protocol_of_the_stream_is_not_set() -> None:
+    spec = make_spec("split-cifar100", "los", 0, {"rank": 5})
+    record = make_record(
+        stream=spec.stream, method="los", variant=spec.variant, config=spec.config
+    )
+    assert command_of(record).endswith("--method los --seeds 0 --set rank=5")
 
 
 def test_network_data_and_backend_have_arguments_of_their_own() -> None:
