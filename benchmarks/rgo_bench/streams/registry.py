@@ -99,15 +99,18 @@ _SPLIT_DIGITS = SplitOptions(
 )
 
 
-def _baselines(
+def _protocol(
     *, lr: float, representations: int, threshold: float
 ) -> dict[str, dict[str, Any]]:
-    """Return the baselines' options with convolutional networks.
+    """Return the methods' options with convolutional networks.
 
-    EWC's and LOS's are those of Chaudhry et al. (2020), GPM's of Saha et al. (2021):
-    its threshold rises to 1 at the last of 20 tasks.
+    RGO observes 500 samples a task, as many as the paper's 50 mini-batches. EWC's and
+    LOS's options are those of Chaudhry et al. (2020), GPM's of Saha et al. (2021): its
+    threshold rises to 1 at the last of 20 tasks.
     """
     return {
+        "rgo": {"observed": 500},
+        "rgo-2": {"observed": 500},
         "ewc": {"window": 50},
         "gpm": {
             "representations": representations,
@@ -140,7 +143,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             partial(split_stream, prepare=minus_mean_image),
             network="resnet-18",
             measures_training=True,
-            protocol=_baselines(lr=0.4, representations=125, threshold=0.97),
+            protocol=_protocol(lr=0.4, representations=125, threshold=0.97),
         ),
         "split-miniimagenet": StreamEntry(
             "miniImageNet, five classes in every task",
@@ -149,7 +152,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
             partial(split_stream, prepare=standardized_bgr),
             network="resnet-18",
             measures_training=True,
-            protocol=_baselines(lr=0.2, representations=100, threshold=0.985),
+            protocol=_protocol(lr=0.2, representations=100, threshold=0.985),
         ),
         "permuted-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
