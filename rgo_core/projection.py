@@ -24,6 +24,7 @@ def consolidate(
     moment: SecondMoment,
     damping: float,
     *,
+    relative: bool = False,
     normalized: bool = True,
     dtype: DType = None,
     xp: Namespace | None = None,
@@ -39,6 +40,10 @@ def consolidate(
     damping : float
         alpha > 0, in the unit of a squared curvature vector: directions whose ``g^T H
         g`` is far above it are closed, those far below stay free.
+    relative : bool
+        Whether `damping` counts in units of the mean of H's diagonal, ``trace(H) / n``:
+        the scale of the vectors, which differs between layers by orders of magnitude
+        and fades as samples are fitted, does not matter then.
     normalized : bool
         Whether the trace is scaled to n, as the paper does. Q itself, of eigenvalues up
         to 1, lengthens no step: of use where H fills all directions, and scaling would
@@ -87,7 +92,13 @@ def consolidate(
     check_finite("moment.matrix", moment.matrix, xp)
     n = moment.matrix.shape[-1]
     identity = xp.eye(n, dtype=moment.matrix.dtype, device=device_of(moment.matrix))
-    information = identity + moment.matrix / damping
+    if relative:
+        mean = xp.linalg.trace(moment.matrix)[..., None, None] / n
+        # Of nothing observed there is no scale.
+        scaled = moment.matrix / (damping * xp.where(mean > 0, mean, 1.0))
+    else:
+        scaled = moment.matrix / damping
+    information = identity + scaled
     try:
         inverse = spd_inverse(information, xp)
     except np.linalg.LinAlgError as error:

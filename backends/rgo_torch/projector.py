@@ -131,7 +131,11 @@ class GradientProjector:
             ]
 
     def consolidate(
-        self, moments: Mapping[str, SecondMoment], *, damping: float
+        self,
+        moments: Mapping[str, SecondMoment],
+        *,
+        damping: float,
+        relative: bool = False,
     ) -> None:
         """Add second moments to those of earlier tasks and renew the projections.
 
@@ -141,6 +145,8 @@ class GradientProjector:
             By parameter name, as `rgo_torch.second_moments` returns them.
         damping : float
             alpha > 0; see `rgo_core.consolidate`.
+        relative : bool
+            Whether `damping` counts in units of the mean of H's diagonal.
 
         Raises
         ------
@@ -163,7 +169,7 @@ class GradientProjector:
             for name, moment in moments.items()
         }
         projections = {
-            name: self._projection(self.parameters[name], moment, damping)
+            name: self._projection(self.parameters[name], moment, damping, relative)
             for name, moment in merged.items()
         }
         self._set(self.moments | merged, self.projections | projections)
@@ -264,12 +270,16 @@ class GradientProjector:
         return rgo_core.merge(_placed(parameter, earlier), moment)
 
     def _projection(
-        self, parameter: ProjectedParameter, moment: SecondMoment, damping: float
+        self,
+        parameter: ProjectedParameter,
+        moment: SecondMoment,
+        damping: float,
+        relative: bool,
     ) -> Tensor:
         normalized = not parameter.is_bias or self.biases == "normalized"
         try:
             projection = rgo_core.consolidate(
-                moment, damping, normalized=normalized, xp=xp
+                moment, damping, relative=relative, normalized=normalized, xp=xp
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error

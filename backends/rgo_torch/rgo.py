@@ -30,6 +30,8 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", True): 0.01,
     ("batch", "mean", False): 0.01,
 }
+# In units of the mean of H's diagonal, whatever the vectors.
+RELATIVE_DAMPING = 0.1
 
 
 def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
@@ -79,7 +81,11 @@ class RGO:
         The one that steps the model.
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
-        vectors; where None, `measured_damping` of the other options.
+        vectors; where None, `measured_damping` of the other options, or 0.1 if
+        `relative`.
+    relative : bool
+        Whether the damping counts in units of the mean of H's diagonal, which is the
+        same for every scale of the vectors; see `rgo_core.consolidate`.
     per : {"sample", "batch"}
         One curvature vector a sample, or one a batch (the paper's).
     reduce : {"mean", "rms"}
@@ -136,6 +142,7 @@ class RGO:
         optimizer: Optimizer,
         *,
         damping: float | None = None,
+        relative: bool = False,
         per: Per = "sample",
         reduce: Reduce = "mean",
         curvature: Curvature = "ground-truth",
@@ -151,9 +158,11 @@ class RGO:
         check_choice("reduce", reduce, ("mean", "rms"))
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         self.model = model
-        self.damping = (
-            measured_damping(per, reduce, encode=encode) if damping is None else damping
-        )
+        if damping is None and relative:
+            damping = RELATIVE_DAMPING
+        elif damping is None:
+            damping = measured_damping(per, reduce, encode=encode)
+        self.damping, self.relative = damping, relative
         self.per, self.reduce, self.curvature = per, reduce, curvature
         with ExitStack() as undo:
             self.encoder = (
@@ -247,7 +256,9 @@ class RGO:
     def consolidate(self, moments: Mapping[str, SecondMoment]) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
         self._check_begun("consolidate")
-        self.projector.consolidate(moments, damping=self.damping)
+        self.projector.consolidate(
+            moments, damping=self.damping, relative=self.relative
+        )
         self._finished += 1
         self._current = None
 

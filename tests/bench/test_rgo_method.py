@@ -88,6 +88,7 @@ def test_head_and_shortcuts_of_a_residual_network_are_not_encoded() -> None:
         ("reduce", ("mean", "rms")),
         ("curvature", ("ground-truth", "exact")),
         ("biases", ("raw", "normalized")),
+        ("relative", (True, False)),
         ("encode", (True, False)),
     ],
 )

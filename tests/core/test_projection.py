@@ -12,7 +12,7 @@ from core.tolerance import (
     assert_symmetric,
     unit,
 )
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rgo_core import (
@@ -82,6 +82,32 @@ def test_the_information_form_is_the_recursion(backend: Backend, case: Case) -> 
     assert_close(recursion, consolidated(backend, case), condition=case.growth)
     found = consolidated(backend, case, normalized=False)
     assert_close(backend.to_numpy(raw), found, condition=case.growth)
+
+
+@given(case=cases())
+def test_relative_damping_is_in_units_of_the_mean_diagonal(
+    backend: Backend, case: Case
+) -> None:
+    moment = SecondMoment(outer_sum(case.vectors), np.asarray(len(case.vectors)))
+    mean = float(np.trace(moment.matrix)) / case.features
+    assume(mean > 0)
+    found = backend.call(consolidate, moment, 0.1, relative=True)
+    expected = backend.call(consolidate, moment, 0.1 * mean)
+    assert_close(found, expected, condition=case.features / 0.1)
+    # Powers of two scale without rounding.
+    scaled = SecondMoment(moment.matrix * 1024.0, moment.count)
+    again = backend.call(consolidate, scaled, 0.1, relative=True)
+    np.testing.assert_array_equal(again, found)
+
+
+def test_relative_damping_of_nothing_observed_is_the_identity(
+    backend: Backend,
+) -> None:
+    matrix = np.stack([np.zeros((3, 3)), np.eye(3)])
+    moment = SecondMoment(matrix, np.asarray(0))
+    found = backend.call(consolidate, moment, 0.1, relative=True)
+    np.testing.assert_array_equal(found[0], np.eye(3))
+    assert_close(found[1], np.eye(3))
 
 
 @given(case=cases())

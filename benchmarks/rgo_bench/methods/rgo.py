@@ -17,6 +17,7 @@ from rgo_bench.methods.method import (
 )
 from rgo_bench.streams.options import check_count
 from rgo_torch.layers import find_layers
+from rgo_torch.rgo import RELATIVE_DAMPING
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
@@ -27,6 +28,7 @@ class RGOOptions(MethodOptions):
     """The options of `rgo_torch.RGO`."""
 
     damping: float | None = None  # None: the one measured for the rest
+    relative: bool = False  # to the mean of H's diagonal
     per: Literal["sample", "batch"] = "sample"
     reduce: Literal["mean", "rms"] = "mean"
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
@@ -37,7 +39,9 @@ class RGOOptions(MethodOptions):
     def __post_init__(self) -> None:
         if self.observed is not None:
             check_count("observed", self.observed)
-        if self.damping is None:
+        if self.damping is None and self.relative:
+            object.__setattr__(self, "damping", RELATIVE_DAMPING)
+        elif self.damping is None:
             damping = rgo_torch.measured_damping(
                 self.per, self.reduce, encode=self.encode
             )
