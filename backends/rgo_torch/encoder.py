@@ -16,7 +16,7 @@ from rgo_torch.layers import Layer, find_layers, is_compiled, named_modules
 class FeatureEncoding(nn.Module):
     """A parameter-free layer that permutes the channels of what passes through.
 
-    Put it where no hook of `FeatureEncoder` can: after a flattening, say. A
+    Put it where no hook of `FeatureEncoder` can: after a call of torch.flatten, say. A
     `FeatureEncoder` of the model drives it. Until then, and in the first task, it is
     the identity. Its permutation is not part of the state dict.
 
