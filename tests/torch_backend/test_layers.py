@@ -147,3 +147,21 @@ def test_compiled_models_and_parts_are_recognised() -> None:
     assert is_compiled(compiled(model))
     model[2].compile(backend="eager")
     assert is_compiled(model)
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": (3, 2), "dilation": 2}])
+def test_patches_are_multiplied_without_being_cut_where_a_stride_leaves_some_input_out(
+    options: dict, groups: int, per: str
+) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(2, 4, 2, groups=groups, **options).double()
+    layer = Conv2dLayer("", convolution)
+    x = torch.randn(3, 2, 7, 9, dtype=torch.float64)
+    patches = layer.input_rows(x)
+    columns = torch.randn(*patches.shape[:-3], 2, *patches.shape[-3:-1], 5).double()
+    products = columns.mT @ patches.unsqueeze(-4)
+    if per == "batch":
+        products = products.sum(-3, keepdim=True)
+    assert_near(layer.contract(x, columns, per), products, amplification=9)
