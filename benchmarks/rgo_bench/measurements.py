@@ -10,6 +10,8 @@ from rich.table import Table
 
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.run import usable_device
+from rgo_bench.spec import check_name
 from rgo_bench.steps import measure_memory, measure_step
 from rgo_bench.terminal import console
 
@@ -30,7 +32,7 @@ def steps(
     out: OutFile = None,
 ) -> None:
     """Time a step of RGO beside one of SGD, and the least that it could be."""
-    _check(networks)
+    _check(networks, device)
     torch.set_num_threads(threads)
     table = Table("network", "SGD ms", "RGO ms", "ratio", "floor", "ratio / floor")
     rows = []
@@ -52,7 +54,7 @@ def memory(
     out: OutFile = None,
 ) -> None:
     """Measure the memory of a curvature pass beside that of a training step."""
-    _check(networks)
+    _check(networks, device)
     table = Table("network", "step MiB", "pass MiB", "of it H", "rest / step")
     rows = []
     for network in networks:
@@ -63,12 +65,10 @@ def memory(
     _end(table, rows, out, device, torch.get_num_threads())
 
 
-def _check(networks: list[str]) -> None:
+def _check(networks: list[str], device: str) -> None:
     for network in networks:
-        if network not in NETWORKS:
-            raise ValueError(
-                f"network: expected one of {', '.join(NETWORKS)}, got {network!r}"
-            )
+        check_name("network", network, NETWORKS)
+    usable_device(device)
 
 
 def _end(

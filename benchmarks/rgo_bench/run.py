@@ -112,7 +112,7 @@ def run(
         _check_config(path, "record", record.config, spec)
         _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
     else:
-        running = _Run(spec, _usable(device))
+        running = _Run(spec, usable_device(device))
         check_writable(path.parent)
         checkpoint = path.with_suffix(".checkpoint")
         if checkpoint.exists() and not force:
@@ -295,7 +295,8 @@ def _remove_leftovers(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _usable(device: str) -> torch.device:
+def usable_device(device: str) -> torch.device:
+    """Return a device by its name; raise ValueError where there is no such."""
     if device == "cpu" or (device == "cuda" and torch.cuda.is_available()):
         return torch.device(device)
     raise ValueError(

@@ -89,10 +89,10 @@ def make_spec(
     >>> make_spec("permuted-digits", "rgo", 0, {"per": "batch", "tasks": 3}).variant
     'damping=0.01,per=batch,tasks=3'
     """
-    _check_name("stream", stream, STREAMS)
-    _check_name("method", method, METHODS)
+    check_name("stream", stream, STREAMS)
+    check_name("method", method, METHODS)
     network = network or STREAMS[stream].network
-    _check_name("network", network, NETWORKS)
+    check_name("network", network, NETWORKS)
     if type(seed) is not int or seed not in SEEDS:
         raise ValueError(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
@@ -191,7 +191,8 @@ def _with_protocol(
     )
 
 
-def _check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
+def check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
+    """Raise unless a name is one of those known; `kind` tells of what."""
     if name not in known:
         raise ValueError(f"{kind}: expected one of {', '.join(known)}, got {name!r}")
 

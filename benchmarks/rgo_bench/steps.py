@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
 
 CLASSES = 100
-What = Literal["train", "observe"]
+STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
 
 
 class StepTime(NamedTuple):
@@ -132,9 +133,13 @@ def measure_memory(
 
     Raises
     ------
+    OSError
+        If the host does not tell what a process holds now, as Linux does.
     RuntimeError
         If a process fails; with what it said.
     """
+    if device == "cpu" and not STATM.exists():
+        raise OSError(f"memory on the CPU is measured by {STATM}, which is not here")
     question = {"network": network, "shape": list(input_shape), "batch": batch}
     answers = [
         _ask({**question, "device": device, "what": what})
@@ -251,10 +256,8 @@ def _held(device: torch.device, *, peak: bool = False) -> float:
             torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
         )
     if peak:
-        unit = 1 if sys.platform == "darwin" else 2**10
-        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-    with open("/proc/self/statm") as statm:  # noqa: PTH123
-        return float(int(statm.read().split()[1]) * resource.getpagesize())
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10)
+    return float(int(STATM.read_text().split()[1]) * resource.getpagesize())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from rgo_bench import steps
 from rgo_bench.cli import app
 from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
@@ -48,6 +49,21 @@ def test_the_commands_print_a_table_and_write_what_was_measured(
     assert [row["network"] for row in found["rows"]] == ["mlp"]
     assert found["rows"][0]["batch"] == 2
     assert found["environment"]["device"] == "cpu"
+
+
+def test_where_the_host_does_not_tell_its_memory_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(steps, "STATM", tmp_path / "statm")
+    with pytest.raises(OSError, match=r"measured by .*statm, which is not"):
+        measure_memory("mlp", SHAPE)
+
+
+@pytest.mark.parametrize("command", ["steps", "memory"])
+def test_a_device_that_is_not_there_is_refused(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "mlp", "--device=tpu"])
+    assert isinstance(result.exception, ValueError)
+    assert "device: expected cpu" in str(result.exception)
 
 
 def test_an_unknown_network_is_refused_before_anything_is_measured() -> None:
