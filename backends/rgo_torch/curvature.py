@@ -20,7 +20,9 @@ from rgo_torch.calls import (
     observed_calls,
     thawed,
 )
-from rgo_torch.layers import Conv2dLayer, Layer, find_layers, original_model
+from rgo_torch.convolution import Conv2dLayer
+from rgo_torch.layer import Layer
+from rgo_torch.layers import find_layers, original_model
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.score import Score, cross_entropy_score
 

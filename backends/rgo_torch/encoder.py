@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import rgo_core
-from rgo_torch.layers import Layer, find_layers, is_compiled, named_modules
+from rgo_torch.layer import Layer
+from rgo_torch.layers import find_layers, is_compiled, named_modules
 
 
 class FeatureEncoding(nn.Module):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 import rgo_core
 from rgo_torch._precision import true_float32
-from rgo_torch.layers import Layer, original_model
+from rgo_torch.layer import Layer
+from rgo_torch.layers import original_model
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import rgo_core
 from rgo_torch._precision import true_float32
-from rgo_torch.layers import Layer, rows_of
+from rgo_torch.layer import Layer, rows_of
 from rgo_torch.parameters import projection_dtype
 
 FindProjection = Callable[[], Tensor | None]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rgo_torch.layers import Conv2dLayer
+from rgo_torch.convolution import Conv2dLayer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projected_forward import FindProjection, ProjectedForward
 

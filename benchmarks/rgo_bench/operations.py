@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.layers import Layer, find_layers
+from rgo_torch.layer import Layer
+from rgo_torch.layers import find_layers
 
 
 class Operations(NamedTuple):

@@ -9,15 +9,9 @@ from torch_backend.layer_kinds import SAME, convolutions
 from torch_backend.nets import compiled, conv_net, mlp
 from torch_backend.tolerance import assert_near
 
-from rgo_torch.layers import (
-    Conv2dLayer,
-    Layer,
-    LinearLayer,
-    find_layers,
-    is_compiled,
-    original_model,
-    rows_of,
-)
+from rgo_torch.convolution import Conv2dLayer
+from rgo_torch.layer import Layer, LinearLayer, rows_of
+from rgo_torch.layers import find_layers, is_compiled, original_model
 
 
 def assert_factors(layer: Layer, x: torch.Tensor) -> None:

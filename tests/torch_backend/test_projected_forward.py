@@ -15,7 +15,7 @@ from torch_backend.nets import CLASSES, batch, gradients_of, loss_of, sgd, wide_
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
-from rgo_torch.layers import Conv2dLayer
+from rgo_torch.convolution import Conv2dLayer
 from rgo_torch.projected_forward import ProjectedForward, _projected
 
 ROWS = 4  # few enough for factors to pay

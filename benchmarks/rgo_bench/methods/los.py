@@ -14,7 +14,8 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, mask
 from rgo_bench.methods.ring_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
 from rgo_bench.streams.options import check_choice, check_count
-from rgo_torch.layers import Layer, find_layers
+from rgo_torch.layer import Layer
+from rgo_torch.layers import find_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.streams.options import check_choice, check_positive
-from rgo_torch.layers import Layer, find_layers, rows_of
+from rgo_torch.layer import Layer, rows_of
+from rgo_torch.layers import find_layers
 
 Observe = Literal["step", "task"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.layers import Layer, rows_of
+from rgo_torch.layer import Layer, rows_of
 
 
 @contextmanager

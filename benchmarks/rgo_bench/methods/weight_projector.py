@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rgo_torch.layers import Layer
+from rgo_torch.layer import Layer
 from rgo_torch.parameters import projected_parameters
 from rgo_torch.projected_gradient import ProjectedGradient
 

@@ -1,0 +1,159 @@
+"""Convolutions: their patches as rows, and products with patches never cut."""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+from rgo_core.vectors import Per
+from rgo_torch.layer import Layer
+
+
+class Conv2dLayer(Layer):
+    """`torch.nn.Conv2d` with any stride, padding, dilation and groups."""
+
+    channel_axis = -3
+
+    def __init__(self, name: str, module: nn.Conv2d) -> None:
+        super().__init__(name, module)
+        self.groups = module.groups
+        self.outputs = module.out_channels // module.groups
+        self.features = module.weight[0].numel()
+        self._convolution = module
+
+    def input_rows(self, inputs: Tensor) -> Tensor:
+        """Cut (b, c, h, w) into patches: one a position, n = c * kernel area."""
+        module = self._convolution
+        patches = functional.unfold(
+            self._padded(inputs),
+            _pair(module.kernel_size),
+            dilation=_pair(module.dilation),
+            stride=_pair(module.stride),
+        )  # (b, g * n, p)
+        return self._split_groups(patches.transpose(1, 2), self.features)
+
+    def output_rows(self, outputs: Tensor) -> Tensor:
+        """See (b, m, h, w) as (b, p, m)."""
+        channels = _batched_image(outputs).flatten(2)
+        return self._split_groups(channels.transpose(1, 2), self.outputs)
+
+    def row_count(self, inputs: Tensor) -> int:
+        """Return the samples of (b, c, h, w) times the positions of the output."""
+        module = self._convolution
+        padding = module._reversed_padding_repeated_twice
+        height = inputs.shape[-2] + padding[2] + padding[3]
+        width = inputs.shape[-1] + padding[0] + padding[1]
+        samples = 1 if inputs.ndim == 3 else inputs.shape[0]
+        return samples * math.prod(self._output_size(height, width))
+
+    def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the convolution."""
+        output: Tensor = self._convolution._conv_forward(inputs, weight, bias)
+        return output
+
+    def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
+        """Return the transposed convolution, for padding by numbers of zeros."""
+        module = self._convolution
+        gradient: Tensor = conv2d_input(
+            list(_batched_image(inputs).shape),
+            weight,
+            _batched_image(outputs),
+            stride=_pair(module.stride),
+            padding=module.padding,
+            dilation=_pair(module.dilation),
+            groups=module.groups,
+        )
+        return gradient.reshape(inputs.shape)
+
+    @property
+    def pads_plainly(self) -> bool:
+        """Whether the padding is zeros, as many on either side."""
+        module = self._convolution
+        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+    def contract(self, inputs: Tensor, columns: Tensor, per: Per) -> Tensor:
+        """Multiply patches by columns over all positions, without the patches.
+
+        Parameters
+        ----------
+        inputs : Tensor (b, c, h, w)
+        columns : Tensor (k, b, p, q) or (g, k, b, p, q)
+            q columns a sample and cotangent, as `rgo_core.reduce_outputs` gives them.
+        per : {"sample", "batch"}
+            Whether samples stay apart or are summed over.
+
+        Returns
+        -------
+        Tensor (k, b, q, n) or (g, k, b, q, n)
+            ``C^T X`` with the rows X of `input_rows`; b is 1 for ``per="batch"``.
+
+        Notes
+        -----
+        The columns slide over the input as kernels: stride and dilation change places.
+        """
+        module = self._convolution
+        grouped = columns if columns.ndim == 5 else columns[None]
+        g, k, b, _, q = grouped.shape
+        padded = self._padded(inputs)
+        size = self._output_size(*padded.shape[-2:])
+        images = padded.reshape(b, g, -1, *padded.shape[-2:])
+        if per == "sample":
+            images = images.permute(2, 0, 1, 3, 4)  # (c / g, b, g, h, w)
+            kernels = grouped.permute(2, 0, 1, 4, 3).reshape(b * g * k * q, 1, *size)
+            apart = b
+        else:
+            images = images.permute(2, 1, 0, 3, 4)  # (c / g, g, b, h, w)
+            kernels = grouped.permute(0, 1, 4, 2, 3).reshape(g * k * q, b, *size)
+            apart = 1
+        products = functional.conv2d(
+            images.flatten(1, 2),
+            kernels,
+            stride=_pair(module.dilation),
+            dilation=_pair(module.stride),
+            groups=apart * g,
+        )
+        height, width = _pair(module.kernel_size)
+        # A stride may leave out the last rows of an input: no patch has them.
+        vectors = products[..., :height, :width].reshape(
+            -1, apart, g, k, q, height * width
+        )
+        vectors = vectors.permute(2, 3, 1, 4, 0, 5).flatten(-2)
+        return vectors if columns.ndim == 5 else vectors[0]
+
+    def _padded(self, inputs: Tensor) -> Tensor:
+        module = self._convolution
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        return functional.pad(
+            _batched_image(inputs), module._reversed_padding_repeated_twice, mode=mode
+        )
+
+    def _output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the output for that of a padded input."""
+        module = self._convolution
+        spans = (
+            (length - d * (k - 1) - 1) // s + 1
+            for length, k, d, s in zip(
+                (height, width),
+                module.kernel_size,
+                module.dilation,
+                module.stride,
+                strict=True,
+            )
+        )
+        rows, columns = spans
+        return rows, columns
+
+    def _split_groups(self, rows: Tensor, width: int) -> Tensor:
+        if self.groups == 1:
+            return rows
+        split = rows.reshape(*rows.shape[:2], self.groups, width)
+        return split.permute(2, 0, 1, 3)
+
+
+def _batched_image(tensor: Tensor) -> Tensor:
+    return tensor if tensor.ndim == 4 else tensor[None]
+
+
+def _pair(value: tuple[int, ...]) -> tuple[int, int]:
+    return value[0], value[1]
