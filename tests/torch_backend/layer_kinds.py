@@ -1,9 +1,12 @@
-"""Layers to draw."""
+"""Layers to draw, and what holds of all of them."""
 
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from torch import nn
+from torch_backend.tolerance import assert_near
+
+from rgo_torch.layer import Layer, rows_of
 
 # PyTorch tells once that an even kernel costs a copy.
 SAME = "ignore:Using padding='same':UserWarning"
@@ -29,3 +32,16 @@ def convolutions(draw: st.DrawFn) -> nn.Conv2d:
         groups=groups,
         bias=draw(st.booleans()),
     ).double()
+
+
+def assert_factors(layer: Layer, x: torch.Tensor) -> None:
+    """Demand ``D^T X == G`` for a random output gradient."""
+    output = layer.module(x)
+    d = torch.randn_like(output)
+    (gradient,) = torch.autograd.grad(output, layer.weight, d)
+    inputs, outputs = rows_of(layer.input_rows(x)), rows_of(layer.output_rows(d))
+    assert inputs.shape[-1] == layer.features
+    assert inputs.shape[-2] == layer.row_count(x)
+    assert output.shape[layer.channel_axis] == layer.width
+    product = outputs.mT @ inputs
+    assert_near(product, layer.weight_rows(gradient), amplification=len(inputs))

@@ -1,60 +1,12 @@
-"""Rows of inputs and outputs multiply to the gradient of the weight."""
+"""The layers that RGO knows are found in any model, and the others named."""
 
 import pytest
 import torch
-from hypothesis import given
 from torch import nn
 from torch.nn.utils import parametrizations, prune
-from torch_backend.layer_kinds import SAME, convolutions
 from torch_backend.nets import compiled, conv_net, mlp
-from torch_backend.tolerance import assert_near
 
-from rgo_torch.convolution import Conv2dLayer
-from rgo_torch.layer import Layer, LinearLayer, rows_of
 from rgo_torch.layers import find_layers, is_compiled, original_model
-
-
-def assert_factors(layer: Layer, x: torch.Tensor) -> None:
-    """Demand ``D^T X == G`` for a random output gradient."""
-    output = layer.module(x)
-    d = torch.randn_like(output)
-    (gradient,) = torch.autograd.grad(output, layer.weight, d)
-    inputs, outputs = rows_of(layer.input_rows(x)), rows_of(layer.output_rows(d))
-    assert inputs.shape[-1] == layer.features
-    assert output.shape[layer.channel_axis] == layer.width
-    product = outputs.mT @ inputs
-    assert_near(product, layer.weight_rows(gradient), amplification=len(inputs))
-
-
-@pytest.mark.filterwarnings(SAME)
-@given(convolution=convolutions())
-def test_patches_of_a_convolution_are_the_factors_of_its_gradient(
-    convolution: nn.Conv2d,
-) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 4, 6, 5, dtype=torch.float64)
-    assert_factors(Conv2dLayer("", convolution), x)
-
-
-@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
-def test_rows_of_a_linear_layer_are_the_factors_of_its_gradient(
-    shape: tuple[int, ...],
-) -> None:
-    torch.manual_seed(0)
-    assert_factors(LinearLayer("", nn.Linear(5, 3)), torch.randn(shape))
-
-
-def test_one_image_without_a_batch_axis_is_a_batch_of_one() -> None:
-    torch.manual_seed(0)
-    assert_factors(Conv2dLayer("", nn.Conv2d(3, 4, 2)), torch.randn(3, 5, 5))
-
-
-def test_the_samples_are_the_first_axis_and_the_rest_are_positions() -> None:
-    linear = LinearLayer("", nn.Linear(5, 3))
-    assert linear.input_rows(torch.zeros(2, 3, 4, 5)).shape == (2, 12, 5)
-    grouped = Conv2dLayer("", nn.Conv2d(4, 6, 3, groups=2))
-    assert grouped.input_rows(torch.zeros(7, 4, 5, 5)).shape == (2, 7, 9, 18)
-    assert grouped.output_rows(torch.zeros(7, 6, 3, 3)).shape == (2, 7, 9, 3)
 
 
 def test_layers_come_with_their_names_and_sizes() -> None:
@@ -141,21 +93,3 @@ def test_compiled_models_and_parts_are_recognised() -> None:
     assert is_compiled(compiled(model))
     model[2].compile(backend="eager")
     assert is_compiled(model)
-
-
-@pytest.mark.parametrize("per", ["sample", "batch"])
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": (3, 2), "dilation": 2}])
-def test_patches_are_multiplied_without_being_cut_where_a_stride_leaves_some_input_out(
-    options: dict, groups: int, per: str
-) -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(2, 4, 2, groups=groups, **options).double()
-    layer = Conv2dLayer("", convolution)
-    x = torch.randn(3, 2, 7, 9, dtype=torch.float64)
-    patches = layer.input_rows(x)
-    columns = torch.randn(*patches.shape[:-3], 2, *patches.shape[-3:-1], 5).double()
-    products = columns.mT @ patches.unsqueeze(-4)
-    if per == "batch":
-        products = products.sum(-3, keepdim=True)
-    assert_near(layer.contract(x, columns, per), products, amplification=9)
