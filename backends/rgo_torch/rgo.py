@@ -13,60 +13,13 @@ from rgo_core._checks import check_choice, check_positive
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.curvature import second_moments
+from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.projector import Biases, GradientProjector, Project
 from rgo_torch.score import Score
 from rgo_torch.summary import summarize
 
 VERSION = 1
-
-
-# What was measured on permuted and rotated MNIST, by (per, reduce, encode).
-MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
-    ("sample", "mean", True): 0.03,
-    ("sample", "mean", False): 0.01,
-    ("sample", "rms", True): 1.0,
-    ("sample", "rms", False): 1.0,
-    ("batch", "mean", True): 0.01,
-    ("batch", "mean", False): 0.01,
-}
-# In units of the mean of H's diagonal, whatever the vectors.
-RELATIVE_DAMPING = 0.1
-
-
-def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
-    """Return the damping that was measured best for a kind of curvature vectors.
-
-    Parameters
-    ----------
-    per : {"sample", "batch"}
-    reduce : {"mean", "rms"}
-    encode : bool
-        Whether features are encoded: where they are not, tasks disturb each other more.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If an option is not one of those listed, or no damping was measured for them.
-
-    Examples
-    --------
-    >>> import rgo_torch
-    >>> rgo_torch.measured_damping("sample", "mean")
-    0.03
-    """
-    check_choice("per", per, ("sample", "batch"))
-    check_choice("reduce", reduce, ("mean", "rms"))
-    if (per, reduce, encode) not in MEASURED_DAMPING:
-        raise ValueError(
-            f"damping must be given for per={per!r}, reduce={reduce!r}, "
-            f"encode={encode!r}: none was measured"
-        )
-    return MEASURED_DAMPING[per, reduce, encode]
 
 
 class RGO:

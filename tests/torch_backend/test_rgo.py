@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,9 @@ from torch_backend.nets import (
 from torch_backend.oracle import NumpyMLP
 from torch_backend.tolerance import assert_near
 
+import rgo_core
 from rgo_torch import RGO, measured_damping, second_moments
+from rgo_torch.damping import RELATIVE_DAMPING
 
 STEPS = 50
 
@@ -448,14 +449,13 @@ def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() ->
     assert given.damping == 0.5
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("batch", "rms"), "damping must be given for per='batch', reduce='rms'"),
-        (("task", "mean"), "per must be 'sample' or 'batch', got 'task'"),
-        (("batch", "sum"), "reduce must be 'mean' or 'rms', got 'sum'"),
-    ],
-)
-def test_no_damping_is_made_up(options: tuple[Any, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        measured_damping(*options)
+@pytest.mark.parametrize("relative", [True, False])
+def test_damping_counts_in_the_unit_that_is_asked_for(relative: bool) -> None:
+    model, rgo = learner(relative=relative, damping=0.1)
+    learn(model, rgo, 0)
+    for name, moment in rgo.projector.moments.items():
+        expected = rgo_core.consolidate(
+            moment, 0.1, relative=relative, normalized=name.endswith("weight")
+        )
+        assert torch.equal(rgo.projector.projections[name], expected.float())
+    assert learner(relative=True)[1].damping == RELATIVE_DAMPING

@@ -16,8 +16,8 @@ from rgo_bench.methods.method import (
     fitting,
 )
 from rgo_bench.streams.options import check_count
+from rgo_torch.damping import RELATIVE_DAMPING
 from rgo_torch.layers import find_layers
-from rgo_torch.rgo import RELATIVE_DAMPING
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
