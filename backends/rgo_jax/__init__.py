@@ -1,0 +1,38 @@
+"""Recursive Gradient Optimization for JAX, as an optax transformation."""
+
+from rgo_jax.curvature import (
+    curvature_vectors,
+    empty_moments,
+    observe,
+    softmax_score,
+    tapped_vectors,
+)
+from rgo_jax.encoding import Encoding, encode, make_encoding
+from rgo_jax.layers import conv, dense
+from rgo_jax.layout import Axes, Layout, find_layout
+from rgo_jax.projection import (
+    ProjectionState,
+    end_task,
+    project_gradients,
+    projection_state,
+)
+
+__all__ = [
+    "Axes",
+    "Encoding",
+    "Layout",
+    "ProjectionState",
+    "conv",
+    "curvature_vectors",
+    "dense",
+    "empty_moments",
+    "encode",
+    "end_task",
+    "find_layout",
+    "make_encoding",
+    "observe",
+    "project_gradients",
+    "projection_state",
+    "softmax_score",
+    "tapped_vectors",
+]

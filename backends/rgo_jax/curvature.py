@@ -1,0 +1,292 @@
+"""Curvature vectors of a network's parameters, and their second moments."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+import rgo_core
+from rgo_core import SecondMoment
+from rgo_core._checks import check_choice, check_finite
+from rgo_core.curvature import Curvature
+from rgo_core.vectors import Per, Reduce
+from rgo_jax.double import in_double
+from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced, to_matrix
+
+Score = Callable[[Any, Any], Array]
+
+
+def softmax_score(
+    logits: Array,
+    labels: Array,
+    *,
+    curvature: Curvature = "ground-truth",
+    mask: Array | None = None,
+) -> Array:
+    """Return the score whose gradient is the curvature vector of cross-entropy.
+
+    ``sqrt(p_i (1 - p_i)) z_i`` for sample i, z_i the logit of its class and p_i the
+    probability, the root taken as constant; for ``"exact"`` one score for each column
+    of the square root of l''.
+
+    Parameters
+    ----------
+    logits : array (b, c)
+    labels : array (b,) of integers
+    curvature : {"ground-truth", "exact"}
+    mask : array (c,) of bool, optional
+        True for the classes in play.
+
+    Returns
+    -------
+    array (k, b)
+        k = 1, or c for ``"exact"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rgo_core.score_cotangents` does.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12 and appendix B.1.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> rgo_jax.softmax_score(jnp.asarray([[2.0, 2.0]]), jnp.asarray([1]))
+    Array([[1.]], dtype=float32)
+    """
+    cotangents = rgo_core.score_cotangents(
+        jax.lax.stop_gradient(logits), labels, curvature=curvature, mask=mask, xp=jnp
+    )
+    # A class out of play may have the logit -inf, and zero times that is NaN.
+    terms = jnp.where(cotangents == 0, 0, cotangents * logits)
+    return terms.sum(-1)
+
+
+def curvature_vectors(
+    score: Score,
+    params: Any,
+    batch: Any,
+    *,
+    layout: Layout | None = None,
+    per: Per = "sample",
+    reduce: Reduce = "mean",
+) -> dict[str, Array]:
+    """Return the curvature vectors of every projected parameter for one batch.
+
+    The gradient of the score, (n, m) for a weight, reduced over its m outputs; one for
+    each sample and score, or one for each score of the batch's sum.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(params, batch)`` returns an array (b,) or (k, b), whose entry for a
+        sample depends on no other: `softmax_score` of a network's logits, say.
+    params : pytree of arrays
+    batch : pytree of arrays
+        With the samples along the first axis of each.
+    layout : Layout, optional
+        `find_layout` of the parameters where None.
+    per : {"sample", "batch"}
+    reduce : {"mean", "rms"}
+        Over the outputs; see `rgo_core.curvature_vectors`.
+
+    Returns
+    -------
+    dict of str to array (v, n)
+        By path.
+
+    Raises
+    ------
+    ValueError
+        If an option is not one of those listed, or the score has another shape.
+
+    Notes
+    -----
+    Pure; may be compiled and mapped. ``per="batch"`` is k plain gradients.
+    ``per="sample"`` maps the gradient over the samples, ``b n m`` multiplications a
+    layer, and where the compiler does not fuse the reduction as much memory: networks
+    made of `dense` and `conv` have the far cheaper `tapped_vectors`.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> params = {"kernel": jnp.ones((3, 2))}
+    >>> def score(params, batch):
+    ...     x, y = batch
+    ...     return rgo_jax.softmax_score(x @ params["kernel"], y)
+    >>> batch = jnp.ones((4, 3)), jnp.zeros(4, dtype=int)
+    >>> rgo_jax.curvature_vectors(score, params, batch)["kernel"].shape
+    (4, 3)
+    """
+    check_choice("per", per, ("sample", "batch"))
+    check_choice("reduce", reduce, ("mean", "rms"))
+    axes = (find_layout(params) if layout is None else layout).axes
+    leaves = {path: leaf for path, leaf in named_leaves(params) if path in axes}
+
+    def vectors(batch: Any) -> dict[str, Array]:
+        def scores(leaves: Mapping[str, Array]) -> Array:
+            return _scores(score(replaced(params, leaves), batch), batch).sum(-1)
+
+        gradients = jax.jacrev(scores)(leaves)
+        return {
+            path: _reduced(gradient, axes[path], reduce)
+            for path, gradient in gradients.items()
+        }
+
+    if per == "batch":
+        return vectors(batch)
+    single = jax.tree.map(lambda array: array[:, None], batch)
+    found: dict[str, Array] = jax.vmap(vectors)(single)
+    return {path: v.reshape(-1, v.shape[-1]) for path, v in found.items()}
+
+
+def tapped_vectors(
+    score: Callable[[Mapping[str, Array]], Array], taps: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return per-sample curvature vectors from the taps of `dense` and `conv`.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(taps)`` returns an array (b,) or (k, b): the scores of a network whose
+        layers were given the taps.
+    taps : mapping of str to array (b, n)
+        Zeros, for weights and for biases.
+
+    Returns
+    -------
+    dict of str to array (k b, n)
+
+    Raises
+    ------
+    ValueError
+        If the score has another shape.
+
+    Notes
+    -----
+    One forward and k backward passes to the layers' outputs, none to the weights.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> x, kernel, y = jnp.ones((4, 3)), jnp.ones((3, 2)), jnp.zeros(4, dtype=int)
+    >>> def score(taps):
+    ...     return rgo_jax.softmax_score(rgo_jax.dense(x, kernel, tap=taps["w"]), y)
+    >>> rgo_jax.tapped_vectors(score, {"w": jnp.zeros((4, 3))})["w"].shape
+    (4, 3)
+    """
+    gradients = jax.jacrev(lambda taps: _scores(score(taps), taps).sum(-1))(dict(taps))
+    return {path: g.reshape(-1, g.shape[-1]) for path, g in gradients.items()}
+
+
+def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, SecondMoment]:
+    """Return the second moments of no vectors at all, in float64.
+
+    Parameters
+    ----------
+    params : pytree of arrays
+    layout : Layout, optional
+        `find_layout` of the parameters where None.
+
+    Returns
+    -------
+    dict of str to SecondMoment
+        By path.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> rgo_jax.empty_moments({"kernel": jnp.ones((3, 2))})["kernel"].matrix.dtype
+    dtype('float64')
+    """
+    axes = (find_layout(params) if layout is None else layout).axes
+    return {
+        path: _empty(to_matrix(leaf, axes[path]).shape[0])
+        for path, leaf in named_leaves(params)
+        if path in axes
+    }
+
+
+def observe(
+    moments: Mapping[str, SecondMoment], vectors: Mapping[str, Array]
+) -> dict[str, SecondMoment]:
+    """Add curvature vectors to second moments: ``H + sum g g^T``.
+
+    Parameters
+    ----------
+    moments : mapping of str to SecondMoment
+        By path; one that is missing starts from nothing.
+    vectors : mapping of str to array (v, n)
+
+    Returns
+    -------
+    dict of str to SecondMoment
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rgo_core.observe` does. Under a JAX transformation values cannot be checked:
+        NaN and infinity then reach the second moment, and `end_task` refuses it.
+
+    Notes
+    -----
+    Costs ``v n^2`` multiplications in float64, whatever `jax_enable_x64` says. Pure;
+    may be compiled, scanned and mapped. Compute with second moments by functions of
+    this package only: outside of float64's scope JAX rounds what it touches.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> moments = rgo_jax.observe({}, {"kernel": jnp.asarray([[1.0, 2.0]])})
+    >>> moments["kernel"].matrix
+    Array([[1., 2.],
+           [2., 4.]], dtype=float64)
+    """
+    for path, rows in vectors.items():
+        check_finite(f"{path}: vectors", rows, jnp)
+    seen = {
+        path: _observe(moments.get(path) or _empty(rows.shape[-1]), rows)
+        for path, rows in vectors.items()
+    }
+    return {**moments, **seen}
+
+
+@in_double
+def _observe(moment: SecondMoment, rows: Array) -> SecondMoment:
+    seen = SecondMoment(moment.matrix, jnp.zeros((), jnp.int64))
+    matrix, count = rgo_core.observe(seen, rows, xp=jnp)
+    # The count of a stack of moments has its axes too.
+    return SecondMoment(matrix, moment.count + count)
+
+
+def _empty(n: int) -> SecondMoment:
+    with jax.enable_x64(True):
+        return rgo_core.empty_moment(n, xp=jnp)
+
+
+def _scores(scores: Array, batch: Any) -> Array:
+    """Return the scores as (k, b)."""
+    samples = {array.shape[0] for array in jax.tree.leaves(batch)}
+    if scores.ndim not in (1, 2) or {scores.shape[-1]} != samples:
+        raise ValueError(
+            f"expected scores of shape (b,) or (k, b) for b in {sorted(samples)} "
+            f"samples, got {scores.shape}"
+        )
+    return scores.reshape(-1, scores.shape[-1])
+
+
+def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array:
+    """Return the vectors (v, n) of gradients (k, *shape)."""
+    matrices = to_matrix(gradient, axes)
+    if axes.outputs:
+        matrices = rgo_core.reduce_outputs(matrices, reduce=reduce, xp=jnp)
+    return matrices.mT.reshape(-1, matrices.shape[-2])

@@ -1,0 +1,146 @@
+"""The feature encoding layer, the task index traced: one program serves all tasks."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+import rgo_core
+
+
+class Encoding(NamedTuple):
+    """The permutations of a layer's channels, a row for each task."""
+
+    permutations: Array  # (tasks, width) int32
+    inverses: Array  # (tasks, width) int32
+
+
+def make_encoding(width: int, *, tasks: int, name: str, seed: int = 0) -> Encoding:
+    """Draw a layer's permutations: those of `rgo_core.task_permutation`.
+
+    Parameters
+    ----------
+    width : int
+        How many channels the layer has.
+    tasks : int
+        How many tasks there may be.
+    name : str
+        The layer's name: two layers of one width get different permutations.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    Encoding
+        The first task's is the identity.
+
+    Raises
+    ------
+    ValueError
+        If `tasks` is not an integer of at least 1, or as `rgo_core.task_permutation`
+        does.
+
+    References
+    ----------
+    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
+    section 4.
+
+    Examples
+    --------
+    >>> import rgo_jax
+    >>> rgo_jax.make_encoding(4, tasks=2, name="hidden").permutations
+    Array([[0, 1, 2, 3],
+           [0, 1, 3, 2]], dtype=int32)
+    """
+    if not isinstance(tasks, int | np.integer) or tasks < 1:
+        raise ValueError(f"tasks must be an integer >= 1, got {tasks!r}")
+    drawn = [
+        rgo_core.task_permutation(width, task=task, name=name, seed=seed)
+        for task in range(tasks)
+    ]
+    inverses = [rgo_core.invert(permutation) for permutation in drawn]
+    return Encoding(
+        jnp.asarray(np.stack(drawn).astype(np.int32)),
+        jnp.asarray(np.stack(inverses).astype(np.int32)),
+    )
+
+
+def encode(
+    features: Array, encoding: Encoding, task: int | Array, *, axis: int = -1
+) -> Array:
+    """Permute the channels of features for a task.
+
+    Parameters
+    ----------
+    features : array
+        With `width` channels along `axis`.
+    encoding : Encoding
+    task : int or integer array ()
+        May be traced. Beyond the last task of the encoding the result is NaN, never
+        another task's.
+    axis : int
+
+    Returns
+    -------
+    array
+        Of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the width is not that of the encoding, or a `task` that is not traced is
+        outside of it.
+
+    Notes
+    -----
+    Gathers back as well as forward: the scatter that JAX would derive is slow.
+
+    References
+    ----------
+    Liu and Liu (2022), section 4.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rgo_jax
+    >>> encoding = rgo_jax.make_encoding(4, tasks=2, name="hidden")
+    >>> rgo_jax.encode(jnp.asarray([0.0, 1.0, 2.0, 3.0]), encoding, 1)
+    Array([0., 1., 3., 2.], dtype=float32)
+    """
+    tasks, width = encoding.permutations.shape
+    if not -features.ndim <= axis < features.ndim or features.shape[axis] != width:
+        raise ValueError(
+            f"expected {width} channels along axis {axis}, got shape {features.shape}"
+        )
+    if isinstance(task, int | np.integer) and not 0 <= task < tasks:
+        raise ValueError(f"task must be one of 0..{tasks - 1}, got {task!r}")
+    index = jnp.asarray(task, jnp.uint32)  # a negative one is beyond the last, too
+    permutation, inverse = (
+        rows.at[index].get(mode="fill", fill_value=width) for rows in encoding
+    )
+    return _permute(features, permutation, inverse, axis % features.ndim)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _permute(features: Array, permutation: Array, inverse: Array, axis: int) -> Array:
+    permuted: Array = rgo_core.permute(features, permutation, axis=axis, xp=jnp)
+    return permuted
+
+
+def _permute_forward(
+    features: Array, permutation: Array, inverse: Array, axis: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return _permute(features, permutation, inverse, axis), (permutation, inverse)
+
+
+def _permute_backward(
+    axis: int, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, None, None]:
+    permutation, inverse = saved
+    # Through itself, so that it can be differentiated again.
+    return _permute(gradient, inverse, permutation, axis), None, None
+
+
+_permute.defvjp(_permute_forward, _permute_backward)

@@ -1,0 +1,202 @@
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core.tolerance import assert_close
+from hypothesis import given
+from jax import Array
+from jax_backend.nets import draw, labels, mlp, mlp_params, score
+
+import rgo_core
+from rgo_jax import (
+    Axes,
+    Layout,
+    curvature_vectors,
+    empty_moments,
+    observe,
+    softmax_score,
+    tapped_vectors,
+)
+from rgo_jax.layout import to_matrix
+
+
+def looped(params: Any, batch: Any, per: str, reduce: str) -> dict[str, np.ndarray]:
+    """Return the vectors of dense layers: a plain gradient a sample, and NumPy."""
+    x, y = batch
+    rows = [(x[i : i + 1], y[i : i + 1]) for i in range(len(y))]
+    found: dict[str, list[np.ndarray]] = {}
+    for one in [batch] if per == "batch" else rows:
+        gradients = jax.grad(lambda p, one=one: score(p, one).sum())(params)
+        for layer, arrays in gradients.items():
+            kernel = np.asarray(arrays["kernel"])
+            columns = kernel.mean(1)[None]
+            if reduce == "rms":
+                columns = kernel.T / np.sqrt(kernel.shape[1])
+            found.setdefault(f"{layer}/kernel", []).extend(columns)
+            found.setdefault(f"{layer}/bias", []).append(np.asarray(arrays["bias"]))
+    return {path: np.stack(rows) for path, rows in found.items()}
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+@pytest.mark.parametrize("reduce", ["mean", "rms"])
+@given(seed=st.integers(0, 2**16), count=st.sampled_from([1, 5]))
+def test_vectors_are_reduced_gradients(
+    per: Any, reduce: Any, seed: int, count: int
+) -> None:
+    with jax.enable_x64(True):
+        params = mlp_params((3, 5, 4), seed)
+        batch = draw((count, 3), seed), labels(count, 4, seed)
+        found = curvature_vectors(score, params, batch, per=per, reduce=reduce)
+        expected = looped(params, batch, per, reduce)
+        assert found.keys() == expected.keys()
+        for path, rows in expected.items():
+            assert_close(np.asarray(found[path]), rows, condition=1e3)
+
+
+def test_the_exact_curvature_is_that_of_the_whole_hessian() -> None:
+    with jax.enable_x64(True):
+        params, x, y = mlp_params((3, 4)), draw((5, 3)), labels(5, 4)
+
+        def exact(params: Any, batch: Any) -> Array:
+            return softmax_score(mlp(params, batch[0]), batch[1], curvature="exact")
+
+        vectors = curvature_vectors(exact, params, (x, y))["layer0/bias"]
+        hessians = rgo_core.softmax_hessian(np.asarray(mlp(params, x)))
+        assert vectors.shape == (20, 4)
+        assert_close(np.asarray(vectors.T @ vectors), hessians.sum(0))
+
+
+def test_a_mask_takes_classes_out_of_play() -> None:
+    params, x, y = mlp_params((3, 4)), draw((5, 3)), labels(5, 2)
+    mask = jnp.asarray([True, True, False, False])
+
+    def masked(params: Any, batch: Any) -> Array:
+        logits = jnp.where(mask, mlp(params, batch[0]), -jnp.inf)
+        return softmax_score(logits, batch[1], mask=mask)
+
+    def small(params: Any, batch: Any) -> Array:
+        return softmax_score(mlp(params, batch[0])[:, :2], batch[1])
+
+    found = curvature_vectors(masked, params, (x, y))["layer0/bias"]
+    expected = curvature_vectors(small, params, (x, y))["layer0/bias"]
+    assert bool(jnp.isfinite(found).all())
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_score_is_weighted_by_a_constant() -> None:
+    logits, y = draw((3, 4)), labels(3, 4)
+    gradient = jax.grad(lambda logits: softmax_score(logits, y).sum())(logits)
+    expected = rgo_core.score_cotangents(np.asarray(logits), np.asarray(y))[0]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_layout_chooses_the_parameters() -> None:
+    params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
+    layout = Layout({"layer0/kernel": Axes((1,), (0,))}, {})
+    found = curvature_vectors(score, params, batch, layout=layout)
+    assert {path: rows.shape for path, rows in found.items()} == {
+        "layer0/kernel": (5, 4)
+    }
+
+
+def test_it_compiles_and_maps() -> None:
+    params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
+    plain = curvature_vectors(score, params, batch)
+    compiled = jax.jit(lambda p, b: curvature_vectors(score, p, b))(params, batch)
+    stacked = jax.tree.map(lambda a: jnp.stack([a, a]), (params, batch))
+    mapped = jax.vmap(lambda p, b: curvature_vectors(score, p, b))(*stacked)
+    for path, rows in plain.items():
+        np.testing.assert_allclose(compiled[path], rows, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(mapped[path][1], rows, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 5)])
+def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
+    with pytest.raises(ValueError, match=r"expected scores of shape \(b,\) or \(k, b"):
+        curvature_vectors(
+            lambda p, b: jnp.zeros(shape) + p["layer0"]["bias"].sum(),
+            params,
+            batch,
+            per="batch",
+        )
+    with pytest.raises(ValueError, match=r"expected scores of shape \(b,\) or \(k, b"):
+        tapped_vectors(lambda taps: jnp.zeros(shape), {"w": jnp.zeros((5, 2))})
+
+
+@pytest.mark.parametrize(("name", "value"), [("per", "task"), ("reduce", "max")])
+def test_options_that_do_not_exist_are_refused(name: str, value: str) -> None:
+    params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
+    with pytest.raises(ValueError, match=rf"{name} must be .* or .*, got '{value}'"):
+        curvature_vectors(score, params, batch, **{name: value})
+
+
+# --- second moments
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_moments_are_sums_in_float64(x64: bool) -> None:
+    with jax.enable_x64(x64):
+        rows = draw((200, 6), dtype=jnp.float32)
+        moments = observe(observe({}, {"w": rows[:64]}), {"w": rows[64:]})
+        exact = np.asarray(rows, np.float64)
+        assert moments["w"].matrix.dtype == jnp.float64
+        assert int(np.asarray(moments["w"].count)) == 200
+        assert_close(np.asarray(moments["w"].matrix), exact.T @ exact)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_moments_are_the_same_compiled_scanned_and_mapped(x64: bool) -> None:
+    with jax.enable_x64(x64):
+        params = {"w": jnp.ones((6, 2), jnp.float32)}
+        rows = draw((3, 4, 128, 6), dtype=jnp.float32)  # seeds, blocks
+
+        def folded(blocks: Array) -> Any:
+            def step(moments: Any, block: Array) -> Any:
+                return observe(moments, {"w": block}), None
+
+            return jax.lax.scan(step, empty_moments(params), blocks)[0]
+
+        found = jax.jit(jax.vmap(folded))(rows)["w"]
+        assert found.matrix.dtype == jnp.float64
+        for index in range(3):
+            expected = observe({}, {"w": rows[index].reshape(-1, 6)})["w"]
+            assert int(np.asarray(found.count)[index]) == 512
+            assert_close(np.asarray(found.matrix)[index], np.asarray(expected.matrix))
+            alone = jax.jit(folded)(rows[index])["w"]
+            assert_close(np.asarray(alone.matrix), np.asarray(expected.matrix))
+
+
+def test_what_was_not_observed_stays() -> None:
+    before = observe({}, {"a": jnp.ones((1, 2)), "b": jnp.ones((1, 3))})
+    after = observe(before, {"b": jnp.ones((1, 3))})
+    assert after["a"] is before["a"]
+    assert int(before["b"].count) == 1
+    assert int(after["b"].count) == 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(
+        ValueError, match=r"w: vectors must be finite, got 1 NaN or inf"
+    ):
+        observe({}, {"w": jnp.asarray([[1.0, bad]])})
+
+
+def test_a_moment_that_was_rounded_is_refused() -> None:
+    moments = observe({}, {"w": jnp.ones((1, 2))})
+    rounded = moments["w"]._replace(matrix=moments["w"].matrix.astype(jnp.float32))
+    with pytest.raises(TypeError, match=r"must be float64, got float32"):
+        observe({"w": rounded}, {"w": jnp.ones((1, 2))})
+
+
+def test_empty_moments_fit_the_parameters() -> None:
+    params = mlp_params((3, 4))
+    moments = empty_moments(params)
+    shapes = {path: moment.matrix.shape for path, moment in moments.items()}
+    assert shapes == {"layer0/kernel": (3, 3), "layer0/bias": (4, 4)}
+    matrix = to_matrix(params["layer0"]["kernel"], Axes((0,), (1,)))
+    assert matrix.shape == (3, 4)

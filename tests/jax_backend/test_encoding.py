@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from jax_backend.nets import draw
+
+import rgo_core
+from rgo_jax import encode, make_encoding
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_permutations_are_those_of_every_backend(seed: int) -> None:
+    encoding = make_encoding(7, tasks=5, name="hidden", seed=seed)
+    for task in range(5):
+        drawn = rgo_core.task_permutation(7, task=task, name="hidden", seed=seed)
+        np.testing.assert_array_equal(encoding.permutations[task], drawn)
+        np.testing.assert_array_equal(encoding.inverses[task], rgo_core.invert(drawn))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_features_are_permuted_along_their_axis(axis: int) -> None:
+    features = draw((6, 6, 6))
+    encoding = make_encoding(6, tasks=3, name="hidden")
+    for task in range(3):
+        order = np.asarray(encoding.permutations[task])
+        expected = np.take(np.asarray(features), order, axis=axis)
+        found = encode(features, encoding, task, axis=axis)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_its_gradient_is_that_of_plain_indexing(axis: int) -> None:
+    features, weights = draw((5, 5)), draw((5, 5), seed=1)
+    encoding = make_encoding(5, tasks=3, name="hidden")
+    order = encoding.permutations[2]
+
+    def value(features: Array) -> Array:
+        return (jnp.tanh(encode(features, encoding, 2, axis=axis)) * weights).sum()
+
+    def plain(features: Array) -> Array:
+        return (jnp.tanh(features.take(order, axis=axis)) * weights).sum()
+
+    np.testing.assert_array_equal(jax.grad(value)(features), jax.grad(plain)(features))
+    twice = jax.jacrev(jax.grad(value))(features)
+    np.testing.assert_allclose(twice, jax.jacrev(jax.grad(plain))(features), rtol=1e-6)
+
+
+def test_one_program_serves_every_task() -> None:
+    encoding = make_encoding(6, tasks=4, name="hidden")
+    features = draw((2, 6))
+    traces = []
+
+    @jax.jit
+    def encoded(task: Array) -> Array:
+        traces.append(1)
+        return encode(features, encoding, task)
+
+    for task in range(4):
+        found = encoded(jnp.asarray(task))
+        np.testing.assert_array_equal(found, encode(features, encoding, task))
+    assert len(traces) == 1
+    mapped = jax.vmap(lambda task: encode(features, encoding, task))(jnp.arange(4))
+    np.testing.assert_array_equal(mapped[3], encode(features, encoding, 3))
+
+
+@pytest.mark.parametrize("task", [-1, 3])
+def test_a_task_outside_is_an_error_or_nan(task: int) -> None:
+    encoding = make_encoding(4, tasks=3, name="hidden")
+    with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
+        encode(jnp.ones(4), encoding, task)
+    found = jax.jit(lambda task: encode(jnp.ones(4), encoding, task))(jnp.asarray(task))
+    assert np.isnan(np.asarray(found)).all()
+
+
+def test_another_width_is_refused() -> None:
+    encoding = make_encoding(4, tasks=2, name="hidden")
+    with pytest.raises(ValueError, match=r"expected 4 channels along axis -1, got sha"):
+        encode(jnp.ones((4, 3)), encoding, 0)
+    with pytest.raises(ValueError, match=r"expected 4 channels along axis 2, got sha"):
+        encode(jnp.ones((4, 4)), encoding, 0, axis=2)
+
+
+def test_no_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"tasks must be an integer >= 1, got 0"):
+        make_encoding(4, tasks=0, name="hidden")

@@ -1,0 +1,411 @@
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from core.tolerance import assert_close
+from flax import nnx
+from hypothesis import given
+from jax import Array
+from jax_backend.nets import (
+    assert_same,
+    count_traces,
+    draw,
+    labels,
+    mlp,
+    mlp_params,
+    score,
+)
+
+import rgo_core
+from rgo_jax import (
+    Axes,
+    Layout,
+    ProjectionState,
+    curvature_vectors,
+    dense,
+    end_task,
+    observe,
+    project_gradients,
+    projection_state,
+)
+
+OPTIMIZERS = {
+    "sgd": lambda: optax.sgd(0.1),
+    "momentum": lambda: optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "adam": lambda: optax.adam(0.01),
+}
+
+
+def loss(params: Any, batch: Any) -> Array:
+    x, y = batch
+    return optax.softmax_cross_entropy_with_integer_labels(mlp(params, x), y).mean()
+
+
+def batch(seed: int = 0, dtype: Any = None) -> tuple[Array, Array]:
+    return draw((8, 3), seed, dtype), labels(8, 4, seed)
+
+
+def moments_of(params: Any, seeds: int = 1) -> Any:
+    moments: Any = {}
+    for seed in range(seeds):
+        found = curvature_vectors(score, params, batch(seed))
+        moments = observe(moments, found)
+    return moments
+
+
+def numbers(leaf: Any) -> np.ndarray:
+    return np.asarray(leaf, np.float64)
+
+
+# --- laws that every transformation of optax keeps
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("after", [False, True])
+def test_the_identity_is_the_base_optimizer_bit_for_bit(make: Any, after: bool) -> None:
+    params = mlp_params((3, 5, 4))
+    chain = [make(), project_gradients()]
+    ours, base = optax.chain(*(chain if after else chain[::-1])), make()
+    mine, plain = params, params
+    state, plain_state = ours.init(params), base.init(params)
+    for seed in range(3):
+        updates, state = ours.update(jax.grad(loss)(mine, batch(seed)), state, mine)
+        mine = optax.apply_updates(mine, updates)
+        updates, plain_state = base.update(
+            jax.grad(loss)(plain, batch(seed)), plain_state, plain
+        )
+        plain = optax.apply_updates(plain, updates)
+    assert_same(mine, plain)
+
+
+def test_extra_arguments_are_ignored() -> None:
+    params = mlp_params((3, 4))
+    transformation = project_gradients()
+    state = end_task(transformation.init(params), moments_of(params))
+    gradients = jax.grad(loss)(params, batch())
+    plain = transformation.update(gradients, state)
+    more = transformation.update(gradients, state, params, value=3.0, unheard="of")
+    assert_same(plain, more)
+
+
+def test_masked_leaves_are_untouched() -> None:
+    params = mlp_params((3, 5, 4))
+    mask = {"layer0": True, "layer1": {"kernel": False, "bias": True}}
+    transformation = optax.masked(project_gradients(), mask)
+    state = transformation.init(params)
+    assert set(projection_state(state).weights) == {"layer0/kernel"}
+    moments = moments_of(params)
+    del moments["layer1/kernel"]
+    moments = {p: m for p, m in moments.items() if p in paths(projection_state(state))}
+    state = end_task(state, moments)
+    gradients = jax.grad(loss)(params, batch())
+    updates, _ = transformation.update(gradients, state, params)
+    assert_same(updates["layer1"]["kernel"], gradients["layer1"]["kernel"])
+    assert not np.allclose(updates["layer0"]["kernel"], gradients["layer0"]["kernel"])
+
+
+def paths(state: ProjectionState) -> set[str]:
+    return {*state.weights, *state.biases}
+
+
+def test_it_compiles_once_for_all_tasks() -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
+
+    def train(params: Any, state: Any, batches: Any) -> Any:
+        def step(carry: Any, batch: Any) -> Any:
+            params, state = carry
+            updates, state = optimizer.update(
+                jax.grad(loss)(params, batch), state, params
+            )
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, state), batches)[0]
+
+    def end(state: Any, params: Any, moments: Any, batch: Any) -> Any:
+        moments = observe(moments, curvature_vectors(score, params, batch))
+        return end_task(state, moments), moments
+
+    trained, train_traces = count_traces(train)
+    ended, end_traces = count_traces(end)
+    state = optimizer.init(params)
+    moments = jax.tree.map(lambda leaf: leaf, moments_of(params))
+    for task in range(3):
+        batches = jax.tree.map(lambda *b: jnp.stack(b), *[batch(task), batch(9)])
+        params, state = trained(params, state, batches)
+        state, moments = ended(state, params, moments, batch(task))
+        assert int(projection_state(state).tasks) == task + 1
+    assert (len(train_traces), len(end_traces)) == (1, 1)
+
+
+def test_it_works_mapped_over_seeds() -> None:
+    def run(params: Any, data: Any) -> Any:
+        optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
+        state = optimizer.init(params)
+        moments: Any = {}
+        for _ in range(2):
+            updates, state = optimizer.update(jax.grad(loss)(params, data), state)
+            params = optax.apply_updates(params, updates)
+            moments = observe(moments, curvature_vectors(score, params, data))
+            state = end_task(state, moments)
+        updates, state = optimizer.update(jax.grad(loss)(params, data), state)
+        return updates
+
+    each = [(mlp_params((3, 5, 4), seed), batch(seed)) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    mapped = jax.jit(jax.vmap(run))(*stacked)
+    for index, case in enumerate(each):
+        expected = run(*case)
+        jax.tree.map(
+            lambda m, e, index=index: np.testing.assert_allclose(
+                m[index], e, rtol=1e-4, atol=1e-6
+            ),
+            mapped,
+            expected,
+        )
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_state_survives_a_file_of_arrays(x64: bool, tmp_path: Any) -> None:
+    with jax.enable_x64(x64):
+        params = mlp_params((3, 5, 4), dtype=jnp.float32)
+        optimizer = optax.chain(project_gradients(), optax.sgd(0.1, momentum=0.9))
+        moments = moments_of(params)
+        before = end_task(optimizer.init(params), moments), moments
+        leaves, structure = jax.tree.flatten(before)
+        np.savez(tmp_path / "state.npz", *leaves)
+        with np.load(tmp_path / "state.npz") as file, jax.enable_x64(True):
+            read = [jnp.asarray(file[f"arr_{i}"]) for i in range(len(leaves))]
+        after = jax.tree.unflatten(structure, read)
+        assert_same(after, before)
+        assert_same(end_task(*after), end_task(*before))
+
+
+def test_it_serves_an_optimizer_of_flax() -> None:
+    model = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    base = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    x, y = batch()
+
+    def value(model: nnx.Linear) -> Array:
+        return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+
+    chain = optax.chain(project_gradients(), optax.sgd(0.1))
+    ours = nnx.Optimizer(model, chain, wrt=nnx.Param)
+    plain = nnx.Optimizer(base, optax.sgd(0.1), wrt=nnx.Param)
+    ours.update(model, nnx.grad(value)(model))
+    plain.update(base, nnx.grad(value)(base))
+    np.testing.assert_array_equal(model.kernel[...], base.kernel[...])
+
+
+# --- what it computes
+
+
+@given(seed=st.integers(0, 2**16), tasks=st.integers(1, 3))
+def test_gradients_are_projected_as_the_core_does(seed: int, tasks: int) -> None:
+    with jax.enable_x64(True):
+        params = mlp_params((3, 5, 4), seed)
+        transformation = project_gradients()
+        state, moments = transformation.init(params), {}
+        for task in range(tasks):
+            found = curvature_vectors(score, params, batch(seed + task))
+            moments = observe(moments, found)
+            state = end_task(state, moments, damping=0.1)
+        gradients = jax.grad(loss)(params, batch(seed))
+        updates, _ = transformation.update(gradients, state)
+        for path, moment in moments.items():
+            layer, name = path.split("/")
+            matrix = numbers(gradients[layer][name])
+            host = rgo_core.SecondMoment(*map(np.asarray, moment))
+            weight = name == "kernel"
+            P = rgo_core.consolidate(host, 0.1, relative=True, normalized=weight)
+            expected = P @ matrix
+            condition = 10 * len(P)
+            scale = np.linalg.norm(P) * np.linalg.norm(matrix)
+            assert_close(
+                numbers(updates[layer][name]),
+                expected,
+                condition=condition,
+                scale=scale,
+            )
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("biases", ["raw", "normalized"])
+def test_options_are_those_of_the_core(relative: bool, biases: Any) -> None:
+    params = mlp_params((3, 4))
+    moments = moments_of(params)
+    state = end_task(
+        project_gradients().init(params),
+        moments,
+        damping=0.5,
+        relative=relative,
+        biases=biases,
+    )
+    for path, found in {**state.weights, **state.biases}.items():
+        host = rgo_core.SecondMoment(*map(np.asarray, moments[path]))
+        normalized = path.endswith("kernel") or biases == "normalized"
+        expected = rgo_core.consolidate(
+            host, 0.5, relative=relative, normalized=normalized
+        )
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_place_in_the_chain_says_what_is_projected() -> None:
+    params = mlp_params((3, 4))
+    moments = {"layer0/kernel": observe({}, {"k": jnp.eye(3)[:1] * 1e3})["k"]}
+    gradients = jax.grad(loss)(params, batch())
+    sizes = {}
+    for name, chain in {
+        "update": (optax.adam(0.1), project_gradients()),
+        "gradient": (project_gradients(), optax.adam(0.1)),
+    }.items():
+        optimizer = optax.chain(*chain)
+        state = end_task(optimizer.init(params), moments, damping=1e-4)
+        updates, _ = optimizer.update(gradients, state, params)
+        sizes[name] = float(jnp.abs(updates["layer0"]["kernel"][0]).max())
+    # The old task needs the kernel's first row, and Adam undoes its protection.
+    assert sizes["update"] < 1e-3 * sizes["gradient"]
+
+
+def test_axes_of_every_convention_are_projected_along_the_inputs() -> None:
+    kernel = draw((2, 3, 4, 5))
+    rows = draw((1, 24), seed=1)
+    stored = {
+        "flax": (kernel, Axes((0, 1, 2), (3,)), rows),
+        "equinox": (
+            kernel.transpose(3, 2, 0, 1),
+            Axes((1, 2, 3), (0,)),
+            rows.reshape(1, 2, 3, 4).transpose(0, 3, 1, 2).reshape(1, 24),
+        ),
+    }
+    found = {}
+    for name, (leaf, axes, vectors) in stored.items():
+        transformation = project_gradients(Layout({"w": axes}, {}))
+        state = end_task(
+            transformation.init({"w": leaf}), observe({}, {"w": vectors}), damping=0.1
+        )
+        updates, _ = transformation.update({"w": leaf}, state)
+        found[name] = updates["w"]
+    back = found["equinox"].transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(back, found["flax"], rtol=1e-5, atol=1e-6)
+
+
+def test_factored_gradients_are_not_projected_twice() -> None:
+    params = mlp_params((3, 4))
+    moments = moments_of(params)
+    direct, factored = (
+        project_gradients(),
+        project_gradients(factored=["layer0/kernel"]),
+    )
+    x, y = batch()
+    state = end_task(factored.init(params), moments)
+    P = projection_state(state).weights["layer0/kernel"]
+
+    def through(params: Any) -> Array:
+        layer = params["layer0"]
+        logits = dense(x, layer["kernel"], projection=P) + layer["bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    found, _ = factored.update(jax.grad(through)(params), state)
+    expected, _ = direct.update(
+        jax.grad(loss)(params, (x, y)), end_task(direct.init(params), moments)
+    )
+    jax.tree.map(
+        lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-5, atol=1e-7),
+        found,
+        expected,
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_has_projections_in_float32(dtype: Any) -> None:
+    params = mlp_params((3, 4), dtype=dtype)
+    transformation = project_gradients()
+    state = end_task(transformation.init(params), moments_of(mlp_params((3, 4))))
+    updates, _ = transformation.update(params, state)
+    assert all(P.dtype == jnp.float32 for P in state.weights.values())
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(updates))
+
+
+# --- what is refused
+
+
+def test_nothing_to_project_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"there is nothing to project: {'scale':"):
+        project_gradients().init({"scale": jnp.ones(3)})
+
+
+def test_factored_must_name_weights() -> None:
+    with pytest.raises(ValueError, match=r"factored must name weights among \['w'\], "):
+        project_gradients(factored=["v"]).init({"w": jnp.ones((2, 2))})
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_state_without_one_projection_is_refused(count: int) -> None:
+    state = tuple(project_gradients().init({"w": jnp.eye(2)}) for _ in range(count))
+    with pytest.raises(
+        ValueError, match=rf"one project_gradients, got one with {count}"
+    ):
+        end_task(state, {})
+
+
+def changed_moment(**changes: Any) -> Any:
+    moment = observe({}, {"w": jnp.ones((1, 2))})["w"]
+    with jax.enable_x64(True):
+        return moment._replace(**{k: v(moment) for k, v in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("moments", "kind", "message"),
+    [
+        ({"v": changed_moment()}, ValueError, r"named after projected .* got \['v'\]"),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix.astype(jnp.float32))},
+            TypeError,
+            r"w: expected a second moment in float64, got float32",
+        ),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix[:1, :1])},
+            ValueError,
+            r"w: expected a second moment of shape \(2, 2\), got \(1, 1\)",
+        ),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix.at[0, 0].set(jnp.nan))},
+            ValueError,
+            r"w: a second moment must be finite, got 1 NaN",
+        ),
+    ],
+)
+def test_moments_that_do_not_fit_are_refused(
+    moments: Any, kind: type[Exception], message: str
+) -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    with pytest.raises(kind, match=message):
+        end_task(state, moments)
+
+
+def test_traced_moments_that_are_not_finite_make_nan() -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    bad = changed_moment(matrix=lambda m: m.matrix.at[0, 0].set(jnp.nan))
+    after = jax.jit(lambda state, moment: end_task(state, {"w": moment}))(state, bad)
+    assert bool(jnp.isnan(after.weights["w"]).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"damping": 0.0}, r"damping must be a finite number > 0, got 0.0"),
+        ({"biases": "frozen"}, r"biases must be 'raw' or 'normalized', got 'frozen'"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    with pytest.raises(ValueError, match=message):
+        end_task(state, {}, **options)
