@@ -17,10 +17,16 @@ import torch
 from torch import Tensor
 
 
+def is_autocast(tensor: Tensor) -> bool:
+    """Whether autocast is on for the device of `tensor`, where it can be."""
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def true_float32(tensor: Tensor) -> AbstractContextManager[object]:
     """Switch autocast and coarser formats off for products on a tensor's device."""
     device = tensor.device.type
-    casts = torch.is_autocast_enabled(device)
+    casts = is_autocast(tensor)
     coarse = device == "cuda" or (device == "cpu" and _rounds_on_cpu())
     if not casts and not coarse:
         return nullcontext()

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgo_torch._precision import true_float32
+from rgo_torch._precision import is_autocast, true_float32
 from rgo_torch._product import projected_rows
 from rgo_torch.layer import Layer, rows_of
 from rgo_torch.parameters import projection_dtype
@@ -94,7 +94,7 @@ class ProjectedForward:
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
             and inputs.dtype == weight.dtype == projection_dtype(weight)
-            and not torch.is_autocast_enabled(weight.device.type)
+            and not is_autocast(weight)
             and not torch._C._are_functorch_transforms_active()
         )
 

@@ -47,7 +47,8 @@ class OWM(NetworkMethod):
     With ``observe="step"`` P takes in every mini-batch in training, before it is used,
     as in the authors' programs; with ``"task"`` in a second pass after the task, which
     leaves the task itself free to learn: that remembers more, in trials of one
-    seed, and a step costs less. As in the authors' MLP the biases are not
+    seed, and a step costs less, not least on a GPU, where `rgo_core.update` waits for the
+    answer to whether the inputs are finite. As in the authors' MLP the biases are not
     trained, unless ``biases="free"``. Their alpha shrinks within a task in some
     experiments, ours does not.
 
