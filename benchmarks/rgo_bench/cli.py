@@ -43,6 +43,10 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[
     int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
 ]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Steps through torch.compile; CUDA graphs on cuda."),
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
 
@@ -79,6 +83,7 @@ def run(
     out: Out = Path("results"),
     force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
     threads: Threads = 1,
+    compile_: Compile = False,
     jobs: Jobs = 1,
     plugin: Annotated[
         list[str] | None,
@@ -100,6 +105,7 @@ def run(
         out=out,
         device=device,
         threads=max(1, threads // jobs),
+        compiled=compile_,
         force=force,
         plugins=tuple(plugin or ()),
     )
@@ -127,6 +133,7 @@ def table(
     ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
+    compile_: Compile = False,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only list the runs that are missing.")
     ] = False,
@@ -140,12 +147,16 @@ def table(
     if seeds is not None:
         asked["seeds"] = parse_seeds(seeds)
     specs = PAPER_TABLES[what].specs(**asked)
-    manner = Manner(out=out, device=device, threads=max(1, threads // jobs))
+    manner = Manner(
+        out=out, device=device, threads=max(1, threads // jobs), compiled=compile_
+    )
     absent = unrecorded(specs, manner)
     errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
     if missing:
         for spec in absent:
-            typer.echo(spec_command(spec, "--out", str(out), "--device", device))
+            more = ["--compile"] if compile_ else []
+            more = ["--out", str(out), "--device", device, *more]
+            typer.echo(spec_command(spec, *more))
         return
     records, failures = run_shown(specs, manner, jobs=jobs)
     show(PAPER_TABLES[what].sheet(records), format_)
