@@ -1,6 +1,7 @@
 """The command line `rgo-bench`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,14 +53,20 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
 @app.command("list")
 def list_all() -> None:
-    """List streams, methods and networks, with the options that --set takes."""
+    """List streams, methods and networks, with the options that --set takes.
+
+    Below them, the options that a stream sets for a method unless told otherwise.
+    """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
         table = Table(kind, "what it is", "options", box=None, pad_edge=False)
         for name, entry in entries.items():
-            options = entry.defaults.as_dict()
-            listed = " ".join(f"{key}={option_text(options[key])}" for key in options)
-            table.add_row(name, entry.summary, listed)
+            table.add_row(name, entry.summary, _listed(entry.defaults.as_dict()))
         console.print(table, "")
+    table = Table("stream", "method", "options there", box=None, pad_edge=False)
+    for name, stream in STREAMS.items():
+        for method, options in stream.protocol.items():
+            table.add_row(name, method, _listed(options))
+    console.print(table, "")
     console.print("network ", *NETWORKS)
 
 
@@ -295,6 +302,10 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise ValueError(f"--seeds: expected at least one seed, got {text!r}")
     return list(dict.fromkeys(seeds))
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={option_text(options[key])}" for key in options)
 
 
 def _records(results: Path) -> list[Record]:
