@@ -11,22 +11,30 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def true_float32(tensor: Tensor) -> AbstractContextManager[object]:
-    """Switch autocast and TF32 off for products on the device of `tensor`."""
+def is_autocast(tensor: Tensor) -> bool:
+    """Whether autocast is on for the device of `tensor`, where it can be."""
     device = tensor.device.type
-    casts = torch.is_autocast_enabled(device)
-    if not casts and device != "cuda":
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def true_float32(tensor: Tensor) -> AbstractContextManager[object]:
+    """Switch autocast and coarser formats off for products on a tensor's device."""
+    device = tensor.device.type
+    casts = is_autocast(tensor)
+    coarse = device == "cuda" or (device == "cpu" and _rounds_on_cpu())
+    if not casts and not coarse:
         return nullcontext()
     stack = ExitStack()
     if casts:
         stack.enter_context(torch.autocast(device, enabled=False))
-    if device == "cuda":
-        stack.enter_context(without_tf32())
+    if coarse:
+        stack.enter_context(without_tf32() if device == "cuda" else _exact_on_cpu())
     return stack
 
 
@@ -42,3 +50,23 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         setattr(flags, name, before)
+
+
+def _rounds_on_cpu() -> bool:
+    """Whether oneDNN may multiply in bfloat16: `torch.set_float32_matmul_precision`."""
+    return getattr(_cpu_flags(), "fp32_precision", "none") in ("tf32", "bf16")
+
+
+@contextmanager
+def _exact_on_cpu() -> Iterator[None]:
+    flags = _cpu_flags()
+    before = flags.fp32_precision
+    flags.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        flags.fp32_precision = before
+
+
+def _cpu_flags() -> Any:
+    return getattr(torch.backends.mkldnn, "matmul", None)  # not in older versions

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-import rgo_core
-from rgo_torch._precision import true_float32
+from rgo_torch._product import projected_rows
 from rgo_torch.layer import Layer
 from rgo_torch.layers import original_model
 
@@ -54,9 +53,8 @@ class ProjectedParameter:
 
     def projected(self, projection: Tensor, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
-        with true_float32(gradient):
-            rows = self.rows(gradient).to(projection.dtype)
-            projected: Tensor = rgo_core.project(projection, rows, axis=-1)
+        rows = self.rows(gradient).to(projection.dtype)
+        projected = projected_rows(projection, rows)
         return projected.reshape(gradient.shape).to(gradient.dtype)
 
 

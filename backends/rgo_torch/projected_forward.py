@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import rgo_core
-from rgo_torch._precision import true_float32
+from rgo_torch._precision import is_autocast, true_float32
+from rgo_torch._product import projected_rows
 from rgo_torch.layer import Layer, rows_of
 from rgo_torch.parameters import projection_dtype
 
@@ -66,11 +66,9 @@ class ProjectedForward:
         gradients = rows_of(self.layer.output_rows(output_gradients))
         if projection is None:  # paused since the forward pass
             return (gradients.mT @ rows).reshape(self._weight.shape)
+        projected = projected_rows(projection, rows)
         with true_float32(projection):
-            projected: Tensor = rgo_core.project_factors(
-                projection, rows, gradients, axis=-1
-            )
-        gradient = projected.reshape(self._weight.shape)
+            gradient = (gradients.mT @ projected).reshape(self._weight.shape)
         if not self._parts:
             torch.autograd.Variable._execution_engine.queue_callback(self._forget)
         self._parts.append((_backward_pass(), gradient))
@@ -96,7 +94,7 @@ class ProjectedForward:
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
             and inputs.dtype == weight.dtype == projection_dtype(weight)
-            and not torch.is_autocast_enabled(weight.device.type)
+            and not is_autocast(weight)
             and not torch._C._are_functorch_transforms_active()
         )
 

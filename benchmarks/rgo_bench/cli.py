@@ -1,6 +1,7 @@
 """The command line `rgo-bench`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,19 +44,29 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[
     int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
 ]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Steps through torch.compile; CUDA graphs on cuda."),
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
 
 @app.command("list")
 def list_all() -> None:
-    """List streams, methods and networks, with the options that --set takes."""
+    """List streams, methods and networks, with the options that --set takes.
+
+    Below them, the options that a stream sets for a method unless told otherwise.
+    """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
         table = Table(kind, "what it is", "options", box=None, pad_edge=False)
         for name, entry in entries.items():
-            options = entry.defaults.as_dict()
-            listed = " ".join(f"{key}={option_text(options[key])}" for key in options)
-            table.add_row(name, entry.summary, listed)
+            table.add_row(name, entry.summary, _listed(entry.defaults.as_dict()))
         console.print(table, "")
+    table = Table("stream", "method", "options there", box=None, pad_edge=False)
+    for name, stream in STREAMS.items():
+        for method, options in stream.protocol.items():
+            table.add_row(name, method, _listed(options))
+    console.print(table, "")
     console.print("network ", *NETWORKS)
 
 
@@ -79,6 +90,7 @@ def run(
     out: Out = Path("results"),
     force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
     threads: Threads = 1,
+    compile_: Compile = False,
     jobs: Jobs = 1,
     plugin: Annotated[
         list[str] | None,
@@ -100,6 +112,7 @@ def run(
         out=out,
         device=device,
         threads=max(1, threads // jobs),
+        compiled=compile_,
         force=force,
         plugins=tuple(plugin or ()),
     )
@@ -127,6 +140,7 @@ def table(
     ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
+    compile_: Compile = False,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only list the runs that are missing.")
     ] = False,
@@ -140,12 +154,16 @@ def table(
     if seeds is not None:
         asked["seeds"] = parse_seeds(seeds)
     specs = PAPER_TABLES[what].specs(**asked)
-    manner = Manner(out=out, device=device, threads=max(1, threads // jobs))
+    manner = Manner(
+        out=out, device=device, threads=max(1, threads // jobs), compiled=compile_
+    )
     absent = unrecorded(specs, manner)
     errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
     if missing:
         for spec in absent:
-            typer.echo(spec_command(spec, "--out", str(out), "--device", device))
+            more = ["--compile"] if compile_ else []
+            more = ["--out", str(out), "--device", device, *more]
+            typer.echo(spec_command(spec, *more))
         return
     records, failures = run_shown(specs, manner, jobs=jobs)
     show(PAPER_TABLES[what].sheet(records), format_)
@@ -284,6 +302,10 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise ValueError(f"--seeds: expected at least one seed, got {text!r}")
     return list(dict.fromkeys(seeds))
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={option_text(options[key])}" for key in options)
 
 
 def _records(results: Path) -> list[Record]:

@@ -51,6 +51,7 @@ class Manner:
     out: Path
     device: str = "cpu"
     threads: int = 1
+    compiled: bool = False
     force: bool = False
     plugins: tuple[str, ...] = ()  # modules that register methods
 
@@ -259,6 +260,7 @@ def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
         spec,
         manner.out,
         device=manner.device,
+        compiled=manner.compiled,
         force=manner.force,
         reporter=bars.add(spec),
     )

@@ -29,20 +29,34 @@ def steps(
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(help="Threads.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="Timings of each.", min=1)] = 7,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Time compiled steps over plain ones too.")
+    ] = False,
     out: OutFile = None,
 ) -> None:
     """Time a step of RGO beside one of SGD, and the least that it could be."""
     _check(networks, device)
     torch.set_num_threads(threads)
-    table = Table("network", "SGD ms", "RGO ms", "ratio", "floor", "ratio / floor")
+    head = ["network", "SGD ms", "RGO ms", "ratio", "floor", "ratio / floor"]
+    table = Table(*head, *(["SGD compiled", "RGO compiled"] if compile_ else []))
     rows = []
     for network in networks:
         shape = (3, side, side)
-        row = measure_step(network, shape, batch=batch, device=device, repeats=repeats)
+        row = measure_step(
+            *(network, shape),
+            batch=batch,
+            device=device,
+            compiled=compile_,
+            repeats=repeats,
+        )
         over = f"{row.ratio / row.floor:.2f}"
         times = f"{row.sgd:.2f}", f"{row.rgo:.2f}"
-        table.add_row(network, *times, f"{row.ratio:.2f}", f"{row.floor:.2f}", over)
-        rows.append(row._asdict() | {"input_shape": list(shape)})
+        ratios = f"{row.ratio:.2f}", f"{row.floor:.2f}", over
+        fast = (row.sgd_compiled, row.rgo_compiled)
+        compiled = (f"x {factor:.2f}" for factor in fast if factor is not None)
+        table.add_row(network, *times, *ratios, *compiled)
+        measured = {k: v for k, v in row._asdict().items() if v is not None}
+        rows.append(measured | {"input_shape": list(shape)})
     _end(table, rows, out, device, threads)
 
 

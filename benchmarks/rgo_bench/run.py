@@ -1,6 +1,7 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
 from rgo_bench.clock import Clock
+from rgo_bench.compilation import begin_step, check_compiler, compiled_forward
 from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.methods.method import fitting
 from rgo_bench.networks import NETWORKS
@@ -59,6 +61,7 @@ def run(
     out: Path,
     *,
     device: str = "cpu",
+    compiled: bool = False,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Record:
@@ -80,6 +83,10 @@ def run(
         The folder of all records.
     device : str
         ``"cpu"`` or ``"cuda"``.
+    compiled : bool
+        Take training steps through `torch.compile`, with methods that can. Like the
+        device it changes how numbers are rounded, not what is computed: a run may go on
+        with it or without, and its record states it as part of the environment.
     force : bool
         Run again from the start, in place of a finished or a begun run.
     reporter : Reporter, optional
@@ -92,7 +99,8 @@ def run(
     Raises
     ------
     OSError
-        If the record could not be written; nothing has started then.
+        If the record could not be written, or there is no C++ compiler to compile
+        with; nothing has started then.
     ValueError
         If the record or the checkpoint that is there is broken or of another
         configuration, the device is not there, or the network returns NaN.
@@ -112,7 +120,9 @@ def run(
         _check_config(path, "record", record.config, spec)
         _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
     else:
-        running = _Run(spec, usable_device(device))
+        if compiled:
+            check_compiler()
+        running = _Run(spec, usable_device(device), compiled=compiled)
         check_writable(path.parent)
         checkpoint = path.with_suffix(".checkpoint")
         if checkpoint.exists() and not force:
@@ -129,7 +139,7 @@ def run(
 class _Run:
     """A run under way, between two tasks."""
 
-    def __init__(self, spec: Spec, device: torch.device) -> None:
+    def __init__(self, spec: Spec, device: torch.device, *, compiled: bool) -> None:
         self.spec = spec
         self.device = device
         self.stream = make_stream(
@@ -138,7 +148,8 @@ class _Run:
             data=spec.data,
             **spec.stream_options.as_dict(),
         )
-        self.method = _make_method(spec, self.stream, device)
+        self.method = _make_method(spec, self.stream, device, compiled=compiled)
+        self.compiled = compiled and self.method.compiles
         self.clock = Clock(device)
         self.task = 0  # the next to learn
         tasks = self.stream.tasks
@@ -212,7 +223,10 @@ class _Run:
             train_accuracy=_percent(self.train_accuracy),
             seconds=self.clock.seconds,
             environment=describe_environment(
-                "torch", device=name, threads=torch.get_num_threads()
+                "torch",
+                device=name,
+                threads=torch.get_num_threads(),
+                compiled=self.compiled,
             ),
         )
 
@@ -227,6 +241,8 @@ class _Run:
                 strict=True,
             )
             for batch in batches:
+                if self.compiled:
+                    begin_step(self.device)
                 method.step(*batch)
                 pending += 1
                 if pending == REPORT_EVERY:
@@ -305,7 +321,13 @@ def usable_device(device: str) -> torch.device:
     )
 
 
-def _make_method(spec: Spec, stream: Stream, device: torch.device) -> Method:
+def _make_method(
+    spec: Spec, stream: Stream, device: torch.device, *, compiled: bool
+) -> Method:
+    if compiled:
+        # What earlier runs compiled counts towards a limit, after which nothing is.
+        torch.compiler.reset()
+
     def make_network(seed: int) -> torch.nn.Module:
         make = NETWORKS[spec.network]
         return make(stream.input_shape, stream.classes, seed).to(device)
@@ -323,6 +345,7 @@ def _make_method(spec: Spec, stream: Stream, device: torch.device) -> Method:
             None if mask is None else torch.from_numpy(mask).to(device)
             for mask in masks
         ),
+        compile_network=partial(compiled_forward, device=device) if compiled else None,
     )
     method: Method = METHODS[spec.method].build(setting, spec.method_options)
     return method

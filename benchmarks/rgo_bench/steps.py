@@ -19,6 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
+from rgo_bench.compilation import (
+    Forward,
+    begin_step,
+    check_compiler,
+    compiled_forward,
+)
 from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
 
@@ -35,6 +41,9 @@ class StepTime(NamedTuple):
     rgo: float
     ratio: float  # the median over repeats
     floor: float  # of the ratio, from counting multiplications
+    # What compiled steps take over plain ones, the median over repeats; where timed.
+    sgd_compiled: float | None = None
+    rgo_compiled: float | None = None
 
 
 def measure_step(
@@ -43,6 +52,7 @@ def measure_step(
     *,
     batch: int = 10,
     device: str = "cpu",
+    compiled: bool = False,
     repeats: int = 7,
     seconds: float = 1.0,
 ) -> StepTime:
@@ -57,8 +67,10 @@ def measure_step(
     batch : int
     device : str
         ``"cpu"`` or ``"cuda"``.
+    compiled : bool
+        Whether to time both through `torch.compile` too.
     repeats : int
-        How often both are timed.
+        How often each is timed.
     seconds : float
         About how long one timing lasts.
 
@@ -66,30 +78,42 @@ def measure_step(
     -------
     StepTime
 
+    Raises
+    ------
+    OSError
+        If there is no C++ compiler to compile with.
+
     Notes
     -----
     Random inputs of all 100 classes. The projections are those of one curvature pass
     over 100 samples: dense, as a step multiplies them whatever they hold.
     """
     place = torch.device(device)
+    if compiled:
+        check_compiler()
     take = [
-        _stepper(network, input_shape, batch, place, projected=projected)
+        _stepper(network, input_shape, batch, place, projected=projected, compiled=fast)
+        for fast in ((False, True) if compiled else (False,))
         for projected in (False, True)
     ]
     wait = torch.cuda.synchronize if place.type == "cuda" else _nothing
     counts = [_count(step, wait, seconds) for step in take]
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in take]
     for _ in range(repeats):
         for step, count, found in zip(take, counts, times, strict=True):
             found.append(_time(step, count, wait))
     plain = NETWORKS[network](tuple(input_shape), CLASSES, 0)
+    sgd, rgo, *fast = times
+    over = [_quotient(*pair) for pair in zip(fast, (sgd, rgo), strict=False)]
     return StepTime(
         network=network,
         batch=batch,
-        sgd=1e3 * median(times[0]),
-        rgo=1e3 * median(times[1]),
-        ratio=median(rgo / sgd for sgd, rgo in zip(*times, strict=True)),
+        sgd=1e3 * median(sgd),
+        rgo=1e3 * median(rgo),
+        ratio=_quotient(rgo, sgd),
         floor=step_operations(plain, input_shape, batch).ratio,
+        sgd_compiled=over[0] if over else None,
+        rgo_compiled=over[1] if over else None,
     )
 
 
@@ -162,6 +186,7 @@ def _stepper(
     device: torch.device,
     *,
     projected: bool,
+    compiled: bool,
 ) -> Callable[[], None]:
     torch.manual_seed(0)
     model = NETWORKS[network](tuple(input_shape), CLASSES, 0).to(device)
@@ -173,9 +198,13 @@ def _stepper(
         rgo.end_task(_batches(input_shape, batch, 10, device))
         rgo.begin_task()
 
+    forward: Forward = compiled_forward(model, device) if compiled else model
+
     def step() -> None:
+        if compiled:
+            begin_step(device)
         optimizer.zero_grad()
-        functional.cross_entropy(model(x), y).backward()
+        functional.cross_entropy(forward(x), y).backward()
         optimizer.step()
 
     return step
@@ -187,6 +216,10 @@ def _batches(
     for _ in range(count):
         x = torch.randn(batch, *input_shape, device=device)
         yield x, torch.randint(CLASSES, (batch,), device=device)
+
+
+def _quotient(times: Sequence[float], others: Sequence[float]) -> float:
+    return median(a / b for a, b in zip(times, others, strict=True))
 
 
 def _nothing() -> None:

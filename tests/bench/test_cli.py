@@ -48,6 +48,14 @@ def error_of(
     return shown.err
 
 
+def test_list_names_the_options_that_a_stream_sets_for_a_method() -> None:
+    output = " ".join(invoke("list").output.split())
+    for stream, entry in STREAMS.items():
+        for method, options in entry.protocol.items():
+            listed = " ".join(f"{k}={option_text(options[k])}" for k in options)
+            assert f"{stream} {method} {listed}" in output
+
+
 def test_list_names_every_stream_method_and_network_and_their_options() -> None:
     output = invoke("list").output
     words = output.split()

@@ -32,3 +32,9 @@ def test_no_host_user_or_folder_is_named() -> None:
 def test_a_backend_that_is_not_installed_is_refused() -> None:
     with pytest.raises(PackageNotFoundError, match="not-a-backend"):
         describe_environment("not-a-backend", device="cpu", threads=1)
+
+
+def test_compiled_steps_are_stated_where_they_were() -> None:
+    options = {"device": "cpu", "threads": 1}
+    assert describe_environment("torch", **options, compiled=True)["compiled"] is True
+    assert "compiled" not in describe_environment("torch", **options)

@@ -16,7 +16,7 @@ from bench.small_settings import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rgo_bench.methods.gpm import GPM, GPMOptions, extended
+from rgo_bench.methods.gpm import GPM, GPMOptions, extended, leading_directions
 from rgo_bench.methods.method import MethodOptions
 from rgo_bench.methods.sgd import SGD
 
@@ -81,6 +81,33 @@ def test_what_the_basis_holds_already_adds_nothing(threshold: float) -> None:
     basis = torch.linalg.qr(normal(0, 7, 3)).Q
     columns = basis @ normal(1, 3, 10)
     assert extended(basis, columns, threshold).shape[1] == 3
+
+
+@pytest.mark.parametrize(("n", "r"), [(12, 40), (40, 12), (20, 20)])
+def test_the_directions_and_energies_are_those_of_an_svd(n: int, r: int) -> None:
+    rank = min(n, r)
+    left, right = (torch.linalg.qr(normal(i, k, rank)).Q for i, k in enumerate((n, r)))
+    singular = torch.logspace(2, -3, rank, dtype=torch.float64)
+    columns = left * singular @ right.T
+    directions, energies = leading_directions(columns)
+    expected = torch.linalg.svd(columns, full_matrices=False)
+    # Of a Gram matrix the largest decides how exact all are: eps 1e4, squared.
+    rounding = 10 * torch.finfo(torch.float64).eps * float(singular[0] ** 2)
+    torch.testing.assert_close(energies, expected.S**2, rtol=0, atol=rounding)
+    for count in (1, rank // 2, rank):
+        held, wanted = directions[:, :count], expected.U[:, :count]
+        gap = float(singular[count - 1] ** 2)
+        distance = float((held @ held.T - wanted @ wanted.T).norm())
+        assert distance < 10 * rounding / gap
+
+
+@pytest.mark.parametrize("r", [3, 30])
+def test_there_are_no_more_directions_than_the_rank(r: int) -> None:
+    columns = normal(0, 10, 2) @ normal(1, 2, r)
+    directions, energies = leading_directions(columns)
+    assert directions.shape == (10, 2)
+    assert energies.shape == (2,)
+    assert leading_directions(torch.zeros(10, r).double())[0].shape == (10, 0)
 
 
 def test_a_direction_that_is_hardly_new_joins_at_right_angles() -> None:

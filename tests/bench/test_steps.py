@@ -1,16 +1,22 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from rgo_bench import steps
+from rgo_bench import measurements, steps
 from rgo_bench.cli import app
 from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
 from rgo_bench.steps import measure_memory, measure_step
 
 SHAPE = (3, 8, 8)
+# Dynamo's own, at autograd functions and at tensors with a hook.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be:DeprecationWarning"),
+]
 
 
 def test_steps_of_both_kinds_are_timed_beside_the_floor() -> None:
@@ -18,6 +24,31 @@ def test_steps_of_both_kinds_are_timed_beside_the_floor() -> None:
     assert min(found.sgd, found.rgo, found.ratio) > 0
     network = NETWORKS["mlp"](SHAPE, 100, 0)
     assert found.floor == step_operations(network, SHAPE, 2).ratio > 1
+    assert found.sgd_compiled is found.rgo_compiled is None
+
+
+def test_compiled_steps_are_timed_over_plain_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(steps, "check_compiler", lambda: None)
+    plainly = partial(steps.compiled_forward, backend="eager")
+    monkeypatch.setattr(steps, "compiled_forward", plainly)
+    monkeypatch.setattr(measurements, "measure_step", partial(measure_step, seconds=0))
+    file = tmp_path / "found.json"
+    options = ["--batch=2", "--side=8", "--repeats=1", "--compile", f"--out={file}"]
+    result = CliRunner().invoke(app, ["steps", "mlp", *options])
+    assert result.exit_code == 0
+    (row,) = json.loads(file.read_text())["rows"]
+    assert min(row["sgd_compiled"], row["rgo_compiled"]) > 0
+    assert f"x {row['rgo_compiled']:.2f}" in result.output
+
+
+def test_without_a_compiler_no_compiled_step_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(OSError, match="there is no no-such-compiler"):
+        measure_step("mlp", SHAPE, compiled=True)
 
 
 def test_the_memory_of_the_pass_holds_the_second_moments() -> None:

@@ -1,5 +1,7 @@
 """Products with a projection run in true float32, and the user's flags stay."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -46,6 +48,26 @@ def test_autocast_is_off_inside_and_back_outside() -> None:
 def test_on_the_cpu_without_autocast_nothing_changes(allowed: object) -> None:
     with true_float32(torch.zeros(1)):
         assert tf32() == allowed
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="needs a newer PyTorch"
+)
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+def test_coarse_products_on_the_cpu_are_off_inside_and_back_outside(
+    precision: str,
+) -> None:
+    flags: Any = torch.backends.mkldnn.matmul
+    whole = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        before = flags.fp32_precision
+        with true_float32(torch.zeros(1)):
+            assert flags.fp32_precision in ("ieee", "none")
+        assert flags.fp32_precision == before
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(whole)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

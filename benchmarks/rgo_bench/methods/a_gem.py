@@ -41,7 +41,7 @@ class AGEM(ReplayMethod):
 
     def _replay_loss(self) -> Tensor:
         replay = self.memory.draw(self.options.replay)
-        logits = masked(self.network(replay.x), replay.mask)
+        logits = masked(self.forward(replay.x), replay.mask)
         return functional.cross_entropy(logits, replay.y)
 
 

@@ -27,7 +27,7 @@ class ERRing(ReplayMethod):
         if not len(self.memory):
             return super().loss(x, y)
         replay = self.memory.draw(self.options.replay)
-        logits = self.network(torch.cat([x, replay.x]))
+        logits = self.forward(torch.cat([x, replay.x]))
         logits = masked(logits, self._mask(replay, len(x)))
         return functional.cross_entropy(logits, torch.cat([y, replay.y]))
 

@@ -69,7 +69,8 @@ class LOS(NetworkMethod):
         self.subspaces = subspaces(
             head.features, setting.tasks, options.rank, setting.device
         )
-        self._shown = 0  # the task whose subspace the next forward pass uses
+        # That which the next forward pass uses. A tensor: compiled code holds for all.
+        self._shown = self.subspaces[0]
         head.module.register_forward_pre_hook(self._project)
         self.memory: RingMemory | None = None
         if options.per_class is not None:
@@ -80,7 +81,7 @@ class LOS(NetworkMethod):
     def begin_task(self, task: int) -> None:
         """Turn to the task's subspace."""
         super().begin_task(task)
-        self._shown = task
+        self._shown = self.subspaces[task]
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take one step: along the manifold where there is one, of SGD elsewhere."""
@@ -97,7 +98,7 @@ class LOS(NetworkMethod):
             return current
         task, replay = self.memory.draw_task()
         with self._showing(task):
-            logits = masked(self.network(replay.x), replay.mask)
+            logits = masked(self.forward(replay.x), replay.mask)
         replayed = functional.cross_entropy(logits, replay.y)
         return (replayed + current) / (self.current + 1)
 
@@ -125,14 +126,14 @@ class LOS(NetworkMethod):
 
     @contextmanager
     def _showing(self, task: int) -> Iterator[None]:
-        self._shown = task
+        self._shown = self.subspaces[task]
         try:
             yield
         finally:
-            self._shown = self.current
+            self._shown = self.subspaces[self.current]
 
     def _project(self, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
-        projected: Tensor = inputs[0] * self.subspaces[self._shown]
+        projected: Tensor = inputs[0] * self._shown
         return projected
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
+from rgo_bench.compilation import Forward
 from rgo_torch.calls import evaluating
 
 
@@ -38,6 +39,8 @@ class Setting(NamedTuple):
     batch: int
     device: torch.device
     masks: tuple[Tensor | None, ...]  # (classes,) bool a task; None: all in play
+    # From a network to what training steps call; None: the network itself.
+    compile_network: Callable[[nn.Module], Forward] | None = None
 
 
 class Method(ABC):
@@ -55,6 +58,8 @@ class Method(ABC):
 
     # Whether a task once learned stays as it is, so that it need not be tested again.
     keeps_tasks: ClassVar[bool] = False
+    # Whether steps call what the setting's `compile_network` returns.
+    compiles: ClassVar[bool] = False
 
     def __init__(self, setting: Setting, options: MethodOptions) -> None:
         self.setting = setting
@@ -92,12 +97,17 @@ class NetworkMethod(Method):
     """A method that trains one network with plain SGD, as all of the paper's do.
 
     Subclasses change the gradient between `backward` and `optimizer.step`, or the
-    loss.
+    loss, which takes its logits from `forward`.
     """
+
+    compiles: ClassVar[bool] = True
 
     def __init__(self, setting: Setting, options: MethodOptions) -> None:
         super().__init__(setting, options)
         self.network = setting.make_network(setting.seed)
+        self.forward: Forward = self.network
+        if self.compiles and setting.compile_network is not None:
+            self.forward = setting.compile_network(self.network)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=setting.lr)
 
     def step(self, x: Tensor, y: Tensor) -> None:
@@ -108,7 +118,7 @@ class NetworkMethod(Method):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross-entropy over the current task's classes."""
-        logits = masked(self.network(x), self.setting.masks[self.current])
+        logits = masked(self.forward(x), self.setting.masks[self.current])
         return functional.cross_entropy(logits, y)
 
     def predict(self, x: Tensor, task: int) -> Tensor:

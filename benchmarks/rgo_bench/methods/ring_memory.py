@@ -62,7 +62,10 @@ class RingMemory:
             If nothing is kept yet.
         """
         x, y, mask = self._not_empty()
-        rows = torch.randperm(len(y), generator=self._generator)[:size].to(y.device)
+        drawn = torch.randperm(len(y), generator=self._generator)[:size]
+        if y.is_cuda:
+            drawn = drawn.pin_memory()  # else the host waits for the device
+        rows = drawn.to(y.device, non_blocking=True)
         return Replay(x[rows], y[rows], None if mask is None else mask[rows])
 
     def draw_task(self) -> tuple[int, Replay]:

@@ -8,8 +8,8 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def describe_environment(
-    backend: str, *, device: str, threads: int
-) -> dict[str, str | int]:
+    backend: str, *, device: str, threads: int, compiled: bool = False
+) -> dict[str, str | int | bool]:
     """Return what the timings of a run depend on.
 
     Parameters
@@ -20,12 +20,14 @@ def describe_environment(
         What it computed on, for instance ``"cpu"`` or the name of a GPU.
     threads : int
         The number of threads that it used.
+    compiled : bool
+        Whether training steps went through a compiler; stated only if so.
 
     Returns
     -------
     dict
         The versions of Python, of this library, of NumPy, SciPy and the backend; the
-        platform, the processor, the device and the threads.
+        platform, the processor, the device and the threads; "compiled" where they were.
 
     Raises
     ------
@@ -40,6 +42,7 @@ def describe_environment(
         "processor": _processor_name(),
         "device": device,
         "threads": threads,
+        **({"compiled": True} if compiled else {}),
     }
 
 

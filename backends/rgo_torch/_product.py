@@ -1,0 +1,50 @@
+"""Rows times a projection, by the faster of the two libraries that PyTorch has."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import rgo_core
+from rgo_torch._precision import true_float32
+
+# Multiplications from which on oneDNN is faster, copies and all: measured on one thread
+# of a CPU with AVX-512, where it takes less than half as long as MKL.
+LARGE = 2**24
+
+
+def projected_rows(projection: Tensor, rows: Tensor) -> Tensor:
+    """Return ``X P`` as `rgo_core.project` does, in true float32.
+
+    Parameters
+    ----------
+    projection : Tensor (..., n, n)
+        P, symmetric.
+    rows : Tensor (..., r, n) or (n,)
+        X, in the dtype of P.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `rows`.
+    """
+    with true_float32(rows):
+        if not _is_large(projection, rows):
+            projected: Tensor = rgo_core.project(projection, rows, axis=-1)
+            return projected
+        # P^T is P. What a Cholesky inverse makes lies by columns: oneDNN would copy it.
+        by_rows = projection if projection.is_contiguous() else projection.mT
+        # What is in oneDNN's own layout is multiplied by oneDNN.
+        return functional.linear(rows.to_mkldnn(), by_rows).to_dense()
+
+
+def _is_large(projection: Tensor, rows: Tensor) -> bool:
+    return (
+        rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and rows.ndim == 2
+        and rows.numel() * len(projection) >= LARGE
+        and torch.backends.mkldnn.is_available()
+        # Its products do not tell their derivatives to every transformation.
+        and not torch.is_grad_enabled()
+        and not torch._C._are_functorch_transforms_active()
+    )

@@ -1,0 +1,66 @@
+"""Rows times a projection are the same by either library."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch_backend.tolerance import assert_near
+
+from rgo_torch import _product
+from rgo_torch._product import projected_rows
+
+
+def symmetric(n: int) -> Tensor:
+    matrix = torch.randn(n, n, generator=torch.Generator().manual_seed(0))
+    return matrix + matrix.mT
+
+
+def rows_of_shape(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_product, "LARGE", 0)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("spaced", [False, True])
+def test_large_products_are_the_plain_ones(by_columns: bool, spaced: bool) -> None:
+    P = symmetric(40)
+    P = P.mT.contiguous().mT if by_columns else P
+    X = rows_of_shape(24, 80)[:, ::2] if spaced else rows_of_shape(24, 40)
+    with torch.no_grad():
+        found = projected_rows(P, X)
+    bound = float(X.norm() * torch.linalg.matrix_norm(P, 2))
+    assert_near(found, X.double() @ P.double(), scale=bound)
+    assert found.is_contiguous()
+
+
+@pytest.mark.usefixtures("everything_is_large")
+@pytest.mark.parametrize("shape", [(40,), (3, 24, 40)])
+def test_vectors_and_batches_take_the_plain_way(shape: tuple[int, ...]) -> None:
+    P, X = symmetric(40), rows_of_shape(*shape)
+    with torch.no_grad():
+        assert torch.equal(projected_rows(P, X), X @ P)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+def test_other_types_take_the_plain_way() -> None:
+    P, X = symmetric(40).double(), rows_of_shape(24, 40).double()
+    with torch.no_grad():
+        assert torch.equal(projected_rows(P, X), X @ P)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+def test_a_product_that_is_differentiated_again_has_a_derivative() -> None:
+    P, X = symmetric(40), rows_of_shape(24, 40).requires_grad_()
+    projected_rows(P, X).sum().backward()
+    assert X.grad is not None
+    assert_near(X.grad, P.sum(0).expand(24, -1), amplification=10)
+
+
+def test_small_products_are_the_plain_ones_bit_for_bit() -> None:
+    P, X = symmetric(40), rows_of_shape(24, 40)
+    with torch.no_grad():
+        assert torch.equal(projected_rows(P, X), X @ P)
