@@ -1,4 +1,4 @@
-"""What the theorems speak of: forgetting, its bound, its optimum, what is left to learn.
+"""What the theorems speak of: forgetting, its bound, its optimum, what is left free.
 
 The recursive least loss is the second-order growth of the old losses, Theorem 2 bounds
 it by ``sigma_max(P H)``, and problem (9) asks for the P that makes this least. What is
