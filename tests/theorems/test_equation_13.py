@@ -191,6 +191,21 @@ def test_of_a_network_that_knows_nothing_it_sees_one_part_in_c_of_the_trace(
         assert abs(c * seen / trace - 1) <= ERROR * unit(float(c))
 
 
+@LAW
+@given(margin=st.floats(1, 12), c=CLASSES)
+def test_of_a_network_that_is_sure_and_right_it_sees_half_of_the_trace(
+    backend: Backend, margin: float, c: int
+) -> None:
+    # With p_y = 1 - e the others' p (1 - p) sum to between e (1 - e) and e.
+    logits = np.zeros(c)
+    logits[0] = margin
+    weight = backend.call(ground_truth_weights, logits, np.asarray(0))
+    share = weight**2 / np.trace(backend.call(softmax_hessian, logits))
+    e = 1 - softmax(logits)[0]
+    slack = ERROR * unit(20.0 / e)
+    assert (1 - e) / (2 - e) - slack <= share <= 0.5 + slack
+
+
 def test_of_two_classes_it_sees_half_the_trace_in_a_direction_that_is_partly_flat(
     backend: Backend,
 ) -> None:
