@@ -19,6 +19,7 @@ from rgo_core import (
     normalize,
     optimal_projection,
     projected_curvature,
+    update,
 )
 
 CONDITION = 1e2  # of every H below
@@ -107,10 +108,25 @@ def test_what_consolidation_returns_is_the_optimum_of_the_damped_curvature(
     P = backend.call(consolidate, moment, case.damping)
     damped = case.damping * case.information  # H + alpha I
     best = backend.call(optimal_projection, damped)
+    assert_symmetric(P)
     assert_close(P, best, condition=case.condition)
     sigma = float(backend.call(projected_curvature, P, damped))
     value = case.damping * least(case.information)
     assert abs(sigma - value) <= EIGENVALUE * unit(case.condition) * value
+
+
+@LAW
+@given(case=cases(((1, 1), (3, 5), (7, 2))))
+def test_algorithm_1_arrives_there_too(backend: Backend, case: Case) -> None:
+    # One vector first, as printed, and the others as a block.
+    start, first, rest = np.eye(case.features), case.vectors[0], case.vectors[1:]
+    raw = backend.call(update, start, first, case.damping)
+    raw = backend.call(update, raw, rest, case.damping)
+    assert_symmetric(raw)
+    best = case.raw(backend.call(optimal_projection, case.damping * case.information))
+    # Errors are relative to the identity that it starts from.
+    scale = case.features**0.5
+    assert_close(raw, best, condition=case.growth, scale=scale)
 
 
 def test_of_singular_curvature_the_closed_form_has_no_value_and_the_infimum_is_zero(
