@@ -62,7 +62,8 @@ def exact_projection(rows: Matrix) -> Matrix:
     _, values, right = np.linalg.svd(triangle)
     closed = np.ones(rows.shape[1])
     closed[: len(values)] = 1 / (1 + values**2 / DAMPING)
-    return (right.T * closed) @ right
+    projection: Matrix = (right.T * closed) @ right
+    return projection
 
 
 def _compare(
@@ -104,7 +105,7 @@ def _scaled_gain(rows: Matrix) -> Matrix:
 
 
 def _block_woodbury(rows: Matrix) -> Matrix:
-    P = np.eye(rows.shape[1], dtype=np.float32)
+    P: Matrix = np.eye(rows.shape[1], dtype=np.float32)
     for start in range(0, len(rows), BLOCK):
         V = rows[start : start + BLOCK]
         K = V @ P
@@ -150,7 +151,8 @@ def _exponential(random: np.random.Generator, r: int, n: int) -> Matrix:
 
 def _long(random: np.random.Generator, r: int, n: int) -> Matrix:
     rows = _exponential(random, r, n)
-    return rows * (1e3 / np.sqrt(np.mean(np.sum(rows**2, axis=1))))
+    scaled: Matrix = rows * (1e3 / np.sqrt(np.mean(np.sum(rows**2, axis=1))))
+    return scaled
 
 
 def _spectral(random: np.random.Generator, r: int, deviations: Matrix) -> Matrix:
@@ -160,7 +162,8 @@ def _spectral(random: np.random.Generator, r: int, deviations: Matrix) -> Matrix
     """
     n = len(deviations)
     basis = np.linalg.qr(random.standard_normal((n, n)))[0]
-    return (random.standard_normal((r, n)) * deviations) @ basis.T
+    rows: Matrix = (random.standard_normal((r, n)) * deviations) @ basis.T
+    return rows
 
 
 # Normal vectors with standard deviations of 1; of 1 / i; from 1 down to 1e-6 along
