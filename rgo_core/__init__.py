@@ -12,6 +12,14 @@ array([[0.18181818],
        [1.81818182]])
 """
 
+from rgo_core.bounds import (
+    forgetting_bound,
+    free_directions,
+    optimal_projection,
+    plasticity,
+    projected_curvature,
+    recursive_least_loss,
+)
 from rgo_core.curvature import (
     ground_truth_weights,
     score_cotangents,
@@ -47,7 +55,9 @@ __all__ = [
     "curvature_vectors",
     "empty_moment",
     "forgetting",
+    "forgetting_bound",
     "forward_transfer",
+    "free_directions",
     "gain",
     "ground_truth_weights",
     "invert",
@@ -55,9 +65,13 @@ __all__ = [
     "merge",
     "normalize",
     "observe",
+    "optimal_projection",
     "permute",
+    "plasticity",
     "project",
     "project_factors",
+    "projected_curvature",
+    "recursive_least_loss",
     "reduce_outputs",
     "score_cotangents",
     "sigmoid_curvature",

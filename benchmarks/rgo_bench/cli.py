@@ -12,7 +12,7 @@ from rgo_bench import demo as demonstration
 from rgo_bench.cost import measure_costs, summarize_costs
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
-from rgo_bench.measurements import memory, steps
+from rgo_bench.measurements import memory, numerics, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.paper import PUBLISHED_NETWORKS
@@ -248,6 +248,7 @@ def cost(
 
 app.command()(steps)
 app.command()(memory)
+app.command()(numerics)
 
 
 @app.command()

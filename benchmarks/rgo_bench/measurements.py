@@ -1,4 +1,4 @@
-"""The commands that measure a step and a curvature pass."""
+"""The commands that measure a step, a curvature pass, and the forms of P."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from rgo_bench.networks import NETWORKS
+from rgo_bench.numerics import FORMS, KINDS, FormError, measure_errors
 from rgo_bench.records import describe_environment, replace_file
 from rgo_bench.run import usable_device
 from rgo_bench.spec import check_name
@@ -77,6 +78,28 @@ def memory(
         table.add_row(network, *sizes, f"{row.ratio:.2f}")
         rows.append(row._asdict() | {"ratio": row.ratio})
     _end(table, rows, out, device, torch.get_num_threads())
+
+
+def numerics(
+    features: Annotated[int, typer.Option(help="n.", min=1)] = 256,
+    vectors: Annotated[int, typer.Option(help="Vectors folded in.", min=1)] = 40960,
+    seed: Annotated[int, typer.Option(help="The seed.", min=0)] = 0,
+    out: OutFile = None,
+) -> None:
+    """Compute P in every form, and print its relative error against the truth."""
+    found = measure_errors(features=features, vectors=vectors, seed=seed)
+    cells = {(row.form, row.vectors): _error_text(row) for row in found}
+    table = Table("form", *KINDS)
+    for form in FORMS:
+        table.add_row(form, *(cells[form, kind] for kind in KINDS))
+    sizes = {"features": features, "count": vectors, "seed": seed}
+    rows = [row._asdict() | sizes for row in found]
+    _end(table, rows, out, "cpu", torch.get_num_threads())
+
+
+def _error_text(row: FormError) -> str:
+    error = "fails" if row.error is None else f"{row.error:.0e}"
+    return error if row.positive_definite else f"{error}, not positive definite"
 
 
 def _check(networks: list[str], device: str) -> None:
