@@ -22,14 +22,27 @@ def spd_inverse(matrix: Array, xp: Namespace) -> Array:
             raise np.linalg.LinAlgError("the matrix is not positive definite")
         inverse = xp.cholesky_inverse(factor)
     elif is_jax_namespace(xp):
-        from jax.scipy.linalg import cho_solve
-
-        identity = xp.broadcast_to(_identity_like(matrix, xp), matrix.shape)
-        inverse = cho_solve((xp.linalg.cholesky(matrix), True), identity)
+        inverse = _jax_inverse(matrix, xp)
     else:
         root = xp.linalg.solve(xp.linalg.cholesky(matrix), _identity_like(matrix, xp))
         inverse = xp.matrix_transpose(root) @ root
     return (inverse + xp.matrix_transpose(inverse)) / 2
+
+
+def _jax_inverse(matrix: Array, xp: Namespace) -> Array:
+    from jax.lax import map as map_one_by_one
+    from jax.scipy.linalg import cho_solve
+
+    def inverse(one: Array) -> Array:
+        return cho_solve((xp.linalg.cholesky(one), True), _identity_like(one, xp))
+
+    if matrix.ndim == 2:
+        return inverse(matrix)
+    # Several stacked solves in one program can lock each other out of XLA's threads
+    # on the CPU (seen with jaxlib 0.10.2).
+    n = matrix.shape[-1]
+    stacked = xp.reshape(matrix, (-1, n, n))
+    return xp.reshape(map_one_by_one(inverse, stacked), matrix.shape)
 
 
 def _identity_like(matrix: Array, xp: Namespace) -> Array:

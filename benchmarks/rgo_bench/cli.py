@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from rgo_bench import demo as demonstration
-from rgo_bench.cost import measure_costs, summarize_costs
+from rgo_bench.cost import measure_costs, parse_subject, summarize_costs
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.measurements import memory, numerics, steps
@@ -26,10 +26,18 @@ from rgo_bench.records import (
 )
 from rgo_bench.report import write_report
 from rgo_bench.report.commands import spec_command
-from rgo_bench.spec import make_spec, option_text, parse_options
+from rgo_bench.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 from rgo_bench.table1 import table1_specs
-from rgo_bench.terminal import Format, console, end_with, errors, run_shown, show
+from rgo_bench.terminal import (
+    Format,
+    console,
+    end_with,
+    errors,
+    run_mapped_shown,
+    run_shown,
+    show,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -92,6 +100,10 @@ def run(
     threads: Threads = 1,
     compile_: Compile = False,
     jobs: Jobs = 1,
+    backend: Annotated[str, typer.Option(help="torch or jax.")] = BACKENDS[0],
+    vmap: Annotated[
+        bool, typer.Option("--vmap", help="With jax: all seeds at once, by jax.vmap.")
+    ] = False,
     plugin: Annotated[
         list[str] | None,
         typer.Option(help="A module of yours that registers methods."),
@@ -104,7 +116,9 @@ def run(
     import_plugins(plugin or ())
     options = parse_options(set_ or [])
     specs = [
-        make_spec(stream, name, each, options, network=network, data=data)
+        make_spec(
+            stream, name, each, options, network=network, data=data, backend=backend
+        )
         for name in dict.fromkeys(method.split(","))
         for each in chosen
     ]
@@ -116,6 +130,11 @@ def run(
         force=force,
         plugins=tuple(plugin or ()),
     )
+    if vmap:
+        if backend != "jax":
+            raise ValueError(f"--vmap: expected --backend jax, got {backend}")
+        show(accuracy_sheet(run_mapped_shown(specs, manner)))
+        return
     records, failures = run_shown(specs, manner, jobs=jobs)
     show(accuracy_sheet(records))
     end_with(failures)
@@ -211,7 +230,9 @@ def report(
 @app.command()
 def cost(
     stream: Annotated[str, typer.Argument(help="A stream; see `rgo-bench list`.")],
-    method: Annotated[str, typer.Option(help="Methods; the first is 1.")] = "sgd,rgo",
+    method: Annotated[
+        str, typer.Option(help="METHOD[:BACKEND[:SEEDS]], several; the first is 1.")
+    ] = "sgd,rgo",
     repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: a stream's option.")
@@ -221,8 +242,9 @@ def cost(
 ) -> None:
     """Time whole runs, interleaved, each in a process of its own; and their memory."""
     options = parse_options(set_ or [])
-    for name in method.split(","):
-        make_spec(stream, name, 0, options)
+    for subject in method.split(","):
+        name, backend, _ = parse_subject(subject)
+        make_spec(stream, name, 0, options, backend=backend)
     costs = measure_costs(
         stream,
         method.split(","),

@@ -43,6 +43,8 @@ def measure_costs(
     ----------
     stream : str
     methods : sequence of str
+        Names, for instance ``rgo``, ``rgo:jax`` or ``rgo:jax:5``, which is five seeds
+        at once (see `parse_subject`).
     options : mapping
         Options of the stream, for all methods.
     repeats : int
@@ -68,6 +70,28 @@ def measure_costs(
             costs.append(_measure(stream, method, options, threads))
             ran(costs[-1])
     return costs
+
+
+def parse_subject(text: str) -> tuple[str, str, int]:
+    """Read ``METHOD[:BACKEND[:SEEDS]]``: what is timed.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of this form, or several seeds are not JAX's.
+
+    Examples
+    --------
+    >>> parse_subject("rgo"), parse_subject("rgo:jax:5")
+    (('rgo', 'torch', 1), ('rgo', 'jax', 5))
+    """
+    method, *rest = text.split(":")
+    backend, seeds = [*rest, *("torch", "1")[len(rest) :]][:2]
+    if len(rest) > 2 or not seeds.isdecimal() or int(seeds) < 1:
+        raise ValueError(f"--method: expected METHOD[:BACKEND[:SEEDS]], got {text!r}")
+    if int(seeds) > 1 and backend != "jax":
+        raise ValueError(f"--method: expected several seeds of jax alone, got {text!r}")
+    return method, backend, int(seeds)
 
 
 def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
@@ -97,7 +121,8 @@ def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 def _measure(
     stream: str, method: str, options: Mapping[str, Any], threads: int
 ) -> Cost:
-    question = json.dumps({"stream": stream, "method": method, "options": options})
+    asked = {"stream": stream, "method": method, "options": options, "threads": threads}
+    question = json.dumps(asked)
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
     answer = subprocess.run(
         [sys.executable, "-m", "rgo_bench.cost", question],
@@ -113,18 +138,31 @@ def _measure(
 
 def _answer(question: Mapping[str, Any]) -> Cost:
     """Run once in this process, which was started for nothing else."""
-    from rgo_bench.run import run
+    from rgo_bench.jobs import limit_threads
+    from rgo_bench.run import Silent, run
     from rgo_bench.spec import make_spec
 
-    spec = make_spec(question["stream"], question["method"], 0, question["options"])
+    method, backend, seeds = parse_subject(question["method"])
+    specs = [
+        make_spec(
+            question["stream"], method, seed, question["options"], backend=backend
+        )
+        for seed in range(seeds)
+    ]
+    limit_threads(question["threads"], backend)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        record = run(spec, Path(folder))
+        if seeds == 1:
+            record = run(specs[0], Path(folder))
+        else:
+            from rgo_bench.jit import run_mapped
+
+            record = run_mapped(specs, Path(folder), reporter=Silent())[0]
         total = time.perf_counter() - start
     # Linux counts in KiB, macOS in bytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return Cost(spec.method, total, dict(record.seconds), peak)
+    return Cost(question["method"], total, dict(record.seconds), peak)
 
 
 if __name__ == "__main__":

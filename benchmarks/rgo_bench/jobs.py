@@ -253,9 +253,20 @@ def _work(spec: Spec, manner: Manner, line: Connection) -> None:
     line.send(("result", result))
 
 
+def limit_threads(threads: int, backend: str) -> None:
+    """Let a backend use so many threads; JAX if nothing has computed with it yet."""
+    torch.set_num_threads(threads)
+    if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        shared = str(threads > 1).lower()
+        flags.append(f"--xla_cpu_multi_thread_eigen={shared}")
+        os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
+        os.environ["NPROC"] = str(threads)
+
+
 def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
     """Run one spec in this process; see `rgo_bench.run.run` for what it raises."""
-    torch.set_num_threads(manner.threads)
+    limit_threads(manner.threads, spec.backend)
     return run(
         spec,
         manner.out,

@@ -1,17 +1,13 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
-from rgo_bench.clock import Clock
 from rgo_bench.compilation import begin_step, check_compiler, compiled_forward
 from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.methods.method import fitting
@@ -19,15 +15,13 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.records import (
     Record,
     check_writable,
-    describe_environment,
-    differing_options,
-    percent_rows,
     read_record,
     record_path,
     write_record,
 )
+from rgo_bench.run_state import RunState, check_config
 from rgo_bench.spec import Spec
-from rgo_bench.streams import STREAMS, Samples, Stream, make_stream
+from rgo_bench.streams import Samples, Stream
 from rgo_bench.streams.draws import task_generator
 
 # Test samples of one forward pass: enough to be fast, few enough for any device.
@@ -117,18 +111,19 @@ def run(
     reporter = reporter or Silent()
     if path.exists() and not force:
         record = read_record(path)
-        _check_config(path, "record", record.config, spec)
+        check_config(path, "record", record.config, spec)
         _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
     else:
         if compiled:
             check_compiler()
-        running = _Run(spec, usable_device(device), compiled=compiled)
+        running = _begin(spec, device, compiled=compiled)
+        so_far = running.so_far
         check_writable(path.parent)
         checkpoint = path.with_suffix(".checkpoint")
         if checkpoint.exists() and not force:
             running.resume(checkpoint)
-            _report_done(reporter, spec, running.task, running.average)
-        while running.task < running.stream.tasks:
+            _report_done(reporter, spec, so_far.task, so_far.average)
+        while so_far.task < so_far.stream.tasks:
             running.learn(reporter)
             write_checkpoint(checkpoint, running.state_dict())
         write_record(out, running.record())
@@ -136,103 +131,81 @@ def run(
     return read_record(path)
 
 
-class _Run:
+class Running(Protocol):
     """A run under way, between two tasks."""
 
-    def __init__(self, spec: Spec, device: torch.device, *, compiled: bool) -> None:
-        self.spec = spec
-        self.device = device
-        self.stream = make_stream(
-            spec.stream,
-            seed=spec.seed,
-            data=spec.data,
-            **spec.stream_options.as_dict(),
-        )
-        self.method = _make_method(spec, self.stream, device, compiled=compiled)
-        self.compiled = compiled and self.method.compiles
-        self.clock = Clock(device)
-        self.task = 0  # the next to learn
-        tasks = self.stream.tasks
-        self.accuracy: NDArray[np.float64] = np.full((tasks, tasks), np.nan)
-        self.train_accuracy: NDArray[np.float64] | None = None
-        if STREAMS[spec.stream].measures_training:
-            self.train_accuracy = np.full(tasks, np.nan)
-
-    @property
-    def average(self) -> float:
-        """The average accuracy in percent after the last task learned."""
-        return float(self.accuracy[self.task - 1, : self.task].mean())
+    so_far: RunState
 
     def learn(self, reporter: Reporter) -> None:
         """Learn the next task and test on all tasks so far."""
-        task = self.task
-        x, y = _on(self.device, self.stream.train(task))
-        with self.clock.phase("train"):
-            self.method.begin_task(task)
-            self._train(x, y, reporter)
-        with self.clock.phase("evaluate"):
-            # Before a method computes with numbers that are none.
-            self._logits(x[: self.stream.batch], task)
-        self.method.end_task(x, y, self.clock)
-        with self.clock.phase("evaluate"):
-            self._test()
-            self._test_training()
-        self.task += 1
-        reporter.tested(task, self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `resume` needs."""
-        measured = self.train_accuracy
-        return {
-            "config": self.spec.config,
-            "task": self.task,
-            "accuracy": self.accuracy.tolist(),
-            "train_accuracy": None if measured is None else measured.tolist(),
-            "seconds": self.clock.seconds,
-            "method": self.method.state_dict(),
-        }
+
+    def resume(self, path: Path) -> None:
+        """Go on where a checkpoint was written."""
+
+    def record(self) -> Record:
+        """Return the record of a finished run."""
+
+
+def _begin(spec: Spec, device: str, *, compiled: bool) -> Running:
+    if spec.backend == "jax":
+        from rgo_bench.jit import JitRun  # only now, for JAX need not be there
+
+        return JitRun([spec], device)
+    return _Run(spec, usable_device(device), compiled=compiled)
+
+
+class _Run:
+    """A run of PyTorch under way, between two tasks."""
+
+    def __init__(self, spec: Spec, device: torch.device, *, compiled: bool) -> None:
+        self.device = device
+        self.so_far = RunState(spec, device)
+        self.stream = self.so_far.stream
+        self.method = _make_method(spec, self.stream, device, compiled=compiled)
+        self.compiled = compiled and self.method.compiles
+
+    def learn(self, reporter: Reporter) -> None:
+        """Learn the next task and test on all tasks so far."""
+        so_far, task = self.so_far, self.so_far.task
+        x, y = _on(self.device, self.stream.train(task))
+        with so_far.clock.phase("train"):
+            self.method.begin_task(task)
+            self._train(x, y, reporter)
+        with so_far.clock.phase("evaluate"):
+            # Before a method computes with numbers that are none.
+            self._logits(x[: self.stream.batch], task)
+        self.method.end_task(x, y, so_far.clock)
+        with so_far.clock.phase("evaluate"):
+            self._test()
+        so_far.task += 1
+        reporter.tested(task, so_far.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `resume` needs."""
+        return {**self.so_far.state_dict(), "method": self.method.state_dict()}
 
     def resume(self, path: Path) -> None:
         """Go on where a checkpoint was written."""
         state = read_checkpoint(path, self.device)
-        _check_config(path, "checkpoint", state["config"], self.spec)
+        self.so_far.load(state, path, self.device)
         self.method.load_state_dict(state["method"])
-        self.task = state["task"]
-        self.accuracy = np.asarray(state["accuracy"])
-        if self.train_accuracy is not None:
-            self.train_accuracy = np.asarray(state["train_accuracy"])
-        self.clock = Clock(self.device, state["seconds"])
 
     def record(self) -> Record:
         """Return the record of a finished run."""
-        spec = self.spec
-        name = (
-            torch.cuda.get_device_name(self.device)
-            if self.device.type == "cuda"
-            else self.device.type
-        )
-        return Record(
-            stream=spec.stream,
-            method=spec.method,
-            variant=spec.variant,
-            network=spec.network,
-            backend="torch",
-            seed=spec.seed,
-            config=spec.config,
-            accuracy=percent_rows(self.accuracy),
-            train_accuracy=_percent(self.train_accuracy),
-            seconds=self.clock.seconds,
-            environment=describe_environment(
-                "torch",
-                device=name,
-                threads=torch.get_num_threads(),
-                compiled=self.compiled,
-            ),
+        on_cuda = self.device.type == "cuda"
+        return self.so_far.record(
+            device=torch.cuda.get_device_name(self.device) if on_cuda else "cpu",
+            threads=torch.get_num_threads(),
+            compiled=self.compiled,
         )
 
     def _train(self, x: Tensor, y: Tensor, reporter: Reporter) -> None:
         stream, method, pending = self.stream, self.method, 0
-        order = task_generator(stream.seed, self.task, "order")
+        task = self.so_far.task
+        order = task_generator(stream.seed, task, "order")
         for _ in range(stream.epochs):
             rows = torch.from_numpy(order.permutation(len(x))).to(self.device)
             batches = zip(
@@ -246,27 +219,19 @@ class _Run:
                 method.step(*batch)
                 pending += 1
                 if pending == REPORT_EVERY:
-                    reporter.stepped(self.task, pending)
+                    reporter.stepped(task, pending)
                     pending = 0
-        reporter.stepped(self.task, pending)
+        reporter.stepped(task, pending)
 
     def _test(self) -> None:
-        last = self.task
-        first = 0
-        if self.method.keeps_tasks and last:
-            self.accuracy[last, :last] = self.accuracy[last - 1, :last]
-            first = last
-        for task in range(first, last + 1):
-            samples = self.stream.test(task)
-            self.accuracy[last, task] = self._percent_right(samples, task)
-
-    def _test_training(self) -> None:
-        keeps, last = self.method.keeps_tasks, self.stream.tasks - 1
-        if self.train_accuracy is None or not (keeps or self.task == last):
-            return
-        for task in [self.task] if keeps else range(last + 1):
-            samples = self.stream.train(task)
-            self.train_accuracy[task] = self._percent_right(samples, task)
+        so_far, keeps = self.so_far, self.method.keeps_tasks
+        for task in so_far.tasks_to_test(keeps_tasks=keeps):
+            right = self._percent_right(self.stream.test(task), task)
+            so_far.accuracy[so_far.task, task] = right
+        for task in so_far.tasks_to_test_on_training(keeps_tasks=keeps):
+            assert so_far.train_accuracy is not None  # else there is no such task
+            right = self._percent_right(self.stream.train(task), task)
+            so_far.train_accuracy[task] = right
 
     @torch.no_grad()
     def _percent_right(self, samples: Samples, task: int) -> float:
@@ -282,20 +247,8 @@ class _Run:
     @torch.no_grad()
     def _logits(self, x: Tensor, task: int) -> Tensor:
         logits = self.method.predict(x, task)
-        if bool(torch.isnan(logits).any()):
-            raise ValueError(
-                f"after task {self.task} the network returns NaN: the learning rate "
-                f"{self.stream.lr} may be too high"
-            )
+        self.so_far.check_logits(not bool(torch.isnan(logits).any()))
         return logits
-
-
-def _check_config(path: Path, kind: str, config: Mapping[str, Any], spec: Spec) -> None:
-    if differing_options(config, spec.config):
-        raise ValueError(
-            f"{path}: expected a {kind} of {spec.config}, got one of {dict(config)}; "
-            "start again with --force"
-        )
 
 
 def _report_done(reporter: Reporter, spec: Spec, tasks: int, accuracy: float) -> None:
@@ -349,10 +302,6 @@ def _make_method(
     )
     method: Method = METHODS[spec.method].build(setting, spec.method_options)
     return method
-
-
-def _percent(entries: NDArray[np.float64] | None) -> tuple[float, ...] | None:
-    return None if entries is None else tuple(round(e, 2) for e in entries.tolist())
 
 
 def _on(device: torch.device, samples: Samples) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.records import variant_name
 from rgo_bench.streams import STREAMS, StreamOptions
 
+BACKENDS: Final = ("torch", "jax")  # the first is the default
 SEEDS: Final = range(2**32)  # what every generator takes
 
 
@@ -26,6 +27,7 @@ class Spec:
     stream_options: StreamOptions
     method_options: MethodOptions
     data: Path | None = None  # the folder of the stream's data; looked for where None
+    backend: str = BACKENDS[0]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -33,6 +35,8 @@ class Spec:
         named = {} if self._data_name is None else {"data": self._data_name}
         if self.network != STREAMS[self.stream].network:
             named["network"] = self.network
+        if self.backend != BACKENDS[0]:
+            named["backend"] = self.backend
         options = self.stream_options.as_dict() | self.method_options.as_dict()
         return options | named
 
@@ -57,6 +61,7 @@ def make_spec(
     *,
     network: str | None = None,
     data: Path | None = None,
+    backend: str = BACKENDS[0],
 ) -> Spec:
     """Check names and options and return what they ask for.
 
@@ -73,6 +78,8 @@ def make_spec(
     data : Path, optional
         The folder of the stream's data, whose name and content become part of the
         variant: another image set is another experiment. Looked for where None.
+    backend : {"torch", "jax"}
+        What trains.
 
     Returns
     -------
@@ -93,6 +100,7 @@ def make_spec(
     check_name("method", method, METHODS)
     network = network or STREAMS[stream].network
     check_name("network", network, NETWORKS)
+    check_name("backend", backend, dict.fromkeys(BACKENDS))
     if type(seed) is not int or seed not in SEEDS:
         raise ValueError(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
@@ -116,6 +124,7 @@ def make_spec(
         stream_options=of_stream,
         method_options=of_method,
         data=data,
+        backend=backend,
     )
 
 

@@ -1,13 +1,21 @@
 """What the command line prints, and runs while its bars are shown."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 import typer
 from rich.console import Console
 
 from rgo_bench.grids import Sheet
-from rgo_bench.jobs import Failure, Manner, run_here, run_jobs
+from rgo_bench.jobs import (
+    Failure,
+    Manner,
+    limit_threads,
+    run_here,
+    run_jobs,
+    unrecorded,
+)
 from rgo_bench.progress import Bars
 from rgo_bench.records import Record
 from rgo_bench.render import render_csv, render_latex, render_markdown, render_rich
@@ -39,6 +47,24 @@ def run_shown(
             return [run_here(specs[0], manner, bars)], []
         outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)
     return outcome.records, outcome.failures
+
+
+def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
+    """Run the seeds of each method at once, behind progress bars.
+
+    A method whose records are all there is not run again.
+    """
+    from rgo_bench.jit import run_mapped  # only now, for JAX need not be there
+
+    limit_threads(manner.threads, "jax")
+    bars = Bars(console)
+    with bars.shown():
+        for method in dict.fromkeys(spec.method for spec in specs):
+            seeds = [spec for spec in specs if spec.method == method]
+            if unrecorded(seeds, manner):
+                reporter = bars.add(seeds[0])
+                run_mapped(seeds, manner.out, device=manner.device, reporter=reporter)
+        return [run_here(spec, replace(manner, force=False), bars) for spec in specs]
 
 
 def show(sheet: Sheet, format_: Format = Format.terminal) -> None:

@@ -17,6 +17,10 @@ class STL(NetworkMethod):
     def begin_task(self, task: int) -> None:
         """Draw the weights anew."""
         super().begin_task(task)
-        # Far apart, so that no two runs share a network.
-        fresh = self.setting.make_network(self.setting.seed + 1_000_003 * task)
+        fresh = self.setting.make_network(task_seed(self.setting.seed, task))
         self.network.load_state_dict(fresh.state_dict())
+
+
+def task_seed(seed: int, task: int) -> int:
+    """Return the seed of a task's network: far apart, so that no two runs share one."""
+    return seed + 1_000_003 * task

@@ -1,0 +1,203 @@
+"""The compiled programs of a run: train, observe, end, test."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+import rgo_jax
+from rgo_bench.jit.network import Context, Network, Params
+from rgo_bench.methods.rgo import RGOOptions
+from rgo_core import SecondMoment
+
+Moments = dict[str, SecondMoment]
+
+
+class Learner(NamedTuple):
+    """All that training changes, and the permutations, which it does not."""
+
+    params: Params
+    state: Any  # of the optimizer
+    encodings: dict[str, rgo_jax.Encoding]
+
+
+class Task(NamedTuple):
+    """A task's samples, on the device."""
+
+    number: Array  # () int32, from 0
+    mask: Array  # (classes,) bool
+    x: Array  # (N, ...)
+    y: Array  # (N,)
+
+
+class Program(NamedTuple):
+    """Pure functions; with several seeds their arguments are stacked."""
+
+    begin: Callable[..., Any]  # (params, encodings) -> Learner
+    train: Callable[..., Any]  # (Learner, Task, rows, weights) -> Learner
+    observe: Callable[..., Any]  # (Learner, Task, moments) -> moments
+    end: Callable[..., Any]  # (Learner, moments) -> Learner
+    test: Callable[..., Any]  # (Learner, Task) -> right, finite
+
+
+def make_program(
+    network: Network,
+    *,
+    lr: float,
+    batch: int,
+    options: RGOOptions | None,
+    mapped: bool,
+) -> Program:
+    """Compile for a network, for RGO with `options`, or for plain SGD.
+
+    With `mapped` every function takes several seeds at once, stacked along the first
+    axis of all arguments but the task's index.
+    """
+    optimizer = optax.sgd(lr)
+    if options is not None:
+        projected = rgo_jax.project_gradients(factored=network.dense)
+        optimizer = optax.chain(projected, optimizer)
+    functions: dict[str, Callable[..., Any]] = {
+        "begin": partial(_begin, optimizer),
+        "train": partial(_train, network, optimizer, options is not None),
+        "observe": partial(_observe, network, options, batch),
+        "end": partial(_end, options),
+        "test": partial(_test, network),
+    }
+    task = Task(number=None, mask=0, x=0, y=0)  # type: ignore[arg-type]
+    axes: dict[str, Any] = {
+        "begin": 0,
+        "train": (0, task, 0, 0),
+        "observe": (0, task, 0),
+        "end": 0,
+        "test": (0, task),
+    }
+    if mapped:
+        functions = {
+            name: jax.vmap(function, in_axes=axes[name])
+            for name, function in functions.items()
+        }
+    return Program(**{name: jax.jit(f) for name, f in functions.items()})
+
+
+def _begin(
+    optimizer: Any, params: Params, encodings: dict[str, rgo_jax.Encoding]
+) -> Learner:
+    return Learner(params, optimizer.init(params), encodings)
+
+
+def _train(
+    network: Network,
+    optimizer: Any,
+    projects: bool,
+    learner: Learner,
+    task: Task,
+    rows: Array,
+    weights: Array,
+) -> Learner:
+    """Take a step for each row of `rows` (steps, batch); weight 0 fills up a batch."""
+
+    def step(learner: Learner, taken: tuple[Array, Array]) -> tuple[Learner, None]:
+        indices, weight = taken
+        projections: dict[str, Array] = {}
+        if projects:
+            of_weights = rgo_jax.projection_state(learner.state).weights
+            projections = {path: of_weights[path] for path in network.dense}
+        context = Context(task.number, learner.encodings, projections)
+
+        def loss(params: Params) -> Array:
+            logits = _logits(network, params, task.x[indices], task.mask, context)
+            each = optax.losses.softmax_cross_entropy_with_integer_labels(
+                logits, task.y[indices]
+            )
+            mean: Array = (each * weight).sum() / weight.sum()
+            return mean
+
+        gradient = jax.grad(loss)(learner.params)
+        updates, state = optimizer.update(gradient, learner.state, learner.params)
+        params = optax.apply_updates(learner.params, updates)
+        return Learner(params, state, learner.encodings), None
+
+    learner, _ = jax.lax.scan(step, learner, (rows, weights))
+    return learner
+
+
+def _observe(
+    network: Network,
+    options: RGOOptions | None,
+    batch: int,
+    learner: Learner,
+    task: Task,
+    moments: Moments,
+) -> Moments:
+    """Add the curvature vectors of the task's samples to the second moments."""
+    assert options is not None  # plain SGD observes nothing
+    chosen = options
+
+    def score(params: Params, samples: tuple[Array, Array], taps: Any) -> Array:
+        x, y = samples
+        context = Context(task.number, learner.encodings, taps=taps)
+        logits = _logits(network, params, x, task.mask, context)
+        return rgo_jax.softmax_score(
+            logits, y, curvature=chosen.curvature, mask=task.mask
+        )
+
+    samples = task.x, task.y
+    if options.per == "sample":
+        taps = {
+            path: jnp.zeros((len(task.y), moment.matrix.shape[-1]), task.x.dtype)
+            for path, moment in moments.items()
+        }
+        vectors = rgo_jax.tapped_vectors(
+            lambda taps: score(learner.params, samples, taps), taps
+        )
+        return rgo_jax.observe(moments, vectors)
+    vectors = jax.lax.map(
+        lambda group: rgo_jax.curvature_vectors(
+            lambda params, samples: score(params, samples, {}),
+            learner.params,
+            group,
+            per="batch",
+            reduce=chosen.reduce,
+        ),
+        jax.tree.map(lambda array: _grouped(array, batch), samples),
+    )
+    flat = {path: rows.reshape(-1, rows.shape[-1]) for path, rows in vectors.items()}
+    return rgo_jax.observe(moments, flat)
+
+
+def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Learner:
+    assert options is not None  # plain SGD ends nothing
+    assert options.damping is not None  # it was filled in
+    state = rgo_jax.end_task(
+        learner.state,
+        moments,
+        damping=options.damping,
+        relative=options.relative,
+        biases=options.biases,
+    )
+    return learner._replace(state=state)
+
+
+def _test(network: Network, learner: Learner, task: Task) -> tuple[Array, Array]:
+    """Return how many samples are right, and whether no logit is NaN."""
+    context = Context(task.number, learner.encodings)
+    logits = _logits(network, learner.params, task.x, task.mask, context)
+    right = (logits.argmax(-1) == task.y).sum()
+    return right, ~jnp.isnan(logits).any()
+
+
+def _logits(
+    network: Network, params: Params, x: Array, mask: Array, context: Context
+) -> Array:
+    return jnp.where(mask, network.apply(params, x, context), -jnp.inf)
+
+
+def _grouped(array: Array, batch: int) -> Array:
+    """See samples as groups of `batch`, or of all where there are fewer."""
+    size = min(batch, len(array))
+    return array.reshape(-1, size, *array.shape[1:])

@@ -1,0 +1,339 @@
+"""Runs of the compiled programs: of one seed, or of several at once."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import rgo_jax
+from rgo_bench.checkpoint import read_checkpoint
+from rgo_bench.jit.network import channels_last, convert_network, convert_params
+from rgo_bench.jit.program import Learner, Program, Task, make_program
+from rgo_bench.methods.method import fitting
+from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, RGOOptions
+from rgo_bench.methods.stl import task_seed
+from rgo_bench.networks import NETWORKS
+from rgo_bench.records import Record, check_writable, write_record
+from rgo_bench.run_state import RunState
+from rgo_bench.spec import Spec
+from rgo_bench.streams import Samples
+from rgo_bench.streams.draws import task_generator
+
+METHODS = ("rgo", "rgo-2", "sgd", "stl")
+# Samples of one pass through a compiled test.
+TEST_BATCH, TEST_INPUTS = 2000, 2**21
+HOST = torch.device("cpu")
+
+
+class JitRun:
+    """A run of JAX under way, of one or more seeds that are learned at once.
+
+    Weights, permutations and the order of the samples are those of PyTorch's run.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+        Alike but for their seeds.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    ValueError
+        If the method, an option, the network or the device is none that is there.
+    """
+
+    def __init__(self, specs: Sequence[Spec], device: str = "cpu") -> None:
+        _check_supported(specs)
+        self.device = _jax_device(device)
+        self.spec = specs[0]
+        self.states = [RunState(spec, HOST) for spec in specs]
+        self.so_far = self.states[0]
+        self.stream = self.so_far.stream
+        self.keeps_tasks = self.spec.method == "stl"
+        options = self.spec.method_options
+        self.options = options if isinstance(options, RGOOptions) else None
+        self.network = convert_network(self._draw(self.spec.seed))
+        self.program = self._make_program()
+        self.learner = self._begin(0)
+        self.moments: Any = {}
+        if self.options is not None:
+            self.moments = self._empty_moments()
+
+    def learn(self, reporter: Any) -> None:
+        """Learn the next task and test on all tasks so far."""
+        index, clock = self.so_far.task, self.so_far.clock
+        with jax.default_device(self.device):
+            task = self._task(index, [s.stream.train(index) for s in self.states])
+            with clock.phase("train"):
+                if self.keeps_tasks and index:
+                    self.learner = self._begin(index)
+                rows, weights = self._order(index)
+                trained = self.program.train(self.learner, task, rows, weights)
+                self.learner = _done(trained)
+            with clock.phase("evaluate"):
+                # Before RGO computes with numbers that are none.
+                self._count(task, slice(self.stream.batch))
+            if self.options is not None:
+                self._end_task(task)
+            with clock.phase("evaluate"):
+                self._test()
+        reporter.stepped(index, self.spec.stream_options.steps)
+        for state in self.states:
+            state.task += 1
+        reporter.tested(index, self.so_far.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `resume` needs."""
+        leaves = jax.tree.leaves((self.learner, self.moments))
+        copied = [torch.from_numpy(np.array(leaf)) for leaf in leaves]
+        return {**self.so_far.state_dict(), "leaves": copied}
+
+    def resume(self, path: Path) -> None:
+        """Go on where a checkpoint was written."""
+        state = read_checkpoint(path, HOST)
+        self.so_far.load(state, path, HOST)
+        structure = jax.tree.structure((self.learner, self.moments))
+        with jax.enable_x64(True), jax.default_device(self.device):
+            leaves = [jnp.asarray(leaf.numpy()) for leaf in state["leaves"]]
+        self.learner, self.moments = jax.tree.unflatten(structure, leaves)
+
+    def record(self) -> Record:
+        """Return the record of a finished run of one seed."""
+        return self.records()[0]
+
+    def records(self) -> list[Record]:
+        """Return the records of all seeds, each with its share of the time."""
+        share = 1 / len(self.states)
+        spent = self.so_far.clock.seconds
+        for state in self.states:
+            state.clock.seconds = {name: share * s for name, s in spent.items()}
+        kind = self.device.device_kind if self.device.platform != "cpu" else "cpu"
+        return [
+            state.record(device=kind, threads=torch.get_num_threads(), compiled=False)
+            for state in self.states
+        ]
+
+    def _draw(self, seed: int) -> torch.nn.Module:
+        make = NETWORKS[self.spec.network]
+        return make(self.stream.input_shape, self.stream.classes, seed)
+
+    def _make_program(self) -> Program:
+        return make_program(
+            self.network,
+            lr=self.stream.lr,
+            batch=self.stream.batch,
+            options=self.options,
+            mapped=len(self.states) > 1,
+        )
+
+    def _begin(self, task: int) -> Learner:
+        seeds = [state.spec.seed for state in self.states]
+        params = [convert_params(self._draw(task_seed(s, task))) for s in seeds]
+        encodings = [self._encodings(seed) for seed in seeds]
+        learner: Learner = self.program.begin(
+            self._stacked(params), self._stacked(encodings)
+        )
+        return learner
+
+    def _encodings(self, seed: int) -> dict[str, rgo_jax.Encoding]:
+        if self.options is None or not self.options.encode:
+            return {}
+        return {
+            name: rgo_jax.make_encoding(
+                width, tasks=self.stream.tasks, name=name, seed=seed
+            )
+            for name, width in self.network.widths.items()
+        }
+
+    def _empty_moments(self) -> Any:
+        params = [convert_params(self._draw(0))] * len(self.states)
+        with jax.enable_x64(True):
+            return self._stacked([rgo_jax.empty_moments(each) for each in params])
+
+    def _stacked(self, trees: Sequence[Any]) -> Any:
+        """Stack what belongs to the seeds; that of one seed stays as it is."""
+        if len(trees) == 1:
+            return jax.tree.map(jnp.asarray, trees[0])
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    def _task(self, index: int, samples: Sequence[Samples]) -> Task:
+        def mask(state: RunState) -> np.ndarray:
+            found = state.stream.mask(index)
+            return np.ones(state.stream.classes, bool) if found is None else found
+
+        return Task(
+            jnp.asarray(index, jnp.int32),
+            self._stacked([mask(state) for state in self.states]),
+            self._stacked([channels_last(each.x) for each in samples]),
+            self._stacked([each.y.astype(np.int32) for each in samples]),
+        )
+
+    def _order(self, index: int) -> tuple[Any, Any]:
+        """Return rows (steps, batch) and weights, 0 for what fills up a batch."""
+        orders = [_drawn_order(state, index) for state in self.states]
+        return self._stacked([o[0] for o in orders]), self._stacked(
+            [o[1] for o in orders]
+        )
+
+    def _end_task(self, task: Task) -> None:
+        clock = self.so_far.clock
+        assert self.options is not None  # plain SGD has no end
+        with clock.phase("curvature"):
+            size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, self.stream.input_shape)
+            if self.options.per == "batch":
+                size = -(-size // self.stream.batch) * self.stream.batch
+            for part in self._parts(self.options.observed, size):
+                samples = self._taken(task, part)
+                self.moments = self.program.observe(self.learner, samples, self.moments)
+            _done(self.moments)
+        with clock.phase("consolidate"):
+            finite = all(
+                bool(jnp.isfinite(moment.matrix).all())
+                for moment in self.moments.values()
+            )
+            self.so_far.check_logits(finite)
+            ended = self.program.end(self.learner, self.moments)
+            self.learner = _done(ended)
+
+    def _parts(self, count: int | None, size: int) -> Iterator[slice]:
+        """Yield slices of whole mini-batches, and the rest."""
+        samples = self.stream.samples
+        count = samples if count is None else min(count, samples)
+        whole = count - count % self.stream.batch
+        for first in range(0, whole, size):
+            yield slice(first, min(first + size, whole))
+        if whole < count:
+            yield slice(whole, count)
+
+    def _test(self) -> None:
+        keeps = self.keeps_tasks
+        for state in self.states[1:]:
+            state.tasks_to_test(keeps_tasks=keeps)  # copies what is kept
+        for task in self.so_far.tasks_to_test(keeps_tasks=keeps):
+            percents = self._percent_right(
+                task, [state.stream.test(task) for state in self.states]
+            )
+            for state, percent in zip(self.states, percents, strict=True):
+                state.accuracy[state.task, task] = percent
+        for task in self.so_far.tasks_to_test_on_training(keeps_tasks=keeps):
+            percents = self._percent_right(
+                task, [state.stream.train(task) for state in self.states]
+            )
+            for state, percent in zip(self.states, percents, strict=True):
+                assert state.train_accuracy is not None  # else there is no such task
+                state.train_accuracy[task] = percent
+
+    def _percent_right(self, index: int, samples: Sequence[Samples]) -> list[float]:
+        task = self._task(index, samples)
+        count = task.y.shape[-1]
+        size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
+        right = sum(
+            self._count(task, slice(first, first + size))
+            for first in range(0, count, size)
+        )
+        return [100 * float(each) / count for each in np.atleast_1d(right)]
+
+    def _count(self, task: Task, part: slice) -> Any:
+        right, finite = self.program.test(self.learner, self._taken(task, part))
+        self.so_far.check_logits(bool(np.all(finite)))
+        return np.asarray(right)
+
+    def _taken(self, task: Task, part: slice) -> Task:
+        if len(self.states) == 1:
+            return task._replace(x=task.x[part], y=task.y[part])
+        return task._replace(x=task.x[:, part], y=task.y[:, part])
+
+
+def run_mapped(
+    specs: Sequence[Spec], out: Path, *, device: str = "cpu", reporter: Any
+) -> list[Record]:
+    """Run several seeds at once, as one program, and write their records.
+
+    Nothing is written before the end: a run that was cut off starts again. The times in
+    the records are each seed's share.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+        Alike but for their seeds.
+    out : Path
+        The folder of all records.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    reporter : Reporter
+        Hears of the progress.
+
+    Returns
+    -------
+    list of Record
+
+    Raises
+    ------
+    OSError
+        If the records could not be written; nothing has started then.
+    ValueError
+        As `JitRun` does, or if the specs differ in more than their seeds.
+    """
+    check_writable(out)
+    running = JitRun(specs, device)
+    while running.so_far.task < running.stream.tasks:
+        running.learn(reporter)
+    records = running.records()
+    for record in records:
+        write_record(out, record)
+    return records
+
+
+def _done(tree: Any) -> Any:
+    """Wait for arrays, so that their time counts where it belongs."""
+    return jax.tree.map(lambda leaf: leaf.block_until_ready(), tree)
+
+
+def _drawn_order(state: RunState, index: int) -> tuple[np.ndarray, np.ndarray]:
+    stream = state.stream
+    generator = task_generator(stream.seed, index, "order")
+    steps = -(-stream.samples // stream.batch)
+    rows = np.zeros((stream.epochs, steps * stream.batch), np.int32)
+    weights = np.zeros_like(rows, dtype=np.float32)
+    weights[:, : stream.samples] = 1
+    for epoch in rows:
+        epoch[: stream.samples] = generator.permutation(stream.samples)
+    shape = (stream.epochs * steps, stream.batch)
+    return rows.reshape(shape), weights.reshape(shape)
+
+
+def _check_supported(specs: Sequence[Spec]) -> None:
+    first = specs[0]
+    if first.method not in METHODS:
+        _refuse("one of the methods " + ", ".join(METHODS), first.method)
+    options = first.method_options
+    if isinstance(options, RGOOptions) and (options.per, options.reduce) == (
+        "sample",
+        "rms",
+    ):
+        _refuse("reduce=mean, or per=batch", "reduce=rms with per=sample")
+    for spec in specs[1:]:
+        if (spec.config, spec.stream, spec.method) != (
+            first.config,
+            first.stream,
+            first.method,
+        ):
+            _refuse("runs that differ in their seeds alone", str(spec.config))
+
+
+def _refuse(expected: str, got: str) -> NoReturn:
+    raise ValueError(f"backend jax: expected {expected}, got {got}")
+
+
+def _jax_device(device: str) -> Any:
+    try:
+        return jax.devices({"cuda": "gpu"}.get(device, device))[0]
+    except RuntimeError as error:
+        raise ValueError(
+            f"device: expected one of JAX's, {jax.devices()}, got {device!r}"
+        ) from error
