@@ -221,7 +221,7 @@ def test_gradients_are_projected_as_the_core_does(seed: int, tasks: int) -> None
             matrix = numbers(gradients[layer][name])
             host = rgo_core.SecondMoment(*map(np.asarray, moment))
             weight = name == "kernel"
-            P = rgo_core.consolidate(host, 0.1, relative=True, normalized=weight)
+            P = rgo_core.consolidate(host, 0.1, normalized=weight)
             expected = P @ matrix
             condition = 10 * len(P)
             scale = np.linalg.norm(P) * np.linalg.norm(matrix)
