@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_core
+import rgo_jax
 import rgo_torch
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,24 @@ def test_the_quick_start_runs() -> None:
     assert names["step"].shape == (8, 3)
 
 
+@pytest.mark.parametrize("library", ["flax", "equinox"])
+def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
+    flax, equinox, *rest = code_blocks("docs/jax.md")
+    example = flax if library == "flax" else equinox
+    assert len([line for line in example.splitlines() if line]) < 40
+    tasks = [loader(0), loader(1)]
+    batches = [[(x.numpy(), y.numpy()) for x, y in task] * 5 for task in tasks]
+    names: dict = {"stream": batches}
+    exec(example, names)
+    right = [
+        (np.asarray(names["logits"](names["params"], x, 0)).argmax(-1) == y).mean()
+        for x, y in batches[0]
+    ]
+    assert np.mean(right) > 0.8
+    for block in rest:
+        exec(block, names)
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_method_of_one_s_own_runs(jobs: str, tmp_path: Path) -> None:
     (block,) = code_blocks("docs/own-method.md")
@@ -80,7 +100,7 @@ def test_a_method_of_one_s_own_runs(jobs: str, tmp_path: Path) -> None:
 
 EXPORTED = [
     (package.__name__, name)
-    for package in (rgo_core, rgo_torch)
+    for package in (rgo_core, rgo_torch, rgo_jax)
     for name in package.__all__
 ]
 
