@@ -1,11 +1,15 @@
 """Who may import whom, and what a public name owes its reader."""
 
 import ast
+import contextlib
+import importlib
 import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -101,9 +105,16 @@ def test_the_core_needs_three_packages() -> None:
 
 # --- public names
 
-FUNCTIONS = [
-    name for name in rgo_core.__all__ if inspect.isfunction(vars(rgo_core)[name])
+PACKAGES = [rgo_core]
+for other in ("rgo_torch", "rgo_jax"):  # each where its framework is
+    with contextlib.suppress(ImportError):
+        PACKAGES.append(importlib.import_module(other))
+NAMES = [
+    pytest.param(getattr(package, name), name, id=f"{package.__name__}.{name}")
+    for package in PACKAGES
+    for name in package.__all__
 ]
+FUNCTIONS = [case for case in NAMES if inspect.isfunction(case.values[0])]
 
 
 def sections(docstring: str) -> dict[str, str]:
@@ -112,14 +123,15 @@ def sections(docstring: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_public_names_are_sorted_and_there() -> None:
-    assert list(rgo_core.__all__) == sorted(rgo_core.__all__)
-    assert all(hasattr(rgo_core, name) for name in rgo_core.__all__)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_there(package: ModuleType) -> None:
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
-@pytest.mark.parametrize("name", rgo_core.__all__)
-def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
-    public = getattr(rgo_core, name)
+@pytest.mark.parametrize(("public", "name"), NAMES)
+def test_every_public_name_has_a_docstring_of_its_own(public: Any, name: str) -> None:
+    if not inspect.isfunction(public) and not inspect.isclass(public):
+        pytest.skip("a type alias or a constant")
     assert "__doc__" in vars(public) or inspect.isfunction(public)
     first = inspect.cleandoc(public.__doc__ or "").split("\n")[0]
     assert first.endswith((".", "``.")), "one line, and a full stop"
@@ -127,9 +139,10 @@ def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
     assert not first.startswith(f"{name}(")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_public_function_documents_arguments_result_and_use(name: str) -> None:
-    function = getattr(rgo_core, name)
+@pytest.mark.parametrize(("function", "name"), FUNCTIONS)
+def test_every_public_function_documents_arguments_result_and_use(
+    function: Any, name: str
+) -> None:
     found = sections(function.__doc__)
     signature = inspect.signature(function)
     for argument in signature.parameters:
@@ -140,10 +153,25 @@ def test_every_public_function_documents_arguments_result_and_use(name: str) -> 
     assert f"{name}(" in found["Examples"]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_a_function_raises_itself_stands_in_its_docstring(name: str) -> None:
-    function = getattr(rgo_core, name)
+@pytest.mark.parametrize(("function", "name"), FUNCTIONS)
+def test_what_a_function_raises_itself_stands_in_its_docstring(
+    function: Any, name: str
+) -> None:
     found = sections(function.__doc__)
     for node in ast.walk(ast.parse(inspect.getsource(function))):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             assert node.exc.func.id in found["Raises"]
+
+
+def test_importing_a_backend_loads_no_other() -> None:
+    for package, other in (("rgo_jax", "torch"), ("rgo_torch", "jax")):
+        pytest.importorskip(package)
+        code = f"import sys, {package}; print({other!r} in sys.modules)"
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.split() == ["False"], package

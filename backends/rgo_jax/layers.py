@@ -92,7 +92,7 @@ def conv(
     ----------
     inputs : array (b, height, width, channels)
     kernel : array (kh, kw, channels, m)
-    strides, padding, dilation
+    strides, padding, dilation : sequences, or for the padding a name
         As those of `jax.lax.conv_general_dilated`; the dilation is of the kernel.
     tap : array (b, kh kw channels), optional
         Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
