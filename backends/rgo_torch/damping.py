@@ -15,7 +15,7 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", False): 0.01,
 }
 # In units of the mean of H's diagonal, whatever the vectors.
-RELATIVE_DAMPING = 0.1
+RELATIVE_DAMPING = 0.03
 
 
 def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:

@@ -34,7 +34,7 @@ class RGO:
         The one that steps the model.
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
-        vectors; where None, `measured_damping` of the other options, or 0.1 if
+        vectors; where None, `measured_damping` of the other options, or 0.03 if
         `relative`.
     relative : bool
         Whether the damping counts in units of the mean of H's diagonal, which is the

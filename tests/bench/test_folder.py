@@ -123,8 +123,10 @@ def test_the_committed_records_are_those_that_their_options_ask_for() -> None:
     for record in records:
         named = variant_options(record.variant)
         network = named.pop("network", None)
+        backend = named.pop("backend", "torch")
         options = parse_options(f"{name}={text}" for name, text in named.items())
         names = record.stream, record.method, record.seed
-        spec = make_spec(*names, options, network=network)
+        spec = make_spec(*names, options, network=network, backend=backend)
         assert (spec.variant, spec.network) == (record.variant, record.network)
+        assert record.backend == backend
         assert differing_options(record.config, spec.config) == []
