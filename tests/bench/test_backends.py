@@ -1,0 +1,77 @@
+"""The command line with two backends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from bench.short_runs import SETTINGS
+from typer.testing import CliRunner
+
+from rgo_bench.cli import app
+from rgo_bench.cost import parse_subject
+from rgo_bench.records import read_records
+
+
+def invoke(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("more", [(), ("--vmap",)], ids=["one by one", "at once"])
+def test_a_table_shows_both_backends(more: tuple[str, ...], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path)]
+    base = ["run", "permuted-digits", "--method", "sgd,rgo", "--seeds", "0,2"]
+    invoke(*base, *SETTINGS, *out)
+    invoke(*base, *SETTINGS, *out, "--backend", "jax", *more)
+    records = read_records(tmp_path)
+    runs = {(r.method, r.backend, r.seed) for r in records}
+    assert len(runs) == len(records) == 8
+    table = invoke("table", str(tmp_path), "--format", "csv")
+    rows = [line.split(",") for line in table.splitlines()]
+    assert sum("jax" in row for row in rows) == 2
+    assert sum("torch" in row for row in rows) == 2
+
+
+def test_what_was_run_at_once_is_not_run_again(tmp_path: Path) -> None:
+    command = ["run", "permuted-digits", "--method", "sgd", "--seeds", "0-1", *SETTINGS]
+    command += ["--backend", "jax", "--vmap", "--out", str(tmp_path)]
+    invoke(*command)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    invoke(*command)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert before == after
+    assert len(before) == 2
+
+
+def test_vmap_is_of_jax() -> None:
+    with pytest.raises(ValueError, match=r"--vmap: expected --backend jax, got torch"):
+        invoke("run", "permuted-digits", "--vmap")
+
+
+def test_a_backend_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backend: expected one of torch, jax, got "):
+        invoke("run", "permuted-digits", "--backend", "numpy")
+
+
+def test_backends_and_seeds_are_timed_beside_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "cost.json"
+    methods = "sgd,sgd:jax,rgo:jax:2"
+    command = ["cost", "permuted-digits", "--method", methods, "--repeats", "1"]
+    invoke(*command, *SETTINGS, "--out", str(out))
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["method"] for row in rows] == methods.split(",")
+    assert all(row["total"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("text", ["rgo:jax:0", "rgo:jax:x", "rgo:jax:1:2"])
+def test_what_is_timed_is_written_in_three_parts(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected METHOD\[:BACKEND\[:SEEDS\]\], got"):
+        parse_subject(text)
+
+
+def test_several_seeds_are_of_jax_alone() -> None:
+    with pytest.raises(
+        ValueError, match=r"expected several seeds of jax alone, got 'r"
+    ):
+        parse_subject("rgo:torch:3")
