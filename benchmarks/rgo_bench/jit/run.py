@@ -59,10 +59,11 @@ class JitRun:
         self.options = options if isinstance(options, RGOOptions) else None
         self.network = convert_network(self._draw(self.spec.seed))
         self.program = self._make_program()
-        self.learner = self._begin(0)
-        self.moments: Any = {}
-        if self.options is not None:
-            self.moments = self._empty_moments()
+        with jax.default_device(self.device):
+            self.learner = self._begin(0)
+            self.moments: Any = {}
+            if self.options is not None:
+                self.moments = self._empty_moments()
 
     def learn(self, reporter: Any) -> None:
         """Learn the next task and test on all tasks so far."""
