@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -23,13 +24,19 @@ from rgo_jax import (
 from rgo_jax.layout import to_matrix
 
 
+@jax.jit
+def summed_gradient(params: Any, batch: Any) -> Any:
+    """Return the gradient of the batch's summed score."""
+    return jax.grad(lambda params: score(params, batch).sum())(params)
+
+
 def looped(params: Any, batch: Any, per: str, reduce: str) -> dict[str, np.ndarray]:
     """Return the vectors of dense layers: a plain gradient a sample, and NumPy."""
     x, y = batch
     rows = [(x[i : i + 1], y[i : i + 1]) for i in range(len(y))]
     found: dict[str, list[np.ndarray]] = {}
     for one in [batch] if per == "batch" else rows:
-        gradients = jax.grad(lambda p, one=one: score(p, one).sum())(params)
+        gradients = summed_gradient(params, one)
         for layer, arrays in gradients.items():
             kernel = np.asarray(arrays["kernel"])
             columns = kernel.mean(1)[None]
@@ -49,7 +56,9 @@ def test_vectors_are_reduced_gradients(
     with jax.enable_x64(True):
         params = mlp_params((3, 5, 4), seed)
         batch = draw((count, 3), seed), labels(count, 4, seed)
-        found = curvature_vectors(score, params, batch, per=per, reduce=reduce)
+        options: Any = {"per": per, "reduce": reduce}
+        vectors = jax.jit(partial(curvature_vectors, score, **options))
+        found = vectors(params, batch)
         expected = looped(params, batch, per, reduce)
         assert found.keys() == expected.keys()
         for path, rows in expected.items():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core.tolerance import assert_close
-from hypothesis import given
+from hypothesis import given, settings
 from jax import Array, lax
 from jax_backend.nets import draw
 
@@ -81,6 +81,7 @@ CONVOLUTIONS = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=10)  # each compiles anew
 @given(
     options=CONVOLUTIONS,
     kernel=st.sampled_from([(1, 1), (3, 2)]),
@@ -113,8 +114,9 @@ def test_a_convolutions_tap_is_the_gradient_of_each_sample(
 
         n = params["kernel"][..., 0].size
         taps = {"kernel": jnp.zeros((3, n)), "bias": jnp.zeros((3, outputs))}
-        found = tapped_vectors(tapped, taps)
-        for path, rows in curvature_vectors(score, params, x).items():
+        found = jax.jit(partial(tapped_vectors, tapped))(taps)
+        vectors = jax.jit(partial(curvature_vectors, score))
+        for path, rows in vectors(params, x).items():
             expected = np.asarray(rows)
             scale = 1 + np.linalg.norm(expected) + float(jnp.linalg.norm(x))
             assert_close(np.asarray(found[path]), expected, scale=50 * scale)

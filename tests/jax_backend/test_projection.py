@@ -157,9 +157,9 @@ def test_it_works_mapped_over_seeds() -> None:
 
     each = [(mlp_params((3, 5, 4), seed), batch(seed)) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    mapped = jax.jit(jax.vmap(run))(*stacked)
+    mapped, alone = jax.jit(jax.vmap(run))(*stacked), jax.jit(run)
     for index, case in enumerate(each):
-        expected = run(*case)
+        expected = alone(*case)
         jax.tree.map(
             lambda m, e, index=index: np.testing.assert_allclose(
                 m[index], e, rtol=1e-4, atol=1e-6
