@@ -80,6 +80,16 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
         exec(block, names)
 
 
+def test_the_pictures_that_the_documentation_shows_are_drawn(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-it-works.md").read_text()
+    shown = set(re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE))
+    script = ROOT / "docs/pictures.py"
+    subprocess.run([sys.executable, "-W", "error", script, tmp_path], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    for name in shown:
+        assert (ROOT / "docs" / name).stat().st_size < 60_000
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_method_of_one_s_own_runs(jobs: str, tmp_path: Path) -> None:
     (block,) = code_blocks("docs/own-method.md")
