@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,68 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
     assert np.mean(right) > 0.8
     for block in rest:
         exec(block, names)
+
+
+def loops() -> dict[str, str]:
+    """Return the examples of *In your own loop* by their headings."""
+    text = (ROOT / "docs/own-loop.md").read_text()
+    return {
+        heading: "\n".join(re.findall(r"^```python\n(.*?)^```", section, re.S | re.M))
+        for heading, section in re.findall(
+            r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", text, re.S | re.M
+        )
+    }
+
+
+LOOPS = loops()
+BEFORE_ALL = LOOPS.pop("In your own loop")
+DISTRIBUTED = LOOPS.pop("DistributedDataParallel")
+# Where they are not installed their examples are skipped.
+INSTALLED_ELSEWHERE = {"Lightning": "lightning", "Hugging Face Trainer": "transformers"}
+
+
+# Dynamo's own, which it hides from all but pytest.
+@pytest.mark.filterwarnings(
+    "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
+)
+@pytest.mark.parametrize("heading", [name for name, code in LOOPS.items() if code])
+def test_an_example_of_a_loop_remembers_its_first_task(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if heading in INSTALLED_ELSEWHERE:
+        pytest.importorskip(INSTALLED_ELSEWHERE[heading])
+        warnings.simplefilter("ignore")  # theirs; pytest restores the filters
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    stream = [loader(task) * 12 for task in range(2)]
+    names: dict = {"stream": stream}
+    exec(BEFORE_ALL, names)
+    exec(LOOPS[heading], names)
+    rgo, model = names["rgo"], names["model"].eval()
+    assert rgo.state_dict()["finished"] == 2
+    with rgo.task(0), torch.no_grad():
+        right = [
+            (model(x)[:, :10].argmax(-1) == y).float().mean() for x, y in loader(0)
+        ]
+    assert torch.stack(right).mean() > 0.8
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="needs gloo",
+)
+def test_the_example_with_two_workers_runs(tmp_path: Path) -> None:
+    (tmp_path / "ddp.py").write_text(DISTRIBUTED)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "ddp.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_pictures_that_the_documentation_shows_are_drawn(tmp_path: Path) -> None:
