@@ -73,7 +73,7 @@ def draw_paths(folder: Path) -> None:
         "plain": (path(np.eye(2), center, new, rate=0.3, steps=30), ORANGE),
         "projected": (path(P, center, new, rate=0.3, steps=30), BLUE),
     }
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3), width_ratios=(4, 3))
     draw_levels(left, np.zeros(2), old, color=GRAY, linestyle="solid")
     draw_levels(left, center, new, color=GREEN, linestyle="dotted")
     left.plot(0, 0, "o", color="black")
@@ -105,7 +105,7 @@ def draw_eigenvalues(folder: Path) -> None:
     """The spectrum of a projection of 64 features after 1, 5 and 20 tasks."""
     n, generator = 64, np.random.default_rng(0)
     moment = rgo_core.empty_moment(n)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharex=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.9), sharex=True)
     colors = {1: GREEN, 5: BLUE, 20: ORANGE}
     for task in range(1, 21):
         directions = generator.normal(size=(6, n)) / n**0.5
@@ -143,7 +143,7 @@ def draw_encoding(folder: Path) -> None:
             for task, features in enumerate(plain)
         ]
     )
-    figure, axes = plt.subplots(2, 2, figsize=(8, 3.2), width_ratios=(3, 1))
+    figure, axes = plt.subplots(2, 2, figsize=(6.4, 3.2), width_ratios=(2, 1))
     rows = zip(axes, (plain, encoded), ("as they are", "permuted"), strict=True)
     for (left, right), features, title in rows:
         left.imshow(features, aspect="auto", cmap="Greys")

@@ -25,6 +25,12 @@ def code_blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def test_every_page_with_examples_is_run_here() -> None:
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    source = Path(__file__).read_text()
+    assert all(page in source for page in pages if code_blocks(page))
+
+
 def loader(task: int) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(task)
     x = torch.randn(20, 10, 64, generator=generator)
