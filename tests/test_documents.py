@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ ROOT = Path(__file__).parents[1]
 def code_blocks(name: str) -> list[str]:
     text = (ROOT / name).read_text()
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_every_page_with_examples_is_run_here() -> None:
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    source = Path(__file__).read_text()
+    assert all(page in source for page in pages if code_blocks(page))
 
 
 def loader(task: int) -> list[tuple[Tensor, Tensor]]:
@@ -78,6 +85,78 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
     assert np.mean(right) > 0.8
     for block in rest:
         exec(block, names)
+
+
+def loops() -> dict[str, str]:
+    """Return the examples of *In your own loop* by their headings."""
+    text = (ROOT / "docs/own-loop.md").read_text()
+    return {
+        heading: "\n".join(re.findall(r"^```python\n(.*?)^```", section, re.S | re.M))
+        for heading, section in re.findall(
+            r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", text, re.S | re.M
+        )
+    }
+
+
+LOOPS = loops()
+BEFORE_ALL = LOOPS.pop("In your own loop")
+DISTRIBUTED = LOOPS.pop("DistributedDataParallel")
+# Where they are not installed their examples are skipped.
+INSTALLED_ELSEWHERE = {"Lightning": "lightning", "Hugging Face Trainer": "transformers"}
+
+
+# Dynamo's own, which it hides from all but pytest.
+@pytest.mark.filterwarnings(
+    "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
+)
+@pytest.mark.parametrize("heading", [name for name, code in LOOPS.items() if code])
+def test_an_example_of_a_loop_remembers_its_first_task(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if heading in INSTALLED_ELSEWHERE:
+        pytest.importorskip(INSTALLED_ELSEWHERE[heading])
+        warnings.simplefilter("ignore")  # theirs; pytest restores the filters
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    stream = [loader(task) * 12 for task in range(2)]
+    names: dict = {"stream": stream}
+    exec(BEFORE_ALL, names)
+    exec(LOOPS[heading], names)
+    rgo, model = names["rgo"], names["model"].eval()
+    assert rgo.state_dict()["finished"] == 2
+    with rgo.task(0), torch.no_grad():
+        right = [
+            (model(x)[:, :10].argmax(-1) == y).float().mean() for x, y in loader(0)
+        ]
+    assert torch.stack(right).mean() > 0.8
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="needs gloo",
+)
+def test_the_example_with_two_workers_runs(tmp_path: Path) -> None:
+    (tmp_path / "ddp.py").write_text(DISTRIBUTED)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "ddp.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pictures_that_the_documentation_shows_are_drawn(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-it-works.md").read_text()
+    shown = set(re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE))
+    script = ROOT / "docs/pictures.py"
+    subprocess.run([sys.executable, "-W", "error", script, tmp_path], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    for name in shown:
+        assert (ROOT / "docs" / name).stat().st_size < 60_000
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
