@@ -31,7 +31,7 @@ from rgo_bench.spec import Spec
 GOOD = [short_spec("rgo"), short_spec("sgd", seed=1)]
 BAD = short_spec("sgd", lr=1e30)  # ends in NaN
 THREADS = 2
-LONG = 300  # tasks: so many that no run ends before it is stopped
+LONG = 600  # tasks: so many that no run ends before it is stopped
 
 
 class Listeners:
