@@ -31,7 +31,7 @@ from rgo_bench.spec import Spec
 GOOD = [short_spec("rgo"), short_spec("sgd", seed=1)]
 BAD = short_spec("sgd", lr=1e30)  # ends in NaN
 THREADS = 2
-LONG = 600  # tasks: so many that no run ends before it is stopped
+LONG = 300  # tasks: so many that no run ends before it is stopped
 
 
 class Listeners:
@@ -189,6 +189,8 @@ class Bars:
         return Bar(spec.seed)
 
 if __name__ == "__main__":
+    # A shell without job control lets what it starts in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     manner = Manner(out=Path(sys.argv[1]))
     specs = [spec(0, 3), spec(1, {LONG})]
     run_jobs(specs, manner, jobs=2, bars=Bars())
