@@ -63,9 +63,8 @@ def sources(package: str) -> dict[str, ast.Module]:
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in files}
 
 
-def test_importing_the_core_loads_no_framework() -> None:
-    frameworks = ("torch", "jax", "array_api_strict", "cupy")
-    code = f"import sys, rgo_core; print(*set(sys.modules) & set({frameworks}))"
+def printed_by(code: str) -> list[str]:
+    """Run code in a fresh process and return the words that it prints."""
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -73,7 +72,13 @@ def test_importing_the_core_loads_no_framework() -> None:
         text=True,
         check=True,
     )
-    assert run.stdout.split() == []
+    return run.stdout.split()
+
+
+def test_importing_the_core_loads_no_framework() -> None:
+    frameworks = ("torch", "jax", "array_api_strict", "cupy")
+    code = f"import sys, rgo_core; print(*set(sys.modules) & set({frameworks}))"
+    assert printed_by(code) == []
 
 
 def test_the_check_of_imports_sees_them_all() -> None:
@@ -167,11 +172,4 @@ def test_importing_a_backend_loads_no_other() -> None:
     for package, other in (("rgo_jax", "torch"), ("rgo_torch", "jax")):
         pytest.importorskip(package)
         code = f"import sys, {package}; print({other!r} in sys.modules)"
-        run = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert run.stdout.split() == ["False"], package
+        assert printed_by(code) == ["False"], package

@@ -32,7 +32,8 @@ def dense(
     projection : array (n, n), optional
         P, normalised. Tell `project_gradients` of it with ``factored=``.
     tap : array (b, n), optional
-        Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
+        Zeros, whose gradient is the samples' curvature vectors, the means over the m
+        outputs; see `tapped_vectors`.
 
     Returns
     -------
@@ -95,7 +96,8 @@ def conv(
     strides, padding, dilation : sequences, or for the padding a name
         As those of `jax.lax.conv_general_dilated`; the dilation is of the kernel.
     tap : array (b, kh kw channels), optional
-        Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
+        Zeros, whose gradient is the samples' curvature vectors, the means over the m
+        outputs; see `tapped_vectors`.
 
     Returns
     -------

@@ -130,6 +130,11 @@ def run(
         force=force,
         plugins=tuple(plugin or ()),
     )
+    if compile_ and backend != BACKENDS[0]:
+        raise ValueError(
+            f"--compile: expected --backend {BACKENDS[0]}, got {backend}, which "
+            "compiles in any case"
+        )
     if vmap:
         if backend != "jax":
             raise ValueError(f"--vmap: expected --backend jax, got {backend}")

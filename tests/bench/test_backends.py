@@ -1,6 +1,8 @@
 """The command line with two backends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,29 @@ def test_what_was_run_at_once_is_not_run_again(tmp_path: Path) -> None:
 def test_vmap_is_of_jax() -> None:
     with pytest.raises(ValueError, match=r"--vmap: expected --backend jax, got torch"):
         invoke("run", "permuted-digits", "--vmap")
+
+
+def test_jax_is_not_asked_to_compile() -> None:
+    with pytest.raises(ValueError, match=r"--compile: expected --backend torch, got j"):
+        invoke("run", "permuted-digits", "--backend", "jax", "--compile")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_does_without_jax() -> None:
+    loaded = python("import sys, rgo_bench.cli; print('jax' in sys.modules)")
+    assert loaded.stdout.split() == ["False"], loaded.stderr
+
+
+def test_without_jax_its_backend_says_what_to_install() -> None:
+    ended = python("import sys; sys.modules['jax'] = None; import rgo_bench.jit")
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: backend jax: expected JAX and optax to be ")
+    assert last.endswith("pip install 'rgo[jax]'")
 
 
 def test_a_backend_that_does_not_exist_is_refused() -> None:
