@@ -8,16 +8,22 @@ from torch import nn
 
 @torch.no_grad()
 def draw_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
-    """Draw a layer's weights uniform in +-1/sqrt(n) for n inputs of one output.
+    """Draw a layer's weights uniform in a bound, as Chaudhry et al. (2020) do.
+
+    The bound is ``1/sqrt(n)`` for the n inputs of a linear layer and ``1/sqrt(k c)``
+    for a convolution of kernel side k and c input channels: side, not area, so that
+    the variance of a sum over n inputs does not shrink with the kernel.
 
     Parameters
     ----------
     layer : nn.Linear or nn.Conv2d
-        Its bias, where it has one, becomes 0.
+        With a square kernel. Its bias, where it has one, becomes 0.
     generator : torch.Generator
         On the host, so that a seed gives the same weights on every device.
     """
-    bound = 1 / math.sqrt(layer.weight[0].numel())
+    # The weights of one output: n, or c x k x k.
+    inputs = math.prod(layer.weight.shape[1:3])
+    bound = 1 / math.sqrt(inputs)
     layer.weight.uniform_(-bound, bound, generator=generator)
     if layer.bias is not None:
         layer.bias.zero_()
