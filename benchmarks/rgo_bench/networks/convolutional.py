@@ -42,7 +42,7 @@ def lenet_5(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     classes : int
         The outputs of the head.
     seed : int
-        Draws the weights: uniform in +-1/sqrt(n); biases are 0.
+        Draws the weights, see `draw_uniform`; biases are 0.
 
     Returns
     -------

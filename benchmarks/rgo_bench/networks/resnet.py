@@ -23,7 +23,7 @@ def resnet_18(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modul
     classes : int
         The outputs of the head.
     seed : int
-        Draws the weights: uniform in +-1/sqrt(n); the head's bias is 0.
+        Draws the weights, see `draw_uniform`; the head's bias is 0.
 
     Returns
     -------
