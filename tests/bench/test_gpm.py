@@ -197,6 +197,15 @@ def test_options_without_meaning_are_refused(
         GPMOptions(**changes)
 
 
+def test_outputs_that_belong_to_one_task_alone_are_not_projected() -> None:
+    apart = GPM(tiny_setting(SPLIT[:2]), OPTIONS)
+    shared = GPM(tiny_setting(SPLIT), OPTIONS)  # the third task has all of them
+    for method in (apart, shared):
+        learn(method, 0)
+    assert set(apart.bases) == {"0"}
+    assert set(shared.bases) == {"0", "2"}
+
+
 def test_grouped_convolutions_are_refused() -> None:
     network = nn.Conv2d(4, 6, 2, groups=2)
     setting = SETTING._replace(make_network=lambda seed: network)

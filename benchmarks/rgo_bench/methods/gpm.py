@@ -1,6 +1,6 @@
 """GPM: gradients orthogonal to what earlier tasks feed into each layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -38,7 +38,9 @@ class GPM(NetworkMethod):
     After a task each layer's inputs are taken for some samples, as columns of R, and
     the leading left singular vectors of what R adds to the basis M so far join it,
     until ``|M M^T R|^2 >= threshold |R|^2``. Later gradients lose their part in M:
-    ``G - M M^T G`` with G as n x m.
+    ``G - M M^T G`` with G as n x m. Where every task has outputs of its own, the head is
+    left alone, as the paper leaves the heads of its split streams: no other task's
+    gradient reaches them.
 
     The samples lie at even distances in the task's data; the paper draws them. The
     paper's MLP has no biases: ours has, and they stay as they start, for a
@@ -55,6 +57,8 @@ class GPM(NetworkMethod):
     def __init__(self, setting: Setting, options: GPMOptions) -> None:
         super().__init__(setting, options)
         self.layers, _ = find_layers(self.network)
+        if _disjoint(setting.masks):
+            self.layers = self.layers[:-1]
         grouped = [layer.name for layer in self.layers if layer.groups > 1]
         if grouped:
             raise ValueError(f"gpm: expected no grouped convolutions, got {grouped}")
@@ -100,6 +104,13 @@ class GPM(NetworkMethod):
                 identity = torch.eye(len(M), dtype=M.dtype, device=M.device)
                 P = (identity - M @ M.T).to(layer.weight.dtype)
                 self.projector.set(layer.name, P)
+
+
+def _disjoint(masks: Sequence[Tensor | None]) -> bool:
+    given = [mask for mask in masks if mask is not None]
+    if len(given) < len(masks):
+        return False
+    return int(torch.stack(given).sum(0).amax()) <= 1
 
 
 def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
