@@ -18,7 +18,8 @@ def point(seed: int, *shape: int) -> Tensor:
 
 
 def skew(W: Tensor, G: Tensor) -> Tensor:
-    return G @ W.T - W @ G.T
+    half = G @ W.T - W @ (W.T @ G @ W.T) / 2
+    return half - half.T
 
 
 def gram(W: Tensor) -> Tensor:
@@ -115,14 +116,23 @@ def test_many_steps_stay_on_the_manifold_as_far_as_two_iterations_go() -> None:
     assert bound < 0.01
 
 
-def test_a_short_step_descends_as_the_skew_matrix_promises() -> None:
+def test_a_short_step_descends_along_the_gradients_projection_onto_the_tangents() -> None:
     W, G = point(0, 12, 5), normal(1, 12, 5)
     lr = 1e-6
     change = float((G * (cayley_step(W, G, lr) - W)).sum())
-    # <G, -tau A W> = -tau |A|^2 / 2.
-    promised = -lr * float(skew(W, G).square().sum()) / 2
+    # A W is the projection of G onto the tangents, so that <G, A W> = |A W|^2.
+    promised = -lr * float((skew(W, G) @ W).square().sum())
     assert change == pytest.approx(promised, rel=1e-4)
     assert promised < 0
+
+
+def test_the_skew_matrix_turns_the_weights_along_the_tangents() -> None:
+    W, G = point(0, 12, 5), normal(1, 12, 5)
+    tangent = G - W @ (W.T @ G + G.T @ W) / 2
+    torch.testing.assert_close(skew(W, G) @ W, tangent, rtol=0, atol=100 * EPS)
+    lr = 1e-7
+    moved = (W - cayley_step(W, G, lr)) / lr
+    torch.testing.assert_close(moved, tangent, rtol=0, atol=1e-4)
 
 
 def test_descent_ends_at_the_nearest_point_of_the_manifold() -> None:

@@ -32,7 +32,9 @@ def orthonormalized(W: Tensor) -> Tensor:
 def cayley_step(W: Tensor, G: Tensor, lr: float, *, iterations: int = 2) -> Tensor:
     r"""Descend from W along a curve that keeps ``W^T W``.
 
-    With the skew ``A = G W^T - W G^T`` and ``tau = min(lr, 1 / (|A|_1 + 1e-8))``
+    With ``B = G - W W^T G / 2``, the skew ``A = B W^T - W B^T``, for which ``A W`` is
+    the gradient's projection onto the tangents at W, and
+    ``tau = min(lr, 1 / (|A|_1 + 1e-8))``
 
     .. math:: Y_0 = W - \tau A W, \quad Y_{i+1} = W - \frac{\tau}{2} A (W + Y_i),
 
@@ -72,20 +74,30 @@ def cayley_step(W: Tensor, G: Tensor, lr: float, *, iterations: int = 2) -> Tens
     """
     if W.shape[-2] < W.shape[-1]:
         return cayley_step(W.mT, G.mT, lr, iterations=iterations).mT
-    tau = step_length(W, G, lr)[..., None, None]
-    Y = W - tau * _skew_product(W, G, W)
+    B = _half(W, G)
+    tau = _step_length(W, B, lr)[..., None, None]
+    Y = W - tau * _skew_product(W, B, W)
     for _ in range(iterations):
-        Y = W - tau / 2 * _skew_product(W, G, W + Y)
+        Y = W - tau / 2 * _skew_product(W, B, W + Y)
     return Y
 
 
 def step_length(W: Tensor, G: Tensor, lr: float) -> Tensor:
     """Return ``min(lr, 1 / (|A|_1 + 1e-8))`` of `cayley_step`, for n >= m."""
-    product = G @ W.mT
+    return _step_length(W, _half(W, G), lr)
+
+
+def _half(W: Tensor, G: Tensor) -> Tensor:
+    """Return B of `cayley_step`, of which the skew is made."""
+    return G - W @ (W.mT @ G) / 2
+
+
+def _step_length(W: Tensor, B: Tensor, lr: float) -> Tensor:
+    product = B @ W.mT
     norm = (product - product.mT).abs().sum(-2).amax(-1)
     return (1 / (norm + TINY)).clamp(max=lr)
 
 
-def _skew_product(W: Tensor, G: Tensor, Z: Tensor) -> Tensor:
+def _skew_product(W: Tensor, B: Tensor, Z: Tensor) -> Tensor:
     """Return ``A Z`` without A."""
-    return G @ (W.mT @ Z) - W @ (G.mT @ Z)
+    return B @ (W.mT @ Z) - W @ (B.mT @ Z)
