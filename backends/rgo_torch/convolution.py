@@ -67,10 +67,15 @@ class Conv2dLayer(Layer):
         return gradient.reshape(inputs.shape)
 
     @property
-    def pads_plainly(self) -> bool:
-        """Whether the padding is zeros, as many on either side."""
+    def is_plain(self) -> bool:
+        """Whether the forward is Conv2d's own, padding with as many zeros each side."""
         module = self._convolution
-        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return (
+            type(module).forward is nn.Conv2d.forward
+            and type(module)._conv_forward is nn.Conv2d._conv_forward
+            and module.padding_mode == "zeros"
+            and not isinstance(module.padding, str)
+        )
 
     def contract(self, inputs: Tensor, columns: Tensor, per: Per) -> Tensor:
         """Multiply patches by columns over all positions, without the patches.
@@ -94,9 +99,15 @@ class Conv2dLayer(Layer):
         """
         module = self._convolution
         grouped = columns if columns.ndim == 5 else columns[None]
-        g, k, b, _, q = grouped.shape
+        g, k, b, p, q = grouped.shape
         padded = self._padded(inputs)
         size = self._output_size(*padded.shape[-2:])
+        if math.prod(size) != p:
+            raise ValueError(
+                f"{self.name}: expected {math.prod(size)} positions, those of Conv2d's "
+                f"own output of inputs of shape {tuple(inputs.shape)}, got {p}: a "
+                f"{type(module).__name__} that pads in its forward cannot be observed"
+            )
         images = padded.reshape(b, g, -1, *padded.shape[-2:])
         if per == "sample":
             images = images.permute(2, 0, 1, 3, 4)  # (c / g, b, g, h, w)

@@ -142,7 +142,12 @@ class _Block:
     def add(self, calls: Calls, per: Per, reduce: Reduce) -> None:
         """Take the vectors of one batch."""
         layers = self._parameter.layers
-        mine = [(layer, call) for layer in layers for call in calls[layer]]
+        mine = [
+            (layer, call)
+            for layer in layers
+            for call in calls[layer]
+            if call.inputs.numel()
+        ]
         if not mine:
             return
         if self._parameter.is_bias:

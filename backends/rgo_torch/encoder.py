@@ -47,6 +47,8 @@ class FeatureEncoding(nn.Module):
         super().__init__()
         self.width, self.axis = width, axis
         self.is_identity = True
+        # What autograd keeps until the backward pass: never written to, as buffers are.
+        self._kept = (torch.arange(width), torch.arange(width))
         for name in ("permutation", "inverse"):
             self.register_buffer(name, torch.arange(width), persistent=False)
 
@@ -59,17 +61,31 @@ class FeatureEncoding(nn.Module):
             )
         if self.is_identity:
             return features
-        # Buffers that a hook holds do not move with the model.
-        permutation = self.permutation.to(features.device)
-        inverse = self.inverse.to(features.device)
+        # What a hook holds does not move with the model.
+        if torch.compiler.is_compiling():
+            permutation = self.permutation.to(features.device)
+            inverse = self.inverse.to(features.device)
+        else:
+            permutation, inverse = self._kept_on(features.device)
         return _permute(features, permutation, inverse, self.axis)
 
     def set_permutation(self, task: int, *, name: str, seed: int) -> None:
         """Take the permutation of a task, in place: a compiled model sees it too."""
         drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
-        self.permutation.copy_(torch.from_numpy(drawn))
-        self.inverse.copy_(torch.from_numpy(rgo_core.invert(drawn)))
+        with torch.inference_mode(False):  # autograd keeps no others
+            permutation = torch.from_numpy(drawn)
+            inverse = torch.from_numpy(rgo_core.invert(drawn))
+        self._kept = permutation, inverse
+        self.permutation.copy_(permutation)
+        self.inverse.copy_(inverse)
         self.is_identity = task == 0
+
+    def _kept_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        permutation, inverse = self._kept
+        if permutation.device != device:
+            with torch.inference_mode(False):
+                self._kept = permutation.to(device), inverse.to(device)
+        return self._kept
 
     def extra_repr(self) -> str:
         """Show width and axis."""
@@ -115,7 +131,8 @@ class FeatureEncoder:
     -----
     Element-wise activations, per-channel normalisation without parameters and pooling
     commute with a permutation of channels, so that the hook on the layer itself serves.
-    A deep copy of the model follows this encoder too.
+    A deep copy of the model follows this encoder too, but for `FeatureEncoding` modules
+    that it holds: those of the copy keep the task of the moment.
 
     References
     ----------

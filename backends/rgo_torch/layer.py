@@ -59,6 +59,11 @@ class Layer(ABC):
         groups = () if self.groups == 1 else (self.groups,)
         return weight.reshape(*groups, self.outputs, self.features)
 
+    @property
+    @abstractmethod
+    def is_plain(self) -> bool:
+        """Whether `call` and `input_gradient` are what the module's forward does."""
+
     @abstractmethod
     def input_rows(self, inputs: Tensor) -> Tensor:
         """See the module's input as (b, p, n), or (g, b, p, n) with groups."""
@@ -86,6 +91,11 @@ class LinearLayer(Layer):
     def __init__(self, name: str, module: nn.Linear) -> None:
         super().__init__(name, module)
         self.features, self.outputs = module.in_features, module.out_features
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no subclass has a forward of its own."""
+        return type(self.module).forward is nn.Linear.forward
 
     def input_rows(self, inputs: Tensor) -> Tensor:
         """See (b, ..., n) as (b, p, n)."""

@@ -10,7 +10,7 @@ from rgo_torch.layer import Layer, LinearLayer
 
 
 class Skipped(NamedTuple):
-    """A module with parameters that RGO leaves as they are, and why."""
+    """A module, or a parameter, that RGO leaves as it is, and why."""
 
     name: str
     reason: str
@@ -33,6 +33,11 @@ def find_layers(model: nn.Module) -> tuple[list[Layer], list[Skipped]]:
         layer = _as_layer(name, module)
         if isinstance(layer, Layer):
             layers.append(layer)
+            skipped += [
+                Skipped(f"{name}.{own}" if name else own, "neither weight nor bias")
+                for own, _ in module.named_parameters(recurse=False)
+                if own not in ("weight", "bias")
+            ]
         else:
             skipped.append(Skipped(name or type(module).__name__, layer))
     return layers, skipped

@@ -28,7 +28,7 @@ FindProjection = Callable[[], Tensor | None]
 class ProjectedForward:
     """Stands in for the `forward` of a layer until it is removed.
 
-    A copy of the module gets the plain `forward` of its class.
+    A deep copy of the module, or a pickled one, gets the plain `forward` of its class.
 
     Parameters
     ----------
@@ -83,12 +83,17 @@ class ProjectedForward:
         copied = memo[id(self._module)]
         return MethodType(type(copied).forward, copied)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # When it is read, the module has nothing but its class's yet.
+        return getattr, (self._module, "forward")
+
     def _pays(self, inputs: Tensor) -> bool:
         layer, weight = self.layer, self._weight
         return (
             # Not so inside torch.func.functional_call.
             self._module._parameters.get("weight") is weight
-            and layer.row_count(inputs) < layer.outputs
+            # PyTorch's own layer takes a batch of none, too.
+            and 0 < layer.row_count(inputs) < layer.outputs
             and self._find() is not None
             and torch.is_grad_enabled()
             and weight.requires_grad
@@ -124,7 +129,7 @@ class _Projected(torch.autograd.Function):
         return (
             layer.input_gradient(inputs, weight, d) if of_input else None,
             ctx.owner.weight_gradient(inputs, d) if of_weight else None,
-            d.sum(others) if of_bias else None,
+            (d.sum(others) if others else d) if of_bias else None,
             None,
         )
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from rgo_torch.convolution import Conv2dLayer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projected_forward import FindProjection, ProjectedForward
 
@@ -20,8 +19,11 @@ class ProjectedGradient:
 
     def __init__(self, parameter: ProjectedParameter, find: FindProjection) -> None:
         self._parameter, self._find = parameter, find
-        self._forward = _projected_forward(parameter, find)
         tensor = parameter.tensor
+        # Where a user's hook comes first, what was sent is no longer part of the sum.
+        self._forward = (
+            None if tensor._backward_hooks else _projected_forward(parameter, find)
+        )
         # A frozen parameter takes no hook, yet keeps one that it has.
         required = tensor.requires_grad
         tensor.requires_grad_(True)
@@ -55,6 +57,6 @@ def _projected_forward(
     layer = parameter.layers[0]
     if "forward" in layer.module.__dict__:
         return None  # someone else's
-    if isinstance(layer, Conv2dLayer) and not layer.pads_plainly:
+    if not layer.is_plain:
         return None
     return ProjectedForward(layer, find)

@@ -150,6 +150,8 @@ class GradientProjector:
 
         Raises
         ------
+        RuntimeError
+            As `check_parameters` does.
         ValueError
             If a name is unknown, a shape does not fit, or `rgo_core.consolidate`
             refuses. Nothing has changed then.
@@ -158,6 +160,7 @@ class GradientProjector:
         -----
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
         """
+        self.check_parameters()
         unknown = sorted(set(moments) - set(self.parameters))
         if unknown:
             raise ValueError(
@@ -173,6 +176,25 @@ class GradientProjector:
             for name, moment in merged.items()
         }
         self._set(self.moments | merged, self.projections | projections)
+
+    def check_parameters(self) -> None:
+        """Check that the model still has the parameters whose gradients are projected.
+
+        Raises
+        ------
+        RuntimeError
+            If one was replaced by another: ``load_state_dict(..., assign=True)`` does
+            so, and parametrizations do.
+        """
+        for name, parameter in self.parameters.items():
+            kind = "bias" if parameter.is_bias else "weight"
+            for layer in parameter.layers:
+                if layer.module._parameters.get(kind) is not parameter.tensor:
+                    raise RuntimeError(
+                        f"{name}: the model has another parameter there than when RGO "
+                        "was attached, and its gradient is not projected; attach a new "
+                        "RGO, and load this one's state into it"
+                    )
 
     @contextmanager
     def paused(self) -> Iterator[None]:

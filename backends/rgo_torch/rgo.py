@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -56,7 +56,7 @@ class RGO:
     seed : int
         Draws the permutations.
     exclude : iterable of str, optional
-        Layers whose outputs are not permuted; the last layer where None.
+        Layers whose outputs are not permuted, in place of the default, the last layer.
 
     Raises
     ------
@@ -110,6 +110,12 @@ class RGO:
         check_choice("per", per, ("sample", "batch"))
         check_choice("reduce", reduce, ("mean", "rms"))
         check_choice("curvature", curvature, ("ground-truth", "exact"))
+        if curvature == "exact" and reduce == "mean" and relative:
+            raise ValueError(
+                "curvature='exact' with reduce='mean' leaves the last layer a "
+                "curvature of rounding alone, which relative=True would take for its "
+                "scale; use reduce='rms' or an absolute damping"
+            )
         self.model = model
         if damping is None and relative:
             damping = RELATIVE_DAMPING
@@ -129,6 +135,7 @@ class RGO:
             undo.pop_all()
         self._finished = 0
         self._current: int | None = None
+        self._looking = 0  # how many contexts of `task` are open
 
     def begin_task(self, task: int | None = None) -> None:
         """Begin the next task: the model encodes for it from now on.
@@ -143,6 +150,9 @@ class RGO:
         ValueError
             If `task` is not the next one. A task that was begun and has not ended may
             be begun again.
+        RuntimeError
+            If called inside of `task`, whose end would restore another encoding, or as
+            `GradientProjector.check_parameters` does.
         """
         if task is not None and task != self._finished:
             unfinished = "" if self._current is None else ", which has not ended yet"
@@ -150,6 +160,9 @@ class RGO:
                 f"the next task is {self._finished}{unfinished}, got {task!r}; "
                 "to evaluate another one use task()"
             )
+        if self._looking:
+            raise RuntimeError("begin_task must not be called inside of task()")
+        self.projector.check_parameters()
         self._encode(self._finished)
         self._current = self._finished
 
@@ -231,11 +244,15 @@ class RGO:
                 if begun
                 else f"no task was begun yet, got {task!r}"
             )
-        if self.encoder is None:
-            yield
-            return
-        with self.encoder.task(int(task)):
-            yield
+        self._looking += 1
+        try:
+            if self.encoder is None:
+                yield
+            else:
+                with self.encoder.task(int(task)):
+                    yield
+        finally:
+            self._looking -= 1
 
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer."""
@@ -288,6 +305,12 @@ class RGO:
         # Between tasks the model goes on encoding for the last one.
         self._encode(
             max(self._finished - 1, 0) if self._current is None else self._current
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        raise TypeError(
+            "an RGO cannot be copied: its hooks are on one model. Copy the model and "
+            "the optimizer, attach a new RGO, and load this one's state_dict into it"
         )
 
     def _encode(self, task: int) -> None:

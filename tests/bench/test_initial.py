@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
-from rgo_bench.networks.initial import draw_uniform
 from torch import nn
+
+from rgo_bench.networks.initial import draw_uniform
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What factors reach a weight is projected once, and nothing outlives a pass."""
 
 import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,17 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_backend.layer_kinds import SAME, convolutions
-from torch_backend.nets import CLASSES, batch, gradients_of, loss_of, sgd, wide_mlp
+from torch_backend.nets import (
+    CLASSES,
+    FEATURES,
+    batch,
+    conv_net,
+    gradients_of,
+    images,
+    loss_of,
+    sgd,
+    wide_mlp,
+)
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
@@ -169,6 +180,93 @@ def test_a_copy_of_the_model_has_plain_layers() -> None:
     with torch.no_grad():
         copied[2].weight.zero_()
         assert_far(copied(batch(ROWS)[0]), model(batch(ROWS)[0]))
+
+
+def test_a_pickled_layer_has_the_forward_of_its_class() -> None:
+    layer = nn.Linear(3, 200)
+    projector = GradientProjector(nn.Sequential(layer), sgd(layer))
+    x = torch.randn(2, 3)
+    moments = second_moments(nn.Sequential(layer), [(x, torch.zeros(2).long())])
+    projector.consolidate(moments, damping=0.001)
+    loaded = pickle.loads(pickle.dumps(layer))
+    assert loaded.forward.__self__ is loaded
+    with torch.no_grad():
+        loaded.weight.zero_()
+        assert_far(loaded(x), layer(x))
+
+
+class Halved(nn.Linear):
+    """A layer with a forward of its own, and a parameter that RGO does not know."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.shift = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, input: Tensor, factor: float = 0.5) -> Tensor:
+        return factor * super().forward(input) + self.shift
+
+
+def test_a_subclass_keeps_its_own_forward_and_its_weight_is_projected() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(FEATURES, 40), nn.ReLU(), Halved(40, CLASSES))
+    x, y = batch(2)
+    expected = model(x)
+    projector = GradientProjector(model, sgd(model))
+    projector.consolidate(second_moments(model, [batch(64)]), damping=0.001)
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+    assert model[2](torch.zeros(2, 40), factor=0.0).sum() == 2 * CLASSES
+    loss_of(model, x, y).backward()
+    assert model[2].shift.grad is not None
+    model.zero_grad()
+    with projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, x, y))
+    projected = gradients_of(model, lambda: loss_of(model, x, y))
+    P = projector.projections["2.weight"]
+    assert_near(projected["2.weight"], plain["2.weight"] @ P, scale=50.0)
+    assert "2.shift" in [name for name, _ in projector.skipped]
+
+
+def test_a_hook_that_was_on_the_weight_before_acts_on_the_plain_gradient() -> None:
+    model = wide_mlp()
+    model[2].weight.register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))
+    projector = GradientProjector(model, sgd(model))
+    projector.consolidate(second_moments(model, [batch(64)]), damping=0.001)
+    with projector.paused():
+        clamped = gradients_of(model, lambda: loss_of(model, *batch(ROWS)))[NAME]
+    assert clamped.abs().amax() <= 1e-3
+    found = gradients_of(model, lambda: loss_of(model, *batch(ROWS)))[NAME]
+    assert_near(found, clamped @ projector.projections[NAME], scale=1.0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_sample_without_a_batch_axis_is_projected(bias: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(FEATURES, 40, bias=bias))
+    projector = GradientProjector(model, sgd(model))
+    moments = second_moments(model, [batch(64)])
+    projector.consolidate(moments, damping=0.001)
+    x = torch.randn(FEATURES)
+    alone = gradients_of(model, lambda: model(x).square().sum())
+    batched = gradients_of(model, lambda: model(x[None]).square().sum())
+    for name, gradient in batched.items():
+        assert_near(alone[name], gradient)
+
+
+def test_a_batch_of_no_samples_passes_through_in_both_directions() -> None:
+    for model, shape in ((wide_mlp(), (0, FEATURES)), (conv_net(), (0, 3, 4, 4))):
+        projector = GradientProjector(model, sgd(model))
+        full = batch(64) if len(shape) == 2 else images(64)
+        empty = torch.zeros(shape), torch.zeros(0, dtype=torch.int64)
+        moments = second_moments(model, [full, empty])
+        alone = second_moments(model, [full])
+        projector.consolidate(moments, damping=0.001)
+        for name, moment in moments.items():
+            assert int(moment.count) == 64
+            torch.testing.assert_close(moment.matrix, alone[name].matrix)
+        model(empty[0]).sum().backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            assert not bool(parameter.grad.any())
 
 
 def test_a_detached_layer_has_its_own_forward_again() -> None:
@@ -352,7 +450,7 @@ def assert_convolution_projected(layer: Conv2dLayer, x: Tensor) -> None:
     P = (P + P.mT).squeeze(0) if groups == 1 else P + P.mT
     d = torch.randn_like(layer.module(x))
     plain = torch.autograd.grad(layer.module(x), [x, *layer.module.parameters()], d)
-    if not layer.pads_plainly:
+    if not layer.is_plain:
         return
     owner = ProjectedForward(layer, lambda: P)
     output = _projected(x, layer.weight, layer.bias, owner)

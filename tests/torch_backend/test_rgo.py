@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_backend.nets import (
     CLASSES,
     assert_same,
@@ -459,3 +460,75 @@ def test_damping_counts_in_the_unit_that_is_asked_for(relative: bool) -> None:
         )
         assert torch.equal(rgo.projector.projections[name], expected.float())
     assert learner(relative=True)[1].damping == RELATIVE_DAMPING
+
+
+def test_an_old_task_may_be_looked_at_between_forward_and_backward() -> None:
+    def gradients(look: bool) -> list[Tensor]:
+        model, rgo = learner()
+        for task in range(2):
+            learn(model, rgo, task)
+        x, y = batch()
+        loss = functional.cross_entropy(model(x), y)
+        if look:
+            with rgo.task(0), torch.inference_mode():
+                model(x)
+        return list(torch.autograd.grad(loss, list(model.parameters())))
+
+    torch.testing.assert_close(gradients(True), gradients(False), rtol=0, atol=0)
+
+
+def test_losses_of_two_tasks_may_be_added() -> None:
+    model, rgo = learner()
+    for task in range(2):
+        learn(model, rgo, task)
+    x, y = batch()
+
+    def loss(task: int) -> Tensor:
+        with rgo.task(task):
+            return functional.cross_entropy(model(x), y)
+
+    parameters = list(model.parameters())
+    together = torch.autograd.grad(loss(0) + loss(1), parameters)
+    apart = [torch.autograd.grad(loss(task), parameters) for task in range(2)]
+    for found, first, second in zip(together, *apart, strict=True):
+        assert_near(found, first + second)
+
+
+def test_training_goes_on_after_a_look_in_inference_mode() -> None:
+    model, rgo = learner()
+    for task in range(2):
+        learn(model, rgo, task)
+    with torch.inference_mode(), rgo.task(1):
+        model(batch()[0])
+    loss_of(model, *batch()).backward()
+
+
+def test_a_task_is_not_begun_while_another_is_looked_at() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    message = re.escape("begin_task must not be called inside of task()")
+    with rgo.task(0), pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+    rgo.begin_task(1)
+
+
+def test_a_model_that_got_other_parameters_is_noticed() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    message = r"0.weight: the model has another parameter there"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+
+
+def test_the_object_itself_is_not_copied() -> None:
+    _, rgo = learner()
+    with pytest.raises(TypeError, match="an RGO cannot be copied"):
+        copy.deepcopy(rgo)
+
+
+def test_a_curvature_of_rounding_is_not_taken_for_a_scale() -> None:
+    message = "leaves the last layer a curvature of rounding alone"
+    with pytest.raises(ValueError, match=message):
+        learner(curvature="exact", relative=True)

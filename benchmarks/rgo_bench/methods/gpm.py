@@ -38,9 +38,9 @@ class GPM(NetworkMethod):
     After a task each layer's inputs are taken for some samples, as columns of R, and
     the leading left singular vectors of what R adds to the basis M so far join it,
     until ``|M M^T R|^2 >= threshold |R|^2``. Later gradients lose their part in M:
-    ``G - M M^T G`` with G as n x m. Where every task has outputs of its own, the head is
-    left alone, as the paper leaves the heads of its split streams: no other task's
-    gradient reaches them.
+    ``G - M M^T G`` with G as n x m. Where every task has outputs of its own, the head
+    is left alone, as the paper's authors leave the heads of split streams: no other
+    task's gradient reaches them.
 
     The samples lie at even distances in the task's data; the paper draws them. The
     paper's MLP has no biases: ours has, and they stay as they start, for a
