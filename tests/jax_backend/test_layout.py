@@ -110,7 +110,7 @@ def test_equinox_is_understood() -> None:
     assert layout.passed == {
         "norm/weight": "it has fewer than two axes",
         "norm/bias": "a bias without a kernel beside it",
-        "table": "an embedding: its rows are looked up, not multiplied",
+        "table/weight": "an embedding: its rows are looked up, not multiplied",
     }
 
 
@@ -146,6 +146,26 @@ def test_overrides_add_change_and_remove() -> None:
 def test_an_override_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must name parameters among \['w'\], got"):
         find_layout({"w": jnp.ones((2, 3))}, {"v": None})
+
+
+def test_an_embedding_is_projected_as_asked() -> None:
+    params = equinox_params()
+    table = Axes((0,), (1,))
+    assert find_layout(params, {"table/weight": table}).axes["table/weight"] == table
+    layout = find_layout(params, {"table/weight": None})
+    assert layout.passed["table/weight"] == "passed through as asked"
+
+
+def test_an_override_of_a_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"among .*'table/weight'\], got \['table'\]"):
+        find_layout(equinox_params(), {"table": Axes((0,), (1,))})
+
+
+def test_what_is_no_array_is_passed_through_and_not_overridden() -> None:
+    params = {"slope": 0.5, "w": jnp.ones((2, 3))}
+    assert find_layout(params).passed == {"slope": "not an array: float"}
+    with pytest.raises(ValueError, match=r"among \['w'\], got \['slope'\]"):
+        find_layout(params, {"slope": None})
 
 
 @pytest.mark.parametrize("axes", [((0,), ()), ((0, 1), (1,)), ((0,), (-1,))])
