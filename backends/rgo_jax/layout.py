@@ -9,9 +9,15 @@ from jax import Array
 
 # Flax and Haiku store (..., in, out), Equinox (out, in, ...).
 OUTPUTS_LAST, OUTPUTS_FIRST, BIASES = ("kernel", "w"), ("weight",), ("bias", "b")
-PASSED_BY_CLASS = dict.fromkeys(
-    ("Embedding", "Embed"), "an embedding: its rows are looked up, not multiplied"
-)
+PASSED_BY_CLASS = {
+    **dict.fromkeys(
+        ("Embedding", "Embed"), "an embedding: its rows are looked up, not multiplied"
+    ),
+    **dict.fromkeys(
+        ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"),
+        "of a normalisation: it acts on each entry alone",
+    ),
+}
 
 
 class Axes(NamedTuple):
@@ -53,9 +59,9 @@ def find_layout(
 
     ``kernel`` and ``w`` have their outputs in the last axis, or in as many of the last
     as the bias beside them has; ``weight`` has them in its first. A ``bias`` or ``b``
-    beside one of these is a vector of its own. All else is passed through: vectors of
-    normalisation, embeddings (rows are looked up, not multiplied), what has another
-    name, what is not real floating-point.
+    beside one of these is a vector of its own. All else is passed through: what scales
+    and shifts in a normalisation, embeddings (rows are looked up, not multiplied), what
+    has another name, what is not real floating-point.
 
     Parameters
     ----------
@@ -76,6 +82,8 @@ def find_layout(
     Notes
     -----
     A path joins the keys from the root to the leaf with ``/``, as in ``dense/kernel``.
+    Equinox's normalisations and embeddings are known by the classes of their modules:
+    where ``weight`` and ``bias`` lie in a dictionary instead, say None for them.
     The kernel of a grouped convolution has one projection, shared by its groups.
 
     References

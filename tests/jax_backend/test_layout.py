@@ -108,10 +108,28 @@ def test_equinox_is_understood() -> None:
         "dense/bias": Axes((0,), ()),
     }
     assert layout.passed == {
-        "norm/weight": "it has fewer than two axes",
-        "norm/bias": "a bias without a kernel beside it",
+        "norm/weight": "of a normalisation: it acts on each entry alone",
+        "norm/bias": "of a normalisation: it acts on each entry alone",
         "table/weight": "an embedding: its rows are looked up, not multiplied",
     }
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        eqx.nn.LayerNorm((3, 4)),
+        eqx.nn.LayerNorm((3, 4), use_bias=False),
+        eqx.nn.RMSNorm((3, 4)),
+        eqx.filter_eval_shape(eqx.nn.LayerNorm, (3, 4)),
+        nn.LayerNorm(reduction_axes=(1, 2), feature_axes=(1, 2)).init(
+            KEY, jnp.ones((2, 3, 4))
+        )["params"],
+    ],
+    ids=["layer", "layer-unbiased", "rms", "shapes", "linen"],
+)
+def test_a_normalisation_over_many_axes_is_passed_through(norm: Any) -> None:
+    layout = find_layout({"dense": {"kernel": jnp.ones((2, 3))}, "norm": norm})
+    assert set(layout.axes) == {"dense/kernel"}
 
 
 def test_haiku_is_understood() -> None:
