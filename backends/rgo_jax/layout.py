@@ -136,6 +136,13 @@ def features(shape: tuple[int, ...], axes: Axes) -> int:
     return n
 
 
+def with_features(axes: Axes, shape: tuple[int, ...], n: int) -> Axes:
+    """Return the axes, in the same order, divided so that the inputs make n."""
+    order = (*axes.inputs, *axes.outputs)
+    divided = [Axes(order[:split], order[split:]) for split in range(len(order) + 1)]
+    return next((each for each in divided if features(shape, each) == n), axes)
+
+
 def to_matrix(array: Array, axes: Axes) -> Array:
     """See the last axes of an array (..., *shape) as (..., n, m)."""
     order = (*axes.inputs, *axes.outputs)

@@ -11,7 +11,14 @@ from flax import nnx
 from hypothesis import given
 
 from rgo_jax import Axes, find_layout
-from rgo_jax.layout import features, from_matrix, named_leaves, replaced, to_matrix
+from rgo_jax.layout import (
+    features,
+    from_matrix,
+    named_leaves,
+    replaced,
+    to_matrix,
+    with_features,
+)
 
 KEY = jax.random.key(0)
 RNGS = nnx.Rngs(0)
@@ -205,6 +212,13 @@ def test_a_parameter_is_its_matrix_and_back(shape: list[int], data: Any) -> None
     np.testing.assert_array_equal(from_matrix(matrix, axes, tuple(shape)), array)
     stacked = to_matrix(jnp.asarray(np.stack([array, -array])), axes)
     np.testing.assert_array_equal(stacked, np.stack([expected, -expected]))
+
+
+def test_axes_are_divided_by_the_number_of_features() -> None:
+    axes = Axes((0, 1), (2,))
+    assert with_features(axes, (3, 2, 4), 3) == Axes((0,), (1, 2))
+    assert with_features(axes, (3, 2, 4), 24) == Axes((0, 1, 2), ())
+    assert with_features(axes, (3, 2, 4), 5) == axes
 
 
 @pytest.mark.parametrize(
