@@ -84,7 +84,9 @@ def find_layout(
     A path joins the keys from the root to the leaf with ``/``, as in ``dense/kernel``.
     Equinox's normalisations and embeddings are known by the classes of their modules:
     where ``weight`` and ``bias`` lie in a dictionary instead, say None for them.
-    The kernel of a grouped convolution has one projection, shared by its groups.
+    The kernel of a grouped convolution has one projection, shared by its groups. The
+    stacked kernels (layers, in, out) of Flax's ``nn.scan`` look like one kernel of
+    ``layers * in`` inputs: name their axes, ``Axes((1,), (0, 2))`` for a shared one.
 
     References
     ----------

@@ -167,6 +167,10 @@ def end_task(
     One Cholesky inverse of n x n in float64 a parameter, whatever `jax_enable_x64`
     says. Pure; may be compiled, scanned and mapped.
 
+    Do not combine ``relative=True`` with vectors of ``curvature="exact"`` and
+    ``reduce="mean"``: those of the head's weight are zero up to rounding, which would
+    be blown up into a projection, and nothing here can tell.
+
     References
     ----------
     Liu and Liu (2022), Algorithm 1.
