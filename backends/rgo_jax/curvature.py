@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 import rgo_core
 from rgo_core import SecondMoment
 from rgo_core._checks import check_choice, check_finite
+from rgo_core._namespace import is_traced
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_jax.double import in_double
@@ -48,6 +50,9 @@ def softmax_score(
     ------
     TypeError, ValueError
         As `rgo_core.score_cotangents` does.
+    ValueError
+        If a label is of no class in play. Under a JAX transformation values cannot be
+        checked, and the ground-truth score of such a label is 0.
 
     References
     ----------
@@ -62,6 +67,7 @@ def softmax_score(
     cotangents = rgo_core.score_cotangents(
         jax.lax.stop_gradient(logits), labels, curvature=curvature, mask=mask, xp=jnp
     )
+    _check_labels(labels, logits.shape[-1], mask)
     # A class out of play may have the logit -inf, and zero times that is NaN.
     terms = jnp.where(cotangents == 0, 0, cotangents * logits)
     return terms.sum(-1)
@@ -271,6 +277,20 @@ def _observe(moment: SecondMoment, rows: Array) -> SecondMoment:
 def _empty(n: int) -> SecondMoment:
     with jax.enable_x64(True):
         return rgo_core.empty_moment(n, xp=jnp)
+
+
+def _check_labels(labels: Array, count: int, mask: Array | None) -> None:
+    if is_traced(labels):
+        return
+    given = np.asarray(labels)
+    classes = given[..., None] == np.arange(count)
+    if mask is not None and not is_traced(mask):
+        classes &= np.asarray(mask)
+    outside = sorted(set(given[~classes.any(-1)].tolist()))
+    if outside:
+        raise ValueError(
+            f"labels must be of the classes in play among 0..{count - 1}, got {outside}"
+        )
 
 
 def _scores(scores: Array, batch: Any) -> Array:

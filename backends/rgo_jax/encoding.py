@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 import rgo_core
+from rgo_core._namespace import is_traced
 
 
 class Encoding(NamedTuple):
@@ -79,8 +80,8 @@ def encode(
         With `width` channels along `axis`.
     encoding : Encoding
     task : int or integer array ()
-        May be traced. Beyond the last task of the encoding the result is NaN, never
-        another task's.
+        May be traced: then beyond the last task of the encoding the result is NaN (the
+        least of signed integers), never another task's.
     axis : int
 
     Returns
@@ -114,8 +115,8 @@ def encode(
         raise ValueError(
             f"expected {width} channels along axis {axis}, got shape {features.shape}"
         )
-    if isinstance(task, int | np.integer) and not 0 <= task < tasks:
-        raise ValueError(f"task must be one of 0..{tasks - 1}, got {task!r}")
+    if not is_traced(task) and not 0 <= int(task) < tasks:
+        raise ValueError(f"task must be one of 0..{tasks - 1}, got {int(task)}")
     index = jnp.asarray(task, jnp.uint32)  # a negative one is beyond the last, too
     permutation, inverse = (
         rows.at[index].get(mode="fill", fill_value=width) for rows in encoding

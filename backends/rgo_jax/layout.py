@@ -9,7 +9,15 @@ from jax import Array
 
 # Flax and Haiku store (..., in, out), Equinox (out, in, ...).
 OUTPUTS_LAST, OUTPUTS_FIRST, BIASES = ("kernel", "w"), ("weight",), ("bias", "b")
-EMBEDDINGS = ("Embedding", "Embed")
+PASSED_BY_CLASS = {
+    **dict.fromkeys(
+        ("Embedding", "Embed"), "an embedding: its rows are looked up, not multiplied"
+    ),
+    **dict.fromkeys(
+        ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"),
+        "of a normalisation: it acts on each entry alone",
+    ),
+}
 
 
 class Axes(NamedTuple):
@@ -51,9 +59,9 @@ def find_layout(
 
     ``kernel`` and ``w`` have their outputs in the last axis, or in as many of the last
     as the bias beside them has; ``weight`` has them in its first. A ``bias`` or ``b``
-    beside one of these is a vector of its own. All else is passed through: vectors of
-    normalisation, embeddings (rows are looked up, not multiplied), what has another
-    name, what is not real floating-point.
+    beside one of these is a vector of its own. All else is passed through: what scales
+    and shifts in a normalisation, embeddings (rows are looked up, not multiplied), what
+    has another name, what is not real floating-point.
 
     Parameters
     ----------
@@ -74,7 +82,11 @@ def find_layout(
     Notes
     -----
     A path joins the keys from the root to the leaf with ``/``, as in ``dense/kernel``.
-    The kernel of a grouped convolution has one projection, shared by its groups.
+    Equinox's normalisations and embeddings are known by the classes of their modules:
+    where ``weight`` and ``bias`` lie in a dictionary instead, say None for them.
+    The kernel of a grouped convolution has one projection, shared by its groups. The
+    stacked kernels (layers, in, out) of Flax's ``nn.scan`` look like one kernel of
+    ``layers * in`` inputs: name their axes, ``Axes((1,), (0, 2))`` for a shared one.
 
     References
     ----------
@@ -88,13 +100,14 @@ def find_layout(
     >>> rgo_jax.find_layout(params, {"mix": rgo_jax.Axes((0,), (1,))}).axes
     {'mix': Axes(inputs=(0,), outputs=(1,))}
     """
-    leaves = dict(named_leaves(params, whole=EMBEDDINGS))
+    leaves = dict(named_leaves(params))
+    reasons = _passed_by_class(params)
     overrides = {} if overrides is None else overrides
     _check_overrides(overrides, leaves)
     axes: dict[str, Axes] = {}
     passed: dict[str, str] = {}
     for path, leaf in leaves.items():
-        found = _infer(path, leaf, leaves)
+        found = reasons.get(path) or _infer(path, leaf, leaves)
         if path in overrides:
             found = overrides[path] or "passed through as asked"
         if isinstance(found, Axes):
@@ -104,11 +117,9 @@ def find_layout(
     return Layout(axes, passed)
 
 
-def named_leaves(tree: Any, *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
-    """Return the leaves of a pytree with their paths; classes in `whole` are leaves."""
-    flat = jax.tree_util.tree_leaves_with_path(
-        tree, is_leaf=lambda node: type(node).__name__ in whole
-    )
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Return the leaves of a pytree with their paths."""
+    flat = jax.tree_util.tree_leaves_with_path(tree)
     return [(_path(keys), leaf) for keys, leaf in flat]
 
 
@@ -125,6 +136,13 @@ def features(shape: tuple[int, ...], axes: Axes) -> int:
     for axis in axes.inputs:
         n *= shape[axis]
     return n
+
+
+def with_features(axes: Axes, shape: tuple[int, ...], n: int) -> Axes:
+    """Return the axes, in the same order, divided so that the inputs make n."""
+    order = (*axes.inputs, *axes.outputs)
+    divided = [Axes(order[:split], order[split:]) for split in range(len(order) + 1)]
+    return next((each for each in divided if features(shape, each) == n), axes)
 
 
 def to_matrix(array: Array, axes: Axes) -> Array:
@@ -154,12 +172,25 @@ def _path(keys: tuple[Any, ...]) -> str:
     return "/".join(names)
 
 
+def _passed_by_class(params: Any) -> dict[str, str]:
+    """Return why parameters are passed through, of layers that are known by class."""
+    layers = jax.tree_util.tree_leaves_with_path(
+        params, is_leaf=lambda node: type(node).__name__ in PASSED_BY_CLASS
+    )
+    return {
+        _path((*outer, *inner)): PASSED_BY_CLASS[type(layer).__name__]
+        for outer, layer in layers
+        if type(layer).__name__ in PASSED_BY_CLASS
+        for inner, _ in jax.tree_util.tree_leaves_with_path(layer)
+    }
+
+
 def _infer(path: str, leaf: Any, leaves: Mapping[str, Any]) -> Axes | str:
     """Return the axes of a parameter, or why it is passed through."""
     *parents, name = path.split("/")
     parent = "/".join([*parents, ""])
     if not hasattr(leaf, "dtype"):
-        return "an embedding: its rows are looked up, not multiplied"
+        return f"not an array: {type(leaf).__name__}"
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return f"not real floating-point: {leaf.dtype}"
     if name in BIASES:
@@ -192,10 +223,11 @@ def _output_axes(shape: tuple[int, ...], biases: list[Any]) -> int:
 def _check_overrides(
     overrides: Mapping[str, Axes | None], leaves: Mapping[str, Any]
 ) -> None:
-    unknown = sorted(set(overrides) - set(leaves))
+    arrays = [path for path, leaf in leaves.items() if hasattr(leaf, "dtype")]
+    unknown = sorted(set(overrides) - set(arrays))
     if unknown:
         raise ValueError(
-            f"overrides must name parameters among {list(leaves)}, got {unknown}"
+            f"overrides must name parameters among {arrays}, got {unknown}"
         )
     for path, axes in overrides.items():
         shape = tuple(leaves[path].shape)

@@ -22,6 +22,7 @@ from rgo_jax.layout import (
     named_leaves,
     replaced,
     to_matrix,
+    with_features,
 )
 
 Biases = Literal["raw", "normalized"]
@@ -55,7 +56,7 @@ def project_gradients(
     -------
     optax.GradientTransformationExtraArgs
         With a `ProjectionState`, which changes in `end_task` only. Extra arguments are
-        ignored, and so are leaves that `optax.masked` masks.
+        ignored, and so are leaves that are None or that `optax.masked` masks.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def project_gradients(
     def update(
         updates: Any, state: ProjectionState, params: Any = None, **extra: Any
     ) -> tuple[Any, ProjectionState]:
-        found = find_layout(updates) if layout is None else layout
+        axes = _axes_of(updates, state) if layout is None else layout.axes
         projections = {**state.weights, **state.biases}
         gradients = {
             path: gradient
@@ -106,7 +107,7 @@ def project_gradients(
 
         def projected(gradients: dict[str, Array]) -> dict[str, Array]:
             return {
-                path: _project(projections[path], gradient, found.axes[path])
+                path: _project(projections[path], gradient, axes[path])
                 for path, gradient in gradients.items()
             }
 
@@ -165,6 +166,10 @@ def end_task(
     -----
     One Cholesky inverse of n x n in float64 a parameter, whatever `jax_enable_x64`
     says. Pure; may be compiled, scanned and mapped.
+
+    Do not combine ``relative=True`` with vectors of ``curvature="exact"`` and
+    ``reduce="mean"``: those of the head's weight are zero up to rounding, which would
+    be blown up into a projection, and nothing here can tell.
 
     References
     ----------
@@ -265,6 +270,22 @@ def _identities(params: Any, layout: Layout) -> ProjectionState:
             f"there is nothing to project: {dict(layout.passed)} are passed through"
         )
     return ProjectionState(jnp.zeros((), jnp.int32), weights, biases)
+
+
+def _axes_of(updates: Any, state: ProjectionState) -> dict[str, Axes]:
+    """Return the axes that ``init`` found, of updates some of which may now be None.
+
+    Bias and kernel tell of each other's axes; the state remembers what they told.
+    """
+    found = find_layout(updates).axes
+    axes: dict[str, Axes] = {}
+    for path, leaf in named_leaves(updates):
+        if path in state.weights:
+            n = state.weights[path].shape[-1]
+            axes[path] = with_features(found[path], leaf.shape, n)
+        elif path in state.biases:
+            axes[path] = Axes(tuple(range(leaf.ndim)), ())
+    return axes
 
 
 def _project(projection: Array, gradient: Array, axes: Axes) -> Array:

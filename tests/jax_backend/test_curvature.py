@@ -102,6 +102,29 @@ def test_the_score_is_weighted_by_a_constant() -> None:
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("label", [-1, 4, 3])
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_a_label_out_of_play_is_an_error_or_scores_nothing(
+    label: int, curvature: Any
+) -> None:
+    logits, y = draw((2, 4)), jnp.asarray([0, label])
+    mask = jnp.asarray([True, True, True, False])
+    scored = partial(softmax_score, curvature=curvature)
+    message = rf"labels must be of the classes in play among 0..3, got \[{label}\]"
+    with pytest.raises(ValueError, match=message):
+        scored(logits, y, mask=mask)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda logits: scored(logits, y, mask=mask))(logits)
+    if curvature == "ground-truth":
+        assert float(jax.jit(scored)(logits, y, mask=mask)[0, 1]) == 0
+
+
+def test_a_traced_mask_leaves_the_range_of_labels_to_check() -> None:
+    logits, y, mask = draw((2, 4)), jnp.asarray([0, 4]), jnp.ones(4, bool)
+    with pytest.raises(ValueError, match=r"labels must be of .* 0..3, got \[4\]"):
+        jax.jit(lambda mask: softmax_score(logits, y, mask=mask))(mask)
+
+
 def test_a_layout_chooses_the_parameters() -> None:
     params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
     layout = Layout({"layer0/kernel": Axes((1,), (0,))}, {})

@@ -67,8 +67,11 @@ def test_one_program_serves_every_task() -> None:
 @pytest.mark.parametrize("task", [-1, 3])
 def test_a_task_outside_is_an_error_or_nan(task: int) -> None:
     encoding = make_encoding(4, tasks=3, name="hidden")
-    with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
-        encode(jnp.ones(4), encoding, task)
+    for concrete in (task, np.int64(task), np.asarray(task), jnp.asarray(task)):
+        with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
+            encode(jnp.ones(4), encoding, concrete)
+        with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
+            jax.jit(lambda x, task=concrete: encode(x, encoding, task))(jnp.ones(4))
     found = jax.jit(lambda task: encode(jnp.ones(4), encoding, task))(jnp.asarray(task))
     assert np.isnan(np.asarray(found)).all()
 

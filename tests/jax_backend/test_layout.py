@@ -11,7 +11,14 @@ from flax import nnx
 from hypothesis import given
 
 from rgo_jax import Axes, find_layout
-from rgo_jax.layout import features, from_matrix, named_leaves, replaced, to_matrix
+from rgo_jax.layout import (
+    features,
+    from_matrix,
+    named_leaves,
+    replaced,
+    to_matrix,
+    with_features,
+)
 
 KEY = jax.random.key(0)
 RNGS = nnx.Rngs(0)
@@ -108,10 +115,28 @@ def test_equinox_is_understood() -> None:
         "dense/bias": Axes((0,), ()),
     }
     assert layout.passed == {
-        "norm/weight": "it has fewer than two axes",
-        "norm/bias": "a bias without a kernel beside it",
-        "table": "an embedding: its rows are looked up, not multiplied",
+        "norm/weight": "of a normalisation: it acts on each entry alone",
+        "norm/bias": "of a normalisation: it acts on each entry alone",
+        "table/weight": "an embedding: its rows are looked up, not multiplied",
     }
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        eqx.nn.LayerNorm((3, 4)),
+        eqx.nn.LayerNorm((3, 4), use_bias=False),
+        eqx.nn.RMSNorm((3, 4)),
+        eqx.filter_eval_shape(eqx.nn.LayerNorm, (3, 4)),
+        nn.LayerNorm(reduction_axes=(1, 2), feature_axes=(1, 2)).init(
+            KEY, jnp.ones((2, 3, 4))
+        )["params"],
+    ],
+    ids=["layer", "layer-unbiased", "rms", "shapes", "linen"],
+)
+def test_a_normalisation_over_many_axes_is_passed_through(norm: Any) -> None:
+    layout = find_layout({"dense": {"kernel": jnp.ones((2, 3))}, "norm": norm})
+    assert set(layout.axes) == {"dense/kernel"}
 
 
 def test_haiku_is_understood() -> None:
@@ -148,6 +173,26 @@ def test_an_override_of_nothing_is_refused() -> None:
         find_layout({"w": jnp.ones((2, 3))}, {"v": None})
 
 
+def test_an_embedding_is_projected_as_asked() -> None:
+    params = equinox_params()
+    table = Axes((0,), (1,))
+    assert find_layout(params, {"table/weight": table}).axes["table/weight"] == table
+    layout = find_layout(params, {"table/weight": None})
+    assert layout.passed["table/weight"] == "passed through as asked"
+
+
+def test_an_override_of_a_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"among .*'table/weight'\], got \['table'\]"):
+        find_layout(equinox_params(), {"table": Axes((0,), (1,))})
+
+
+def test_what_is_no_array_is_passed_through_and_not_overridden() -> None:
+    params = {"slope": 0.5, "w": jnp.ones((2, 3))}
+    assert find_layout(params).passed == {"slope": "not an array: float"}
+    with pytest.raises(ValueError, match=r"among \['w'\], got \['slope'\]"):
+        find_layout(params, {"slope": None})
+
+
 @pytest.mark.parametrize("axes", [((0,), ()), ((0, 1), (1,)), ((0,), (-1,))])
 def test_an_override_must_hold_every_axis_once(axes: Any) -> None:
     with pytest.raises(ValueError, match=r"w: inputs and outputs must be all axes of"):
@@ -167,6 +212,13 @@ def test_a_parameter_is_its_matrix_and_back(shape: list[int], data: Any) -> None
     np.testing.assert_array_equal(from_matrix(matrix, axes, tuple(shape)), array)
     stacked = to_matrix(jnp.asarray(np.stack([array, -array])), axes)
     np.testing.assert_array_equal(stacked, np.stack([expected, -expected]))
+
+
+def test_axes_are_divided_by_the_number_of_features() -> None:
+    axes = Axes((0, 1), (2,))
+    assert with_features(axes, (3, 2, 4), 3) == Axes((0,), (1, 2))
+    assert with_features(axes, (3, 2, 4), 24) == Axes((0, 1, 2), ())
+    assert with_features(axes, (3, 2, 4), 5) == axes
 
 
 @pytest.mark.parametrize(

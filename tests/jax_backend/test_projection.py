@@ -108,6 +108,25 @@ def test_masked_leaves_are_untouched() -> None:
     assert not np.allclose(updates["layer0"]["kernel"], gradients["layer0"]["kernel"])
 
 
+ATTENTION = {"kernel": draw((3, 2, 4)), "bias": draw((2, 4))}
+
+
+@pytest.mark.parametrize("frozen", ["kernel", "bias"])
+@pytest.mark.parametrize("params", [mlp_params((3, 4))["layer0"], ATTENTION])
+def test_an_update_of_none_leaves_the_others_as_they_were(
+    params: dict[str, Array], frozen: str
+) -> None:
+    transformation = project_gradients()
+    vectors = {path: leaf.reshape(-1, 1).T for path, leaf in params.items()}
+    vectors["kernel"] = draw((1, 3), seed=1)
+    state = end_task(transformation.init(params), observe({}, vectors))
+    whole, _ = transformation.update(params, state)
+    part, _ = transformation.update({**params, frozen: None}, state)
+    assert_same(part, {**whole, frozen: None})
+    nothing = dict.fromkeys(params)
+    assert transformation.update(nothing, state)[0] == nothing
+
+
 def paths(state: ProjectionState) -> set[str]:
     return {*state.weights, *state.biases}
 
