@@ -249,9 +249,17 @@ REFUSALS: list[Refusal] = [
                 np.asarray([0, 1, 2]),
                 ValueError,
                 r"labels must have shape \(2,\) for logits of shape \(2, 3\), "
-                r"got \(3,\)",
+                r"whose classes lie along the last axis, got \(3,\)",
             ),
         ]
+    ),
+    (
+        rgo_core.score_cotangents,
+        (np.zeros((2, 3, 4, 5)), np.zeros((2, 4, 5), dtype=np.int64)),
+        {},
+        ValueError,
+        r"labels must have shape \(2, 3, 4\) for logits of shape \(2, 3, 4, 5\), whose "
+        r"classes lie along the last axis, got \(2, 4, 5\)",
     ),
     (
         rgo_core.score_cotangents,
