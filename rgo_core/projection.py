@@ -90,6 +90,7 @@ def consolidate(
     check_floating("moment.matrix", moment.matrix, xp)
     check_square("moment.matrix", moment.matrix)
     check_finite("moment.matrix", moment.matrix, xp)
+    damping = float(damping)  # a NumPy scalar would bring its dtype
     n = moment.matrix.shape[-1]
     identity = xp.eye(n, dtype=moment.matrix.dtype, device=device_of(moment.matrix))
     if relative:

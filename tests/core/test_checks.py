@@ -93,6 +93,8 @@ REFUSALS: list[Refusal] = [
             ("1", "'1'"),
             (None, "None"),
             ((1.0,), r"\("),
+            (True, "True"),
+            (np.asarray(1.0), ""),
         ]
     ),
     (
@@ -408,6 +410,47 @@ def test_bad_input_is_refused_with_what_was_expected_and_what_came(
 ) -> None:
     with pytest.raises(error, match=message):
         backend.call(function, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("bad", "shown"),
+    [
+        (np.float32(0.0), r"np\.float32\(0\.0\)"),
+        (np.float32("nan"), r"np\.float32\(nan\)"),
+        (np.float32("inf"), r"np\.float32\(inf\)"),
+        (np.int64(-1), r"np\.int64\(-1\)"),
+        (np.bool_(True), r"np\.True_"),
+        (np.complex64(1.0), r"np\.complex64"),
+    ],
+)
+def test_a_numpy_scalar_that_is_no_positive_number_is_refused(
+    bad: np.generic, shown: str
+) -> None:
+    # `Backend.call` would make an array of it.
+    with pytest.raises(ValueError, match=f"{POSITIVE} {shown}"):
+        rgo_core.consolidate(MOMENT, bad)
+
+
+@pytest.mark.parametrize("scalar", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_numpy_scalar_is_the_number_that_it_holds(
+    backend: Backend, dtype: type, scalar: type
+) -> None:
+    moment, P = backend.convert(MOMENT), backend.array(np.eye(2, dtype=dtype))
+    one = backend.array(np.asarray(1.0, dtype=dtype))
+    calls = [
+        lambda number: rgo_core.consolidate(moment, number),
+        lambda number: rgo_core.update(P, P, number),
+        lambda number: rgo_core.update(P, P[0, :], number),
+        lambda number: rgo_core.forgetting_bound(
+            one, one, steps=1, learning_rate=number, smoothness=one
+        ),
+    ]
+    for call in calls:
+        found = backend.to_numpy(call(scalar(1)))
+        expected = backend.to_numpy(call(1.0))
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
