@@ -137,7 +137,40 @@ REFUSALS: list[Refusal] = [
         ValueError,
         r"gradient must have n = 2 features along axis -2, got shape \(2,\)",
     ),
+    *(
+        (
+            rgo_core.project,
+            (groups, gradient),
+            {"axis": axis},
+            ValueError,
+            r"gradient must have the leading axes \(" + shown,
+        )
+        for groups, gradient, axis, shown in [
+            (GROUPS_OF_P, P, -2, r"3,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, P, -1, r"3,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, np.ones(2), -1, r"3,\) of the projection, got \(2,\)"),
+            (GROUPS_OF_P[:1], P, -2, r"1,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, np.ones((1, 2, 4)), -2, r"3,\) .*, got \(1, 2, 4\)"),
+            (GROUPS_OF_P, np.ones((4, 2, 4)), -2, r"3,\) .*, got \(4, 2, 4\)"),
+            (GROUPS_OF_P, np.ones((3, 5, 2, 4)), -2, r"3,\) .*, got \(3, 5, 2, 4\)"),
+        ]
+    ),
     (rgo_core.project_factors, (G, G, G), {}, ValueError, f"projection {SQUARE}"),
+    *(
+        (
+            rgo_core.project_factors,
+            (GROUPS_OF_P, inputs, gradients),
+            {"axis": axis},
+            ValueError,
+            r"inputs and output_gradients must have the leading axes \(3,\) of the "
+            rf"projection, got {shown}",
+        )
+        for axis in (-2, -1)
+        for inputs, gradients, shown in [
+            (P, G, r"\(2, 2\) and \(2, 3\)"),
+            (P[None, ...], G, r"\(1, 2, 2\) and \(2, 3\)"),
+        ]
+    ),
     (rgo_core.project_factors, (P, P, P), {"axis": 1}, ValueError, f"{AXIS} 1"),
     (
         rgo_core.project_factors,
@@ -503,3 +536,5 @@ def test_shapes_are_refused_while_jax_traces() -> None:
     update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
     with pytest.raises(ValueError, match="vectors must have n = 2 features"):
         update(jax.numpy.ones(3))
+    with pytest.raises(ValueError, match="gradient must have the leading axes"):
+        jax.jit(rgo_core.project)(jax.numpy.ones((3, 2, 2)), jax.numpy.ones((2, 4)))

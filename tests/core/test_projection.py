@@ -295,6 +295,19 @@ def test_groups_are_projected_as_in_a_loop(
 
 
 @AXES
+@pytest.mark.parametrize("groups", [(), (3,), (1,), (2, 3), (2, 1)])
+def test_a_projected_gradient_has_the_shape_of_the_gradient(
+    backend: Backend, axis: int, groups: tuple[int, ...]
+) -> None:
+    P, gradient = symmetric(0, *groups, 4, 4), normal(1, 2, 3, 4, 4)
+    inputs, gradients = normal(2, 2, 3, 6, 4), normal(3, 2, 3, 6, 4)
+    projected = backend.call(project, P, gradient, axis=axis)
+    product = backend.call(project_factors, P, inputs, gradients, axis=axis)
+    shared = backend.call(project_factors, P, inputs[0, 0], gradients, axis=axis)
+    assert projected.shape == product.shape == shared.shape == gradient.shape
+
+
+@AXES
 @given(sizes=st.sampled_from([(2, 5), (5, 5), (6, 3)]), seed=SEEDS)
 def test_projecting_factors_is_projecting_their_product(
     backend: Backend, axis: int, sizes: tuple[int, int], seed: int
