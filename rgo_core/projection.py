@@ -72,6 +72,10 @@ def consolidate(
     One Cholesky inverse, about ``n^3`` multiplications, once a task. Under JAX's
     tracing values cannot be checked, and what would raise returns NaN.
 
+    The relative error of P is about ``eps kappa``, with float64's eps = 2e-16 and kappa
+    the condition number of ``I + H / damping``: up to some 1e-3 at 1e13 and a tenth at
+    1e15, without a word; only what Cholesky's factors do not exist for is refused.
+
     References
     ----------
     Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022:

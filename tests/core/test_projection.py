@@ -63,7 +63,7 @@ def test_a_projection_is_the_explicit_inverse_normalised(
     assert_close(consolidated(backend, case), case.projection, condition=case.condition)
 
 
-@pytest.mark.parametrize("log_condition", [0, 5, 10])
+@pytest.mark.parametrize("log_condition", [0, 5, 10, 13])
 def test_a_wide_layer_has_the_explicit_inverse_too(
     backend: Backend, log_condition: int
 ) -> None:
