@@ -1,6 +1,7 @@
 """The checks at the door of every public function: each names what it expected."""
 
 import math
+from numbers import Real
 
 from rgo_core._namespace import is_traced
 from rgo_core._typing import Array, Namespace
@@ -38,9 +39,14 @@ def check_features(name: str, array: Array, axis: int, features: int) -> None:
         )
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is a finite number greater than zero."""
-    if not (isinstance(value, int | float) and 0 < value < math.inf):
+def check_positive(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a finite number greater than zero.
+
+    NumPy's scalars are numbers, booleans and arrays are not.
+    """
+    if isinstance(value, bool) or not (
+        isinstance(value, Real) and 0 < float(value) < math.inf
+    ):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
 
 

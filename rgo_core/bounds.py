@@ -207,6 +207,7 @@ def forgetting_bound(
     check_positive("learning_rate", learning_rate)
     if not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
+    learning_rate = float(learning_rate)  # a NumPy scalar would bring its dtype
     printed = curvature * loss * (int(steps) * learning_rate / 2)
     if smoothness is None:
         return printed

@@ -290,7 +290,10 @@ def _one_hot(logits: Array, labels: Array, xp: Namespace) -> Array:
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"labels must have shape {tuple(logits.shape[:-1])} for logits of shape "
-            f"{tuple(logits.shape)}, got {tuple(labels.shape)}"
+            f"{tuple(logits.shape)}, whose classes lie along the last axis, got "
+            f"{tuple(labels.shape)}"
         )
-    classes = xp.arange(logits.shape[-1], dtype=labels.dtype, device=device_of(labels))
-    return labels[..., None] == classes
+    # The labels' own dtype may not count to the last class: 8 bits would begin again.
+    classes = xp.arange(logits.shape[-1], device=device_of(labels))
+    wide = xp.astype(labels, classes.dtype, copy=False)
+    return wide[..., None] == classes

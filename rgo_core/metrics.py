@@ -143,7 +143,8 @@ def forgetting(accuracy: Array, *, xp: Namespace | None = None) -> Array:
     Returns
     -------
     array ()
-        Positive where tasks are forgotten; zero for a single task.
+        Positive where tasks are forgotten; zero for a single task; NaN unless every
+        task before the last was tested in the last row and in an earlier one.
 
     Raises
     ------
@@ -166,10 +167,11 @@ def forgetting(accuracy: Array, *, xp: Namespace | None = None) -> Array:
     tasks = accuracy.shape[0]
     if tasks == 1:
         return xp.sum(accuracy * 0)
-    earlier = accuracy[:-1, :-1]
-    lowest = xp.full_like(earlier, -xp.inf)
-    best = xp.max(xp.where(xp.isnan(earlier), lowest, earlier), axis=0)
-    return xp.mean(best - accuracy[-1, :-1])
+    earlier, last = accuracy[:-1, :-1], accuracy[-1, :-1]
+    tested = ~xp.isnan(earlier)
+    best = xp.max(xp.where(tested, earlier, xp.full_like(earlier, -xp.inf)), axis=0)
+    known = xp.any(tested, axis=0)
+    return xp.mean(xp.where(known, best - last, xp.full_like(last, xp.nan)))
 
 
 def learning_accuracy(accuracy: Array, *, xp: Namespace | None = None) -> Array:

@@ -72,6 +72,10 @@ def consolidate(
     One Cholesky inverse, about ``n^3`` multiplications, once a task. Under JAX's
     tracing values cannot be checked, and what would raise returns NaN.
 
+    The relative error of P is about ``eps kappa``, with float64's eps = 2e-16 and kappa
+    the condition number of ``I + H / damping``: up to some 1e-3 at 1e13 and a tenth at
+    1e15, without a word; only what Cholesky's factors do not exist for is refused.
+
     References
     ----------
     Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022:
@@ -90,6 +94,7 @@ def consolidate(
     check_floating("moment.matrix", moment.matrix, xp)
     check_square("moment.matrix", moment.matrix)
     check_finite("moment.matrix", moment.matrix, xp)
+    damping = float(damping)  # a NumPy scalar would bring its dtype
     n = moment.matrix.shape[-1]
     identity = xp.eye(n, dtype=moment.matrix.dtype, device=device_of(moment.matrix))
     if relative:
@@ -161,7 +166,8 @@ def project(projection: Array, gradient: Array, *, axis: int = -2) -> Array:
     projection : array (..., n, n)
         Symmetric, already normalised (see `normalize`).
     gradient : array (..., n, m), (..., m, n) or (n,)
-        Its n features lie along `axis`.
+        Its n features lie along `axis`. It has the leading axes of `projection`: a P
+        without any serves every group.
     axis : {-2, -1}
         -2 for the paper's n x m matrices; -1 for vectors and for matrices stored with
         one output a row, as PyTorch stores them: by the symmetry of P that is ``G P``.
@@ -195,6 +201,7 @@ def project(projection: Array, gradient: Array, *, axis: int = -2) -> Array:
     check_square("projection", projection)
     _check_axis(axis)
     check_features("gradient", gradient, axis, projection.shape[-1])
+    _check_leading(projection, gradient=gradient)
     return projection @ gradient if axis == -2 else gradient @ projection
 
 
@@ -247,6 +254,7 @@ def project_factors(
             f"output_gradients must have the {rows} rows of inputs, "
             f"got shape {tuple(output_gradients.shape)}"
         )
+    _check_leading(projection, inputs=inputs, output_gradients=output_gradients)
     factored = rows < output_gradients.shape[-1]
     left = inputs @ projection if factored else inputs
     if axis == -1:
@@ -259,3 +267,15 @@ def project_factors(
 def _check_axis(axis: int) -> None:
     if axis not in (-2, -1):
         raise ValueError(f"axis must be -2 (n x m) or -1 (m x n, vectors), got {axis}")
+
+
+def _check_leading(projection: Array, **arrays: Array) -> None:
+    """Raise ValueError where broadcasting to P would give the gradient more axes."""
+    for axis in range(-3, -projection.ndim - 1, -1):
+        lengths = [x.shape[axis] for x in arrays.values() if x.ndim >= -axis]
+        if not lengths or projection.shape[axis] not in (1, *lengths):
+            shapes = " and ".join(f"{tuple(x.shape)}" for x in arrays.values())
+            raise ValueError(
+                f"{' and '.join(arrays)} must have the leading axes "
+                f"{tuple(projection.shape[:-2])} of the projection, got {shapes}"
+            )

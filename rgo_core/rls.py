@@ -116,6 +116,7 @@ def update(
         )
     check_finite("vectors", vectors, xp)
     vectors = xp.astype(vectors, projection.dtype, copy=False)
+    damping = float(damping)  # a NumPy scalar would bring its dtype
     if vectors.ndim < projection.ndim:
         return _rank_one(projection, vectors, damping, xp)
     return _block(projection, vectors, damping, xp)

@@ -93,6 +93,8 @@ REFUSALS: list[Refusal] = [
             ("1", "'1'"),
             (None, "None"),
             ((1.0,), r"\("),
+            (True, "True"),
+            (np.asarray(1.0), ""),
         ]
     ),
     (
@@ -135,7 +137,40 @@ REFUSALS: list[Refusal] = [
         ValueError,
         r"gradient must have n = 2 features along axis -2, got shape \(2,\)",
     ),
+    *(
+        (
+            rgo_core.project,
+            (groups, gradient),
+            {"axis": axis},
+            ValueError,
+            r"gradient must have the leading axes \(" + shown,
+        )
+        for groups, gradient, axis, shown in [
+            (GROUPS_OF_P, P, -2, r"3,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, P, -1, r"3,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, np.ones(2), -1, r"3,\) of the projection, got \(2,\)"),
+            (GROUPS_OF_P[:1], P, -2, r"1,\) of the projection, got \(2, 2\)"),
+            (GROUPS_OF_P, np.ones((1, 2, 4)), -2, r"3,\) .*, got \(1, 2, 4\)"),
+            (GROUPS_OF_P, np.ones((4, 2, 4)), -2, r"3,\) .*, got \(4, 2, 4\)"),
+            (GROUPS_OF_P, np.ones((3, 5, 2, 4)), -2, r"3,\) .*, got \(3, 5, 2, 4\)"),
+        ]
+    ),
     (rgo_core.project_factors, (G, G, G), {}, ValueError, f"projection {SQUARE}"),
+    *(
+        (
+            rgo_core.project_factors,
+            (GROUPS_OF_P, inputs, gradients),
+            {"axis": axis},
+            ValueError,
+            r"inputs and output_gradients must have the leading axes \(3,\) of the "
+            rf"projection, got {shown}",
+        )
+        for axis in (-2, -1)
+        for inputs, gradients, shown in [
+            (P, G, r"\(2, 2\) and \(2, 3\)"),
+            (P[None, ...], G, r"\(1, 2, 2\) and \(2, 3\)"),
+        ]
+    ),
     (rgo_core.project_factors, (P, P, P), {"axis": 1}, ValueError, f"{AXIS} 1"),
     (
         rgo_core.project_factors,
@@ -249,9 +284,17 @@ REFUSALS: list[Refusal] = [
                 np.asarray([0, 1, 2]),
                 ValueError,
                 r"labels must have shape \(2,\) for logits of shape \(2, 3\), "
-                r"got \(3,\)",
+                r"whose classes lie along the last axis, got \(3,\)",
             ),
         ]
+    ),
+    (
+        rgo_core.score_cotangents,
+        (np.zeros((2, 3, 4, 5)), np.zeros((2, 4, 5), dtype=np.int64)),
+        {},
+        ValueError,
+        r"labels must have shape \(2, 3, 4\) for logits of shape \(2, 3, 4, 5\), whose "
+        r"classes lie along the last axis, got \(2, 4, 5\)",
     ),
     (
         rgo_core.score_cotangents,
@@ -403,6 +446,47 @@ def test_bad_input_is_refused_with_what_was_expected_and_what_came(
 
 
 @pytest.mark.parametrize(
+    ("bad", "shown"),
+    [
+        (np.float32(0.0), r"np\.float32\(0\.0\)"),
+        (np.float32("nan"), r"np\.float32\(nan\)"),
+        (np.float32("inf"), r"np\.float32\(inf\)"),
+        (np.int64(-1), r"np\.int64\(-1\)"),
+        (np.bool_(True), r"np\.True_"),
+        (np.complex64(1.0), r"np\.complex64"),
+    ],
+)
+def test_a_numpy_scalar_that_is_no_positive_number_is_refused(
+    bad: np.generic, shown: str
+) -> None:
+    # `Backend.call` would make an array of it.
+    with pytest.raises(ValueError, match=f"{POSITIVE} {shown}"):
+        rgo_core.consolidate(MOMENT, bad)
+
+
+@pytest.mark.parametrize("scalar", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_numpy_scalar_is_the_number_that_it_holds(
+    backend: Backend, dtype: type, scalar: type
+) -> None:
+    moment, P = backend.convert(MOMENT), backend.array(np.eye(2, dtype=dtype))
+    one = backend.array(np.asarray(1.0, dtype=dtype))
+    calls = [
+        lambda number: rgo_core.consolidate(moment, number),
+        lambda number: rgo_core.update(P, P, number),
+        lambda number: rgo_core.update(P, P[0, :], number),
+        lambda number: rgo_core.forgetting_bound(
+            one, one, steps=1, learning_rate=number, smoothness=one
+        ),
+    ]
+    for call in calls:
+        found = backend.to_numpy(call(scalar(1)))
+        expected = backend.to_numpy(call(1.0))
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
     ("key", "message"),
     [
         ({"width": 0, "task": 1}, "width must be an integer >= 1, got 0"),
@@ -452,3 +536,5 @@ def test_shapes_are_refused_while_jax_traces() -> None:
     update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
     with pytest.raises(ValueError, match="vectors must have n = 2 features"):
         update(jax.numpy.ones(3))
+    with pytest.raises(ValueError, match="gradient must have the leading axes"):
+        jax.jit(rgo_core.project)(jax.numpy.ones((3, 2, 2)), jax.numpy.ones((2, 4)))

@@ -211,6 +211,16 @@ def test_the_ground_truth_s_cotangent_is_the_gradient_of_the_score(
         np.testing.assert_array_equal(cotangents, expected)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint64"])
+def test_a_label_of_few_bits_is_one_class_among_many(
+    backend: Backend, dtype: str
+) -> None:
+    cotangents = backend.call(
+        score_cotangents, np.zeros((2, 300)), np.asarray([0, 100], dtype=dtype)
+    )
+    assert np.argwhere(cotangents).tolist() == [[0, 0, 0], [0, 1, 100]]
+
+
 # --- other losses
 
 

@@ -60,6 +60,14 @@ def test_an_incomplete_last_row_is_unknown(backend: Backend, metric: object) -> 
     assert np.isnan(backend.call(metric, accuracy))
 
 
+def test_forgetting_is_unknown_where_a_task_was_not_tested_before_the_last(
+    backend: Backend,
+) -> None:
+    accuracy = ACCURACY.copy()
+    accuracy[:-1, 1] = NAN
+    assert np.isnan(backend.call(forgetting, accuracy))
+
+
 def test_learning_accuracy_is_unknown_where_the_diagonal_is(backend: Backend) -> None:
     accuracy = ACCURACY.copy()
     accuracy[1, 1] = NAN

@@ -63,7 +63,7 @@ def test_a_projection_is_the_explicit_inverse_normalised(
     assert_close(consolidated(backend, case), case.projection, condition=case.condition)
 
 
-@pytest.mark.parametrize("log_condition", [0, 5, 10])
+@pytest.mark.parametrize("log_condition", [0, 5, 10, 13])
 def test_a_wide_layer_has_the_explicit_inverse_too(
     backend: Backend, log_condition: int
 ) -> None:
@@ -292,6 +292,19 @@ def test_groups_are_projected_as_in_a_loop(
     for group in np.ndindex(2, 3):
         alone = backend.call(project, P[group], gradient[group], axis=axis)
         assert_close(together[group], alone)
+
+
+@AXES
+@pytest.mark.parametrize("groups", [(), (3,), (1,), (2, 3), (2, 1)])
+def test_a_projected_gradient_has_the_shape_of_the_gradient(
+    backend: Backend, axis: int, groups: tuple[int, ...]
+) -> None:
+    P, gradient = symmetric(0, *groups, 4, 4), normal(1, 2, 3, 4, 4)
+    inputs, gradients = normal(2, 2, 3, 6, 4), normal(3, 2, 3, 6, 4)
+    projected = backend.call(project, P, gradient, axis=axis)
+    product = backend.call(project_factors, P, inputs, gradients, axis=axis)
+    shared = backend.call(project_factors, P, inputs[0, 0], gradients, axis=axis)
+    assert projected.shape == product.shape == shared.shape == gradient.shape
 
 
 @AXES
