@@ -121,7 +121,7 @@ class RGO:
             damping = RELATIVE_DAMPING
         elif damping is None:
             damping = measured_damping(per, reduce, encode=encode)
-        self.damping, self.relative = damping, relative
+        self.damping, self.relative = float(damping), relative
         self.per, self.reduce, self.curvature = per, reduce, curvature
         with ExitStack() as undo:
             self.encoder = (

@@ -116,9 +116,7 @@ def test_many_steps_stay_on_the_manifold_as_far_as_two_iterations_go() -> None:
     assert bound < 0.01
 
 
-def test_a_short_step_descends_as_the_projected_gradient_promises() -> (
-    None
-):
+def test_a_short_step_descends_as_the_projected_gradient_promises() -> None:
     W, G = point(0, 12, 5), normal(1, 12, 5)
     lr = 1e-6
     change = float((G * (cayley_step(W, G, lr) - W)).sum())
