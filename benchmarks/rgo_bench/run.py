@@ -1,10 +1,13 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
@@ -285,7 +288,7 @@ def _make_method(
         make = NETWORKS[spec.network]
         return make(stream.input_shape, stream.classes, seed).to(device)
 
-    masks = (stream.mask(task) for task in range(stream.tasks))
+    masks = [stream.mask(task) for task in range(stream.tasks)]
     setting = Setting(
         make_network=make_network,
         seed=spec.seed,
@@ -298,10 +301,16 @@ def _make_method(
             None if mask is None else torch.from_numpy(mask).to(device)
             for mask in masks
         ),
+        own_outputs=_disjoint(masks),
         compile_network=partial(compiled_forward, device=device) if compiled else None,
     )
     method: Method = METHODS[spec.method].build(setting, spec.method_options)
     return method
+
+
+def _disjoint(masks: Sequence[NDArray[np.bool_] | None]) -> bool:
+    given = [mask for mask in masks if mask is not None]
+    return len(given) == len(masks) and bool((np.sum(given, axis=0) <= 1).all())
 
 
 def _on(device: torch.device, samples: Samples) -> tuple[Tensor, Tensor]:

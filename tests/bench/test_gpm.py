@@ -198,8 +198,8 @@ def test_options_without_meaning_are_refused(
 
 
 def test_outputs_that_belong_to_one_task_alone_are_not_projected() -> None:
-    apart = GPM(tiny_setting(SPLIT[:2]), OPTIONS)
-    shared = GPM(tiny_setting(SPLIT), OPTIONS)  # the third task has all of them
+    split = tiny_setting(SPLIT)
+    apart, shared = GPM(split._replace(own_outputs=True), OPTIONS), GPM(split, OPTIONS)
     for method in (apart, shared):
         learn(method, 0)
     assert set(apart.bases) == {"0"}

@@ -466,6 +466,19 @@ def test_a_split_stream_measures_the_training_samples_too(
     assert record.train_accuracy == tuple(right)
 
 
+@pytest.mark.parametrize(
+    ("stream", "own"), [("split-digits", True), ("permuted-digits", False)]
+)
+def test_methods_are_told_whether_tasks_have_outputs_of_their_own(
+    stream: str, own: bool, tmp_path: Path
+) -> None:
+    options = SPLIT if own else SHORT
+    cut = interrupt(make_spec(stream, "gpm", 0, options), tmp_path, 2)
+    bases = read_checkpoint(cut, CPU)["method"]["bases"]
+    layers = 3  # of the MLP
+    assert len(bases) == layers - own
+
+
 def test_other_streams_do_not_so_that_their_records_stay_as_they_are(
     tmp_path: Path,
 ) -> None:

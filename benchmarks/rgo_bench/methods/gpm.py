@@ -1,6 +1,6 @@
 """GPM: gradients orthogonal to what earlier tasks feed into each layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -57,7 +57,7 @@ class GPM(NetworkMethod):
     def __init__(self, setting: Setting, options: GPMOptions) -> None:
         super().__init__(setting, options)
         self.layers, _ = find_layers(self.network)
-        if _disjoint(setting.masks):
+        if setting.own_outputs:
             self.layers = self.layers[:-1]
         grouped = [layer.name for layer in self.layers if layer.groups > 1]
         if grouped:
@@ -104,13 +104,6 @@ class GPM(NetworkMethod):
                 identity = torch.eye(len(M), dtype=M.dtype, device=M.device)
                 P = (identity - M @ M.T).to(layer.weight.dtype)
                 self.projector.set(layer.name, P)
-
-
-def _disjoint(masks: Sequence[Tensor | None]) -> bool:
-    given = [mask for mask in masks if mask is not None]
-    if len(given) < len(masks):
-        return False
-    return int(torch.stack(given).sum(0).amax()) <= 1
 
 
 def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:

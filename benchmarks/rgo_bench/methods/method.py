@@ -39,6 +39,7 @@ class Setting(NamedTuple):
     batch: int
     device: torch.device
     masks: tuple[Tensor | None, ...]  # (classes,) bool a task; None: all in play
+    own_outputs: bool = False  # whether no output is in play in two tasks
     # From a network to what training steps call; None: the network itself.
     compile_network: Callable[[nn.Module], Forward] | None = None
 
