@@ -33,7 +33,7 @@ def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
 
 
 def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make the same MLP with the initial weights of Chaudhry et al. (2020).
+    """Make the same MLP with initial weights of Glorot and Bengio (2010).
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modu
     classes : int
         The outputs of the head.
     seed : int
-        Draws the weights: uniform in +-sqrt(6 / (n + m)) for n inputs and m outputs
-        (Glorot and Bengio, 2010); biases are 0.1.
+        Draws the weights: uniform in +-sqrt(6 / (n + m)) for n inputs and m outputs;
+        biases are 0.1.
 
     Returns
     -------
