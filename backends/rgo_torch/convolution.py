@@ -106,7 +106,8 @@ class Conv2dLayer(Layer):
             raise ValueError(
                 f"{self.name}: expected {math.prod(size)} positions, those of Conv2d's "
                 f"own output of inputs of shape {tuple(inputs.shape)}, got {p}: a "
-                f"{type(module).__name__} that pads in its forward cannot be observed"
+                f"{type(module).__name__} that pads in its forward cannot be observed; "
+                "pad before the layer, or by its padding"
             )
         images = padded.reshape(b, g, -1, *padded.shape[-2:])
         if per == "sample":

@@ -11,8 +11,8 @@ def draw_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> No
     """Draw a layer's weights uniform in a bound, as Chaudhry et al. (2020) do.
 
     The bound is ``1/sqrt(n)`` for the n inputs of a linear layer and ``1/sqrt(k c)``
-    for a convolution of kernel side k and c input channels: side, not area, so that
-    the variance of a sum over n inputs does not shrink with the kernel.
+    for a convolution of kernel side k and c input channels. Side, not area: of inputs
+    with mean square 1 a linear layer's sums have the variance 1/3, a convolution's k/3.
 
     Parameters
     ----------
@@ -21,9 +21,8 @@ def draw_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> No
     generator : torch.Generator
         On the host, so that a seed gives the same weights on every device.
     """
-    # The weights of one output: n, or c x k x k.
-    inputs = math.prod(layer.weight.shape[1:3])
-    bound = 1 / math.sqrt(inputs)
+    # The weights of one output have the shape (n), or (c, k, k).
+    bound = 1 / math.sqrt(math.prod(layer.weight.shape[1:3]))
     layer.weight.uniform_(-bound, bound, generator=generator)
     if layer.bias is not None:
         layer.bias.zero_()
