@@ -226,6 +226,21 @@ def test_a_subclass_keeps_its_own_forward_and_its_weight_is_projected() -> None:
     assert "2.shift" in [name for name, _ in projector.skipped]
 
 
+class PadsItself(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(functional.pad(input, (1, 1, 1, 1)))
+
+
+def test_a_convolution_that_pads_in_its_forward_is_told_from_one_that_does_not() -> (
+    None
+):
+    model = nn.Sequential(PadsItself(3, 6, 3), nn.Flatten(), nn.Linear(96, CLASSES))
+    with pytest.raises(
+        ValueError, match=r"0: expected 4 positions, .*, got 16: a Pads"
+    ):
+        second_moments(model, [images()])
+
+
 def test_a_hook_that_was_on_the_weight_before_acts_on_the_plain_gradient() -> None:
     model = wide_mlp()
     model[2].weight.register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))
