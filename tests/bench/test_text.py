@@ -19,7 +19,7 @@ KEYS = [
 def test_the_text_is_json_with_the_keys_promised() -> None:
     parts = json.loads(record_text(make_record()))
     assert list(parts) == KEYS
-    assert parts["accuracy"] == [[90.0, None], [80.12, 94.0]]
+    assert parts["accuracy"] == [[90.0], [80.12, 94.0]]
     assert (parts["acc"], parts["bwt"]) == (87.06, -9.88)
     assert parts["seconds"]["train"] == 1.235
 
@@ -47,6 +47,13 @@ def test_twenty_tasks_take_a_line_each_and_about_five_kilobytes() -> None:
     rows = [line for line in text.splitlines() if line.startswith("    [")]
     assert len(rows) == 20
     assert len(text) < 5_000
+
+
+def test_what_was_not_tested_may_be_stated_to_the_end_of_a_row() -> None:
+    short = record_text(make_record())
+    parts = json.loads(short)
+    parts["accuracy"][0].append(None)
+    assert parse_record(json.dumps(parts)) == parse_record(short)
 
 
 def test_what_json_cannot_hold_is_refused() -> None:
@@ -77,6 +84,10 @@ def having(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (having("accuracy", 3), "accuracy: expected rows of numbers, got 3"),
         (having("accuracy", [3]), "accuracy: expected rows of numbers, got [3]"),
         (having("accuracy", [[3, 4]]), "accuracy: expected as many columns as rows"),
+        (
+            having("accuracy", [[90], [80]]),
+            "accuracy: expected percent on task 1 after task 1, got None",
+        ),
         (
             having("train_accuracy", 3),
             "train_accuracy: expected percent for each of 2 tasks, got 3",

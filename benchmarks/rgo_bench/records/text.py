@@ -17,6 +17,8 @@ _DECIMALS = 3
 def record_text(record: Record) -> str:
     """Return a record as JSON, each row of the accuracy matrix on a line of its own.
 
+    A row ends with the last task that was tested after it.
+
     Parameters
     ----------
     record : Record
@@ -40,7 +42,7 @@ def record_text(record: Record) -> str:
     parts = {
         **{name: _line(getattr(record, name)) for name in _FIELDS},
         "config": _block("{}", _entries(record.config)),
-        "accuracy": _block("[]", [_line(row) for row in record.accuracy]),
+        "accuracy": _block("[]", [_line(_tested(row)) for row in record.accuracy]),
         "seconds": _block("{}", _entries(seconds)),
         "environment": _block("{}", _entries(record.environment)),
         "acc": _line(round(record.acc, _DECIMALS)),
@@ -59,7 +61,8 @@ def parse_record(text: str) -> Record:
     Parameters
     ----------
     text : str
-        JSON, as `record_text` makes it.
+        JSON, as `record_text` makes it. Rows that state what was not tested, too, as
+        null up to the last task, are read as well.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def parse_record(text: str) -> Record:
     record = Record(
         **{
             **parts,
-            "accuracy": tuple(map(tuple, rows)),
+            "accuracy": tuple((*row, *[None] * (len(rows) - len(row))) for row in rows),
             _OPTIONAL: _entries_or_none(parts.get(_OPTIONAL)),
         }
     )
@@ -108,6 +111,11 @@ def _check_keys(parts: Any) -> None:
         raise ValueError(
             f"expected only the keys {', '.join(_KEYS)}, got {', '.join(unknown)}"
         )
+
+
+def _tested(row: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    tested = [column for column, entry in enumerate(row) if entry is not None]
+    return row[: tested[-1] + 1]
 
 
 def _entries_or_none(value: Any) -> Any:
