@@ -125,7 +125,8 @@ class FeatureEncoder:
     ------
     ValueError
         If a name in `exclude` is not that of a module that would be encoded or of the
-        last layer, or `seed` is not an integer of at least 0.
+        last layer, `exclude` is given for a model with `FeatureEncoding` modules, or
+        `seed` is not an integer of at least 0.
 
     Notes
     -----
@@ -155,6 +156,16 @@ class FeatureEncoder:
         seed: int = 0,
         exclude: Iterable[str] | None = None,
     ) -> None:
+        own = {
+            name: module
+            for name, module in named_modules(model)
+            if isinstance(module, FeatureEncoding)
+        }
+        if own and exclude is not None:
+            raise ValueError(
+                "exclude must be None for a model that says itself where to encode; "
+                f"it has the FeatureEncoding modules {list(own)}"
+            )
         layers, _ = find_layers(model)
         places = [*map(_after_layer, layers), *_flattenings(model)]
         last = [layer.name for layer in layers[-1:]]
@@ -163,12 +174,8 @@ class FeatureEncoder:
         self.seed = int(seed)
         self.task_index = 0
         self._handles: list[Any] = []
-        self._encodings = {
-            name: module
-            for name, module in named_modules(model)
-            if isinstance(module, FeatureEncoding)
-        }
-        if not self._encodings:
+        self._encodings = own
+        if not own:
             for place in places:
                 if place.name not in excluded:
                     self._attach(place)

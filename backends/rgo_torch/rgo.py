@@ -133,6 +133,7 @@ class RGO:
                 model, optimizer, project=project, biases=biases
             )
             undo.pop_all()
+        self._attached = True
         self._finished = 0
         self._current: int | None = None
         self._looking = 0  # how many contexts of `task` are open
@@ -151,8 +152,8 @@ class RGO:
             If `task` is not the next one. A task that was begun and has not ended may
             be begun again.
         RuntimeError
-            If called inside of `task`, whose end would restore another encoding, or as
-            `GradientProjector.check_parameters` does.
+            If called inside of `task`, whose end would restore another encoding, after
+            `detach`, or as `GradientProjector.check_parameters` does.
         """
         if task is not None and task != self._finished:
             unfinished = "" if self._current is None else ", which has not ended yet"
@@ -162,6 +163,7 @@ class RGO:
             )
         if self._looking:
             raise RuntimeError("begin_task must not be called inside of task()")
+        self._check_attached()
         self.projector.check_parameters()
         self._encode(self._finished)
         self._current = self._finished
@@ -236,7 +238,11 @@ class RGO:
         ------
         ValueError
             If `task` was never begun.
+        RuntimeError
+            After `detach`, where the model encodes no more.
         """
+        if self.encoder is not None:
+            self._check_attached()
         begun = self._finished + (self._current is not None)
         if not _is_index(task, begun):
             raise ValueError(
@@ -255,7 +261,11 @@ class RGO:
             self._looking -= 1
 
     def detach(self) -> None:
-        """Remove every hook from the model and the optimizer."""
+        """Remove every hook from the model and the optimizer, for good.
+
+        The state can still be read, and loaded into a new RGO.
+        """
+        self._attached = False
         self.projector.detach()
         if self.encoder is not None:
             self.encoder.detach()
@@ -321,6 +331,13 @@ class RGO:
         if self.encoder is None:
             return None
         return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+
+    def _check_attached(self) -> None:
+        if not self._attached:
+            raise RuntimeError(
+                "this RGO was detached; attach a new one, and load this one's "
+                "state_dict into it"
+            )
 
     def _check_begun(self, what: str) -> int:
         if self._current is None:

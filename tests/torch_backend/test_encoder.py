@@ -156,6 +156,13 @@ def test_the_state_dict_and_the_parameters_stay_as_they_are() -> None:
     assert list(explicit.state_dict()) == ["0.weight", "0.bias"]
 
 
+def test_exclude_is_refused_where_the_model_says_itself_where_to_encode() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), FeatureEncoding(4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"exclude must be None .* modules \['1'\]"):
+        FeatureEncoder(model, exclude=["0"])
+    assert not list(hooks_of(model))
+
+
 def test_a_context_encodes_for_another_task_and_comes_back() -> None:
     model, (x, _) = mlp(), batch()
     encoder = FeatureEncoder(model, seed=7)

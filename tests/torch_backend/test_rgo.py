@@ -532,3 +532,25 @@ def test_a_curvature_of_rounding_is_not_taken_for_a_scale() -> None:
     message = "leaves the last layer a curvature of rounding alone"
     with pytest.raises(ValueError, match=message):
         learner(curvature="exact", relative=True)
+
+
+def test_after_detach_no_task_begins_and_none_comes_back_unencoded() -> None:
+    model, rgo = learner()
+    for task in range(2):
+        learn(model, rgo, task)
+    rgo.detach()
+    with pytest.raises(RuntimeError, match="detached; attach a new one"):
+        rgo.begin_task()
+    with pytest.raises(RuntimeError, match="detached"), rgo.task(1):
+        raise AssertionError("unreachable")
+    assert rgo.state_dict()["finished"] == 2
+
+
+def test_without_encoding_a_detached_model_serves_every_task() -> None:
+    model, rgo = learner(encode=False)
+    learn(model, rgo, 0)
+    rgo.detach()
+    plain, (x, _) = mlp(), batch()
+    plain.load_state_dict(model.state_dict())
+    with rgo.task(0):
+        assert torch.equal(model(x), plain(x))
