@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from rgo_core import SecondMoment
 from rgo_torch._product import projected_rows
 from rgo_torch.layer import Layer
 from rgo_torch.layers import original_model
@@ -50,6 +51,23 @@ class ProjectedParameter:
     def placed(self, projection: Tensor) -> Tensor:
         """Return a projection where the parameter is, in the dtype to apply it in."""
         return projection.to(self.tensor.device, self.projection_dtype)
+
+    def placed_moment(self, moment: SecondMoment) -> SecondMoment:
+        """Check a second moment, and return it where the parameter's is kept."""
+        self.check_matrix(moment.matrix)
+        device = self.moment_device
+        matrix = moment.matrix.to(device, torch.float64)
+        return SecondMoment(matrix, moment.count.to(device))
+
+    def check_matrix(self, matrix: Tensor) -> None:
+        """Raise ValueError unless it has the shape of a projection, and is finite."""
+        if tuple(matrix.shape) != self.matrix_shape:
+            raise ValueError(
+                f"{self.name}: expected a matrix of shape {self.matrix_shape}, "
+                f"got {tuple(matrix.shape)}"
+            )
+        if not bool(torch.isfinite(matrix).all()):
+            raise ValueError(f"{self.name}: expected finite numbers, got NaN or inf")
 
     def projected(self, projection: Tensor, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""

@@ -1,7 +1,6 @@
 """Projected gradients for any PyTorch optimizer."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -15,22 +14,11 @@ import rgo_core
 from rgo_core import SecondMoment
 from rgo_core._checks import check_choice
 from rgo_torch.layers import find_layers
+from rgo_torch.optimizers import Project, check_optimizer
 from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.projected_gradient import ProjectedGradient
 
-Project = Literal["gradient", "update"]
 Biases = Literal["raw", "normalized"]
-
-# They rescale the gradient, entry by entry or (Muon) direction by direction, which
-# undoes a projection of it. Those that this PyTorch has.
-ADAPTIVE = tuple(
-    getattr(torch.optim, name)
-    for name in (
-        *("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax"),
-        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop"),
-    )
-    if hasattr(torch.optim, name)
-)
 
 
 class GradientProjector:
@@ -112,7 +100,7 @@ class GradientProjector:
         if not self.layers:
             raise ValueError("the model has no Linear or Conv2d layer to project")
         self.parameters = projected_parameters(model, self.layers)
-        _check_optimizer(optimizer, self.parameters.values(), project)
+        check_optimizer(optimizer, self.parameters.values(), project)
         self.moments: dict[str, SecondMoment] = {}
         # A parameter without an entry has the identity for its projection.
         self.projections: dict[str, Tensor] = {}
@@ -245,9 +233,9 @@ class GradientProjector:
                 )
             parameter = self.parameters[name]
             _check_entry(name, entry)
-            _check_matrix(parameter, entry["projection"])
-            moments[name] = _placed(
-                parameter, SecondMoment(entry["matrix"], entry["count"])
+            parameter.check_matrix(entry["projection"])
+            moments[name] = parameter.placed_moment(
+                SecondMoment(entry["matrix"], entry["count"])
             )
             projections[name] = parameter.placed(entry["projection"])
         self._set(moments, projections)
@@ -285,11 +273,11 @@ class GradientProjector:
     def _merged(
         self, parameter: ProjectedParameter, moment: SecondMoment
     ) -> SecondMoment:
-        moment = _placed(parameter, moment)
+        moment = parameter.placed_moment(moment)
         earlier = self.moments.get(parameter.name)
         if earlier is None:
             return moment
-        return rgo_core.merge(_placed(parameter, earlier), moment)
+        return rgo_core.merge(parameter.placed_moment(earlier), moment)
 
     def _projection(
         self,
@@ -313,14 +301,6 @@ class GradientProjector:
         self.moments, self.projections = moments, projections
 
 
-def _placed(parameter: ProjectedParameter, moment: SecondMoment) -> SecondMoment:
-    """Check a second moment and put it where the parameter's is kept."""
-    _check_matrix(parameter, moment.matrix)
-    device = parameter.moment_device
-    matrix = moment.matrix.to(device, torch.float64)
-    return SecondMoment(matrix, moment.count.to(device))
-
-
 def _check_entry(name: str, entry: Mapping[str, Any]) -> None:
     expected = ("matrix", "count", "projection")
     tensors = isinstance(entry, Mapping) and all(
@@ -328,31 +308,3 @@ def _check_entry(name: str, entry: Mapping[str, Any]) -> None:
     )
     if not tensors:
         raise ValueError(f"{name}: expected a state with the tensors {expected}")
-
-
-def _check_matrix(parameter: ProjectedParameter, matrix: Tensor) -> None:
-    if tuple(matrix.shape) != parameter.matrix_shape:
-        raise ValueError(
-            f"{parameter.name}: expected a matrix of shape {parameter.matrix_shape}, "
-            f"got {tuple(matrix.shape)}"
-        )
-    if not bool(torch.isfinite(matrix).all()):
-        raise ValueError(f"{parameter.name}: expected finite numbers, got NaN or inf")
-
-
-def _check_optimizer(
-    optimizer: Optimizer, parameters: Iterable[ProjectedParameter], project: str
-) -> None:
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    wanted = [id(parameter.tensor) for parameter in parameters]
-    if wanted and not held.intersection(wanted):
-        raise ValueError(
-            "optimizer must hold the model's parameters, got one that holds none of "
-            f"the {len(wanted)} to project: was the model rebuilt after the optimizer?"
-        )
-    if project == "gradient" and isinstance(optimizer, ADAPTIVE):
-        warnings.warn(
-            f"{type(optimizer).__name__} rescales the gradient, which undoes a "
-            "projection of it; use project='update'",
-            stacklevel=4,
-        )

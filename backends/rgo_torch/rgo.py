@@ -15,7 +15,8 @@ from rgo_core.vectors import Per, Reduce
 from rgo_torch.curvature import second_moments
 from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.projector import Biases, GradientProjector, Project
+from rgo_torch.optimizers import Project
+from rgo_torch.projector import Biases, GradientProjector
 from rgo_torch.score import Score
 from rgo_torch.summary import summarize
 
