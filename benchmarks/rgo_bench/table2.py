@@ -107,7 +107,7 @@ def table2_sheet(records: Iterable[Record]) -> Sheet:
     compared as such, and stated as quotients too.
     """
     ours = gain(records)
-    title = f"{STREAM} ({NETWORK}), Table 2"
+    title = f"{STREAM} ({NETWORK}), Table 2 (RGO with relative=true)"
     return Sheet(
         [Grid(title, (*_NAMES, *_NUMBERS), _cells(ours), len(_NAMES))], _lines(ours)
     )

@@ -37,8 +37,9 @@ def test_runs_have_the_protocol_of_the_table() -> None:
     for spec in table3_specs():
         lr = 0.03 if spec.stream == CIFAR else 0.01
         assert (spec.stream_options.epochs, spec.stream_options.lr) == (20, lr)
-    (spec, *_) = table3_specs(streams=[MINI], networks=["alexnet-7"])
-    assert spec.variant == "epochs=20,lr=0.01,network=alexnet-7"
+    stl, rgo, *_ = table3_specs(streams=[MINI], networks=["alexnet-7"])
+    assert stl.variant == "epochs=20,lr=0.01,network=alexnet-7"
+    assert rgo.variant == f"{stl.variant},relative=true"
 
 
 def test_a_part_of_the_table_can_be_run() -> None:
@@ -118,7 +119,7 @@ def test_rows_stand_in_the_order_of_the_paper() -> None:
 def test_the_papers_row_stands_below_ours() -> None:
     records = [fit("rgo", "lenet-5"), fit("stl", "lenet-5", last=90.0)]
     (grid,) = table3_sheet(records).grids
-    assert grid.title == "split-cifar100, Table 3"
+    assert grid.title == "split-cifar100, Table 3 (RGO with relative=true)"
     assert grid.header == (
         *("network", "method", "whose"),
         *("seeds", "train", "test", "gap", "BWT", "Δ test"),
