@@ -9,7 +9,7 @@ from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
 from rgo_bench.paper import published_gains
 from rgo_bench.records import Record
 from rgo_bench.spec import Spec
-from rgo_bench.table3 import table3_specs
+from rgo_bench.table3 import NOTE, table3_specs
 from rgo_bench.tables import Spread, spread_of
 
 STREAM: Final = "split-cifar100"
@@ -107,7 +107,7 @@ def table2_sheet(records: Iterable[Record]) -> Sheet:
     compared as such, and stated as quotients too.
     """
     ours = gain(records)
-    title = f"{STREAM} ({NETWORK}), Table 2 (RGO with relative=true)"
+    title = f"{STREAM} ({NETWORK}), Table 2 ({NOTE})"
     return Sheet(
         [Grid(title, (*_NAMES, *_NUMBERS), _cells(ours), len(_NAMES))], _lines(ours)
     )

@@ -10,7 +10,7 @@ from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
 from rgo_bench.paper import PublishedFit, compared_networks, published_fits
 from rgo_bench.records import Record
 from rgo_bench.runs import Run, group_by_run
-from rgo_bench.spec import Spec, make_spec
+from rgo_bench.spec import Spec, make_spec, option_text
 from rgo_bench.tables import Spread, spread_of
 
 # The streams in the table's order, with what differs there from Table 1.
@@ -19,9 +19,14 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     "split-miniimagenet": {"epochs": 20, "lr": 0.01},
 }
 
-# Samples are fitted in 20 epochs, and their curvature fades: an absolute damping, which
-# is the default, would protect too little.
+# Samples are fitted in 20 epochs, and their curvature fades: the default damping, which
+# is absolute, protects too little then.
 OPTIONS: Final[dict[str, dict[str, Any]]] = {"stl": {}, "rgo": {"relative": True}}
+
+# What the titles say of them.
+NOTE: Final = "RGO with " + ", ".join(
+    f"{name}={option_text(value)}" for name, value in OPTIONS["rgo"].items()
+)
 
 _NAMES = ("network", "method", "whose")
 _NUMBERS = ("seeds", "train", "test", "gap", "BWT", "Δ test")
@@ -153,7 +158,7 @@ def _grid(stream: str, rows: Sequence[FitRow]) -> Grid:
         cells.append(_ours(row))
         if row.paper is not None:
             cells.append((row.run.network, row.run.method, *_papers(row.paper)))
-    title = f"{stream}, Table 3 (RGO with relative=true)"
+    title = f"{stream}, Table 3 ({NOTE})"
     return Grid(title, (*_NAMES, *_NUMBERS), cells, len(_NAMES))
 
 
