@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice, check_integer, check_positive
 from rgo_core.curvature import Curvature
-from rgo_core.vectors import Per, Reduce
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.curvature import second_moments
 from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
@@ -114,8 +114,8 @@ class RGO:
     ) -> None:
         if damping is not None:
             check_positive("damping", damping)
-        check_choice("per", per, ("sample", "batch"))
-        check_choice("reduce", reduce, ("mean", "rms"))
+        check_choice("per", per, PERS)
+        check_choice("reduce", reduce, REDUCES)
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         if curvature == "exact" and reduce == "mean" and relative:

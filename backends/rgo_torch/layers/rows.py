@@ -103,7 +103,7 @@ class RowLayer(Layer):
         """Return the vectors of the weight or the bias from the rows of all calls."""
         used = [(_row_layer(use), use.call) for use in uses]
         gradients = [layer.gradient_rows(call) for layer, call in used]
-        per = self._per(gradients, wanted)
+        per = self._per(uses[0].own, gradients, wanted)
         if uses[0].own == "bias":
             joined = _join_groups(torch.cat(gradients, dim=-2))
             found: Tensor = rgo_core.bias_vectors(joined, per=per, xp=xp)
@@ -133,13 +133,13 @@ class RowLayer(Layer):
         assert gradient is not None  # calls without one are left out
         return self.output_rows(gradient)
 
-    def _per(self, gradients: Sequence[Tensor], wanted: Vectors) -> Per:
+    def _per(self, own: str, gradients: Sequence[Tensor], wanted: Vectors) -> Per:
         """Return what counts as a sample, where the first axis may hold others."""
         counts = [tensor.shape[-3] for tensor in gradients]
         if len(set(counts)) > 1:
             raise ValueError(
-                f"{self.name}: its layer must be called with the same samples each "
-                f"time in a forward pass, got {counts} of them"
+                f"{self.full_name(own)}: its layer must be called with the same samples "
+                f"each time in a forward pass, got {counts} of them"
             )
         if wanted.per != "sample" or counts[0] == wanted.samples:
             return wanted.per
