@@ -152,14 +152,21 @@ class _Module(NamedTuple):
         }
 
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
-        """Return the layer with the fast path, where nothing is computed from others."""
-        if self.kind is None or self.kind[1].layer is None or not own:
+        """Return the layer with the fast path, where the class is what it is known for.
+
+        A subclass with a forward of its own is not, nor is one that computes a weight
+        from other parameters.
+        """
+        if self.kind is None or not own:
             return None
         known, kind = self.kind
+        if type(self.module).forward is not known.forward:
+            return None
         computed = [key for key in kind.axes(self.module) if key not in own]
         if any(getattr(self.module, key, None) is not None for key in computed):
             return None
-        return kind.layer(self.name, self.module, known)  # type: ignore[misc]
+        make = kind.layer
+        return None if make is None else make(self.name, self.module, known)
 
     def slow_layer(self, axes: Mapping[str, Axes], *, encoded: bool) -> Layer:
         """Return the layer whose vectors come from calling the module again."""

@@ -223,8 +223,22 @@ def test_cells_called_step_by_step_add_up(kind: type[nn.Module]) -> None:
     assert_observed(Case(kind(3, 4), normal(B, 4, 3), call))
 
 
+class PadsItself(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(input, (1, 1, 1, 1)))
+
+
+class Doubled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(2 * input).tanh()
+
+
 ids = torch.tensor([[0, 2, 2, 5], [1, 1, 1, 4], [3, 0, 5, 0]])
 OTHERS: dict[str, Callable[[], Case]] = {
+    "a convolution that pads": lambda: Case(
+        PadsItself(2, 4, 3, groups=2), normal(B, 2, 3, 3)
+    ),
+    "a subclass of Linear": lambda: Case(Doubled(3, 4), normal(B, 2, 3)),
     "layer norm": lambda: Case(nn.LayerNorm((2, 3)), normal(B, 4, 2, 3)),
     "rms norm": lambda: Case(nn.RMSNorm(3), normal(B, 3)),
     "group norm": lambda: Case(nn.GroupNorm(2, 4), normal(B, 4, 5)),

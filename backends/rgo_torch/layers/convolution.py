@@ -138,9 +138,8 @@ class ConvolutionLayer(RowLayer):
             raise ValueError(
                 f"{self.name}: expected {math.prod(size)} positions, those of the "
                 f"convolution's own output of inputs of shape {tuple(inputs.shape)}, "
-                f"got {p}: a "
-                f"{type(module).__name__} that pads in its forward cannot be observed; "
-                "pad before the layer, or by its padding"
+                f"got {p}: the forward put on this {type(module).__name__} does "
+                "something else; pad before the layer, or make a subclass"
             )
         images = padded.reshape(b, g, -1, *padded.shape[-2:])
         if per == "sample":
