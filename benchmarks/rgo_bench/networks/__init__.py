@@ -18,6 +18,7 @@ from rgo_bench.networks.convolutional import (
 )
 from rgo_bench.networks.mlp import mlp, mlp_glorot
 from rgo_bench.networks.resnet import resnet_18, resnet_18_bn
+from rgo_bench.networks.vit import vit
 
 # From (input_shape, classes, seed) to a fresh network.
 NetworkMaker = Callable[[tuple[int, ...], int, int], nn.Module]
@@ -36,6 +37,7 @@ NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
         "vgg-13": vgg_13,
         "resnet-18": resnet_18,
         "resnet-18-bn": resnet_18_bn,
+        "vit": vit,
     }
 )
 
@@ -54,4 +56,5 @@ __all__ = [
     "resnet_18_bn",
     "vgg_11",
     "vgg_13",
+    "vit",
 ]
