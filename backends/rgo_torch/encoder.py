@@ -1,9 +1,10 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,9 @@ class FeatureEncoding(nn.Module):
         How many channels.
     axis : int
         Where they are.
+    name : str, optional
+        What the permutations are drawn by, in place of the module's name: encodings of
+        one name and width share one permutation a task.
 
     References
     ----------
@@ -45,9 +49,9 @@ class FeatureEncoding(nn.Module):
     permutation: Tensor
     inverse: Tensor
 
-    def __init__(self, width: int, axis: int = -1) -> None:
+    def __init__(self, width: int, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__()
-        self.width, self.axis = width, axis
+        self.width, self.axis, self.name = width, axis, name
         self.is_identity = True
         # What autograd keeps until the backward pass: never written to, as buffers are.
         self._kept = (torch.arange(width), torch.arange(width))
@@ -72,7 +76,11 @@ class FeatureEncoding(nn.Module):
         return _permute(features, permutation, inverse, self.axis)
 
     def set_permutation(self, task: int, *, name: str, seed: int) -> None:
-        """Take the permutation of a task, in place: a compiled model sees it too."""
+        """Take the permutation of a task, in place: a compiled model sees it too.
+
+        Its own name, where it has one, stands in for `name`.
+        """
+        name = name if self.name is None else self.name
         drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
         with torch.inference_mode(False):  # autograd keeps no others
             permutation = torch.from_numpy(drawn)
@@ -188,6 +196,11 @@ class FeatureEncoder:
             if is_compiled(model):
                 # Code that is compiled already does not look for new hooks.
                 torch.compiler.reset()
+
+    @property
+    def encodings(self) -> Mapping[str, FeatureEncoding]:
+        """What permutes, by the name of the layer, the Flatten or the module."""
+        return MappingProxyType(self._encodings)
 
     @property
     def widths(self) -> dict[str, int]:

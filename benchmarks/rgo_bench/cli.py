@@ -168,8 +168,15 @@ def table(
     missing: Annotated[
         bool, typer.Option("--missing", help="Only list the runs that are missing.")
     ] = False,
+    run_: Annotated[
+        bool | None,
+        typer.Option(
+            "--run/--no-run",
+            help="Whether to run what is missing; by default of Table 1 alone.",
+        ),
+    ] = None,
 ) -> None:
-    """Print ours beside the paper's; a table of the paper runs what is missing."""
+    """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     if what not in PAPER_TABLES:
         show(accuracy_sheet(_records(Path(what))), format_)
         return
@@ -189,6 +196,8 @@ def table(
             more = ["--out", str(out), "--device", device, *more]
             typer.echo(spec_command(spec, *more))
         return
+    if not (PAPER_TABLES[what].runs if run_ is None else run_):
+        specs = [spec for spec in specs if spec not in absent]
     records, failures = run_shown(specs, manner, jobs=jobs)
     show(PAPER_TABLES[what].sheet(records), format_)
     end_with(failures)

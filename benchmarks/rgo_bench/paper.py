@@ -15,13 +15,13 @@ PUBLISHED_NETWORKS: Final = {
 }
 
 
-# What else than the paper's own network its numbers are compared with. It does not say
-# how the weights of its MLP are drawn; its ResNet had batch normalisation where the
-# weights are not projected.
-_ALSO_COMPARED: Final[Mapping[tuple[str, str | None], tuple[str, ...]]] = {
-    ("mlp", None): ("mlp-glorot",),
-    ("resnet-18", "sgd"): ("resnet-18-bn",),
-    ("resnet-18", "stl"): ("resnet-18-bn",),
+# Where the paper's numbers are of another network than RGO's: its STL and SGD had a
+# LeNet without pooling, an AlexNet-7 of fewer hidden units, and batch normalisation.
+_OWN_NETWORKS: Final[Mapping[tuple[str, str], str]] = {
+    ("lenet-5", "stl"): "lenet-5-unpooled",
+    ("alexnet-7", "stl"): "alexnet-7-small",
+    ("resnet-18", "stl"): "resnet-18-bn",
+    ("resnet-18", "sgd"): "resnet-18-bn",
 }
 
 
@@ -89,16 +89,36 @@ networks=('mlp', 'mlp-glorot'))
     return Published(acc, acc_std, bwt, bwt_std, networks)
 
 
+def own_network(network: str, method: str) -> str:
+    """Return the network that the paper's numbers of a method are of.
+
+    Parameters
+    ----------
+    network : str
+        The one of RGO, by which a row of the paper is called here.
+    method : str
+
+    Examples
+    --------
+    >>> own_network("lenet-5", "stl"), own_network("lenet-5", "rgo")
+    ('lenet-5-unpooled', 'lenet-5')
+    """
+    return _OWN_NETWORKS.get((network, method), network)
+
+
 def compared_networks(network: str, method: str) -> tuple[str, ...]:
     """Return the networks whose numbers are compared with those of one of the paper's.
+
+    RGO's, and the method's own where that is another; of the MLP, whose initial weights
+    the paper does not state, that with Glorot's.
 
     Examples
     --------
     >>> compared_networks("resnet-18", "stl"), compared_networks("resnet-18", "rgo")
     (('resnet-18', 'resnet-18-bn'), ('resnet-18',))
     """
-    also = _ALSO_COMPARED.get((network, method)) or _ALSO_COMPARED.get((network, None))
-    return (network, *(also or ()))
+    other = "mlp-glorot" if network == "mlp" else own_network(network, method)
+    return (network,) if other == network else (network, other)
 
 
 def published_methods() -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def run(
     else:
         if compiled:
             check_compiler()
-        running = _begin(spec, device, compiled=compiled)
+        running = begin_run(spec, device, compiled=compiled)
         so_far = running.so_far
         check_writable(path.parent)
         checkpoint = path.with_suffix(".checkpoint")
@@ -152,7 +152,8 @@ class Running(Protocol):
         """Return the record of a finished run."""
 
 
-def _begin(spec: Spec, device: str, *, compiled: bool) -> Running:
+def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Running:
+    """Return a run that has learned nothing yet, for a loop of one's own; see `run`."""
     if spec.backend == "jax":
         from rgo_bench.jit import JitRun  # only now, for JAX need not be there
 

@@ -72,7 +72,9 @@ def make_spec(
     seed : int
         At least 0, below 2**32.
     options : mapping, optional
-        Options of the stream or of the method in place of the protocol's.
+        Options of the stream or of the method in place of the protocol's. ``preset``
+        names several of the method's (`MethodEntry.presets`); those given beside it
+        come before.
     network : str, optional
         A name among `NETWORKS`; the stream's own by default.
     data : Path, optional
@@ -95,6 +97,8 @@ def make_spec(
     --------
     >>> make_spec("permuted-digits", "rgo", 0, {"per": "batch", "tasks": 3}).variant
     'damping=0.01,per=batch,tasks=3'
+    >>> make_spec("permuted-digits", "rgo", 0, {"preset": "paper"}).variant
+    'biases=normalized,damping=0.01,per=batch,permutations=shared,softmax=present'
     """
     check_name("stream", stream, STREAMS)
     check_name("method", method, METHODS)
@@ -105,7 +109,7 @@ def make_spec(
         raise ValueError(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
         )
-    chosen = dict(options or {})
+    chosen = _with_preset(method, options or {})
     # Their own defaults, not the protocol's: None stays a choice where it is one.
     known = STREAMS[stream].defaults.as_dict() | METHODS[method].defaults.as_dict()
     unknown = sorted(set(chosen) - set(known))
@@ -198,6 +202,19 @@ def _with_protocol(
         replace(of_stream, **_only(options, of_stream)),
         of_method.changed(**_only(options, of_method)),
     )
+
+
+def _with_preset(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write out the options that a preset stands for."""
+    chosen = dict(options)
+    name = chosen.pop("preset", None)
+    if name is None:
+        return chosen
+    presets = METHODS[method].presets
+    if name not in presets:
+        known = ", ".join(presets) or "none"
+        raise ValueError(f"preset of {method}: expected {known}, got {name!r}")
+    return {**presets[name], **chosen}
 
 
 def check_name(kind: str, name: str, known: Mapping[str, object]) -> None:

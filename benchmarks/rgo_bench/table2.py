@@ -6,19 +6,22 @@ from typing import Final, NamedTuple
 
 from rgo_bench.choices import SEEDS, chosen
 from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
-from rgo_bench.paper import published_gains
+from rgo_bench.paper import own_network, published_gains
 from rgo_bench.records import Record
 from rgo_bench.spec import Spec
-from rgo_bench.table3 import NOTE, table3_specs
+from rgo_bench.table3 import FORMS, form_of, table3_specs
+from rgo_bench.table3_sheet import NOT_RUN
 from rgo_bench.tables import Spread, spread_of
 
 STREAM: Final = "split-cifar100"
 NETWORK: Final = "lenet-5"
 BASE: Final = "stl"
 METHOD: Final = "rgo"
+# Of STL: the paper's own, with which its gain is printed, and RGO's.
+BASE_NETWORKS: Final = (own_network(NETWORK, BASE), NETWORK)
 CAPACITY: Final = 100  # percent: the network never grows
 
-_NAMES = ("method", "whose")
+_NAMES = ("method", "form", "STL with", "whose")
 _NUMBERS = ("seeds", "ACC - STL", "ACC/STL - 1", "capacity", "Δ")
 
 
@@ -49,7 +52,7 @@ def table2_specs(
     seeds : iterable of int
         The paper's five by default.
     streams, networks : iterable of str, optional
-        The table has one of each.
+        The table has one stream, and the networks of RGO and of the paper's STL.
     data : Path, optional
         The folder of the stream's data.
 
@@ -68,28 +71,35 @@ def table2_specs(
     Table 2.
     """
     asked = chosen("stream", streams, [STREAM])
-    kept = chosen("network", networks, [NETWORK])
+    kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])
     return table3_specs(seeds=seeds, streams=asked, networks=kept, data=data)
 
 
-def gain(records: Iterable[Record]) -> Gain | None:
+def gain(records: Iterable[Record], form: str, base_network: str) -> Gain | None:
     """Return what RGO gains over STL.
 
     Parameters
     ----------
     records : iterable of Record
         Of the runs of `table2_specs`.
+    form : str
+        Of RGO, one of `rgo_bench.table3.FORMS`.
+    base_network : str
+        STL's, one of `BASE_NETWORKS`.
 
     Returns
     -------
     Gain or None
         Over the seeds that both methods have; None where there is none.
     """
-    accuracy = {(record.method, record.seed): record.acc for record in records}
+    kept = list(records)
+    base = {
+        r.seed: r.acc for r in kept if (r.method, r.network) == (BASE, base_network)
+    }
     pairs = [
-        (acc, accuracy[BASE, seed])
-        for (method, seed), acc in accuracy.items()
-        if method == METHOD and (BASE, seed) in accuracy
+        (record.acc, base[record.seed])
+        for record in kept
+        if form_of(record.method, record.variant) == form and record.seed in base
     ]
     if not pairs:
         return None
@@ -103,45 +113,67 @@ def gain(records: Iterable[Record]) -> Gain | None:
 def table2_sheet(records: Iterable[Record]) -> Sheet:
     """Return Table 2: ours, the paper's, and what the paper quotes of others.
 
-    The paper's numbers are differences of accuracies (`published_gains`): ours are
-    compared as such, and stated as quotients too.
+    Ours are of RGO in both its forms, over STL with the paper's own network, to which
+    the printed gain belongs, and over STL with RGO's. The paper's numbers are
+    differences of accuracies (`published_gains`): ours are compared as such, and stated
+    as quotients too.
     """
-    ours = gain(records)
-    title = f"{STREAM} ({NETWORK}), Table 2 ({NOTE})"
+    kept = list(records)
+    gains = {
+        (form, network): gain(kept, form, network)
+        for form in FORMS
+        for network in BASE_NETWORKS
+    }
+    title = f"{STREAM} ({NETWORK}), Table 2: over STL with its own network and RGO's"
     return Sheet(
-        [Grid(title, (*_NAMES, *_NUMBERS), _cells(ours), len(_NAMES))], _lines(ours)
+        [Grid(title, (*_NAMES, *_NUMBERS), _cells(gains), len(_NAMES))], _lines(gains)
     )
 
 
-def _cells(ours: Gain | None) -> list[tuple[str, ...]]:
+Gains = dict[tuple[str, str], Gain | None]
+
+
+def _cells(gains: Gains) -> list[tuple[str, ...]]:
     cells: list[tuple[str, ...]] = []
-    if ours is not None:
+    for (form, network), ours in gains.items():
+        names = (METHOD, form, network, "ours")
+        if ours is None:
+            cells.append((*names, "0", NOT_RUN, "", str(CAPACITY), ""))
+            continue
         spreads = (spread_text(s, ours.seeds) for s in (ours.points, ours.percent))
-        difference = decimal_text(ours.difference, sign="+")
-        cells.append(
-            (METHOD, "ours", str(ours.seeds), *spreads, str(CAPACITY), difference)
-        )
+        difference = ""
+        if network == BASE_NETWORKS[0]:
+            difference = decimal_text(ours.difference, sign="+")
+        cells.append((*names, str(ours.seeds), *spreads, str(CAPACITY), difference))
     for method, (points, std, capacity) in _published():
         own = method == METHOD
         seeds = str(len(SEEDS)) if own else ""
+        network = BASE_NETWORKS[0] if own else ""
         spread = spread_text(Spread(points, std), len(SEEDS))
-        cells.append((method, _whose(method), seeds, spread, "", str(capacity), ""))
+        names = (method, "", network, _whose(method))
+        cells.append((*names, seeds, spread, "", str(capacity), ""))
     return cells
 
 
-def _lines(ours: Gain | None) -> list[tuple[object, ...]]:
+def _lines(gains: Gains) -> list[tuple[object, ...]]:
     header = (
-        *(*_NAMES, "seeds", "points", "points_std", "percent", "percent_std"),
+        *("method", "form", "stl_network", "whose", "seeds"),
+        *("points", "points_std", "percent", "percent_std"),
         *("capacity", "points_difference"),
     )
     lines: list[tuple[object, ...]] = [header]
-    if ours is not None:
+    for (form, network), ours in gains.items():
+        if ours is None:
+            continue
         spreads = (*ours.points, *ours.percent)
-        lines.append((METHOD, "ours", ours.seeds, *spreads, CAPACITY, ours.difference))
+        difference = ours.difference if network == BASE_NETWORKS[0] else None
+        row = (METHOD, form, network, "ours", ours.seeds)
+        lines.append((*row, *spreads, CAPACITY, difference))
     for method, (points, std, capacity) in _published():
-        seeds = len(SEEDS) if method == METHOD else None
-        whose = _whose(method)
-        lines.append((method, whose, seeds, points, std, None, None, capacity, None))
+        own = method == METHOD
+        row = (method, None, BASE_NETWORKS[0] if own else None, _whose(method))
+        seeds = len(SEEDS) if own else None
+        lines.append((*row, seeds, points, std, None, None, capacity, None))
     return lines
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rgo_bench.choices import SEEDS, chosen
-from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
 from rgo_bench.paper import PublishedFit, compared_networks, published_fits
-from rgo_bench.records import Record
+from rgo_bench.records import Record, variant_options
 from rgo_bench.runs import Run, group_by_run
-from rgo_bench.spec import Spec, make_spec, option_text
+from rgo_bench.spec import Spec, make_spec
 from rgo_bench.tables import Spread, spread_of
 
 # The streams in the table's order, with what differs there from Table 1.
@@ -19,17 +18,16 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     "split-miniimagenet": {"epochs": 20, "lr": 0.01},
 }
 
-# Samples are fitted in 20 epochs, and their curvature fades: the default damping, which
-# is absolute, protects too little then.
-OPTIONS: Final[dict[str, dict[str, Any]]] = {"stl": {}, "rgo": {"relative": True}}
-
-# What the titles say of them.
-NOTE: Final = "RGO with " + ", ".join(
-    f"{name}={option_text(value)}" for name, value in OPTIONS["rgo"].items()
-)
-
-_NAMES = ("network", "method", "whose")
-_NUMBERS = ("seeds", "train", "test", "gap", "BWT", "Δ test")
+# RGO in the paper's form, and in ours: samples are fitted in 20 epochs and their
+# curvature fades, so that an absolute damping protects too little.
+PAPERS_FORM: Final = "paper's"
+OUR_FORM: Final = "ours"
+FORMS: Final[dict[str, dict[str, Any]]] = {
+    PAPERS_FORM: {"preset": "paper"},
+    OUR_FORM: {"relative": True},
+}
+# What titles say of them.
+NOTE: Final = "RGO: the paper's form is preset=paper, ours relative=true"
 
 
 class FitRow(NamedTuple):
@@ -43,6 +41,16 @@ class FitRow(NamedTuple):
     bwt: Spread
     paper: PublishedFit | None
 
+    @property
+    def form(self) -> str:
+        """Which of `FORMS` RGO has; empty for other methods."""
+        return form_of(self.run.method, self.run.variant)
+
+    @property
+    def test_difference(self) -> float | None:
+        """Our accuracy on test samples less the paper's."""
+        return None if self.paper is None else self.test.mean - self.paper.test
+
 
 def table3_specs(
     *,
@@ -53,7 +61,8 @@ def table3_specs(
 ) -> list[Spec]:
     """Return the runs of Table 3: STL and RGO on each network of each stream.
 
-    RGO counts its damping relative to the curvature (``relative=True``).
+    RGO in both `FORMS`; STL on RGO's network and on the paper's own, where that is
+    another (`own_network`).
 
     Parameters
     ----------
@@ -67,8 +76,7 @@ def table3_specs(
     Returns
     -------
     list of Spec
-        All of one seed before those of the next. STL learns with ResNet-18 with and
-        without batch normalisation: the paper's had it, RGO's does not.
+        All of one seed before those of the next.
 
     Raises
     ------
@@ -81,19 +89,20 @@ def table3_specs(
     Table 3.
     """
     cells = [
-        (stream, method, network)
+        (stream, method, network, options)
         for stream in chosen("stream", streams, STREAMS)
         for of_paper, method in published_fits(stream)
         for network in compared_networks(of_paper, method)
+        for options in (FORMS.values() if method == "rgo" else [{}])
     ]
-    kept = chosen("network", networks, [network for _, _, network in cells])
+    kept = chosen("network", networks, [network for _, _, network, _ in cells])
     return [
         make_spec(
-            *(stream, method, seed, STREAMS[stream] | OPTIONS[method]),
+            *(stream, method, seed, STREAMS[stream] | options),
             network=network,
             data=data,
         )
-        for seed, (stream, method, network) in product(seeds, cells)
+        for seed, (stream, method, network, options) in product(seeds, cells)
         if network in kept
     ]
 
@@ -114,14 +123,11 @@ def table3_rows(records: Iterable[Record]) -> list[FitRow]:
     return sorted(rows, key=_place)
 
 
-def table3_sheet(records: Iterable[Record]) -> Sheet:
-    """Return Table 3, the paper's row below each of ours."""
-    rows = table3_rows(records)
-    streams = dict.fromkeys(row.run.stream for row in rows)
-    return Sheet(
-        [_grid(s, [row for row in rows if row.run.stream == s]) for s in streams],
-        _lines(rows),
-    )
+def form_of(method: str, variant: str) -> str:
+    """Return which of `FORMS` a run of the table has; empty where it is not RGO's."""
+    if method != "rgo":
+        return ""
+    return PAPERS_FORM if "softmax" in variant_options(variant) else OUR_FORM
 
 
 def _row(run: Run, group: Sequence[Record]) -> FitRow:
@@ -142,69 +148,15 @@ def _published(run: Run) -> PublishedFit | None:
     return None
 
 
-def _place(row: FitRow) -> tuple[int, int]:
+def _place(row: FitRow) -> tuple[int, int, int]:
     stream = row.run.stream
     cells = [
         (each, method)
         for network, method in published_fits(stream)
         for each in compared_networks(network, method)
     ]
-    return list(STREAMS).index(stream), cells.index((row.run.network, row.run.method))
-
-
-def _grid(stream: str, rows: Sequence[FitRow]) -> Grid:
-    cells: list[tuple[str, ...]] = []
-    for row in rows:
-        cells.append(_ours(row))
-        if row.paper is not None:
-            cells.append((row.run.network, row.run.method, *_papers(row.paper)))
-    title = f"{stream}, Table 3 ({NOTE})"
-    return Grid(title, (*_NAMES, *_NUMBERS), cells, len(_NAMES))
-
-
-def _ours(row: FitRow) -> tuple[str, ...]:
-    spreads = (row.train, row.test, row.gap, row.bwt)
-    difference = _test_difference(row)
     return (
-        *(row.run.network, row.run.method, "ours", str(row.seeds)),
-        *("" if s is None else spread_text(s, row.seeds) for s in spreads),
-        "" if difference is None else decimal_text(difference, sign="+"),
-    )
-
-
-def _papers(fit: PublishedFit) -> tuple[str, ...]:
-    bwt = ""
-    if fit.bwt is not None and fit.bwt_std is not None:
-        bwt = spread_text(Spread(fit.bwt, fit.bwt_std), len(SEEDS))
-    return (
-        *("paper", str(len(SEEDS))),
-        spread_text(Spread(fit.train, fit.train_std), len(SEEDS)),
-        spread_text(Spread(fit.test, fit.test_std), len(SEEDS)),
-        decimal_text(fit.train - fit.test),
-        *(bwt, ""),
-    )
-
-
-def _test_difference(row: FitRow) -> float | None:
-    return None if row.paper is None else row.test.mean - row.paper.test
-
-
-def _lines(rows: Sequence[FitRow]) -> list[tuple[object, ...]]:
-    measures = ("train", "test", "gap", "bwt")
-    header = (
-        *(*Run._fields, "seeds"),
-        *(name + kind for name in measures for kind in ("", "_std")),
-        *(f"paper_{name}" for name in PublishedFit._fields),
-        "test_difference",
-    )
-    return [header, *map(_line, rows)]
-
-
-def _line(row: FitRow) -> tuple[object, ...]:
-    missing = (None, None)
-    return (
-        *(*row.run, row.seeds, *(row.train or missing), *row.test),
-        *(*(row.gap or missing), *row.bwt),
-        *(row.paper or [None] * len(PublishedFit._fields)),
-        _test_difference(row),
+        list(STREAMS).index(stream),
+        cells.index((row.run.network, row.run.method)),
+        ["", *FORMS].index(row.form),
     )

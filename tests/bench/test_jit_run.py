@@ -31,6 +31,7 @@ CASES = [
     ("rgo", {}),
     ("rgo", {"per": "batch", "biases": "normalized", "damping": 0.05}),
     ("rgo", {"curvature": "exact", "observed": 50}),
+    ("rgo", {"preset": "paper"}),
     ("rgo", {"samples": 195}),  # the last batch has five
     ("rgo-2", {}),
     ("sgd", {}),

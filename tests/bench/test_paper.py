@@ -1,6 +1,8 @@
 import tomllib
 from importlib.resources import files
 
+import pytest
+
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.paper import (
@@ -8,6 +10,7 @@ from rgo_bench.paper import (
     Published,
     PublishedFit,
     compared_networks,
+    own_network,
     published,
     published_fits,
     published_gains,
@@ -56,10 +59,29 @@ def test_sgd_and_stl_are_compared_with_batch_normalisation_and_without() -> None
     for method in METHODS:
         expected = both if method in ("sgd", "stl") else both[:1]
         assert compared_networks("resnet-18", method) == expected
-    assert compared_networks("lenet-5", "stl") == ("lenet-5",)
+    assert compared_networks("vgg-11", "stl") == ("vgg-11",)
     numbers = published("split-cifar100", "stl")
     assert numbers is not None
     assert numbers.networks == both
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "own"),
+    [
+        ("lenet-5", "stl", "lenet-5-unpooled"),
+        ("lenet-5", "rgo", "lenet-5"),
+        ("alexnet-6", "stl", "alexnet-6"),
+        ("alexnet-7", "stl", "alexnet-7-small"),
+        ("resnet-18", "sgd", "resnet-18-bn"),
+        ("mlp", "sgd", "mlp"),
+    ],
+)
+def test_the_papers_own_network_of_a_method_is_known(
+    network: str, method: str, own: str
+) -> None:
+    assert own_network(network, method) == own
+    assert {network, own} <= set(compared_networks(network, method))
+    assert own in NETWORKS
 
 
 def test_every_number_of_table_2_can_be_found_and_is_a_difference() -> None:

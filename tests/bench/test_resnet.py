@@ -1,10 +1,13 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from rgo_bench.networks import resnet_18, resnet_18_bn
-from rgo_bench.networks.resnet import ResNet18
+from rgo_bench.networks.resnet import CHANNELS, ResNet18
+from rgo_torch import FeatureEncoder, FeatureEncoding
 
 
 def three(inputs: int, outputs: int) -> int:
@@ -51,11 +54,47 @@ def test_three_stages_halve_the_image(side: int, last: int) -> None:
     assert network(torch.zeros(1, 3, side, side)).shape == (1, 100)
 
 
+def test_features_are_encoded_where_the_paper_does() -> None:
+    network = resnet_18((3, 8, 8), 10, 0)
+    assert isinstance(network, ResNet18)
+    seen: list[tuple[str, int]] = []
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[torch.Tensor], output: Any) -> None:
+            seen.append((name, output.shape[1]))
+
+        return hook
+
+    kept = (nn.Conv2d, nn.Linear, FeatureEncoding)
+    for name, module in network.named_modules():
+        if isinstance(module, kept) and "shortcut" not in name:
+            module.register_forward_hook(note(name.split(".")[-1]))
+    network(torch.zeros(1, 3, 8, 8))
+    block = ["conv1", "encoding1", "conv2", "encoding2"]
+    expected = [("stem", 64), ("encoding", 64)]
+    for place, width in enumerate(CHANNELS):
+        stage = str(3 * place + 2)  # each stage's own encoding, after its two blocks
+        expected += [(name, width) for name in (*block, *block, stage)]
+    assert seen == [*expected, ("pooled_encoding", 512), ("head", 10)]
+
+
+def test_under_an_encoding_a_block_adds_in_one_order() -> None:
+    network = resnet_18((3, 8, 8), 10, 0)
+    assert isinstance(network, ResNet18)
+    FeatureEncoder(network, seed=0).set_task(1)
+    block = network.blocks[0]
+    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
+    h = block.encoding1(functional.relu(block.conv1(x)))
+    expected = functional.relu(block.encoding2(block.conv2(h)) + x)
+    assert not block.encoding2.is_identity
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_a_block_adds_its_input_or_its_shortcut() -> None:
     network = resnet_18((3, 8, 8), 10, 0)
     assert isinstance(network, ResNet18)
     x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
-    for place, around in ((0, lambda x: x), (2, network.blocks[2].shortcut)):
+    for place, around in ((0, lambda x: x), (3, network.blocks[3].shortcut)):
         block = network.blocks[place]
         h = block.conv2(functional.relu(block.conv1(x)))
         torch.testing.assert_close(block(x), functional.relu(h + around(x)))

@@ -1,20 +1,29 @@
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from bench.short_runs import equal, make_method
-from bench.small_settings import BATCH, learn, samples, tiny_network, tiny_setting
+from bench.small_settings import (
+    BATCH,
+    CLASSES,
+    FEATURES,
+    learn,
+    samples,
+    tiny_network,
+    tiny_setting,
+)
 from torch import nn
 from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.clock import Clock
 from rgo_bench.methods import METHODS
-from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions, unencoded
+from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions
 from rgo_bench.networks import resnet_18
+from rgo_torch import FeatureEncoding
 
 CPU = torch.device("cpu")
-CHANNELED = (nn.Linear, nn.Conv2d)
 THREE = torch.tensor([True, True, True, False])
 
 
@@ -32,6 +41,7 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     chosen = RGOOptions(**options).as_dict()
     observed = chosen.pop("observed")
+    del chosen["softmax"], chosen["permutations"]
     rgo = rgo_torch.RGO(network, optimizer, seed=0, **chosen)
     x, y = samples(0, tiny_setting(), count)
     rgo.begin_task(0)
@@ -70,14 +80,77 @@ def test_a_part_of_the_samples_is_observed_where_that_is_asked_for() -> None:
         RGOOptions(observed=0)
 
 
-def test_head_and_shortcuts_of_a_residual_network_are_not_encoded() -> None:
+def test_the_head_is_not_encoded_and_networks_may_say_what_is() -> None:
+    assert set(make_method("rgo").rgo.encoder.widths) == {"0"}
     network = resnet_18((3, 8, 8), 10, 0)
-    names = {name for name, m in network.named_modules() if isinstance(m, CHANNELED)}
-    shortcuts = {f"blocks.{block}.shortcut.0" for block in (2, 4, 6)}
-    assert set(unencoded(network)) == {"head", *shortcuts}
     setting = tiny_setting()._replace(make_network=lambda seed: network)
     method = METHODS["rgo"].build(setting, RGOOptions())
-    assert set(method.rgo.encoder.widths) == names - {"head", *shortcuts}
+    own = {n for n, m in network.named_modules() if isinstance(m, FeatureEncoding)}
+    assert set(method.rgo.encoder.widths) == own
+
+
+def test_layers_of_equal_width_share_a_permutation_where_that_is_asked_for() -> None:
+    setting = tiny_setting()._replace(make_network=two_hidden)
+    for shared in (None, "shared"):
+        method = METHODS["rgo"].build(setting, RGOOptions(permutations=shared))
+        method.begin_task(0)
+        assert all(e.is_identity for e in method.rgo.encoder.encodings.values())
+        method.rgo.encoder.set_task(1)
+        first, second = method.rgo.encoder.encodings.values()
+        assert torch.equal(first.permutation, second.permutation) == bool(shared)
+    with pytest.raises(ValueError, match="'permutations': expected null or shared, go"):
+        RGOOptions(permutations="own")  # type: ignore[arg-type]
+
+
+def two_hidden(seed: int) -> nn.Module:
+    widths = (FEATURES, 8, 8, CLASSES)
+    linear = [nn.Linear(n, m) for n, m in itertools.pairwise(widths)]
+    return nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
+
+
+def test_the_softmax_of_the_second_pass_can_be_over_the_classes_of_a_batch() -> None:
+    options = {"per": "batch", "softmax": "present"}
+    method = make_method("rgo", options, masks=(THREE,))
+    x, y = samples(0, tiny_setting(), 2 * BATCH)
+    # Two of three classes in play are in the first mini-batch, one in the second.
+    y = torch.tensor([0, 1] * BATCH)
+    y[BATCH:] = 2
+    method.begin_task(0)
+    method.end_task(x, y, Clock(CPU))
+    found = method.rgo.projector.moments["0.weight"].matrix
+    expected = torch.zeros_like(found)
+    weight, bias, head, last = (p.detach() for p in method.network.parameters())
+    for part, classes in ((slice(BATCH), [0, 1]), (slice(BATCH, None), [2])):
+        w = weight.clone().requires_grad_()
+        h = torch.relu(x[part] @ w.T + bias)
+        logits = (h @ head.T + last)[:, classes]
+        p = torch.softmax(logits.detach(), -1)
+        column = torch.tensor([classes.index(int(label)) for label in y[part]])
+        of_truth = p.gather(1, column[:, None])[:, 0]
+        truth = logits.gather(1, column[:, None])[:, 0]
+        ((of_truth * (1 - of_truth)).sqrt() * truth).sum().backward()
+        assert w.grad is not None
+        g = w.grad.mean(0).double()
+        expected += torch.outer(g, g)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_without_mini_batches_there_are_no_present_classes() -> None:
+    with pytest.raises(ValueError, match="'softmax': expected null with per=sample"):
+        RGOOptions(softmax="present")
+    with pytest.raises(ValueError, match="'softmax': expected null or present, got 'a"):
+        RGOOptions(per="batch", softmax="all")  # type: ignore[arg-type]
+
+
+def test_the_preset_of_the_paper_is_its_form() -> None:
+    assert dict(METHODS["rgo"].presets["paper"]) == {
+        "per": "batch",
+        "damping": 0.01,
+        "biases": "normalized",
+        "softmax": "present",
+        "permutations": "shared",
+    }
+    assert "permutations" not in METHODS["rgo-2"].presets["paper"]
 
 
 @pytest.mark.parametrize(

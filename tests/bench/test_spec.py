@@ -26,6 +26,8 @@ PAIRS = [
     for method in METHODS
     if STREAMS[stream].network in NETWORKS
 ]
+# What an option cannot be chosen without.
+NEEDED: dict[str, dict[str, Any]] = {"softmax": {"per": "batch"}}
 
 
 def other_value(options: Any, name: str) -> Any:
@@ -112,6 +114,15 @@ def test_options_given_win_over_the_protocol_and_name_the_variant() -> None:
     assert make_spec("split-cifar100", "ewc", 0, {"window": 10}).variant == "window=10"
 
 
+def test_a_preset_stands_for_options_and_those_given_beside_it_win() -> None:
+    preset = dict(METHODS["rgo"].presets["paper"])
+    spec = make_spec("permuted-digits", "rgo", 0, {"preset": "paper", "tasks": 3})
+    assert spec == make_spec("permuted-digits", "rgo", 0, {**preset, "tasks": 3})
+    given = {"preset": "paper", "damping": 1.0}
+    spec = make_spec("permuted-digits", "rgo", 0, given)
+    assert spec == make_spec("permuted-digits", "rgo", 0, {**preset, "damping": 1.0})
+
+
 def test_what_the_protocol_switches_on_can_be_switched_off() -> None:
     off = {"per_class": None, "manifold": None}
     spec = make_spec("split-cifar100", "los", 0, off)
@@ -139,7 +150,10 @@ def test_a_whole_number_serves_as_a_real_one_and_makes_the_same_run() -> None:
 def test_runs_that_differ_in_any_option_have_records_of_their_own(method: str) -> None:
     choices: list[dict[str, Any]] = [{}]
     for options in (STREAMS["permuted-digits"].defaults, METHODS[method].defaults):
-        choices += [{name: other_value(options, name)} for name in options.as_dict()]
+        choices += [
+            {name: other_value(options, name), **NEEDED.get(name, {})}
+            for name in options.as_dict()
+        ]
     specs = [make_spec("permuted-digits", method, 0, each) for each in choices]
     assert len({path_of(spec, OUT) for spec in specs}) == len(choices)
 
@@ -302,6 +316,11 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
         (
             {"options": {"encode": "False"}},
             "option 'encode': expected bool as in true, got 'False'",
+        ),
+        ({"options": {"preset": "ours"}}, "preset of rgo: expected paper, got 'ours'"),
+        (
+            {"method": "sgd", "options": {"preset": "paper"}},
+            "preset of sgd: expected none, got 'paper'",
         ),
         ({"options": {"per": 1}}, "option 'per': expected str as in sample, got 1"),
         ({"options": {"lr": -1}}, "option 'lr': expected a positive number, got -1.0"),

@@ -13,7 +13,12 @@ from rgo_bench.methods import METHODS
 from rgo_bench.run import run
 from rgo_bench.spec import make_spec
 from rgo_bench.streams import make_stream
-from rgo_bench.streams.split import SplitOptions, SplitStream, task_classes
+from rgo_bench.streams.split import (
+    SplitOptions,
+    SplitStream,
+    split_stream,
+    task_classes,
+)
 
 OPTIONS: dict[str, Any] = {"batch": 5, "epochs": 1, "lr": 0.1}
 
@@ -41,9 +46,14 @@ def make(
     tasks: int = 4,
     each: int = 3,
     samples: int = 18,
+    held_back: int | None = None,
 ) -> SplitStream:
     options = SplitOptions(
-        tasks=tasks, samples=samples, classes_per_task=each, **OPTIONS
+        tasks=tasks,
+        samples=samples,
+        classes_per_task=each,
+        held_back=held_back,
+        **OPTIONS,
     )
     return SplitStream(
         "some", images or numbered_images(), options, seed=seed, show=show
@@ -115,6 +125,22 @@ def test_the_classes_of_a_seed_do_not_change_from_version_to_version() -> None:
     assert task_classes("some", 100, options, seed=0).tolist() == [[54, 23], [82, 46]]
 
 
+def test_a_stream_can_test_on_training_images_held_back() -> None:
+    images = numbered_images()
+    options = SplitOptions(
+        tasks=4, samples=12, classes_per_task=3, held_back=2, **OPTIONS
+    )
+    stream = split_stream("some", images, options, 0, prepare=lambda images: show)
+    for index in range(4):
+        train, test = stream.train(index), stream.test(index)
+        for label in own_classes(stream, index):
+            rows = np.flatnonzero(images.train_labels == label)
+            learned = sorted(train.x[train.y == label][:, 0, 0, 0].astype(int))
+            assert learned == rows[:-2].tolist()
+            tested = sorted(test.x[test.y == label][:, 0, 0, 0].astype(int))
+            assert tested == rows[-2:].tolist()
+
+
 def test_grey_images_get_a_channel() -> None:
     stream = make(images=numbered_images(channels=()))
     assert stream.input_shape == (1, 2, 2)
@@ -151,6 +177,7 @@ def test_only_images_of_the_task_are_shown() -> None:
             "smallest task, got 19",
         ),
         ({"each": 0}, "option 'classes_per_task': expected a positive integer, got 0"),
+        ({"held_back": 0}, "option 'held_back': expected a positive integer, got 0"),
     ],
 )
 def test_what_the_images_can_not_give_is_refused(

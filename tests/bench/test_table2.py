@@ -3,31 +3,58 @@ from bench.sample_records import record_of
 
 from rgo_bench.paper import published_gains
 from rgo_bench.records import Record
-from rgo_bench.table2 import NETWORK, STREAM, gain, table2_sheet, table2_specs
-from rgo_bench.table3 import table3_specs
+from rgo_bench.table2 import (
+    BASE_NETWORKS,
+    NETWORK,
+    STREAM,
+    Gain,
+    gain,
+    table2_sheet,
+    table2_specs,
+)
+from rgo_bench.table3 import FORMS, OUR_FORM, table3_specs
+
+UNPOOLED = "lenet-5-unpooled"
 
 
-def of(method: str, acc: float, seed: int = 0) -> Record:
-    names = {"stream": STREAM, "method": method, "network": NETWORK}
-    return record_of([acc, acc], seed=seed, **names)
+def of(
+    method: str, acc: float, seed: int = 0, *, network: str = NETWORK, variant: str = ""
+) -> Record:
+    names = {"stream": STREAM, "method": method, "network": network}
+    return record_of([acc, acc], seed=seed, variant=variant, **names)
+
+
+def own_gain(records: list[Record]) -> Gain | None:
+    """That of our form over STL with RGO's network."""
+    return gain(records, OUR_FORM, NETWORK)
 
 
 def test_the_runs_are_those_of_table_3_with_lenet() -> None:
     specs = table2_specs()
-    assert specs == table3_specs(streams=[STREAM], networks=[NETWORK])
+    assert specs == table3_specs(streams=[STREAM], networks=[NETWORK, UNPOOLED])
     assert {(spec.method, spec.variant) for spec in specs} == {
         ("stl", "epochs=20,network=lenet-5"),
+        ("stl", "epochs=20,network=lenet-5-unpooled"),
         ("rgo", "epochs=20,network=lenet-5,relative=true"),
+        (
+            "rgo",
+            "biases=normalized,damping=0.01,epochs=20,network=lenet-5,per=batch,"
+            "permutations=shared,softmax=present",
+        ),
     }
-    assert len(specs) == 10
-    assert table2_specs(seeds=[1], streams=[STREAM], networks=[NETWORK]) == specs[2:4]
+    assert len(specs) == 20
+    part = table2_specs(seeds=[1], streams=[STREAM], networks=[UNPOOLED])
+    assert part == [s for s in specs[4:8] if s.network == UNPOOLED]
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"streams": ["split-miniimagenet"]}, "--stream: expected one of split-cifar1"),
-        ({"networks": ["vgg-11"]}, "--network: expected one of lenet-5, got vgg-11"),
+        (
+            {"networks": ["vgg-11"]},
+            "--network: expected one of lenet-5, lenet-5-unpooled, ",
+        ),
     ],
 )
 def test_what_the_table_does_not_have_is_refused(
@@ -40,7 +67,7 @@ def test_what_the_table_does_not_have_is_refused(
 def test_the_gain_is_taken_seed_by_seed() -> None:
     accuracies = [("rgo", (82.0, 78.0)), ("stl", (80.0, 75.0))]
     records = [of(m, acc, i) for m, accs in accuracies for i, acc in enumerate(accs)]
-    ours = gain(records)
+    ours = own_gain(records)
     assert ours is not None
     assert ours.seeds == 2
     assert ours.points == pytest.approx((2.5, 0.5))
@@ -50,35 +77,66 @@ def test_the_gain_is_taken_seed_by_seed() -> None:
 
 def test_a_seed_that_one_method_lacks_is_left_out() -> None:
     records = [of("rgo", 82.0), of("stl", 80.0), of("rgo", 10.0, 1), of("stl", 9.0, 2)]
-    ours = gain(records)
+    ours = own_gain(records)
     assert ours is not None
     assert (ours.seeds, ours.points) == (1, (2.0, 0.0))
-    assert gain([of("rgo", 82.0), of("stl", 80.0, 1)]) is None
+    assert own_gain([of("rgo", 82.0), of("stl", 80.0, 1)]) is None
+
+
+def test_the_gain_is_that_of_a_form_over_a_network_of_stl() -> None:
+    records = [
+        of("rgo", 82.0),
+        of("rgo", 83.0, variant="softmax=present"),
+        of("stl", 80.0),
+        of("stl", 76.0, network=UNPOOLED),
+    ]
+    found = {
+        (form, network): gain(records, form, network)
+        for form in FORMS
+        for network in BASE_NETWORKS
+    }
+    points = {key: ours.points.mean for key, ours in found.items() if ours is not None}
+    assert points == {
+        ("paper's", UNPOOLED): 7.0,
+        ("paper's", NETWORK): 3.0,
+        ("ours", UNPOOLED): 6.0,
+        ("ours", NETWORK): 2.0,
+    }
 
 
 def test_the_paper_and_what_it_quotes_stand_below_ours() -> None:
-    (grid,) = table2_sheet([of("rgo", 82.0), of("stl", 80.0)]).grids
-    assert grid.title == "split-cifar100 (lenet-5), Table 2 (RGO with relative=true)"
-    assert grid.header[: grid.names] == ("method", "whose")
-    assert grid.cells[:3] == [
-        ("rgo", "ours", "1", "2.00", "2.50", "100", "-4.02"),
-        ("rgo", "paper", "5", "6.02 ± 0.50", "", "100", ""),
-        ("pgn", "quoted by the paper", "", "-10.24 ± 0.39", "", "271", ""),
+    records = [of("rgo", 82.0), of("stl", 80.0), of("stl", 75.0, network=UNPOOLED)]
+    (grid,) = table2_sheet(records).grids
+    title = "split-cifar100 (lenet-5), Table 2: over STL with its own network and RGO's"
+    assert grid.title == title
+    assert grid.header[: grid.names] == ("method", "form", "STL with", "whose")
+    nothing = ("ours", "0", "not run", "", "100", "")
+    assert grid.cells[:6] == [
+        ("rgo", "paper's", UNPOOLED, *nothing),
+        ("rgo", "paper's", NETWORK, *nothing),
+        ("rgo", "ours", UNPOOLED, "ours", "1", "7.00", "9.33", "100", "+0.98"),
+        ("rgo", "ours", NETWORK, "ours", "1", "2.00", "2.50", "100", ""),
+        ("rgo", "", UNPOOLED, "paper", "5", "6.02 ± 0.50", "", "100", ""),
+        ("pgn", "", "", "quoted by the paper", "", "-10.24 ± 0.39", "", "271", ""),
     ]
-    assert [cells[0] for cells in grid.cells[1:]] == ["rgo", "pgn", "den", "rcl", "apd"]
+    assert [cells[0] for cells in grid.cells[5:]] == ["pgn", "den", "rcl", "apd"]
     assert {len(cells) for cells in grid.cells} == {len(grid.header)}
 
 
 def test_without_records_only_the_papers_numbers_are_there() -> None:
     sheet = table2_sheet([])
-    (grid,) = sheet.grids
-    assert len(grid.cells) == len(published_gains()) == len(sheet.lines) - 1
+    assert len(published_gains()) == len(sheet.lines) - 1
+    assert [cells[-4] for cells in sheet.grids[0].cells[:4]] == ["not run"] * 4
 
 
 def test_lines_state_the_numbers_unrounded() -> None:
-    header, ours, paper, *_ = table2_sheet([of("rgo", 82.0), of("stl", 80.0)]).lines
+    records = [of("rgo", 82.0), of("stl", 80.0), of("stl", 75.0, network=UNPOOLED)]
+    header, apart, ours, paper, *_ = table2_sheet(records).lines
     assert len(set(header)) == len(header) == len(ours) == len(paper)
     named = dict(zip(header, ours, strict=True))
     assert (named["points"], named["percent"]) == pytest.approx((2.0, 2.5))
-    assert named["points_difference"] == pytest.approx(-4.02)
+    # The paper's gain is over the other network.
+    assert named["points_difference"] is None
+    difference = dict(zip(header, apart, strict=True))["points_difference"]
+    assert difference == pytest.approx(7.0 - 6.02)
     assert dict(zip(header, paper, strict=True))["percent"] is None

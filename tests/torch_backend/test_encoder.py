@@ -156,6 +156,28 @@ def test_the_state_dict_and_the_parameters_stay_as_they_are() -> None:
     assert list(explicit.state_dict()) == ["0.weight", "0.bias"]
 
 
+def test_encodings_of_one_name_and_width_share_a_permutation() -> None:
+    kinds = [FeatureEncoding(w, name="one") for w in (5, 5, 6)] + [FeatureEncoding(5)]
+    encoder = FeatureEncoder(nn.Sequential(*kinds), seed=7)
+    encoder.set_task(1)
+    first, second, wider, other = encoder.encodings.values()
+    assert list(encoder.encodings) == ["0", "1", "2", "3"]
+    drawn = rgo_core.task_permutation(5, task=1, name="one", seed=7)
+    assert torch.equal(first.permutation, torch.from_numpy(drawn))
+    assert torch.equal(first.permutation, second.permutation)
+    assert not torch.equal(first.permutation, other.permutation)
+    assert sorted(wider.permutation.tolist()) == list(range(6))
+
+
+def test_the_encodings_of_hooks_can_be_given_a_name_too() -> None:
+    encoder = FeatureEncoder(mlp(), seed=7)
+    for encoding in encoder.encodings.values():
+        encoding.name = "one"
+    encoder.set_task(1)
+    first, second = encoder.encodings.values()
+    assert torch.equal(first.permutation, second.permutation)
+
+
 def test_exclude_is_refused_where_the_model_says_itself_where_to_encode() -> None:
     model = nn.Sequential(nn.Linear(3, 4), FeatureEncoding(4), nn.Linear(4, 2))
     with pytest.raises(ValueError, match=r"exclude must be None .* modules \['1'\]"):

@@ -10,8 +10,7 @@ from jax import Array, lax
 from torch import nn
 
 import rgo_jax
-from rgo_bench.methods.rgo import unencoded
-from rgo_torch import FeatureEncoder
+from rgo_torch import FeatureEncoder, FeatureEncoding
 
 Params = dict[str, dict[str, Array]]
 
@@ -63,7 +62,7 @@ def convert_network(module: nn.Module) -> Network:
                 f"{type(layer).__name__} in {type(module).__name__}"
             )
         layers[name] = make(name, layer)
-    encoder = FeatureEncoder(module, exclude=unencoded(module))
+    encoder = FeatureEncoder(module)
     encoder.detach()
     dense = [n for n, m in module.named_children() if isinstance(m, nn.Linear)]
     return Network(layers, encoder.widths, tuple(f"{name}/kernel" for name in dense))
@@ -136,16 +135,30 @@ def _relu(name: str, layer: nn.ReLU) -> Layer:
     return lambda params, x, context: jax.nn.relu(x)
 
 
+def _encoding(name: str, layer: FeatureEncoding) -> Layer:
+    # Whatever stands here is encoded by its name, see `Network.apply`.
+    return lambda params, x, context: x
+
+
+def _zero_pad(name: str, layer: nn.ZeroPad2d) -> Layer:
+    left, right, top, bottom = layer.padding
+    widths = ((0, 0), (top, bottom), (left, right), (0, 0))
+    return lambda params, x, context: jnp.pad(x, widths)
+
+
 def _max_pool(name: str, layer: nn.MaxPool2d) -> Layer:
     size, stride = layer.kernel_size, layer.stride
-    if size != stride or not isinstance(size, int) or layer.padding != 0:
+    squares = isinstance(size, int) and isinstance(stride, int)
+    if not squares or (layer.padding, layer.dilation) != (0, 1):
         raise ValueError(
-            f"backend jax: expected max-pooling of disjoint squares, got {layer}"
+            f"backend jax: expected max-pooling of squares without padding, got {layer}"
         )
 
     def apply(params: Params, x: Array, context: Context) -> Array:
-        window = (1, size, size, 1)
-        pooled: Array = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+        window, strides = (1, size, size, 1), (1, stride, stride, 1)
+        pooled: Array = lax.reduce_window(
+            x, -jnp.inf, lax.max, window, strides, "VALID"
+        )
         return pooled
 
     return apply
@@ -166,4 +179,6 @@ LAYERS: Mapping[type[nn.Module], Callable[[str, Any], Layer]] = {
     nn.ReLU: _relu,
     nn.MaxPool2d: _max_pool,
     nn.Flatten: _flatten,
+    nn.ZeroPad2d: _zero_pad,
+    FeatureEncoding: _encoding,
 }

@@ -140,11 +140,12 @@ def _observe(
 
     def score(params: Params, samples: tuple[Array, Array], taps: Any) -> Array:
         x, y = samples
+        mask = task.mask
+        if chosen.softmax == "present":
+            mask = jnp.zeros_like(mask).at[y].set(True)
         context = Context(task.number, learner.encodings, taps=taps)
-        logits = _logits(network, params, x, task.mask, context)
-        return rgo_jax.softmax_score(
-            logits, y, curvature=chosen.curvature, mask=task.mask
-        )
+        logits = _logits(network, params, x, mask, context)
+        return rgo_jax.softmax_score(logits, y, curvature=chosen.curvature, mask=mask)
 
     samples = task.x, task.y
     if options.per == "sample":

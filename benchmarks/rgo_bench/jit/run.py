@@ -14,7 +14,7 @@ from rgo_bench.checkpoint import read_checkpoint
 from rgo_bench.jit.network import channels_last, convert_network, convert_params
 from rgo_bench.jit.program import Learner, Program, Task, make_program
 from rgo_bench.methods.method import fitting
-from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, RGOOptions
+from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOptions
 from rgo_bench.methods.stl import task_seed
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record, check_writable, write_record
@@ -144,9 +144,11 @@ class JitRun:
     def _encodings(self, seed: int) -> dict[str, rgo_jax.Encoding]:
         if self.options is None or not self.options.encode:
             return {}
+        shared = self.options.permutations == "shared"
+        tasks = self.stream.tasks
         return {
             name: rgo_jax.make_encoding(
-                width, tasks=self.stream.tasks, name=name, seed=seed
+                width, tasks=tasks, name=SHARED if shared else name, seed=seed
             )
             for name, width in self.network.widths.items()
         }

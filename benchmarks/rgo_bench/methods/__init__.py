@@ -11,7 +11,7 @@ from rgo_bench.methods.gpm import GPM, GPMOptions
 from rgo_bench.methods.los import LOS, LOSOptions
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.owm import OWM, OWMOptions
-from rgo_bench.methods.rgo import RGO, RGOOptions
+from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
 from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
 from rgo_bench.methods.stl import STL
@@ -23,12 +23,19 @@ class MethodEntry(NamedTuple):
     summary: str
     defaults: MethodOptions
     build: Any  # from (Setting, its options) to the Method
+    # Options that go together, by the name that ``--set preset=`` takes.
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 _methods: dict[str, MethodEntry] = {
-    "rgo": MethodEntry("recursive gradient optimization", RGOOptions(), RGO),
+    "rgo": MethodEntry(
+        "recursive gradient optimization", RGOOptions(), RGO, {"paper": PAPER}
+    ),
     "rgo-2": MethodEntry(
-        "RGO without the feature encoding", RGOOptions(encode=False), RGO
+        "RGO without the feature encoding",
+        RGOOptions(encode=False),
+        RGO,
+        {"paper": {name: PAPER[name] for name in PAPER if name != "permutations"}},
     ),
     "gpm": MethodEntry(
         "gradients orthogonal to earlier tasks' inputs", GPMOptions(), GPM

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,32 @@ from rgo_bench.methods.method import (
 )
 from rgo_bench.streams.options import check_count
 from rgo_torch.damping import RELATIVE_DAMPING
-from rgo_torch.layout import row_layers
+from rgo_torch.score import cross_entropy_score
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
+# The name that all layers' permutations are drawn by where layers share them.
+SHARED: Final = "shared"
+# How RGO was run for the numbers of the paper; the rest is as it is by default.
+PAPER: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "damping": 0.01,
+        "per": "batch",
+        "biases": "normalized",
+        "softmax": "present",
+        "permutations": "shared",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RGOOptions(MethodOptions):
-    """The options of `rgo_torch.RGO`."""
+    """The options of `rgo_torch.RGO`, and those that only the paper's form has.
+
+    ``softmax="present"`` takes the probabilities in the second pass over the classes
+    that the mini-batch has samples of. ``permutations="shared"`` gives all layers of
+    equal width one permutation a task.
+    """
 
     damping: float | None = None  # None: the one measured for the rest
     relative: bool = False  # to the mean of H's diagonal
@@ -35,8 +53,17 @@ class RGOOptions(MethodOptions):
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
     observed: int | None = None  # samples that the second pass sees; None: all
+    softmax: Literal["present"] | None = None  # None: over the task's classes
+    permutations: Literal["shared"] | None = None  # None: each layer has its own
 
     def __post_init__(self) -> None:
+        _check_given("softmax", self.softmax, "present")
+        _check_given("permutations", self.permutations, "shared")
+        if self.softmax == "present" and self.per != "batch":
+            raise ValueError(
+                "option 'softmax': expected null with per=sample, which sees no "
+                "mini-batches, got present"
+            )
         if self.observed is not None:
             check_count("observed", self.observed)
         if self.damping is None and self.relative:
@@ -57,7 +84,8 @@ class RGO(NetworkMethod):
 
     After a task a second pass over its training samples, or a part of them drawn at
     random, observes the curvature, in mini-batches of the training's size for
-    ``per="batch"``. The head and the shortcuts of a residual network are not encoded.
+    ``per="batch"``. The networks say where features are encoded; the MLP, which does
+    not, is encoded after every layer but the head.
     """
 
     options: RGOOptions
@@ -65,14 +93,17 @@ class RGO(NetworkMethod):
     def __init__(self, setting: Setting, options: RGOOptions) -> None:
         super().__init__(setting, options)
         chosen = options.as_dict()
-        del chosen["observed"]  # the rest are RGO's own
+        for name in ("observed", "softmax", "permutations"):
+            del chosen[name]  # the rest are RGO's own
         self.rgo = rgo_torch.RGO(
             self.network,
             self.optimizer,
             seed=setting.seed,
-            exclude=unencoded(self.network),
             **chosen,
         )
+        if options.permutations == "shared" and self.rgo.encoder is not None:
+            for encoding in self.rgo.encoder.encodings.values():
+                encoding.name = SHARED
 
     def begin_task(self, task: int) -> None:
         """Encode for the task."""
@@ -81,9 +112,12 @@ class RGO(NetworkMethod):
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Observe the task's curvature and renew the projections."""
+        score = self._present_score if self.options.softmax == "present" else None
         with clock.phase("curvature"):
             moments = self.rgo.observe(
-                self._batches(x, y), mask=self.setting.masks[self.current]
+                self._batches(x, y),
+                mask=self.setting.masks[self.current],
+                score=score,
             )
         with clock.phase("consolidate"):
             self.rgo.consolidate(moments)
@@ -110,10 +144,13 @@ class RGO(NetworkMethod):
             size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, x.shape[1:])
         return zip(torch.split(x, size), torch.split(y, size), strict=True)
 
+    def _present_score(self, model: nn.Module, batch: Any) -> Tensor:
+        """Score a mini-batch as if there were no classes but those of its samples."""
+        present = torch.zeros(self.setting.classes, dtype=torch.bool)
+        present[batch[1].cpu()] = True
+        return cross_entropy_score(self.options.curvature, present)(model, batch)
 
-def unencoded(network: nn.Module) -> list[str]:
-    """Return the layers whose outputs keep their order: the head, and all shortcuts."""
-    names = [layer.name for layer in row_layers(network)]
-    return [
-        name for name in names if "shortcut" in name.split(".") or name == names[-1]
-    ]
+
+def _check_given(name: str, value: object, known: str) -> None:
+    if value not in (None, known):
+        raise ValueError(f"option {name!r}: expected null or {known}, got {value!r}")

@@ -9,12 +9,16 @@ from torch import nn
 from rgo_bench.networks.convolutional import (
     alexnet_6,
     alexnet_7,
+    alexnet_7_small,
     lenet_5,
+    lenet_5_biased,
+    lenet_5_unpooled,
     vgg_11,
     vgg_13,
 )
 from rgo_bench.networks.mlp import mlp, mlp_glorot
 from rgo_bench.networks.resnet import resnet_18, resnet_18_bn
+from rgo_bench.networks.vit import vit
 
 # From (input_shape, classes, seed) to a fresh network.
 NetworkMaker = Callable[[tuple[int, ...], int, int], nn.Module]
@@ -24,12 +28,16 @@ NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
         "mlp": mlp,
         "mlp-glorot": mlp_glorot,
         "lenet-5": lenet_5,
+        "lenet-5-unpooled": lenet_5_unpooled,
+        "lenet-5-biased": lenet_5_biased,
         "alexnet-6": alexnet_6,
         "alexnet-7": alexnet_7,
+        "alexnet-7-small": alexnet_7_small,
         "vgg-11": vgg_11,
         "vgg-13": vgg_13,
         "resnet-18": resnet_18,
         "resnet-18-bn": resnet_18_bn,
+        "vit": vit,
     }
 )
 
@@ -38,11 +46,15 @@ __all__ = [
     "NetworkMaker",
     "alexnet_6",
     "alexnet_7",
+    "alexnet_7_small",
     "lenet_5",
+    "lenet_5_biased",
+    "lenet_5_unpooled",
     "mlp",
     "mlp_glorot",
     "resnet_18",
     "resnet_18_bn",
     "vgg_11",
     "vgg_13",
+    "vit",
 ]

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from rgo_bench.networks.convolutional import check_image
 from rgo_bench.networks.initial import draw_all
+from rgo_torch import FeatureEncoding
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -14,7 +15,9 @@ def resnet_18(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modul
 
     A 7 x 7 convolution of stride 1 to 64 channels and no max-pooling; four stages of
     two basic blocks with 64, 128, 256 and 512 channels, of which the later three halve
-    the image; the mean over positions; the head.
+    the image; the mean over positions; the head. Encoded after the stem, after the
+    first convolution's ReLU and after the second convolution of each block, before the
+    sum, again after each stage, and after the mean.
 
     Parameters
     ----------
@@ -53,21 +56,25 @@ class ResNet18(nn.Module):
         check_image("resnet-18", input_shape, 1)
         self.stem = nn.Conv2d(input_shape[0], 64, 7, padding=3, bias=False)
         self.normalization = _normalization(64, normalize)
+        self.encoding = FeatureEncoding(64, axis=-3)
         blocks: list[nn.Module] = []
         width = 64
         for stage, channels in enumerate(CHANNELS):
             for stride in (1 if stage == 0 else 2, 1):
                 blocks.append(Block(width, channels, stride, normalize))
                 width = channels
+            blocks.append(FeatureEncoding(channels, axis=-3))
         self.blocks = nn.Sequential(*blocks)
+        self.pooled_encoding = FeatureEncoding(width)
         self.head = nn.Linear(width, classes)
         draw_all(self, seed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        h = functional.relu(self.normalization(self.stem(x)))
-        pooled: Tensor = self.head(self.blocks(h).mean((-2, -1)))
-        return pooled
+        h = self.encoding(functional.relu(self.normalization(self.stem(x))))
+        pooled = self.pooled_encoding(self.blocks(h).mean((-2, -1)))
+        logits: Tensor = self.head(pooled)
+        return logits
 
 
 class Block(nn.Module):
@@ -79,6 +86,8 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.normalization1 = _normalization(channels, normalize)
         self.normalization2 = _normalization(channels, normalize)
+        self.encoding1 = FeatureEncoding(channels, axis=-3)
+        self.encoding2 = FeatureEncoding(channels, axis=-3)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != channels or stride != 1:
             self.shortcut = nn.Sequential(
@@ -88,8 +97,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's features."""
-        h = functional.relu(self.normalization1(self.conv1(x)))
-        h = self.normalization2(self.conv2(h))
+        h = self.encoding1(functional.relu(self.normalization1(self.conv1(x))))
+        h = self.encoding2(self.normalization2(self.conv2(h)))
         return functional.relu(h + self.shortcut(x))
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.streams.draws import task_generator
+from rgo_bench.streams.held_back import hold_back
 from rgo_bench.streams.options import StreamOptions, check_count
 from rgo_bench.streams.stream import Samples, Stream
 
@@ -26,10 +27,13 @@ class SplitOptions(StreamOptions):
     """
 
     classes_per_task: int = 5
+    held_back: int | None = None  # training images of a class to test on instead
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("classes_per_task", self.classes_per_task)
+        if self.held_back is not None:
+            check_count("held_back", self.held_back)
 
 
 @final
@@ -138,6 +142,7 @@ def split_stream(
     SplitStream
         The stream.
     """
+    images = hold_back(images, settings.held_back)
     return SplitStream(name, images, settings, seed=seed, show=prepare(images))
 
 
