@@ -1,7 +1,6 @@
 """One RGO over the optimizers and loops that a library makes anew for every task."""
 
 import inspect
-from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
@@ -18,7 +17,7 @@ from rgo_torch.score import Score
 MaskOfTask = Callable[[int], Tensor]
 
 
-class Continued(ABC):
+class Continued:
     """Attaches RGO to one model and to each optimizer that comes to train it.
 
     A new optimizer gets a new RGO, which takes over the state of the one before.

@@ -41,9 +41,9 @@ def end_task_together(
 
 
 def _merged(moments: Mapping[str, SecondMoment]) -> dict[str, SecondMoment]:
-    names = sorted({name for part in _everyone(list(moments)) for name in part})
+    names = [name for part in _everyone(list(moments)) for name in part]
     merged = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         mine = tree_map_only(torch.Tensor, torch.Tensor.cpu, moments.get(name))
         parts = [part for part in _everyone(mine) if part is not None]
         merged[name] = reduce(rgo_core.merge, parts)

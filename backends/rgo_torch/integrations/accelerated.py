@@ -1,7 +1,7 @@
 """RGO for loops with Hugging Face's accelerate."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer

@@ -157,7 +157,8 @@ def cross_entropy_score(
     >>> config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=9)
     >>> model = transformers.GPT2LMHeadModel(config)
     >>> words = torch.arange(8).reshape(2, 4)
-    >>> cross_entropy_score(shift=True)(model, {"input_ids": words, "labels": words}).shape
+    >>> score = cross_entropy_score(shift=True)
+    >>> score(model, {"input_ids": words, "labels": words}).shape
     torch.Size([2])
     """
 
