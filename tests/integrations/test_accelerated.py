@@ -1,7 +1,5 @@
 """What accelerate prepares learns, with RGO, as one's own loop does."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +108,3 @@ def test_an_adaptive_optimizer_is_known_behind_its_wrapper() -> None:
 def test_what_is_no_optimizer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"must be a torch\.optim\.Optimizer or a wrap"):
         AcceleratedRGO(network(), torch.zeros(1))
-
-
-def test_without_accelerate_the_module_names_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['accelerate'] = None\n"
-        "import rgo_torch.integrations.accelerated"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert "needs accelerate: pip install accelerate" in done.stderr

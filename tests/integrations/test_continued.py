@@ -94,6 +94,20 @@ def test_an_earlier_optimizer_is_left_without_hooks() -> None:
     assert len(second._optimizer_step_pre_hooks) == 2
 
 
+@pytest.mark.parametrize("project", ["gradient", "update"])
+def test_detached_they_are_plain_until_attached_again(project: str) -> None:
+    model, tasks = network(), Tasks(project=project)
+    optimizer = sgd(model.parameters())
+    tasks.attach(model, optimizer)
+    state = tasks.state_dict()
+    tasks.detach()
+    assert not list(hooks_of(model))
+    assert not optimizer._optimizer_step_pre_hooks
+    tasks.attach(model, optimizer)
+    assert list(hooks_of(model))
+    assert_same(tasks.state_dict(), state)
+
+
 def test_each_task_is_observed_with_its_mask() -> None:
     model, expected = network(), network()
     tasks = Tasks(mask=mask_of)

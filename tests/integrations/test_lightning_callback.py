@@ -1,7 +1,5 @@
 """Lightning's Trainer, with RGO in a callback, learns as one's own loop does."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +178,3 @@ def test_a_module_with_two_optimizers_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="a module with one optimizer, got 2"):
         trainer(RGOCallback(), tmp_path).fit(Two(manual=True), loader(0))
-
-
-def test_without_lightning_the_module_names_what_to_install() -> None:
-    code = (
-        "import sys\n"
-        "sys.modules['lightning'] = sys.modules['pytorch_lightning'] = None\n"
-        "import rgo_torch.integrations.lightning_callback"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert "needs Lightning: pip install lightning" in done.stderr

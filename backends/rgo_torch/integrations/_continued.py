@@ -101,7 +101,7 @@ class Continued:
         if optimizer is self._optimizer:
             return
         state = self._state()
-        self._detach()
+        self.detach()
         with ExitStack() as attached:
             if self._options.get("project") == "update":
                 attached.callback(run_closures_first(optimizer).remove)
@@ -112,6 +112,14 @@ class Continued:
             self._attached = attached.pop_all()
         self._rgo, self._awaited = rgo, {}
         self._model, self._names, self._optimizer = model, names, optimizer
+
+    def detach(self) -> None:
+        """Remove every hook: model and optimizer are plain until RGO is attached again.
+
+        What was learned stays.
+        """
+        self._attached.close()
+        self._optimizer = None
 
     def task(self, task: int) -> AbstractContextManager[None]:
         """Encode for a task that was begun, inside the context: to evaluate on it."""
@@ -169,10 +177,6 @@ class Continued:
                 "the model must have the parameters of the first task, got new ones: "
                 f"{new}; make every head and adapter before training begins"
             )
-
-    def _detach(self) -> None:
-        self._attached.close()
-        self._optimizer = None
 
 
 def _innermost(optimizer: Any) -> Optimizer:
