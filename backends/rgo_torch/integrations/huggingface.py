@@ -183,8 +183,8 @@ def cross_entropy_score(
 
 def is_causal(model: nn.Module) -> bool:
     """Tell whether a model predicts each next token, by the name of its class."""
-    if hasattr(model, "get_base_model"):  # that of adapters
-        model = model.get_base_model()
+    base = getattr(model, "get_base_model", None)  # behind adapters
+    model = base() if callable(base) else model
     return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
