@@ -229,6 +229,14 @@ def test_causal_models_are_known_by_their_class() -> None:
     assert not is_causal(Classifier())
 
 
+def test_causal_models_are_known_behind_adapters() -> None:
+    class Adapted(nn.Module):
+        def get_base_model(self) -> nn.Module:
+            return gpt()
+
+    assert is_causal(Adapted())
+
+
 def test_a_language_model_is_trained_with_its_own_score(tmp_path: Path) -> None:
     model, tasks = gpt(), RGOCallback(encode=False)
     data = [{"input_ids": x, "labels": x} for x in words(16)]

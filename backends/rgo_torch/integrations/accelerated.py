@@ -22,9 +22,8 @@ class AcceleratedRGO(Continued):
     """RGO for what ``accelerator.prepare`` returns.
 
     The verbs are those of `rgo_torch.RGO`. It is attached to the optimizer that
-    accelerate wraps, so that steps that accumulate are not projected and scaled
-    gradients are unscaled before; at the end of a task the second moments of all
-    processes are merged.
+    accelerate wraps, which does not step while gradients accumulate; at the end of a
+    task the second moments of all processes are merged.
 
     Parameters
     ----------
