@@ -12,6 +12,8 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
 autodoc_member_order = "bysource"
+# Neither needed for their documentation nor installed everywhere.
+autodoc_mock_imports = ["accelerate", "avalanche", "lightning", "transformers"]
 autodoc_typehints = "none"  # the numpydoc sections say it with shapes
 napoleon_google_docstring = False
 napoleon_use_rtype = False

@@ -4,7 +4,6 @@ import importlib
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +100,6 @@ def loops() -> dict[str, str]:
 LOOPS = loops()
 BEFORE_ALL = LOOPS.pop("In your own loop")
 DISTRIBUTED = LOOPS.pop("DistributedDataParallel")
-# Where they are not installed their examples are skipped.
-INSTALLED_ELSEWHERE = {"Lightning": "lightning", "Hugging Face Trainer": "transformers"}
 
 
 # Dynamo's own, which it hides from all but pytest.
@@ -113,9 +110,6 @@ INSTALLED_ELSEWHERE = {"Lightning": "lightning", "Hugging Face Trainer": "transf
 def test_an_example_of_a_loop_remembers_its_first_task(
     heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if heading in INSTALLED_ELSEWHERE:
-        pytest.importorskip(INSTALLED_ELSEWHERE[heading])
-        warnings.simplefilter("ignore")  # theirs; pytest restores the filters
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     torch.compiler.reset()

@@ -173,3 +173,10 @@ def test_importing_a_backend_loads_no_other() -> None:
         pytest.importorskip(package)
         code = f"import sys, {package}; print({other!r} in sys.modules)"
         assert printed_by(code) == ["False"], package
+
+
+def test_importing_rgo_torch_loads_no_library_of_its_integrations() -> None:
+    pytest.importorskip("rgo_torch")
+    libraries = ("accelerate", "avalanche", "lightning", "transformers")
+    code = f"import sys, rgo_torch; print(*set(sys.modules) & set({libraries}))"
+    assert printed_by(code) == []

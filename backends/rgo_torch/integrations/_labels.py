@@ -1,0 +1,82 @@
+"""The score of cross-entropy for logits of whole sequences, some labels ignored."""
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor
+
+import rgo_core
+from rgo_core.curvature import Curvature
+
+IGNORED = -100
+
+
+def label_score(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    curvature: Curvature = "ground-truth",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return a score whose gradient is the curvature vector of cross-entropy.
+
+    Of the true class ``sqrt(p (1 - p)) z``, summed over the positions of a sample.
+
+    Parameters
+    ----------
+    logits : Tensor (b, ..., c)
+    labels : Tensor (b, ...) of integers
+        In 0..c-1, or -100 for what the loss ignores.
+    curvature : {"ground-truth", "exact"}
+        See `rgo_core.score_cotangents`.
+    mask : Tensor (c,) of bool, optional
+        True for the classes in play.
+
+    Returns
+    -------
+    Tensor (b,) or (c, b)
+
+    Raises
+    ------
+    TypeError
+        If labels are not integers.
+    ValueError
+        If the labels do not have the leading shape of the logits, or are of no class
+        in play.
+    """
+    if labels.is_floating_point():
+        raise TypeError(
+            f"labels must be integers, got {labels.dtype}; pass score= for other losses"
+        )
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must have shape {tuple(logits.shape[:-1])} for logits of shape "
+            f"{tuple(logits.shape)}, got {tuple(labels.shape)}; pass score= for others"
+        )
+    values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    mask = None if mask is None else mask.to(logits.device)
+    counted = labels != IGNORED
+    _check_labels(labels[counted], values.shape[-1], mask)
+    classes = torch.where(counted, labels, 0)
+    if curvature == "exact":
+        cotangents = rgo_core.score_cotangents(
+            values, classes, curvature="exact", mask=mask, xp=xp
+        )
+        scores = torch.where(cotangents != 0, cotangents * logits, 0.0).sum(-1)
+    else:
+        weights = rgo_core.ground_truth_weights(values, classes, mask=mask, xp=xp)
+        scores = (weights * logits.gather(-1, classes[..., None])[..., 0])[None]
+    scores = torch.where(counted, scores, 0.0)[..., None].flatten(2).sum(-1)
+    return scores if curvature == "exact" else scores[0]
+
+
+def _check_labels(labels: Tensor, classes: int, mask: Tensor | None) -> None:
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"labels must lie in 0..{classes - 1}, the classes of the logits, or be "
+            f"{IGNORED}, got {int(labels.min())}..{int(labels.max())}"
+        )
+    if mask is not None and not bool(mask[labels.long()].all()):
+        raise ValueError(
+            "labels must be of classes in play, got masked "
+            f"{sorted(set(labels[~mask[labels.long()]].tolist()))}"
+        )

@@ -1,0 +1,198 @@
+"""RGO for the Trainer of Hugging Face's transformers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rgo_core.curvature import Curvature
+from rgo_torch.integrations._continued import Continued, MaskOfTask
+from rgo_torch.integrations._labels import label_score
+from rgo_torch.score import Score
+
+try:
+    from transformers import TrainerCallback
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    )
+except ImportError as error:
+    raise ImportError(
+        "rgo_torch.integrations.huggingface needs transformers: "
+        "pip install 'transformers[torch]'"
+    ) from error
+
+
+class RGOCallback(Continued, TrainerCallback):
+    """Makes each ``Trainer.train()`` a task of RGO.
+
+    One callback for all tasks, in one Trainer or in one for each. Training begins a
+    task, its end runs the curvature pass over the Trainer's own training batches.
+
+    Parameters
+    ----------
+    mask : callable, optional
+        ``mask(task)`` returns the mask (c,) of a task for the curvature pass, True for
+        its classes. Not with `score`.
+    score : callable, optional
+        ``score(model, batch)``; see `rgo_torch.second_moments`. Where None,
+        `cross_entropy_score`, with `shift` for a causal language model.
+    max_batches : int, optional
+        After so many batches the curvature pass ends; where None it sees all.
+    **options
+        Those of `rgo_torch.RGO`, but that ``project="update"`` is the default: the
+        Trainer's own optimizer is AdamW.
+
+    Raises
+    ------
+    TypeError
+        If an option is none of RGO's.
+    ValueError
+        If `mask` and `score` are both given, or `max_batches` is not an integer > 0.
+
+    Notes
+    -----
+    The Trainer makes a new optimizer for each training. RGO is attached to it when
+    training begins, and takes over the state of the one before.
+
+    With several processes each observes its share, and the second moments are merged.
+    FSDP and DeepSpeed, which cut up weights, are not served; nor is nn.DataParallel,
+    which the Trainer uses for several GPUs in one process.
+
+    Examples
+    --------
+    >>> from rgo_torch.integrations.huggingface import RGOCallback
+    >>> tasks = RGOCallback(relative=True, seed=0)
+    >>> # for dataset in stream:
+    >>> #     Trainer(model, args, train_dataset=dataset, callbacks=[tasks]).train()
+    >>> # with tasks.task(0): trainer.evaluate(first_test_set)
+    """
+
+    def __init__(
+        self,
+        *,
+        mask: MaskOfTask | None = None,
+        score: Score | None = None,
+        max_batches: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            {"project": "update", **options},
+            mask=mask,
+            score=score,
+            max_batches=max_batches,
+        )
+
+    def on_train_begin(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        *,
+        model: nn.Module,
+        optimizer: Optimizer,
+        **kwargs: Any,
+    ) -> None:
+        """Attach RGO to the new optimizer, and begin a task."""
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"the Trainer would use nn.DataParallel on {args.n_gpu} GPUs, which "
+                "RGO does not serve; start one process for each with torchrun, or show "
+                "one with CUDA_VISIBLE_DEVICES"
+            )
+        self._begin(model, optimizer)
+
+    def on_train_end(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        *,
+        train_dataloader: Any,
+        **kwargs: Any,
+    ) -> None:
+        """End the task with the Trainer's training batches."""
+        self._end(train_dataloader)
+
+    def _own_score(self, mask: Tensor | None) -> Score:
+        return cross_entropy_score(
+            shift=is_causal(self.rgo.model),
+            mask=mask,
+            curvature=self._options.get("curvature", "ground-truth"),
+        )
+
+
+def cross_entropy_score(
+    *,
+    shift: bool = False,
+    mask: Tensor | None = None,
+    curvature: Curvature = "ground-truth",
+) -> Score:
+    """Return the score of cross-entropy for batches that are dicts with labels.
+
+    For sequence classification, token classification, masked and sequence-to-sequence
+    language models; with `shift` for causal ones. Labels of -100 count nothing.
+
+    Parameters
+    ----------
+    shift : bool
+        Whether the logits at a position are those of the next one's label.
+    mask : Tensor (c,) of bool, optional
+        True for the classes in play.
+    curvature : {"ground-truth", "exact"}
+        See `rgo_torch.second_moments`. The exact one takes a backward pass for each
+        class: not for a vocabulary.
+
+    Returns
+    -------
+    callable
+        ``score(model, batch)``, whose gradient is the curvature vector, for
+        `rgo_torch.RGO.end_task`. It raises TypeError or ValueError where a batch has no
+        integer labels of the logits' leading shape.
+
+    Examples
+    --------
+    >>> import torch, transformers
+    >>> from rgo_torch.integrations.huggingface import cross_entropy_score
+    >>> config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=9)
+    >>> model = transformers.GPT2LMHeadModel(config)
+    >>> words = torch.arange(8).reshape(2, 4)
+    >>> score = cross_entropy_score(shift=True)
+    >>> score(model, {"input_ids": words, "labels": words}).shape
+    torch.Size([2])
+    """
+
+    def score(model: nn.Module, batch: Any) -> Tensor:
+        if not isinstance(batch, Mapping) or "labels" not in batch:
+            got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            raise TypeError(
+                f"a batch must be a dict with labels, got {got}; pass score= for others"
+            )
+        device = next(model.parameters()).device
+        moved = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+        logits, labels = _logits(model(**moved)), moved["labels"]
+        if shift:
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        return label_score(logits, labels, curvature=curvature, mask=mask)
+
+    return score
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Tell whether a model predicts each next token, by the name of its class."""
+    base = getattr(model, "get_base_model", None)  # behind adapters
+    model = base() if callable(base) else model
+    return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
+def _logits(output: Any) -> Tensor:
+    logits = output.get("logits") if isinstance(output, Mapping) else None
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "the model must return a tensor of logits by that name, got "
+            f"{type(output).__name__}; pass score= for others"
+        )
+    return logits

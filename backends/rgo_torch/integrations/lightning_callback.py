@@ -1,0 +1,91 @@
+"""RGO for Lightning's Trainer."""
+
+from typing import TYPE_CHECKING, Any
+
+from rgo_torch.integrations._continued import Continued, MaskOfTask
+from rgo_torch.score import Score
+
+try:
+    from lightning.pytorch import Callback
+except ImportError as no_lightning:
+    try:
+        from pytorch_lightning import Callback
+    except ImportError:
+        raise ImportError(
+            "rgo_torch.integrations.lightning_callback needs Lightning: "
+            "pip install lightning"
+        ) from no_lightning
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+class RGOCallback(Continued, Callback):
+    """Makes each ``Trainer.fit`` a task of RGO.
+
+    One callback for all tasks, in one Trainer or in one for each. Fitting begins a
+    task, its end runs the curvature pass over the Trainer's own training batches: pairs
+    (x, y), for which the module's ``forward(x)`` returns logits.
+
+    Parameters
+    ----------
+    mask : callable, optional
+        ``mask(task)`` returns the mask (c,) of a task for the curvature pass, True for
+        its classes. Not with `score`.
+    score : callable, optional
+        ``score(module, batch)`` for other batches or losses; see
+        `rgo_torch.second_moments`.
+    max_batches : int, optional
+        After so many batches the curvature pass ends; where None it sees all.
+    **options
+        Those of `rgo_torch.RGO`.
+
+    Raises
+    ------
+    TypeError
+        If an option is none of RGO's.
+    ValueError
+        If `mask` and `score` are both given, or `max_batches` is not an integer > 0.
+
+    Notes
+    -----
+    `configure_optimizers` may return a new optimizer for each fit: RGO is attached to
+    it when training begins, and takes over the state of the one before.
+
+    Lightning hands the forward and the backward pass to the optimizer as a closure, in
+    manual optimization too. With ``project="update"``, for Adam and its kin, it is run
+    before the optimizer's step, which is where the optimizer would run it.
+
+    The state is part of Lightning's checkpoints.
+
+    Examples
+    --------
+    >>> from rgo_torch.integrations.lightning_callback import RGOCallback
+    >>> tasks = RGOCallback(project="update", seed=0)
+    >>> # for loader in stream:
+    >>> #     Trainer(max_epochs=1, callbacks=[tasks]).fit(module, loader)
+    >>> # with tasks.task(0): trainer.test(module, first_loader)
+    """
+
+    def __init__(
+        self,
+        *,
+        mask: MaskOfTask | None = None,
+        score: Score | None = None,
+        max_batches: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(options, mask=mask, score=score, max_batches=max_batches)
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Attach RGO to the optimizer, and begin a task."""
+        if len(trainer.optimizers) != 1:
+            raise ValueError(
+                "RGO serves a module with one optimizer, got "
+                f"{len(trainer.optimizers)}; call rgo_torch.RGO in your own loop"
+            )
+        self._begin(pl_module, trainer.optimizers[0])
+
+    def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """End the task with the Trainer's training batches."""
+        self._end(trainer.train_dataloader)

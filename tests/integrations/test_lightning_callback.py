@@ -1,0 +1,180 @@
+"""Lightning's Trainer, with RGO in a callback, learns as one's own loop does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from integrations.own_loop import (
+    STEPS,
+    TASKS,
+    MakeOptimizer,
+    Wrapped,
+    adam,
+    learn,
+    mask_of,
+    sgd,
+    task_data,
+)
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch_backend.nets import assert_same, weights_of
+
+lightning = pytest.importorskip("lightning")
+
+from rgo_torch.integrations.lightning_callback import RGOCallback  # noqa: E402
+
+# The library's own.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Module(lightning.LightningModule):
+    """The wrapped network, with automatic or manual optimization."""
+
+    def __init__(
+        self, make_optimizer: MakeOptimizer = sgd, manual: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = Wrapped().network
+        self.make_optimizer = make_optimizer
+        self.automatic_optimization = not manual
+
+    def forward(self, x: Any) -> Any:
+        return self.network(x)
+
+    def configure_optimizers(self) -> Any:
+        return self.make_optimizer(self.parameters())
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        loss = functional.cross_entropy(self(x), y)
+        if not self.automatic_optimization:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return self(batch[0])
+
+
+def loader(task: int) -> DataLoader:
+    return DataLoader([task_data(task)], batch_size=None)
+
+
+def trainer(tasks: Any, folder: Path, **options: Any) -> Any:
+    given = {
+        "max_epochs": STEPS,
+        "callbacks": [tasks],
+        "accelerator": "cpu",
+        "precision": "64-true",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": folder,
+    }
+    return lightning.Trainer(**given | options)
+
+
+def fit(module: Module, tasks: Any, folder: Path) -> None:
+    for task in range(TASKS):
+        trainer(tasks, folder).fit(module, loader(task))
+
+
+@pytest.mark.parametrize("manual", [False, True])
+@pytest.mark.parametrize(
+    ("make_optimizer", "project"), [(sgd, "gradient"), (adam, "update")]
+)
+def test_a_trainer_for_each_task_equals_a_loop_of_one_s_own(
+    tmp_path: Path, make_optimizer: MakeOptimizer, project: str, manual: bool
+) -> None:
+    module, expected = Module(make_optimizer, manual), Wrapped()
+    tasks = RGOCallback(project=project, seed=3, mask=mask_of)
+    fit(module, tasks, tmp_path)
+    rgo = learn(expected, make_optimizer, project=project, seed=3, mask=mask_of)
+    assert_same(weights_of(module), weights_of(expected))
+    assert_same(tasks.state_dict(), rgo.state_dict())
+
+
+def test_the_gradient_is_clipped_before_the_update_is_projected(tmp_path: Path) -> None:
+    class Clipping(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            loss = None if closure is None else closure()
+            gradients = [
+                p.grad.flatten() for g in self.param_groups for p in g["params"]
+            ]
+            lengths.append(float(torch.cat(gradients).norm()))
+            super().step()
+            return loss
+
+    lengths: list[float] = []
+    module = Module(lambda parameters: Clipping(parameters, lr=0.1))
+    tasks = RGOCallback(project="update")
+    trainer(tasks, tmp_path, gradient_clip_val=1e-3).fit(module, loader(0))
+    assert len(lengths) == STEPS
+    assert max(lengths) < 1.01e-3
+
+
+def test_a_task_is_evaluated_in_its_encoding(tmp_path: Path) -> None:
+    module, tasks = Module(), RGOCallback()
+    fit(module, tasks, tmp_path)
+    x, _ = task_data(0)
+    for task in range(TASKS):
+        with tasks.task(task):
+            (predicted,) = trainer(tasks, tmp_path).predict(module, loader(0))
+            assert torch.equal(predicted, module(x))
+
+
+def test_the_state_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    module, tasks = Module(), RGOCallback(seed=3)
+    last = trainer(tasks, tmp_path)
+    last.fit(module, loader(0))
+    last.save_checkpoint(tmp_path / "first.ckpt")
+    for task in range(1, TASKS):
+        trainer(tasks, tmp_path).fit(module, loader(task))
+    resumed, loaded = Module(), RGOCallback(seed=3)
+    checkpoint = torch.load(tmp_path / "first.ckpt", weights_only=False)
+    resumed.load_state_dict(checkpoint["state_dict"])
+    loaded.load_state_dict(checkpoint["callbacks"][loaded.state_key])
+    for task in range(1, TASKS):
+        trainer(loaded, tmp_path).fit(resumed, loader(task))
+    assert_same(weights_of(resumed), weights_of(module))
+    assert_same(loaded.state_dict(), tasks.state_dict())
+
+
+def test_a_fit_that_goes_on_from_its_checkpoint_ends_as_if_it_had_not_stopped(
+    tmp_path: Path,
+) -> None:
+    models = Module(adam), Module(adam)
+    both = [RGOCallback(project="update", seed=3) for _ in models]
+    for module, tasks in zip(models, both, strict=True):
+        trainer(tasks, tmp_path).fit(module, loader(0))
+    trainer(both[0], tmp_path).fit(models[0], loader(1))
+
+    class Stop(lightning.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(tmp_path / "half.ckpt")
+                raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer(both[1], tmp_path, callbacks=[both[1], Stop()]).fit(
+            models[1], loader(1)
+        )
+    resumed, loaded = Module(adam), RGOCallback(project="update", seed=3)
+    trainer(loaded, tmp_path).fit(
+        resumed, loader(1), ckpt_path=tmp_path / "half.ckpt", weights_only=False
+    )
+    assert_same(weights_of(resumed), weights_of(models[0]))
+    assert_same(loaded.state_dict(), both[0].state_dict())
+
+
+def test_a_module_with_two_optimizers_is_refused(tmp_path: Path) -> None:
+    class Two(Module):
+        def configure_optimizers(self) -> Any:
+            return [sgd(self.parameters()), sgd(self.parameters())]
+
+    with pytest.raises(ValueError, match="a module with one optimizer, got 2"):
+        trainer(RGOCallback(), tmp_path).fit(Two(manual=True), loader(0))
