@@ -103,7 +103,7 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
             )
         )
         for call in calls:
-            of_call = [next(gradients) for _ in call.outputs]
+            of_call: list[Tensor | None] = [next(gradients) for _ in call.outputs]
             if any(gradient is not None for gradient in of_call):
                 call.gradients.append(of_call)
 

@@ -14,9 +14,9 @@ from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
 from rgo_torch.layers.layer import Layer, Use, Vectors
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.parameters import (
-    Bound,
     Moment,
     ProjectedParameter,
+    make_bound,
     projected_parameters,
 )
 from rgo_torch.score import Score, cross_entropy_score
@@ -36,7 +36,8 @@ def second_moments(
     mask: Tensor | None = None,
     score: Score | None = None,
     layout: Overrides | None = None,
-    bound: Bound = Bound(),
+    max_features: int | None = None,
+    sketch_rows: int = 128,
 ) -> dict[str, Moment]:
     """Return the second moment of the curvature vectors of every projected parameter.
 
@@ -51,10 +52,12 @@ def second_moments(
     batches : iterable
         Pairs (x, y) of inputs and integer labels, moved to the model's device; or with
         `score` anything that it takes.
-    per : {"sample", "batch"}
-        One curvature vector a sample, whatever the batch size, or one a batch, the
-        gradient of the summed score.
-    reduce : {"mean", "rms"}
+    per : {"sample", "batch", "position"}
+        One curvature vector a sample, whatever the batch size; one a batch, the
+        gradient of the summed score; or one for each position of a sample, where a
+        layer meets a row of its inputs at several (one a sample in layers without
+        rows).
+    reduce : {"mean", "rms", "signs"}
         Over a layer's outputs; see `rgo_core.curvature_vectors`.
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one
@@ -66,12 +69,16 @@ def second_moments(
         of shape (b,), or (k, b) for k vectors a sample, whose gradient is the curvature
         vector: outputs times a constant (detached) column of the square root of l''.
         `per`, `reduce` apply as always; `curvature` and `mask` do not.
+    layout : mapping of str to Axes or None, optional
+        Axes of parameters by name, in place of those found; see `find_layout`.
+    max_features, sketch_rows : int
+        A weight of more inputs than `max_features` gets a sketch of so many rows.
 
     Returns
     -------
-    dict of str to SecondMoment
-        By parameter name. Parameters that no score depends on, or only through
-        ``torch.no_grad``, are left out.
+    dict of str to SecondMoment, DiagonalMoment or SketchedMoment
+        By parameter name, in the form that its layout asks for. Parameters that no
+        score depends on, or only through ``torch.no_grad``, are left out.
 
     Raises
     ------
@@ -88,7 +95,11 @@ def second_moments(
     -----
     A forward and k backward passes to the layers' outputs (none to the weights), and
     ``n^2`` multiplications a vector in float64. The first axis of a layer's input is
-    that of the samples, all between it and the features are positions. A model with
+    that of the samples, all between it and the features are positions; where it has
+    another length than the scores (sequences joined, time first) each of its entries
+    has a vector of its own. Layers without rows (all but Linear, Conv1d, Conv2d and
+    Embedding) are called again for their samples, by `torch.func`; one whose forward
+    looks at values gets one vector a batch. A model with
     reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
 
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no
@@ -106,6 +117,7 @@ def second_moments(
     >>> moments["weight"].matrix.shape, int(moments["weight"].count)
     (torch.Size([3, 3]), 8)
     """
+    bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
     layers = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
@@ -161,9 +173,10 @@ class _Block:
         parameter = self._parameter
         vectors = torch.cat(self._waiting, dim=-2).to(parameter.moment_device)
         self._waiting = []
-        if self._moment is None:
-            self._moment = parameter.empty_moment()
+        before: Any = self._moment
+        if before is None:
+            before = parameter.empty_moment()
         try:
-            self._moment = rgo_core.observe(self._moment, vectors, donate=True, xp=xp)
+            self._moment = rgo_core.observe(before, vectors, donate=True, xp=xp)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error

@@ -197,50 +197,47 @@ def _holds_experts(module: nn.Module) -> bool:
     return down is not None and down.ndim == 3 and any(p is not None for p in others)
 
 
-KINDS.update(
-    {
-        nn.Linear: Kind(
-            _constant(LINEAR), _last_axis("out_features"), layer=_linear
+KNOWN: dict[type[nn.Module] | str, Kind] = {
+    nn.Linear: Kind(_constant(LINEAR), _last_axis("out_features"), layer=_linear),
+    nn.Bilinear: Kind(
+        _constant(
+            {
+                "weight": Axes(outputs=(0,), inputs=(1, 2)),
+                "bias": Axes(inputs=(0,)),
+            }
         ),
-        nn.Bilinear: Kind(
-            _constant(
-                {
-                    "weight": Axes(outputs=(0,), inputs=(1, 2)),
-                    "bias": Axes(inputs=(0,)),
-                }
-            ),
-            _last_axis("out_features"),
-        ),
-        nn.Conv1d: Kind(convolution_axes, _convolution_channels, layer=_convolution),
-        nn.Conv2d: Kind(convolution_axes, _convolution_channels, layer=_convolution),
-        nn.Conv3d: Kind(convolution_axes, _convolution_channels),
-        **dict.fromkeys(
-            (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-            Kind(_transposed_axes, _convolution_channels),
-        ),
-        nn.Embedding: Kind(
-            _constant({"weight": EMBEDDING}),
-            _last_axis("embedding_dim"),
-            layer=_embedding,
-        ),
-        nn.EmbeddingBag: Kind(
-            _constant({"weight": EMBEDDING}), _last_axis("embedding_dim")
-        ),
-        nn.MultiheadAttention: Kind(
-            attention_axes,
-            _last_axis("embed_dim"),
-            layer=_attention,
-            owns=("out_proj",),
-        ),
-        **dict.fromkeys(
-            (nn.RNN, nn.GRU, nn.LSTM),
-            Kind(recurrent_axes, layer=_recurrent),
-        ),
-        **dict.fromkeys(
-            (nn.RNNCell, nn.GRUCell, nn.LSTMCell), Kind(recurrent_axes, layer=_cell)
-        ),
-        "transformers.pytorch_utils.Conv1D": Kind(
-            _constant(DENSE_OUTPUTS_LAST), _last_axis("nf"), layer=_linear
-        ),
-    }
-)
+        _last_axis("out_features"),
+    ),
+    nn.Conv1d: Kind(convolution_axes, _convolution_channels, layer=_convolution),
+    nn.Conv2d: Kind(convolution_axes, _convolution_channels, layer=_convolution),
+    nn.Conv3d: Kind(convolution_axes, _convolution_channels),
+    **dict.fromkeys(
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        Kind(_transposed_axes, _convolution_channels),
+    ),
+    nn.Embedding: Kind(
+        _constant({"weight": EMBEDDING}),
+        _last_axis("embedding_dim"),
+        layer=_embedding,
+    ),
+    nn.EmbeddingBag: Kind(
+        _constant({"weight": EMBEDDING}), _last_axis("embedding_dim")
+    ),
+    nn.MultiheadAttention: Kind(
+        attention_axes,
+        _last_axis("embed_dim"),
+        layer=_attention,
+        owns=("out_proj",),
+    ),
+    **dict.fromkeys(
+        (nn.RNN, nn.GRU, nn.LSTM),
+        Kind(recurrent_axes, layer=_recurrent),
+    ),
+    **dict.fromkeys(
+        (nn.RNNCell, nn.GRUCell, nn.LSTMCell), Kind(recurrent_axes, layer=_cell)
+    ),
+    "transformers.pytorch_utils.Conv1D": Kind(
+        _constant(DENSE_OUTPUTS_LAST), _last_axis("nf"), layer=_linear
+    ),
+}
+KINDS.update(KNOWN)

@@ -19,6 +19,7 @@ from rgo_core import (
     SecondMoment,
     SketchedMoment,
 )
+from rgo_core._checks import check_integer
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.layer import Layer
 from rgo_torch.wrappers import original_model, plain_name
@@ -31,8 +32,25 @@ class Bound(NamedTuple):
     """How much state a parameter may have."""
 
     # Of more inputs than these a sketch of the second moment is kept; None: never.
-    features: int | None = None
-    rows: int = 128  # of a sketch
+    features: int | None
+    rows: int  # of a sketch
+
+
+def make_bound(max_features: int | None, sketch_rows: int) -> Bound:
+    """Return the bound that two options stand for.
+
+    Raises
+    ------
+    ValueError
+        If one is not an integer of at least 1.
+    """
+    if max_features is not None:
+        check_integer("max_features", max_features, 1)
+    check_integer("sketch_rows", sketch_rows, 1)
+    return Bound(max_features, sketch_rows)
+
+
+UNBOUNDED = Bound(None, 1)
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class ProjectedParameter:
     name: str  # in the model
     tensor: nn.Parameter
     axes: Axes
-    bound: Bound = Bound()
+    bound: Bound = UNBOUNDED
     # Several where it is tied, with its name in each.
     uses: list[tuple[Layer, str]] = field(default_factory=list)
 
@@ -118,7 +136,7 @@ class ProjectedParameter:
         return (*groups, self.outputs // math.prod(groups), self.features)
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """View the parameter or its gradient as (*groups, m, n), or a vector as (n,)."""
+        """View the parameter, or its gradient, as (*groups, m, n), a vector as (n,)."""
         if self._shape_of_rows is not None:
             return tensor.reshape(self._shape_of_rows)
         rows: Tensor = rgo_core.to_rows(tensor, self.axes, leading=0, xp=xp)
@@ -218,7 +236,7 @@ def projection_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def projected_parameters(
-    model: nn.Module, layers: Sequence[Layer], bound: Bound = Bound()
+    model: nn.Module, layers: Sequence[Layer], bound: Bound = UNBOUNDED
 ) -> dict[str, ProjectedParameter]:
     """Return the parameters of `layers` by their names in `model`, tied ones once.
 

@@ -15,10 +15,10 @@ from rgo_core._checks import check_choice
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.optimizers import Project, check_optimizer
 from rgo_torch.parameters import (
-    Bound,
     Moment,
     ProjectedParameter,
     Projection,
+    make_bound,
     projected_parameters,
     projection_parts,
 )
@@ -32,8 +32,8 @@ class GradientProjector:
     """Projects the gradients, or the updates, of a model's parameters.
 
     A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight, and
-    ``P G`` of each bias and of each parameter that acts entry by entry. Works alone, without
-    `rgo_torch.RGO`: feed `consolidate` with second moments from
+    ``P G`` of each bias and of each parameter that acts entry by entry. Works alone,
+    without `rgo_torch.RGO`: feed `consolidate` with second moments from
     `rgo_torch.second_moments`.
 
     Parameters
@@ -61,9 +61,9 @@ class GradientProjector:
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
-    bound : Bound
-        From how many inputs on a sketch of the second moment is kept, and of how many
-        rows.
+    max_features, sketch_rows : int
+        A weight of more inputs than `max_features` keeps a sketch of its second moment,
+        of so many rows; None: every weight keeps the whole.
 
     Raises
     ------
@@ -112,7 +112,8 @@ class GradientProjector:
         weights: Scaling | None = None,
         biases: Scaling = "raw",
         layout: Overrides | None = None,
-        bound: Bound = Bound(),
+        max_features: int | None = None,
+        sketch_rows: int = 128,
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
         check_choice("weights", weights, (None, "raw", "normalized"))
@@ -122,7 +123,7 @@ class GradientProjector:
         self._model = model
         self.project = project
         self.weights, self.biases = weights, biases
-        self.layout, self.bound = dict(layout or {}), bound
+        bound = make_bound(max_features, sketch_rows)
         self.layers, self.skipped = find_layout(model, layout)
         if not self.layers:
             raise ValueError(
@@ -304,7 +305,9 @@ class GradientProjector:
         earlier = self.moments.get(parameter.name)
         if earlier is None:
             return moment
-        return rgo_core.merge(parameter.placed_moment(earlier), moment)
+        before: Any = parameter.placed_moment(earlier)
+        merged: Moment = rgo_core.merge(before, moment)
+        return merged
 
     def _projection(
         self,
@@ -316,7 +319,11 @@ class GradientProjector:
         scaling = self.biases if parameter.is_vector else self.weights
         try:
             projection = rgo_core.consolidate(
-                moment, damping, relative=relative, normalized=scaling == "normalized", xp=xp
+                moment,
+                damping,
+                relative=relative,
+                normalized=scaling == "normalized",
+                xp=xp,
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rgo_core._checks import check_choice, check_integer, check_positive
+from rgo_core._checks import check_choice, check_positive
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.curvature import second_moments
@@ -16,7 +16,7 @@ from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.layout import Overrides
 from rgo_torch.optimizers import Project
-from rgo_torch.parameters import Bound, Moment
+from rgo_torch.parameters import Moment
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
@@ -149,6 +149,11 @@ class RGO:
             damping = measured_damping(per, reduce, encode=encode)
         self.damping, self.relative = float(damping), relative
         self.per, self.reduce, self.curvature = per, reduce, curvature
+        self._forms: dict[str, Any] = {
+            "layout": layout,
+            "max_features": max_features,
+            "sketch_rows": sketch_rows,
+        }
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(model, seed=seed, exclude=exclude, layout=layout)
@@ -163,8 +168,7 @@ class RGO:
                 project=project,
                 weights=weights,
                 biases=biases,
-                layout=layout,
-                bound=_bound(max_features, sketch_rows),
+                **self._forms,
             )
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
@@ -255,8 +259,7 @@ class RGO:
                 curvature=self.curvature,
                 mask=mask,
                 score=score,
-                layout=self.projector.layout,
-                bound=self.projector.bound,
+                **self._forms,
             )
 
     def consolidate(self, moments: Mapping[str, Moment]) -> None:
@@ -390,13 +393,6 @@ class RGO:
                 f"no task to {what}: call begin_task({self._finished}) first"
             )
         return self._current
-
-
-def _bound(max_features: int | None, sketch_rows: int) -> Bound:
-    if max_features is not None:
-        check_integer("max_features", max_features, 1)
-    check_integer("sketch_rows", sketch_rows, 1)
-    return Bound(max_features, sketch_rows)
 
 
 def _is_index(value: Any, length: int) -> bool:

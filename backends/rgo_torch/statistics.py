@@ -41,7 +41,9 @@ class RunningStatistics:
         self.modules = {
             name: module
             for name, module in named_modules(model)
-            if isinstance(module.__dict__.get("_buffers", {}).get("running_mean"), Tensor)
+            if isinstance(
+                module.__dict__.get("_buffers", {}).get("running_mean"), Tensor
+            )
         }
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self._handles: list[Any] = []
@@ -108,18 +110,16 @@ class RunningStatistics:
     def _checked(self, kept: Mapping[str, Tensor]) -> dict[str, Running]:
         found = {}
         for name, current in self._current().items():
-            parts = [kept.get(f"{name}.{part}") for part in Running._fields]
-            for part, like in zip(parts, current, strict=True):
-                if (
-                    not isinstance(part, Tensor)
-                    or part.shape != like.shape
-                    or not bool(torch.isfinite(part).all())
-                ):
+            parts = []
+            for field, like in current._asdict().items():
+                part = kept.get(f"{name}.{field}")
+                if part is None or not _fits(part, like):
                     raise ValueError(
-                        f"{name}: expected finite running statistics of shape "
+                        f"{name}: expected a finite running {field} of shape "
                         f"{tuple(like.shape)} in the state"
                     )
-            found[name] = Running(*(part.clone() for part in parts))
+                parts.append(part.clone())
+            found[name] = Running(*parts)
         return found
 
     def _current(self) -> dict[str, Running]:
@@ -154,6 +154,11 @@ class RunningStatistics:
                 module.register_forward_pre_hook(before),
                 module.register_forward_hook(after, always_call=True),
             ]
+
+
+def _fits(part: Any, like: Tensor) -> bool:
+    fits = isinstance(part, Tensor) and part.shape == like.shape
+    return fits and bool(torch.isfinite(part).all())
 
 
 def _length(state: Any) -> str:

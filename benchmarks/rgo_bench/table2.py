@@ -171,9 +171,10 @@ def _lines(gains: Gains) -> list[tuple[object, ...]]:
         lines.append((*row, *spreads, CAPACITY, difference))
     for method, (points, std, capacity) in _published():
         own = method == METHOD
-        row = (method, None, BASE_NETWORKS[0] if own else None, _whose(method))
+        network = BASE_NETWORKS[0] if own else None
         seeds = len(SEEDS) if own else None
-        lines.append((*row, seeds, points, std, None, None, capacity, None))
+        whose = (method, None, network, _whose(method), seeds)
+        lines.append((*whose, points, std, None, None, capacity, None))
     return lines
 
 

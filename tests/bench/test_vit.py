@@ -4,7 +4,7 @@ from torch import nn
 
 from rgo_bench.networks import vit
 from rgo_torch import FeatureEncoder, FeatureEncoding
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import row_layers
 
 
 def linear(n: int, m: int) -> int:
@@ -26,7 +26,7 @@ def test_it_has_the_parameters_counted_by_hand() -> None:
 
 def test_rgo_finds_every_layer_of_it_called() -> None:
     network = vit((3, 8, 8), 10, 0)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     kinds = (nn.Linear, nn.Conv2d)
     assert len(layers) == sum(isinstance(m, kinds) for m in network.modules())
     places = [m.width for m in network.modules() if isinstance(m, FeatureEncoding)]

@@ -204,9 +204,11 @@ def test_a_recurrent_layer_with_initial_states(kind: type[nn.RNNBase]) -> None:
     states: Any = normal(1, B, 4)
     if kind is nn.LSTM:
         states = (states, normal(1, B, 4))
-    case = Case(kind(3, 4), normal(B, 5, 3), lambda module, x: (
-        module(x.transpose(0, 1), states)[0].transpose(0, 1)
-    ))
+    case = Case(
+        kind(3, 4),
+        normal(B, 5, 3),
+        lambda module, x: module(x.transpose(0, 1), states)[0].transpose(0, 1),
+    )
     assert_observed(case)
 
 
@@ -243,9 +245,7 @@ OTHERS: dict[str, Callable[[], Case]] = {
     "rms norm": lambda: Case(nn.RMSNorm(3), normal(B, 3)),
     "group norm": lambda: Case(nn.GroupNorm(2, 4), normal(B, 4, 5)),
     "batch norm": lambda: Case(nn.BatchNorm2d(4), normal(B, 4, 3, 3)),
-    "instance norm": lambda: Case(
-        nn.InstanceNorm1d(4, affine=True), normal(B, 4, 3)
-    ),
+    "instance norm": lambda: Case(nn.InstanceNorm1d(4, affine=True), normal(B, 4, 3)),
     "prelu": lambda: Case(nn.PReLU(4), normal(B, 4, 3)),
     "bilinear": lambda: Case(
         nn.Bilinear(2, 3, 4), normal(B, 3), lambda module, x: module(x[:, :2], x)

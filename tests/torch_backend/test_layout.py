@@ -158,7 +158,11 @@ def test_what_a_user_says_of_a_parameter_stands() -> None:
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        ({"2.weight": None}, ValueError, r"name parameters of the model, got \['2.weig"),
+        (
+            {"2.weight": None},
+            ValueError,
+            r"name parameters of the model, got \['2.weig",
+        ),
         ({"0.weight": (0,)}, TypeError, r"layout\['0.weight'\] must be Axes or None, "),
         ({"0.weight": Axes((0,))}, ValueError, "0.weight: inputs, outputs and groups"),
         (
@@ -201,13 +205,15 @@ def test_a_kind_is_registered_by_its_class_or_its_name(kind: type | str) -> None
 
 
 def test_what_is_no_class_of_modules_is_not_registered() -> None:
-    with pytest.raises(TypeError, match="kind must be a class of nn.Module, or the"):
+    with pytest.raises(TypeError, match=r"kind must be a class of nn.Module, or the"):
         register_layout(Mix(), {})
 
 
 def test_a_lazy_module_is_refused_until_it_has_a_shape() -> None:
     model = nn.Sequential(nn.LazyLinear(4))
-    with pytest.raises(ValueError, match=r"module '0' \(LazyLinear\) has no shape yet, its weight"):
+    with pytest.raises(
+        ValueError, match=r"module '0' \(LazyLinear\) has no shape yet, its weight"
+    ):
         find_layout(model)
     model(torch.zeros(2, 3))
     assert find_layout(model).layers[0].channels == (4, -1)

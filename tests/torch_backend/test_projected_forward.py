@@ -440,7 +440,9 @@ def test_a_convolution_with_few_positions_takes_the_cheaper_way(
     calls = []
     call = ConvolutionLayer.input_rows
     monkeypatch.setattr(
-        ConvolutionLayer, "input_rows", lambda self, x: calls.append(self) or call(self, x)
+        ConvolutionLayer,
+        "input_rows",
+        lambda self, x: calls.append(self) or call(self, x),
     )
     with projector.paused():
         plain = gradients_of(model, lambda: loss_of(model, x, y))["0.weight"]

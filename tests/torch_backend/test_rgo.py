@@ -303,7 +303,7 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
     moments = rgo.observe(batches())
     last = moments["4.bias"]
     moments["4.bias"] = last._replace(matrix=last.matrix * torch.inf)
-    with pytest.raises(ValueError, match=r"4.bias: expected a matrix of finite numbers"):
+    with pytest.raises(ValueError, match=r"4.bias: expected a matrix of finite"):
         rgo.consolidate(moments)
     assert_same(rgo.state_dict(), before)
 

@@ -21,7 +21,14 @@ def test_every_parameter_has_its_features_outputs_and_memory() -> None:
     found = rows(table)
     assert table.startswith("100.0 % of the parameters are protected\n")
     assert found["parameter"] == ["n", "outputs", "kept", "encoded", "state"]
-    assert found["0.weight"] == ["9", "6", "full", "yes", "2.8", "KiB"]  # 3 * 81 * (8 + 4)
+    assert found["0.weight"] == [
+        "9",
+        "6",
+        "full",
+        "yes",
+        "2.8",
+        "KiB",
+    ]  # 3 * 81 * (8 + 4)
     assert found["0.bias"] == ["6", "1", "full", "432", "B"]
     assert found["2.weight"] == ["6", "4", "full", "432", "B"]
     assert found["2.bias"] == ["4", "1", "full", "192", "B"]

@@ -9,8 +9,8 @@ from torch import Tensor, distributed
 from torch.utils._pytree import tree_map_only
 
 import rgo_core
-from rgo_core import SecondMoment
 from rgo_torch import RGO
+from rgo_torch.parameters import Moment
 from rgo_torch.score import Score
 
 
@@ -40,7 +40,7 @@ def end_task_together(
     rgo.consolidate(moments)
 
 
-def _merged(moments: Mapping[str, SecondMoment]) -> dict[str, SecondMoment]:
+def _merged(moments: Mapping[str, Moment]) -> dict[str, Moment]:
     names = [name for part in _everyone(list(moments)) for name in part]
     merged = {}
     for name in dict.fromkeys(names):

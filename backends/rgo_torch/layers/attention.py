@@ -1,4 +1,4 @@
-"""`torch.nn.MultiheadAttention`, which uses its own projections without calling them."""
+"""`torch.nn.MultiheadAttention`: it uses its projections without calling them."""
 
 import inspect
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class AttentionLayer(TransformedLayer):
         return axes, towards
 
 
-def attention_axes(module: nn.MultiheadAttention) -> dict[str, Axes]:
+def attention_axes(module: Any) -> dict[str, Axes]:
     """Return the axes of the packed or the separate projections, and of the rest."""
     dense, vector = Axes(outputs=(0,), inputs=(1,)), Axes(inputs=(0,))
     width = module.embed_dim

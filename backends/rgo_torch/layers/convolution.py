@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from array_api_compat import torch as xp
@@ -68,7 +69,7 @@ class ConvolutionLayer(RowLayer):
     def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
         """Return the transposed convolution, for padding by numbers of zeros."""
         module = self._convolution
-        of_input = conv2d_input if weight.ndim == 4 else conv1d_input
+        of_input: Any = conv2d_input if weight.ndim == 4 else conv1d_input
         gradient: Tensor = of_input(
             list(self._batched(inputs).shape),
             weight,
@@ -199,9 +200,7 @@ class ConvolutionLayer(RowLayer):
         return split.permute(2, 0, 1, 3)
 
 
-def convolution_axes(
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d,
-) -> dict[str, Axes]:
+def convolution_axes(module: Any) -> dict[str, Axes]:
     """Return the axes of a convolution's weight and bias."""
     groups, (outputs, *kernel) = module.groups, module.weight.shape
     inputs = tuple(range(2, len(kernel) + 2))

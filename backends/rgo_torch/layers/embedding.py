@@ -1,4 +1,4 @@
-"""Embeddings: which rows of the table a sample looked up, and what came back to them."""
+"""Embeddings: which rows a sample looked up, and what came back to them."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class EmbeddingLayer(Layer):
 
     @classmethod
     def serves(cls, use: Use, axes: Axes) -> bool:
-        """Serve the axes of a tied head too, whose inputs are an embedding's outputs."""
+        """Serve the axes of a tied head too, whose inputs are the outputs here."""
         return axes in (EMBEDDING, LINEAR["weight"])
 
     def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
@@ -50,7 +50,7 @@ class EmbeddingLayer(Layer):
         samples = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         if wanted.per == "batch":
             samples = torch.zeros_like(samples)
-        # The rows that a sample looked up, each once, and which of them a position's is.
+        # The rows that a sample looked up, each once, and which is a position's.
         pairs, place = torch.unique(
             samples * table.num_embeddings + ids, return_inverse=True
         )

@@ -61,7 +61,9 @@ class RecurrentLayer(TransformedLayer):
         given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
         packed, states = given["input"], given.get("hx")
         if not isinstance(packed, PackedSequence):
-            return super()._reduced(replace(call, args=(packed, states), kwargs={}), wanted)
+            return super()._reduced(
+                replace(call, args=(packed, states), kwargs={}), wanted
+            )
         first = self.sample_axis == 0
         inputs, lengths = pad_packed_sequence(packed, batch_first=first)
         padded = [
@@ -152,7 +154,7 @@ def _direction(
     *,
     backwards: bool,
 ) -> tuple[Tensor, States]:
-    """Return the outputs (t, b, width) of one layer in one direction, and its states."""
+    """Return the outputs (t, b, width) of a layer in one direction, and its states."""
     weight = own["weight_ih"]
     assert weight is not None  # every recurrent layer has one
     gates = linear(inputs, weight, own["bias_ih"])

@@ -19,7 +19,6 @@ from rgo_core import Axes
 from rgo_core.vectors import Per
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 
-
 LINEAR = {"weight": Axes(inputs=(1,), outputs=(0,)), "bias": Axes(inputs=(0,))}
 
 
@@ -138,8 +137,8 @@ class RowLayer(Layer):
         counts = [tensor.shape[-3] for tensor in gradients]
         if len(set(counts)) > 1:
             raise ValueError(
-                f"{self.full_name(own)}: its layer must be called with the same samples "
-                f"each time in a forward pass, got {counts} of them"
+                f"{self.full_name(own)}: its layer must be called with the same "
+                f"samples each time in a forward pass, got {counts} of them"
             )
         if wanted.per != "sample" or counts[0] == wanted.samples:
             return wanted.per

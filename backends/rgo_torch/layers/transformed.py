@@ -169,9 +169,8 @@ class TransformedLayer(Layer):
             ]
             return vectors(*batches)
 
-        entries = sum(p.numel()
-            for own in self.axes
-            if (p := self.parameter(own)) is not None
+        entries = sum(
+            p.numel() for own in self.axes if (p := self.parameter(own)) is not None
         )
         mapped = vmap(
             one,
@@ -179,7 +178,7 @@ class TransformedLayer(Layer):
             randomness="same",
             chunk_size=max(1, ENTRIES // max(1, entries)),
         )
-        # The fused attentions have no rule for batches of batches, and tell so at length.
+        # The fused attentions have no rule for batches of batches, and tell so.
         with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")
             found: dict[str, Tensor] = mapped(given, gradients)

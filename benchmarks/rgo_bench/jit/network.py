@@ -155,6 +155,8 @@ def _max_pool(name: str, layer: nn.MaxPool2d) -> Layer:
         )
 
     def apply(params: Params, x: Array, context: Context) -> Array:
+        assert isinstance(size, int)  # squares were checked for
+        assert isinstance(stride, int)
         window, strides = (1, size, size, 1), (1, stride, stride, 1)
         pooled: Array = lax.reduce_window(
             x, -jnp.inf, lax.max, window, strides, "VALID"
