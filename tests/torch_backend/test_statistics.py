@@ -1,0 +1,158 @@
+"""Running statistics of normalisations are kept for each task, frozen, or left."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_backend.nets import CLASSES, FEATURES, assert_same, hooks_of, sgd, train
+
+from rgo_torch import RGO
+
+NAN = float("nan")
+
+
+class Normalised(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm = nn.Linear(FEATURES, 8), nn.BatchNorm1d(8)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.norm(self.first(x))))
+
+
+def data(task: int) -> list[tuple[Tensor, Tensor]]:
+    """Return batches whose inputs lie elsewhere in every task."""
+    generator = torch.Generator().manual_seed(task)
+    x = torch.randn(4, 16, FEATURES, generator=generator) * (task + 1) + 3 * task
+    return [(part, torch.arange(16) % CLASSES) for part in x]
+
+
+def learned(statistics: str, tasks: int = 2) -> tuple[RGO, Normalised]:
+    model = Normalised()
+    optimizer = sgd(model)
+    rgo = RGO(model, optimizer, statistics=statistics)
+    for task in range(tasks):
+        rgo.begin_task(task)
+        train(model, optimizer, data(task))
+        rgo.end_task(data(task))
+    return rgo, model
+
+
+def running(model: Normalised) -> tuple[Tensor, Tensor]:
+    return model.norm.running_mean.clone(), model.norm.running_var.clone()
+
+
+def test_each_task_is_tested_with_its_own() -> None:
+    rgo, model = learned("per-task", tasks=1)
+    first = running(model)
+    rgo.begin_task(1)
+    train(model, rgo_optimizer(model), data(1))
+    rgo.end_task(data(1))
+    second = running(model)
+    assert not torch.allclose(first[0], second[0])
+    with rgo.task(0):
+        assert_same(running(model), first)
+    with rgo.task(1):
+        assert_same(running(model), second)
+    assert_same(running(model), second)
+
+
+def rgo_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    return sgd(model)
+
+
+def test_a_task_under_way_is_tested_with_those_of_the_moment() -> None:
+    rgo, model = learned("per-task", tasks=1)
+    rgo.begin_task(1)
+    model(data(1)[0][0])
+    now = running(model)
+    with rgo.task(1):
+        assert_same(running(model), now)
+
+
+def test_frozen_ones_are_those_of_the_first_task_in_training_too() -> None:
+    rgo, model = learned("frozen", tasks=1)
+    first = running(model)
+    rgo.begin_task(1)
+    x = data(1)[0][0]
+    assert torch.equal(model.train()(x), model.eval()(x))
+    model.train()
+    train(model, sgd(model), data(1))
+    assert_same(running(model), first)
+    assert model.norm.training
+    rgo.detach()
+    assert not list(hooks_of(model))
+    model(x)
+    assert not torch.equal(running(model)[0], first[0])
+
+
+def test_running_ones_are_pytorchs() -> None:
+    rgo, model = learned("running")
+    last = running(model)
+    with rgo.task(0):
+        assert_same(running(model), last)
+
+
+def test_they_are_part_of_the_state() -> None:
+    rgo, model = learned("per-task")
+    state = copy.deepcopy(rgo.state_dict())
+    other = Normalised()
+    other.load_state_dict(model.state_dict())
+    again = RGO(other, sgd(other), statistics="per-task")
+    again.load_state_dict(state)
+    x = data(0)[0][0]
+    with rgo.task(0), again.task(0):
+        assert torch.equal(model.eval()(x), other.eval()(x))
+    assert_same(again.state_dict(), state)
+
+
+def test_a_frozen_state_is_frozen_where_it_goes_on() -> None:
+    rgo, model = learned("frozen")
+    rgo.begin_task(2)
+    other = Normalised()
+    other.load_state_dict(model.state_dict())
+    again = RGO(other, sgd(other), statistics="frozen")
+    again.load_state_dict(rgo.state_dict())
+    other.train()(data(2)[0][0])
+    assert_same(running(other), running(model))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda kept: kept[:1], "expected running statistics of 2 tasks, .* got 1"),
+        (lambda kept: None, "statistics of 2 tasks, for .*'per-task', got NoneType"),
+        (lambda kept: [kept[0], {}], "norm: expected a finite running mean of shape"),
+        (
+            lambda kept: [kept[0] | {"norm.variance": torch.ones(3)}, kept[1]],
+            r"norm: expected a finite running variance of shape \(8,\) in the state",
+        ),
+        (
+            lambda kept: [
+                kept[0] | {"norm.mean": torch.full((8,), torch.nan)},
+                kept[1],
+            ],
+            "norm: expected a finite running mean",
+        ),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused_and_nothing_changes(
+    spoil: object, message: str
+) -> None:
+    rgo, _ = learned("per-task")
+    state, before = rgo.state_dict(), copy.deepcopy(rgo.state_dict())
+    with pytest.raises(ValueError, match=message):
+        rgo.load_state_dict(state | {"statistics": spoil(state["statistics"])})
+    assert_same(rgo.state_dict(), before)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    model = Normalised()
+    with pytest.raises(
+        ValueError, match="statistics must be 'per-task' or 'frozen'"
+    ):
+        RGO(model, sgd(model), statistics="none")
+    assert not list(hooks_of(model))
