@@ -70,9 +70,9 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
 
     Under a JAX transformation there are no values to look at, and the check passes.
     """
-    if is_traced(array):
-        return
-    if not bool(xp.all(xp.isfinite(array))):
+    finite = xp.all(xp.isfinite(array))
+    # Within a compiled function what comes of a constant has no value either.
+    if not is_traced(finite) and not bool(finite):
         bad = int(xp.sum(xp.astype(~xp.isfinite(array), xp.int32)))
         raise ValueError(
             f"{name} must be finite, got {bad} NaN or infinite entries "
@@ -82,7 +82,8 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
 
 def check_not_negative(name: str, array: Array, xp: Namespace) -> None:
     """Raise ValueError where a concrete `array` holds a number below zero."""
-    if not is_traced(array) and bool(xp.any(array < 0)):
+    below = xp.any(array < 0)
+    if not is_traced(below) and bool(below):
         raise ValueError(f"{name} must be >= 0, got {float(xp.min(array)):.3g}")
 
 

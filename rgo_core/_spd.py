@@ -4,15 +4,15 @@ import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from scipy.linalg import lapack
 
-from rgo_core._namespace import device_of
+from rgo_core._namespace import device_of, is_traced
 from rgo_core._typing import Array, Namespace
 
 
 def spd_inverse(matrix: Array, xp: Namespace) -> Array:
     """Invert symmetric positive definite matrices (..., n, n), bitwise symmetric.
 
-    Raises `numpy.linalg.LinAlgError` for a matrix that is not positive definite; under
-    JAX, where nothing can be raised, the result is NaN. Cost n^3.
+    Raises `numpy.linalg.LinAlgError` for a matrix that is not positive definite; while
+    JAX traces, where nothing can be raised, the result is NaN. Cost n^3.
     """
     if is_numpy_namespace(xp):
         inverse = _lapack_inverse(matrix)
@@ -23,6 +23,9 @@ def spd_inverse(matrix: Array, xp: Namespace) -> Array:
         inverse = xp.cholesky_inverse(factor)
     elif is_jax_namespace(xp):
         inverse = _jax_inverse(matrix, xp)
+        found = xp.all(xp.isfinite(inverse))
+        if not is_traced(found) and not bool(found):
+            raise np.linalg.LinAlgError("the matrix is not positive definite")
     else:
         root = xp.linalg.solve(xp.linalg.cholesky(matrix), _identity_like(matrix, xp))
         inverse = xp.matrix_transpose(root) @ root

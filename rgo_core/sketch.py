@@ -236,10 +236,9 @@ def _check_sketch(moment: SketchedMoment, xp: Namespace) -> None:
 
 def _check_resolved(damping: float, shift: Array, values: Array, xp: Namespace) -> None:
     """Raise ValueError where float64 cannot tell ``1 / (1 + value / shift)`` from 0."""
-    if is_traced(values):
-        return
     largest = xp.max(values, axis=-1)
-    if bool(xp.any(shift < xp.finfo(values.dtype).eps * largest)):
+    lost = xp.any(shift < xp.finfo(values.dtype).eps * largest)
+    if not is_traced(lost) and bool(lost):
         raise ValueError(
             f"I + H / damping is not positive definite in float64: damping = {damping} "
             f"is too small for a second moment whose largest eigenvalue is "

@@ -696,6 +696,16 @@ def test_what_jax_traces_is_not_asked_for_its_values() -> None:
     assert bool(jax.numpy.any(jax.numpy.isnan(update(jax.numpy.full(2, np.nan)))))
 
 
+def test_the_constants_of_a_compiled_function_are_not_asked_either() -> None:
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        sketch = SketchedMoment(*map(jax.numpy.asarray, SKETCH))
+        diagonal = DiagonalMoment(*map(jax.numpy.asarray, DIAGONAL))
+        for moment in (sketch, diagonal):
+            compiled = jax.jit(lambda moment=moment: rgo_core.consolidate(moment, 1.0))
+            assert bool(jax.numpy.all(jax.numpy.isfinite(compiled()[0])))
+
+
 def test_shapes_are_refused_while_jax_traces() -> None:
     jax = pytest.importorskip("jax")
     update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
