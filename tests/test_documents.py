@@ -15,6 +15,7 @@ from torch.nn import functional
 import rgo_core
 import rgo_jax
 import rgo_torch
+from rgo_torch.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +58,20 @@ def test_the_example_of_the_readme_remembers_its_first_task() -> None:
     (example,) = code_blocks("README.md")
     exec(example, names)
     assert isinstance(names["rgo"], rgo_torch.RGO)
+    assert torch.stack(right).mean() > 0.8
+
+
+def test_a_layer_of_one_s_own_remembers_its_first_task() -> None:
+    torch.manual_seed(0)
+    names: dict = {"stream": [loader(task) * 12 for task in range(2)]}
+    try:
+        for block in code_blocks("docs/own-layer.md"):
+            exec(block, names)
+    finally:
+        KINDS.pop(names.get("Gated"), None)
+    model = names["model"]
+    with names["rgo"].task(0), torch.no_grad():
+        right = [(model(x).argmax(-1) == y).float().mean() for x, y in loader(0)]
     assert torch.stack(right).mean() > 0.8
 
 
