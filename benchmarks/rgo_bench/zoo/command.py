@@ -35,7 +35,8 @@ def zoo(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of a task; the model's own by default.")
+        int | None,
+        typer.Option(help="Steps of a task; the model's own by default.", min=1),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
         "results/zoo"
@@ -69,10 +70,12 @@ def _run(
     out: Path,
     force: bool,
 ) -> ZooRecord:
-    """Run, or read the record that is there."""
+    """Run, or read the record that is there, if it is of as many steps."""
     path = zoo_path(out, model=name, method=method, options=options, seed=seed)
     if path.exists() and not force:
-        return read_zoo_record(path)
+        known = read_zoo_record(path)
+        if known.training["steps"] == (steps or ZOO[name].steps):
+            return known
     environment = describe_environment(
         "torch", device="cpu", threads=torch.get_num_threads()
     )

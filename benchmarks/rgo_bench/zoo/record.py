@@ -24,7 +24,7 @@ class ZooRecord:
     # Row t: every task up to t after t was learned, in percent; joint training has
     # one row.
     accuracy: list[list[float]]
-    seconds: Mapping[str, float]  # train, consolidate, evaluate
+    seconds: Mapping[str, float]  # of the processor: train, consolidate, evaluate
     peak_mib: float | None  # over what the process held before; None where not known
     environment: Mapping[str, Any]
     protected: float = 0.0  # percent of the parameters

@@ -32,7 +32,7 @@ class ZooRow(NamedTuple):
     acc: Spread
     bwt: Spread | None
     learned: Spread | None
-    seconds: float  # of training and consolidating
+    seconds: float  # of the processor, for training and consolidating
     time: float | None  # over plain
     peak: float | None  # MiB
     memory: float | None  # over plain
