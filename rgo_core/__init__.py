@@ -12,6 +12,14 @@ array([[0.18181818],
        [1.81818182]])
 """
 
+from rgo_core.axes import (
+    Axes,
+    check_axes_fit,
+    features,
+    from_rows,
+    group_shape,
+    to_rows,
+)
 from rgo_core.bounds import (
     forgetting_bound,
     free_directions,
@@ -28,6 +36,7 @@ from rgo_core.curvature import (
     softmax_hessian_root,
     squared_error_curvature,
 )
+from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
 from rgo_core.metrics import (
     average_accuracy,
     backward_transfer,
@@ -36,36 +45,47 @@ from rgo_core.metrics import (
     learning_accuracy,
 )
 from rgo_core.permutation import invert, permute, task_permutation
-from rgo_core.projection import (
-    consolidate,
-    normalize,
-    project,
-    project_factors,
-)
+from rgo_core.projecting import project, project_factors
+from rgo_core.projection import as_matrix, consolidate, normalize
 from rgo_core.rls import gain, update
 from rgo_core.second_moment import SecondMoment, empty_moment, merge, observe
+from rgo_core.signs import output_signs
+from rgo_core.sketch import LowRankProjection, SketchedMoment, empty_sketch
 from rgo_core.vectors import bias_vectors, curvature_vectors, reduce_outputs
 
 __all__ = [
+    "Axes",
+    "DiagonalMoment",
+    "DiagonalProjection",
+    "LowRankProjection",
     "SecondMoment",
+    "SketchedMoment",
+    "as_matrix",
     "average_accuracy",
     "backward_transfer",
     "bias_vectors",
+    "check_axes_fit",
     "consolidate",
     "curvature_vectors",
+    "empty_diagonal",
     "empty_moment",
+    "empty_sketch",
+    "features",
     "forgetting",
     "forgetting_bound",
     "forward_transfer",
     "free_directions",
+    "from_rows",
     "gain",
     "ground_truth_weights",
+    "group_shape",
     "invert",
     "learning_accuracy",
     "merge",
     "normalize",
     "observe",
     "optimal_projection",
+    "output_signs",
     "permute",
     "plasticity",
     "project",
@@ -79,5 +99,6 @@ __all__ = [
     "softmax_hessian_root",
     "squared_error_curvature",
     "task_permutation",
+    "to_rows",
     "update",
 ]

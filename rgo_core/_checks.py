@@ -3,7 +3,9 @@
 import math
 from numbers import Real
 
-from rgo_core._namespace import is_traced
+import numpy as np
+
+from rgo_core._namespace import device_of, is_traced
 from rgo_core._typing import Array, Namespace
 
 
@@ -50,6 +52,12 @@ def check_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
 
 
+def check_integer(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless `value` is an integer of at least `least`."""
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
@@ -69,4 +77,19 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
         raise ValueError(
             f"{name} must be finite, got {bad} NaN or infinite entries "
             f"in an array of shape {tuple(array.shape)}"
+        )
+
+
+def check_not_negative(name: str, array: Array, xp: Namespace) -> None:
+    """Raise ValueError where a concrete `array` holds a number below zero."""
+    if not is_traced(array) and bool(xp.any(array < 0)):
+        raise ValueError(f"{name} must be >= 0, got {float(xp.min(array)):.3g}")
+
+
+def check_double(name: str, array: Array, xp: Namespace) -> None:
+    """Raise TypeError unless `array` is float64, as all that is summed up must be."""
+    if array.dtype != xp.float64:
+        raise TypeError(
+            f"{name} must be float64, got {array.dtype} on {device_of(array)}: "
+            "enable it (jax.enable_x64) or keep the second moment in NumPy"
         )

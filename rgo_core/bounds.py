@@ -17,7 +17,9 @@ from rgo_core._checks import (
 from rgo_core._namespace import resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
-from rgo_core.projection import normalize
+from rgo_core.diagonal import DiagonalProjection
+from rgo_core.projection import Projection, normalize
+from rgo_core.sketch import LowRankProjection
 
 
 def recursive_least_loss(
@@ -272,7 +274,7 @@ def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:
         ) from error
 
 
-def plasticity(projection: Array, *, xp: Namespace | None = None) -> Array:
+def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
     """Return the mean fraction of a step that is still free: ``trace(Q) / n``.
 
     1 where nothing was observed, 0 where every direction is closed. By Theorem 1's
@@ -280,7 +282,7 @@ def plasticity(projection: Array, *, xp: Namespace | None = None) -> Array:
 
     Parameters
     ----------
-    projection : array (..., n, n)
+    projection : array (..., n, n), DiagonalProjection or LowRankProjection
         Q, raw: ``consolidate(moment, damping, normalized=False)``. Of a normalised
         projection the fraction is always 1, for its step is made longer by just what
         was lost; see `free_directions`.
@@ -304,13 +306,11 @@ def plasticity(projection: Array, *, xp: Namespace | None = None) -> Array:
     >>> float(rgo_core.plasticity(np.diag([1.0, 0.0, 0.0, 0.0])))
     0.25
     """
-    xp = resolve(xp, projection)
-    check_floating("projection", projection, xp)
-    check_square("projection", projection)
-    return xp.linalg.trace(projection) / projection.shape[-1]
+    trace, _, n = _traces(projection, xp)
+    return trace / n
 
 
-def free_directions(projection: Array, *, xp: Namespace | None = None) -> Array:
+def free_directions(projection: Projection, *, xp: Namespace | None = None) -> Array:
     """Return the effective number of free directions: ``trace(P)^2 / trace(P^2)``.
 
     n for the identity, k for the orthogonal projection onto k directions, and whatever
@@ -319,7 +319,7 @@ def free_directions(projection: Array, *, xp: Namespace | None = None) -> Array:
 
     Parameters
     ----------
-    projection : array (..., n, n)
+    projection : array (..., n, n), DiagonalProjection or LowRankProjection
         Symmetric positive semi-definite, not zero.
     xp : namespace, optional
         The array namespace; that of the array where None.
@@ -342,8 +342,28 @@ def free_directions(projection: Array, *, xp: Namespace | None = None) -> Array:
     >>> float(rgo_core.free_directions(np.diag([2.0, 2.0, 0.0])))
     2.0
     """
+    trace, square, _ = _traces(projection, xp)
+    return trace * trace / square
+
+
+def _traces(projection: Projection, xp: Namespace | None) -> tuple[Array, Array, int]:
+    """Return trace(P), trace(P^2) and n of a projection of any form."""
+    if isinstance(projection, DiagonalProjection):
+        scales = projection.diagonal
+        xp = resolve(xp, scales)
+        check_floating("projection.diagonal", scales, xp)
+        squares = xp.sum(scales * scales, axis=-1)
+        return xp.sum(scales, axis=-1), squares, scales.shape[-1]
+    if isinstance(projection, LowRankProjection):
+        factor, scale = projection
+        xp = resolve(xp, factor)
+        check_floating("projection.factor", factor, xp)
+        n, gram = factor.shape[-1], factor @ factor.mT
+        once = xp.linalg.trace(gram)
+        twice = xp.sum(gram * gram, axis=(-2, -1))
+        return scale * (n - once), scale * scale * (n - 2 * once + twice), n
     xp = resolve(xp, projection)
     check_floating("projection", projection, xp)
     check_square("projection", projection)
-    trace = xp.linalg.trace(projection)
-    return trace * trace / xp.sum(projection * projection, axis=(-2, -1))
+    squares = xp.sum(projection * projection, axis=(-2, -1))
+    return xp.linalg.trace(projection), squares, projection.shape[-1]

@@ -4,11 +4,11 @@ A permutation is a pure function of (seed, task, name, width), drawn on the host
 that it is the same on every backend, machine and number of workers.
 """
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
+from rgo_core._checks import check_integer
+from rgo_core._draws import host_generator
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 
@@ -61,13 +61,10 @@ def task_permutation(
         ("task", task, 0),
         ("seed", seed, 0),
     ):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{label} must be an integer >= {least}, got {value!r}")
+        check_integer(label, value, least)
     if task == 0:
         return np.arange(width, dtype=np.int64)
-    digest = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
-    entropy = [int(seed), int(task), int(width), *(int(word) for word in digest)]
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+    generator = host_generator(seed, task, width, name=name)
     return generator.permutation(width).astype(np.int64)
 
 

@@ -1,14 +1,15 @@
-"""The projection P: from a second moment, and onto a gradient.
+"""The projection P of a second moment.
 
 P is called a projection as in the paper. It is symmetric positive definite and *not*
-idempotent: projecting twice is not projecting once.
+idempotent: projecting twice is not projecting once. It has the form of the second
+moment that it comes from: a matrix, a diagonal, or the identity minus few directions.
 """
+
+from typing import TypeAlias, overload
 
 import numpy as np
 
 from rgo_core._checks import (
-    check_axes,
-    check_features,
     check_finite,
     check_floating,
     check_positive,
@@ -17,26 +18,71 @@ from rgo_core._checks import (
 from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
-from rgo_core.second_moment import SecondMoment
+from rgo_core.diagonal import (
+    DiagonalMoment,
+    DiagonalProjection,
+    consolidate_diagonal,
+)
+from rgo_core.second_moment import SecondMoment, check_moment
+from rgo_core.sketch import LowRankProjection, SketchedMoment, consolidate_sketch
+
+# A matrix (..., n, n), or what acts as one.
+Projection: TypeAlias = Array | DiagonalProjection | LowRankProjection
+
+
+@overload
+def consolidate(
+    moment: SecondMoment,
+    damping: float,
+    *,
+    relative: bool = ...,
+    normalized: bool = ...,
+    dtype: DType = ...,
+    xp: Namespace | None = ...,
+) -> Array: ...
+
+
+@overload
+def consolidate(
+    moment: DiagonalMoment,
+    damping: float,
+    *,
+    relative: bool = ...,
+    normalized: bool = ...,
+    dtype: DType = ...,
+    xp: Namespace | None = ...,
+) -> DiagonalProjection: ...
+
+
+@overload
+def consolidate(
+    moment: SketchedMoment,
+    damping: float,
+    *,
+    relative: bool = ...,
+    normalized: bool = ...,
+    dtype: DType = ...,
+    xp: Namespace | None = ...,
+) -> LowRankProjection: ...
 
 
 def consolidate(
-    moment: SecondMoment,
+    moment: SecondMoment | DiagonalMoment | SketchedMoment,
     damping: float,
     *,
     relative: bool = False,
     normalized: bool = True,
     dtype: DType = None,
     xp: Namespace | None = None,
-) -> Array:
-    """Return the projection of a second moment.
+) -> Projection:
+    """Return the projection of a second moment, in its form.
 
     ``P = n / trace(Q) * Q`` with ``Q = (I + H / damping)^-1``, or Q itself.
 
     Parameters
     ----------
-    moment : SecondMoment
-        With a matrix H of shape (..., n, n).
+    moment : SecondMoment, DiagonalMoment or SketchedMoment
+        Of H, of n features; its leading axes (...) are groups.
     damping : float
         alpha > 0, in the unit of a squared curvature vector: directions whose ``g^T H
         g`` is far above it are closed, those far below stay free.
@@ -55,22 +101,26 @@ def consolidate(
 
     Returns
     -------
-    array (..., n, n)
+    array (..., n, n), DiagonalProjection or LowRankProjection
         Bitwise symmetric, positive definite, of trace n where normalized. Exactly the
         identity where nothing was observed.
 
     Raises
     ------
     TypeError
-        If H is not real floating-point.
+        If H is not real floating-point, or no second moment.
     ValueError
         If `damping` is not a finite number > 0, H is not square or not finite, or
         ``I + H / damping`` is not positive definite in float64.
 
     Notes
     -----
-    One Cholesky inverse, about ``n^3`` multiplications, once a task. Under JAX's
-    tracing values cannot be checked, and what would raise returns NaN.
+    One Cholesky inverse, about ``n^3`` multiplications, once a task; of a sketch of l
+    rows ``2 l^2 n``. Under JAX's tracing values cannot be checked, and what would raise
+    returns NaN.
+
+    Of a sketch H is taken as ``S^T S + shrunk / 2``: what was cut off counts as damping
+    more, and in the raw Q as a factor ``1 / (1 + shrunk / (2 damping))``.
 
     The relative error of P is about ``eps kappa``, with float64's eps = 2e-16 and kappa
     the condition number of ``I + H / damping``: up to some 1e-3 at 1e13 and a tenth at
@@ -89,31 +139,18 @@ def consolidate(
     array([[0.18181818, 0.        ],
            [0.        , 1.81818182]])
     """
-    xp = resolve(xp, moment.matrix)
+    check_moment("moment", moment)
+    xp = resolve(xp, moment[0])
     check_positive("damping", damping)
-    check_floating("moment.matrix", moment.matrix, xp)
-    check_square("moment.matrix", moment.matrix)
-    check_finite("moment.matrix", moment.matrix, xp)
     damping = float(damping)  # a NumPy scalar would bring its dtype
-    n = moment.matrix.shape[-1]
-    identity = xp.eye(n, dtype=moment.matrix.dtype, device=device_of(moment.matrix))
-    if relative:
-        mean = xp.linalg.trace(moment.matrix)[..., None, None] / n
-        # Of nothing observed there is no scale.
-        scaled = moment.matrix / (damping * xp.where(mean > 0, mean, 1.0))
-    else:
-        scaled = moment.matrix / damping
-    information = identity + scaled
-    try:
-        inverse = spd_inverse(information, xp)
-    except np.linalg.LinAlgError as error:
-        raise ValueError(
-            f"I + H / damping is not positive definite in float64: damping = {damping} "
-            f"is too small for a second moment whose largest entry is "
-            f"{float(xp.max(xp.abs(moment.matrix))):.3g}; raise it"
-        ) from error
-    projection = normalize(inverse, xp=xp) if normalized else inverse
-    return projection if dtype is None else xp.astype(projection, dtype)
+    options = {"relative": relative, "normalized": normalized, "xp": xp}
+    if isinstance(moment, DiagonalMoment):
+        scales = consolidate_diagonal(moment, damping, **options)
+        return DiagonalProjection(_cast(scales.diagonal, dtype, xp))
+    if isinstance(moment, SketchedMoment):
+        factor, scale = consolidate_sketch(moment, damping, **options)
+        return LowRankProjection(_cast(factor, dtype, xp), _cast(scale, dtype, xp))
+    return _cast(_consolidate_dense(moment.matrix, damping, **options), dtype, xp)
 
 
 def normalize(projection: Array, *, xp: Namespace | None = None) -> Array:
@@ -158,124 +195,79 @@ def normalize(projection: Array, *, xp: Namespace | None = None) -> Array:
     return projection * (projection.shape[-1] / trace)[..., None, None]
 
 
-def project(projection: Array, gradient: Array, *, axis: int = -2) -> Array:
-    """Apply a projection to a gradient: ``P G``.
+def as_matrix(projection: Projection, *, xp: Namespace | None = None) -> Array:
+    """Return a projection of any form as a matrix.
 
     Parameters
     ----------
-    projection : array (..., n, n)
-        Symmetric, already normalised (see `normalize`).
-    gradient : array (..., n, m), (..., m, n) or (n,)
-        Its n features lie along `axis`. It has the leading axes of `projection`: a P
-        without any serves every group.
-    axis : {-2, -1}
-        -2 for the paper's n x m matrices; -1 for vectors and for matrices stored with
-        one output a row, as PyTorch stores them: by the symmetry of P that is ``G P``.
+    projection : array (..., n, n), DiagonalProjection or LowRankProjection
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
 
     Returns
     -------
-    array
-        Of the shape of `gradient`.
+    array (..., n, n)
+        Bitwise symmetric where `projection` is.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or `axis` is neither -2 nor -1.
+        If an array's last two axes differ.
 
     Notes
     -----
-    Costs ``n^2 m``. When the gradient's factors are at hand, `project_factors` can be
-    cheaper.
-
-    References
-    ----------
-    Liu and Liu (2022), equation 9.
+    ``n^2`` numbers and, of low rank, ``n^2 l`` multiplications: to look at, not to
+    project with.
 
     Examples
     --------
     >>> import numpy as np, rgo_core
-    >>> rgo_core.project(np.diag([0.5, 1.5]), np.ones((2, 1)))
-    array([[0.5],
-           [1.5]])
+    >>> rgo_core.as_matrix(rgo_core.DiagonalProjection(np.asarray([0.5, 1.5])))
+    array([[0.5, 0. ],
+           [0. , 1.5]])
     """
+    if isinstance(projection, DiagonalProjection):
+        scales = projection.diagonal
+        xp = resolve(xp, scales)
+        return scales[..., None] * _identity(scales.shape[-1], scales, xp)
+    if isinstance(projection, LowRankProjection):
+        factor, scale = projection
+        xp = resolve(xp, factor)
+        closed = factor.mT @ factor
+        left = _identity(factor.shape[-1], factor, xp) - (closed + closed.mT) / 2
+        return scale[..., None, None] * left
     check_square("projection", projection)
-    _check_axis(axis)
-    check_features("gradient", gradient, axis, projection.shape[-1])
-    _check_leading(projection, gradient=gradient)
-    return projection @ gradient if axis == -2 else gradient @ projection
+    return projection
 
 
-def project_factors(
-    projection: Array, inputs: Array, output_gradients: Array, *, axis: int = -2
+def _consolidate_dense(
+    matrix: Array, damping: float, *, relative: bool, normalized: bool, xp: Namespace
 ) -> Array:
-    """Apply a projection to a gradient given as ``X^T D``, the cheaper way round.
-
-    ``(X P)^T D`` where there are fewer rows than outputs, else ``P (X^T D)``.
-
-    Parameters
-    ----------
-    projection : array (..., n, n)
-        Symmetric, already normalised.
-    inputs : array (..., r, n)
-        X: the inputs of a linear layer or the patches of a convolution, one a row.
-    output_gradients : array (..., r, m)
-        D: the gradient of the loss in the layer's outputs, row by row.
-    axis : {-2, -1}
-        Where the result has its features: (..., n, m) for -2, (..., m, n) for -1.
-
-    Returns
-    -------
-    array (..., n, m) or (..., m, n)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or `axis` is neither -2 nor -1.
-
-    Notes
-    -----
-    Costs ``n^2 r + n r m`` in factors, ``n r m + n^2 m`` the other way.
-
-    Examples
-    --------
-    >>> import numpy as np, rgo_core
-    >>> inputs, gradients = np.ones((1, 2)), np.ones((1, 3))
-    >>> rgo_core.project_factors(np.diag([0.5, 1.5]), inputs, gradients)
-    array([[0.5, 0.5, 0.5],
-           [1.5, 1.5, 1.5]])
-    """
-    check_square("projection", projection)
-    _check_axis(axis)
-    check_features("inputs", inputs, -1, projection.shape[-1])
-    check_axes("inputs", inputs, 2, "(..., r, n)")
-    rows = inputs.shape[-2]
-    if output_gradients.ndim < 2 or output_gradients.shape[-2] != rows:
+    check_floating("moment.matrix", matrix, xp)
+    check_square("moment.matrix", matrix)
+    check_finite("moment.matrix", matrix, xp)
+    n = matrix.shape[-1]
+    identity = _identity(n, matrix, xp)
+    if relative:
+        mean = xp.linalg.trace(matrix)[..., None, None] / n
+        # Of nothing observed there is no scale.
+        scaled = matrix / (damping * xp.where(mean > 0, mean, 1.0))
+    else:
+        scaled = matrix / damping
+    try:
+        inverse = spd_inverse(identity + scaled, xp)
+    except np.linalg.LinAlgError as error:
         raise ValueError(
-            f"output_gradients must have the {rows} rows of inputs, "
-            f"got shape {tuple(output_gradients.shape)}"
-        )
-    _check_leading(projection, inputs=inputs, output_gradients=output_gradients)
-    factored = rows < output_gradients.shape[-1]
-    left = inputs @ projection if factored else inputs
-    if axis == -1:
-        gradient = output_gradients.mT @ left
-        return gradient if factored else gradient @ projection
-    gradient = left.mT @ output_gradients
-    return gradient if factored else projection @ gradient
+            f"I + H / damping is not positive definite in float64: damping = {damping} "
+            f"is too small for a second moment whose largest entry is "
+            f"{float(xp.max(xp.abs(matrix))):.3g}; raise it"
+        ) from error
+    return normalize(inverse, xp=xp) if normalized else inverse
 
 
-def _check_axis(axis: int) -> None:
-    if axis not in (-2, -1):
-        raise ValueError(f"axis must be -2 (n x m) or -1 (m x n, vectors), got {axis}")
+def _identity(n: int, array: Array, xp: Namespace) -> Array:
+    return xp.eye(n, dtype=array.dtype, device=device_of(array))
 
 
-def _check_leading(projection: Array, **arrays: Array) -> None:
-    """Raise ValueError where broadcasting to P would give the gradient more axes."""
-    for axis in range(-3, -projection.ndim - 1, -1):
-        lengths = [x.shape[axis] for x in arrays.values() if x.ndim >= -axis]
-        if not lengths or projection.shape[axis] not in (1, *lengths):
-            shapes = " and ".join(f"{tuple(x.shape)}" for x in arrays.values())
-            raise ValueError(
-                f"{' and '.join(arrays)} must have the leading axes "
-                f"{tuple(projection.shape[:-2])} of the projection, got {shapes}"
-            )
+def _cast(array: Array, dtype: DType, xp: Namespace) -> Array:
+    return array if dtype is None else xp.astype(array, dtype)

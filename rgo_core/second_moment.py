@@ -4,16 +4,27 @@ Recursive least squares and this sum are two forms of one thing. With m curvatur
 vectors g, Algorithm 1 of the paper ends at ``P = (I + H / damping)^-1`` with
 ``H = sum g g^T``, whatever the order of the vectors. The sum is the better state: it
 does not drift, it does not depend on the damping, and two of them merge by addition.
+Where n is too large for n x n numbers, or inputs never meet, it is kept in another
+form: a sketch or its diagonal. The verbs are the same for all.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from array_api_compat import is_numpy_namespace, is_torch_namespace
 
-from rgo_core._checks import check_axes, check_features, check_finite, check_floating
-from rgo_core._namespace import device_of, resolve
+from rgo_core._checks import (
+    check_axes,
+    check_double,
+    check_features,
+    check_finite,
+    check_floating,
+    check_integer,
+)
+from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
+from rgo_core.diagonal import DiagonalMoment, observe_diagonal
+from rgo_core.sketch import SketchedMoment, merge_sketches, observe_sketch
 
 
 class SecondMoment(NamedTuple):
@@ -21,6 +32,9 @@ class SecondMoment(NamedTuple):
 
     matrix: Array  # (..., n, n) float64
     count: Array  # () int64, vectors seen
+
+
+Moment = TypeVar("Moment", SecondMoment, DiagonalMoment, SketchedMoment)
 
 
 def empty_moment(
@@ -61,53 +75,54 @@ def empty_moment(
     >>> rgo_core.empty_moment(3).matrix.shape
     (3, 3)
     """
-    if not isinstance(features, int | np.integer) or features < 1:
-        raise ValueError(f"features must be an integer >= 1, got {features!r}")
+    check_integer("features", features, 1)
     xp = np if xp is None else xp
     matrix = xp.zeros((*groups, features, features), dtype=xp.float64, device=device)
-    _check_double("a second moment", matrix, xp)
+    check_double("a second moment", matrix, xp)
     return SecondMoment(matrix, xp.zeros((), dtype=xp.int64, device=device))
 
 
 def observe(
-    moment: SecondMoment,
+    moment: Moment,
     vectors: Array,
     *,
     donate: bool = False,
     xp: Namespace | None = None,
-) -> SecondMoment:
+) -> Moment:
     """Add a block of curvature vectors: ``H + sum g g^T``.
 
     Parameters
     ----------
-    moment : SecondMoment
-        With a matrix of shape (..., n, n).
+    moment : SecondMoment, DiagonalMoment or SketchedMoment
+        Of n features; its leading axes (...) are groups.
     vectors : array (..., r, n)
         One curvature vector a row, of any real floating-point dtype.
     donate : bool
         Whether `moment` may be used up: NumPy and PyTorch then add in its memory, and
-        PyTorch needs none beside it.
+        PyTorch needs none beside it. A sketch is always made anew.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 
     Returns
     -------
-    SecondMoment
-        A new one; `moment` is left as it is, unless donated.
+    SecondMoment, DiagonalMoment or SketchedMoment
+        A new one of the same form; `moment` is left as it is, unless donated.
 
     Raises
     ------
     TypeError
-        If `vectors` is not real floating-point, or `moment` is not float64.
+        If `vectors` is not real floating-point, or `moment` is not float64 or no second
+        moment.
     ValueError
         If the shapes do not fit or a vector holds NaN or infinity. Arrays that JAX is
         tracing have no values: their finiteness is for the caller to check.
 
     Notes
     -----
-    Costs ``r n^2`` multiplications. Each product is formed in float64: products of
-    float32 lose what the sum is kept in float64 for. Blocks of at least 128 vectors
-    make the most of a matrix product.
+    Costs ``r n^2`` multiplications, ``r n`` of a diagonal, ``4 r l n`` of a sketch of l
+    rows (which JAX traces once for every l vectors). Each product is formed in float64:
+    products of float32 lose what the sum is kept in float64 for. Blocks of at least 128
+    vectors make the most of a matrix product.
 
     Examples
     --------
@@ -116,40 +131,49 @@ def observe(
     array([[1., 2.],
            [2., 4.]])
     """
-    xp = resolve(xp, moment.matrix, vectors)
+    check_moment("moment", moment)
+    state = moment[0]
+    xp = resolve(xp, state, vectors)
     check_floating("vectors", vectors, xp)
     check_axes("vectors", vectors, 2, "(..., r, n)")
-    check_features("vectors", vectors, -1, moment.matrix.shape[-1])
-    _check_double("moment.matrix", moment.matrix, xp)
-    if vectors.shape[:-2] != moment.matrix.shape[:-2]:
+    check_features("vectors", vectors, -1, state.shape[-1])
+    check_double(f"moment.{moment._fields[0]}", state, xp)
+    own = 1 if isinstance(moment, DiagonalMoment) else 2
+    groups = state.shape[:-own]
+    if vectors.shape[:-2] != groups:
         raise ValueError(
-            f"vectors must have the leading axes {tuple(moment.matrix.shape[:-2])} "
+            f"vectors must have the leading axes {tuple(groups)} "
             f"of the second moment, got shape {tuple(vectors.shape)}"
         )
     check_finite("vectors", vectors, xp)
-    rows = xp.astype(vectors, moment.matrix.dtype)
-    count = moment.count + vectors.shape[-2]
-    if donate:
-        return SecondMoment(_add_product(moment.matrix, rows, xp), count)
-    return SecondMoment(moment.matrix + rows.mT @ rows, count)
+    rows = xp.astype(vectors, state.dtype)
+    if isinstance(moment, DiagonalMoment):
+        return observe_diagonal(moment, rows, donate=donate, xp=xp)
+    if isinstance(moment, SketchedMoment):
+        return observe_sketch(moment, rows, xp=xp)
+    return _observe_dense(moment, rows, donate, xp)
 
 
-def merge(first: SecondMoment, second: SecondMoment) -> SecondMoment:
+def merge(first: Moment, second: Moment) -> Moment:
     """Add two second moments: those of two tasks, two workers or two checkpoints.
 
     Parameters
     ----------
-    first, second : SecondMoment
-        With matrices of one shape.
+    first, second : SecondMoment, DiagonalMoment or SketchedMoment
+        Of one form and one shape.
 
     Returns
     -------
-    SecondMoment
+    SecondMoment, DiagonalMoment or SketchedMoment
+        Of the same form. Sketches merge within the error that one sketch of all vectors
+        may have; their order can change the rows, and not what they guarantee.
 
     Raises
     ------
+    TypeError
+        If they are not of one form.
     ValueError
-        If their matrices differ in shape.
+        If they differ in shape.
 
     Examples
     --------
@@ -158,12 +182,33 @@ def merge(first: SecondMoment, second: SecondMoment) -> SecondMoment:
     >>> int(rgo_core.merge(one, one).count)
     2
     """
-    if first.matrix.shape != second.matrix.shape:
-        raise ValueError(
-            "two second moments merge when their matrices have one shape, got "
-            f"{tuple(first.matrix.shape)} and {tuple(second.matrix.shape)}"
+    check_moment("first", first)
+    if type(first) is not type(second):
+        raise TypeError(
+            "two second moments merge when they are of one form, got a "
+            f"{type(first).__name__} and a {type(second).__name__}"
         )
-    return SecondMoment(first.matrix + second.matrix, first.count + second.count)
+    field = first._fields[0]
+    if first[0].shape != second[0].shape:
+        raise ValueError(
+            f"two second moments merge when their {_PLURALS[field]} have one shape, "
+            f"got {tuple(first[0].shape)} and {tuple(second[0].shape)}"
+        )
+    if isinstance(first, SketchedMoment):
+        return merge_sketches(first, second)
+    return type(first)(first[0] + second[0], first.count + second.count)
+
+
+_PLURALS = {"matrix": "matrices", "diagonal": "diagonals", "rows": "rows"}
+
+
+def _observe_dense(
+    moment: SecondMoment, rows: Array, donate: bool, xp: Namespace
+) -> SecondMoment:
+    count = moment.count + rows.shape[-2]
+    if donate:
+        return SecondMoment(_add_product(moment.matrix, rows, xp), count)
+    return SecondMoment(moment.matrix + rows.mT @ rows, count)
 
 
 def _add_product(matrix: Array, rows: Array, xp: Namespace) -> Array:
@@ -176,9 +221,10 @@ def _add_product(matrix: Array, rows: Array, xp: Namespace) -> Array:
     return matrix + rows.mT @ rows
 
 
-def _check_double(name: str, matrix: Array, xp: Namespace) -> None:
-    if matrix.dtype != xp.float64:
+def check_moment(name: str, moment: object) -> None:
+    """Raise TypeError unless `moment` has one of the forms of a second moment."""
+    if not isinstance(moment, SecondMoment | DiagonalMoment | SketchedMoment):
         raise TypeError(
-            f"{name} must be float64, got {matrix.dtype} on {device_of(matrix)}: "
-            "enable it (jax.enable_x64) or keep the second moment in NumPy"
+            f"{name} must be a SecondMoment, a DiagonalMoment or a SketchedMoment, got "
+            f"{type(moment).__name__}"
         )

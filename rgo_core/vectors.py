@@ -9,11 +9,14 @@ length n, so that the m outputs are reduced.
 from typing import Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._namespace import resolve
+from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
+from rgo_core.signs import output_signs
 
-Reduce = Literal["mean", "rms"]
-Per = Literal["sample", "batch"]
+Reduce = Literal["mean", "rms", "signs"]
+Per = Literal["sample", "batch", "position"]
+REDUCES: tuple[Reduce, ...] = ("mean", "rms", "signs")
+PERS: tuple[Per, ...] = ("sample", "batch", "position")
 
 
 def curvature_vectors(
@@ -22,6 +25,7 @@ def curvature_vectors(
     *,
     per: Per = "sample",
     reduce: Reduce = "mean",
+    signs: Array | None = None,
     xp: Namespace | None = None,
 ) -> Array:
     """Return vectors g whose sum of g g^T is the layer's curvature.
@@ -29,8 +33,9 @@ def curvature_vectors(
     With ``G_ik = X_i^T D_ik`` (n x m) for sample i and cotangent k, the vectors are,
     for ``reduce="mean"``, the means of G_ik over its m columns; for ``"rms"``, the
     columns themselves over sqrt(m), so that ``sum g g^T`` is the average of the m
-    outputs' own sums and nothing cancels. ``per="batch"`` sums G_ik over the samples
-    first.
+    outputs' own sums and nothing cancels; for ``"signs"``, their means with the signs
+    of the outputs, see `output_signs`. ``per="batch"`` sums G_ik over the samples
+    first, ``per="position"`` takes each position for a sample, so that none cancel.
 
     Parameters
     ----------
@@ -38,8 +43,10 @@ def curvature_vectors(
         X: b samples, p positions (1 for a linear layer), n features.
     output_gradients : array (..., k, b, p, m)
         D: for each of k cotangents, the gradient in the m outputs.
-    per : {"sample", "batch"}
-    reduce : {"mean", "rms"}
+    per : {"sample", "batch", "position"}
+    reduce : {"mean", "rms", "signs"}
+    signs : array (m,), optional
+        For ``reduce="signs"``: those of `output_signs` of m where None.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 
@@ -47,8 +54,9 @@ def curvature_vectors(
     -------
     array (..., v, n)
         As few vectors as the sum allows: b where every sample has one position, since
-        then all of a sample's vectors are multiples of its input; else ``k b`` (mean)
-        or ``k b m`` (rms), with b = 1 for ``per="batch"``.
+        then all of a sample's vectors are multiples of its input, and so ``b p`` for
+        ``per="position"``; else ``k b`` (mean, signs) or ``k b m`` (rms), with b = 1
+        for ``per="batch"``.
 
     Raises
     ------
@@ -65,7 +73,9 @@ def curvature_vectors(
     References
     ----------
     Liu and Liu (2022), equation 12 and appendix B.1 (``per="batch"``,
-    ``reduce="mean"``).
+    ``reduce="mean"``). Eschenhagen et al., "Kronecker-Factored Approximate Curvature
+    for Modern Neural Network Architectures", NeurIPS 2023: positions as samples is
+    their "expand", summed over are those of ``per="sample"``, their "reduce".
 
     Examples
     --------
@@ -77,8 +87,8 @@ def curvature_vectors(
            [1.5, 2. ]])
     """
     xp = resolve(xp, inputs, output_gradients)
-    check_choice("per", per, ("sample", "batch"))
-    check_choice("reduce", reduce, ("mean", "rms"))
+    check_choice("per", per, PERS)
+    check_choice("reduce", reduce, REDUCES)
     check_floating("inputs", inputs, xp)
     check_floating("output_gradients", output_gradients, xp)
     check_axes("inputs", inputs, 3, "(..., b, p, n)")
@@ -89,10 +99,10 @@ def curvature_vectors(
             "output_gradients (..., k, b, p, m) must have the leading axes, samples "
             f"and positions of inputs {tuple(inputs.shape)}, got {tuple(shape)}"
         )
-    if per == "batch":
-        inputs = _one_sample(inputs, xp)
-        output_gradients = _one_sample(output_gradients, xp)
-    columns = reduce_outputs(output_gradients, reduce=reduce, xp=xp)
+    inputs, output_gradients = (
+        _samples(array, per, xp) for array in (inputs, output_gradients)
+    )
+    columns = reduce_outputs(output_gradients, reduce=reduce, signs=signs, xp=xp)
     if inputs.shape[-2] == 1:
         weights = xp.sqrt(xp.sum(columns * columns, axis=(-4, -2, -1)))
         return inputs[..., 0, :] * weights[..., None]
@@ -101,33 +111,40 @@ def curvature_vectors(
 
 
 def reduce_outputs(
-    output_gradients: Array, *, reduce: Reduce = "mean", xp: Namespace | None = None
+    output_gradients: Array,
+    *,
+    reduce: Reduce = "mean",
+    signs: Array | None = None,
+    xp: Namespace | None = None,
 ) -> Array:
     """Return the columns whose products with the inputs are curvature vectors.
 
     The first half of `curvature_vectors`, for one who forms ``X_i^T C_ik`` without the
     patches of a convolution: the mean of D over the m outputs for ``reduce="mean"``,
-    all of them over sqrt(m) for ``"rms"``.
+    with a sign for each for ``"signs"``, all of them over sqrt(m) for ``"rms"``.
 
     Parameters
     ----------
     output_gradients : array (..., m)
         D: the gradient of a score in the m outputs.
-    reduce : {"mean", "rms"}
+    reduce : {"mean", "rms", "signs"}
+    signs : array (m,), optional
+        For ``reduce="signs"``, numbers -1 and 1: those of `output_signs` of m where
+        None.
     xp : namespace, optional
         The array namespace; that of the array where None.
 
     Returns
     -------
     array (..., c)
-        c is 1 for the mean, else m.
+        c is m for ``"rms"``, else 1.
 
     Raises
     ------
     TypeError
         If the array is not real floating-point.
     ValueError
-        If `reduce` is neither of the two.
+        If `reduce` is none of the three, or `signs` are given for another or are not m.
 
     References
     ----------
@@ -140,11 +157,19 @@ def reduce_outputs(
     array([[2.]])
     """
     xp = resolve(xp, output_gradients)
-    check_choice("reduce", reduce, ("mean", "rms"))
+    check_choice("reduce", reduce, REDUCES)
     check_floating("output_gradients", output_gradients, xp)
+    _check_signs(signs, reduce, output_gradients)
     if reduce == "mean":
         return xp.mean(output_gradients, axis=-1, keepdims=True)
-    return output_gradients / output_gradients.shape[-1] ** 0.5
+    outputs = output_gradients.shape[-1]
+    if reduce == "rms":
+        return output_gradients / outputs**0.5
+    if signs is None:
+        drawn = output_signs(outputs)
+        signs = xp.asarray(drawn, device=device_of(output_gradients))
+    signed = output_gradients * xp.astype(signs, output_gradients.dtype, copy=False)
+    return xp.mean(signed, axis=-1, keepdims=True)
 
 
 def bias_vectors(
@@ -157,21 +182,21 @@ def bias_vectors(
     output_gradients : array (k, b, p, m)
         For each of k cotangents, the gradient in the m outputs at p positions of b
         samples.
-    per : {"sample", "batch"}
+    per : {"sample", "batch", "position"}
     xp : namespace, optional
         The array namespace; that of the array where None.
 
     Returns
     -------
     array (v, m)
-        v is ``k b``, or k for ``per="batch"``.
+        v is ``k b``, k for ``per="batch"``, or ``k b p`` for ``per="position"``.
 
     Raises
     ------
     TypeError
         If the array is not real floating-point.
     ValueError
-        If the array has other than four axes or `per` is neither of the two.
+        If the array has other than four axes or `per` is none of the three.
 
     References
     ----------
@@ -185,18 +210,36 @@ def bias_vectors(
            [3.]])
     """
     xp = resolve(xp, output_gradients)
-    check_choice("per", per, ("sample", "batch"))
+    check_choice("per", per, PERS)
     check_floating("output_gradients", output_gradients, xp)
     if output_gradients.ndim != 4:
         raise ValueError(
             "output_gradients must have shape (k, b, p, m), "
             f"got {tuple(output_gradients.shape)}"
         )
-    gradients = xp.sum(output_gradients, axis=(1, 2) if per == "batch" else 2)
+    gradients = output_gradients
+    if per != "position":
+        gradients = xp.sum(gradients, axis=(1, 2) if per == "batch" else 2)
     return xp.reshape(gradients, (-1, output_gradients.shape[-1]))
 
 
-def _one_sample(array: Array, xp: Namespace) -> Array:
-    """See all samples (..., b, p, f) as the positions of one (..., 1, b p, f)."""
-    *leading, _, _, features = array.shape
-    return xp.reshape(array, (*leading, 1, -1, features))
+def _samples(array: Array, per: Per, xp: Namespace) -> Array:
+    """See samples (..., b, p, f) as one (..., 1, b p, f), or as b p of one position."""
+    if per == "sample":
+        return array
+    *leading, samples, positions, features = array.shape
+    rows = samples * positions
+    seen = (1, rows) if per == "batch" else (rows, 1)
+    return xp.reshape(array, (*leading, *seen, features))
+
+
+def _check_signs(signs: Array | None, reduce: Reduce, gradients: Array) -> None:
+    if signs is None:
+        return
+    if reduce != "signs":
+        raise ValueError(f'signs are for reduce="signs", got reduce={reduce!r}')
+    if tuple(signs.shape) != tuple(gradients.shape[-1:]):
+        raise ValueError(
+            f"signs must have shape ({gradients.shape[-1]},), one for each output, "
+            f"got {tuple(signs.shape)}"
+        )

@@ -1,16 +1,26 @@
 """Recursive Gradient Optimization for PyTorch."""
 
+from rgo_core import Axes
 from rgo_torch.curvature import second_moments
 from rgo_torch.damping import measured_damping
 from rgo_torch.encoder import FeatureEncoder, FeatureEncoding
+from rgo_torch.kinds import register_layout
+from rgo_torch.layers.layer import Channels
+from rgo_torch.layout import Layout, Skipped, find_layout
 from rgo_torch.projector import GradientProjector
 from rgo_torch.rgo import RGO
 
 __all__ = [
     "RGO",
+    "Axes",
+    "Channels",
     "FeatureEncoder",
     "FeatureEncoding",
     "GradientProjector",
+    "Layout",
+    "Skipped",
+    "find_layout",
     "measured_damping",
+    "register_layout",
     "second_moments",
 ]

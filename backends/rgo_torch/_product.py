@@ -1,5 +1,7 @@
 """Rows times a projection, by the faster of the two libraries that PyTorch has."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,12 +14,12 @@ from rgo_torch._precision import true_float32
 LARGE = 2**24
 
 
-def projected_rows(projection: Tensor, rows: Tensor) -> Tensor:
+def projected_rows(projection: Any, rows: Tensor) -> Tensor:
     """Return ``X P`` as `rgo_core.project` does, in true float32.
 
     Parameters
     ----------
-    projection : Tensor (..., n, n)
+    projection : Tensor (..., n, n), DiagonalProjection or LowRankProjection
         P, symmetric.
     rows : Tensor (..., r, n) or (n,)
         X, in the dtype of P.
@@ -37,9 +39,10 @@ def projected_rows(projection: Tensor, rows: Tensor) -> Tensor:
         return functional.linear(rows.to_mkldnn(), by_rows).to_dense()
 
 
-def _is_large(projection: Tensor, rows: Tensor) -> bool:
+def _is_large(projection: Any, rows: Tensor) -> bool:
     return (
-        rows.device.type == "cpu"
+        isinstance(projection, Tensor)
+        and rows.device.type == "cpu"
         and rows.dtype == torch.float32
         and rows.ndim == 2
         and rows.numel() * len(projection) >= LARGE

@@ -2,58 +2,33 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
+from torch.utils import _pytree as pytree
 
-from rgo_torch.layer import Layer
+from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
-
-
-@dataclass
-class Call:
-    """One call of a layer."""
-
-    inputs: Tensor
-    # The output as the layer returned it: what follows may overwrite the tensor.
-    output: GradientEdge
-    gradients: list[Tensor] = field(default_factory=list)  # one a cotangent
-
 
 Calls = dict[Layer, list[Call]]
 
 
-def input_rows(layer: Layer, call: Call) -> Tensor:
-    """Return X (..., b, p, n) of a call."""
-    return layer.input_rows(call.inputs).to(_working_dtype(call))
-
-
-def gradient_rows(layer: Layer, call: Call) -> Tensor:
-    """Return D (..., k, b, p, m) of a call."""
-    rows = [layer.output_rows(gradient) for gradient in call.gradients]
-    return torch.stack(rows, dim=-4).to(_working_dtype(call))
-
-
-def _working_dtype(call: Call) -> torch.dtype:
-    return torch.promote_types(call.gradients[0].dtype, torch.float32)
-
-
 def observed_calls(
     layers: Sequence[Layer], model: nn.Module, score: Score, batch: Any
-) -> Calls:
-    """Run one batch; return every layer's calls that the scores depend on."""
+) -> tuple[Calls, int]:
+    """Run one batch; return the calls that the scores depend on, and b."""
     with _recorded(layers) as calls, torch.compiler.set_stance("force_eager"):
         scores = score(model, batch)
     check_scores(scores)
     _fill_gradients(scores, [call for of_layer in calls.values() for call in of_layer])
-    return {
+    found = {
         layer: [call for call in of_layer if call.gradients]
         for layer, of_layer in calls.items()
     }
+    return found, scores.shape[-1]
 
 
 @contextmanager
@@ -61,19 +36,19 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
     """Record what goes in and out of every layer during a forward pass."""
     calls: Calls = {layer: [] for layer in layers}
 
-    def record(layer: Layer) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
-            if output.requires_grad:
-                inputs = args[0] if args else kwargs["input"]
-                edge = get_gradient_edge(output)
-                calls[layer].append(Call(inputs.detach(), edge))
+    def record(layer: Layer) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            output = _apart(output)
+            call = _call(args, kwargs, output)
+            if call.outputs:
+                calls[layer].append(call)
+            return output
 
         return hook
 
     handles = [
-        # Before the encoder's hook, which permutes what the layer returns.
         layer.module.register_forward_hook(
-            record(layer), prepend=True, with_kwargs=True
+            record(layer), prepend=layer.records_first, with_kwargs=True
         )
         for layer in layers
     ]
@@ -84,21 +59,53 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
             handle.remove()
 
 
+def _apart(output: Any) -> Any:
+    """Give each of several outputs a node of its own in the graph.
+
+    One of them may have been computed from another, as the state of an LSTM from its
+    cell: the gradient of that one must not hold what reaches it through the first.
+    """
+    leaves, spec = pytree.tree_flatten(output)
+    if sum(map(_is_differentiable, leaves)) < 2:
+        return output
+    apart = [x.view_as(x) if _is_differentiable(x) else x for x in leaves]
+    return pytree.tree_unflatten(apart, spec)
+
+
+def _is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
+def _call(args: Any, kwargs: Any, output: Any) -> Call:
+    """Return a call with copies of nothing: its arguments cut from the graph."""
+    args, kwargs = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+    found = {
+        place: get_gradient_edge(leaf)
+        for place, leaf in enumerate(pytree.tree_leaves(output))
+        if _is_differentiable(leaf)
+    }
+    return Call(args, kwargs, list(found.values()), list(found))
+
+
 def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
     """Backpropagate each row of scores to the outputs of every call it depends on."""
-    if not (calls and scores.requires_grad):
+    edges = [edge for call in calls for edge in call.outputs]
+    if not (edges and scores.requires_grad):
         return
     rows = scores[None] if scores.ndim == 1 else scores
     for number, row in enumerate(rows, 1):
-        gradients = torch.autograd.grad(
-            row.sum(),
-            [call.output for call in calls],
-            retain_graph=number < len(rows),
-            allow_unused=True,  # for every row or for none: they are of one tensor
+        gradients = iter(
+            torch.autograd.grad(
+                row.sum(),
+                edges,
+                retain_graph=number < len(rows),
+                allow_unused=True,  # for every row or for none: they are of one tensor
+            )
         )
-        for call, gradient in zip(calls, gradients, strict=True):
-            if gradient is not None:
-                call.gradients.append(gradient)
+        for call in calls:
+            of_call = [next(gradients) for _ in call.outputs]
+            if any(gradient is not None for gradient in of_call):
+                call.gradients.append(of_call)
 
 
 @contextmanager

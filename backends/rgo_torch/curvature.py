@@ -8,23 +8,19 @@ from array_api_compat import torch as xp
 from torch import Tensor, nn
 
 import rgo_core
-from rgo_core import SecondMoment
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
-from rgo_torch.calls import (
-    Call,
-    Calls,
-    evaluating,
-    gradient_rows,
-    input_rows,
-    observed_calls,
-    thawed,
+from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
+from rgo_torch.layers.layer import Layer, Use, Vectors
+from rgo_torch.layout import Overrides, find_layout
+from rgo_torch.parameters import (
+    Bound,
+    Moment,
+    ProjectedParameter,
+    projected_parameters,
 )
-from rgo_torch.convolution import Conv2dLayer
-from rgo_torch.layer import Layer
-from rgo_torch.layers import find_layers, original_model
-from rgo_torch.parameters import ProjectedParameter, projected_parameters
 from rgo_torch.score import Score, cross_entropy_score
+from rgo_torch.wrappers import original_model
 
 # Vectors are folded into the second moment in blocks: a product of few rows is slow.
 BLOCK = 128
@@ -39,7 +35,9 @@ def second_moments(
     curvature: Curvature = "ground-truth",
     mask: Tensor | None = None,
     score: Score | None = None,
-) -> dict[str, SecondMoment]:
+    layout: Overrides | None = None,
+    bound: Bound = Bound(),
+) -> dict[str, Moment]:
     """Return the second moment of the curvature vectors of every projected parameter.
 
     Runs the model in eval mode (no dropout, running statistics of batch normalisation)
@@ -109,16 +107,16 @@ def second_moments(
     (torch.Size([3, 3]), 8)
     """
     model = original_model(model)
-    layers, _ = find_layers(model)
-    parameters = projected_parameters(model, layers)
+    layers = find_layout(model, layout).layers
+    parameters = projected_parameters(model, layers, bound)
     blocks = [_Block(parameter) for parameter in parameters.values()]
     score = cross_entropy_score(curvature, mask) if score is None else score
     batch_count = 0
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in batches:
-            calls = observed_calls(layers, model, score, batch)
+            calls, samples = observed_calls(layers, model, score, batch)
             for block in blocks:
-                block.add(calls, per, reduce)
+                block.add(calls, per, reduce, samples)
             batch_count += 1
             del calls  # before the next forward pass
     if not batch_count:
@@ -126,7 +124,7 @@ def second_moments(
     moments = {block.name: block.finish() for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}
     if not found:
-        raise ValueError("no score depends on the output of a Linear or Conv2d layer")
+        raise ValueError("no score depends on the output of a protected layer")
     return found
 
 
@@ -136,88 +134,36 @@ class _Block:
     def __init__(self, parameter: ProjectedParameter) -> None:
         self.name = parameter.name
         self._parameter = parameter
-        self._moment: SecondMoment | None = None
+        self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
 
-    def add(self, calls: Calls, per: Per, reduce: Reduce) -> None:
-        """Take the vectors of one batch."""
-        layers = self._parameter.layers
-        mine = [
-            (layer, call)
-            for layer in layers
-            for call in calls[layer]
-            if call.inputs.numel()
-        ]
-        if not mine:
-            return
-        if self._parameter.is_bias:
-            gradients = self._joined([gradient_rows(*pair) for pair in mine])
-            gradients = _join_groups(gradients)
-            vectors = rgo_core.bias_vectors(gradients, per=per, xp=xp)
-        elif isinstance(layers[0], Conv2dLayer):
-            vectors = self._contracted(mine, per, reduce)
-        else:
-            gradients = self._joined([gradient_rows(*pair) for pair in mine])
-            inputs = self._joined([input_rows(*pair) for pair in mine])
-            vectors = rgo_core.curvature_vectors(
-                inputs, gradients, per=per, reduce=reduce, xp=xp
+    def add(self, calls: Calls, per: Per, reduce: Reduce, samples: int) -> None:
+        """Take the vectors of one batch: those of each kind of layer apart."""
+        wanted = Vectors(self._parameter.axes, per, reduce, samples)
+        alike: dict[type[Layer], list[Use]] = {}
+        for layer, own in self._parameter.uses:
+            alike.setdefault(type(layer), []).extend(
+                Use(layer, own, call) for call in calls[layer] if not call.is_empty
             )
-        self._waiting.append(vectors)
+        for kind, uses in alike.items():
+            if uses and kind.serves(uses[0], self._parameter.axes):
+                self._waiting.append(uses[0].layer.vectors(uses, wanted))
         if sum(v.shape[-2] for v in self._waiting) >= BLOCK:
             self._fold()
 
-    def finish(self) -> SecondMoment | None:
+    def finish(self) -> Moment | None:
         """Return the second moment, or None where the layers were never called."""
         if self._waiting:
             self._fold()
         return self._moment
-
-    def _contracted(
-        self, calls: list[tuple[Layer, Call]], per: Per, reduce: Reduce
-    ) -> Tensor:
-        """Return the vectors (..., v, n) of a convolution, from no patches."""
-        gradients = [gradient_rows(layer, call) for layer, call in calls]
-        self._check_samples(gradients)
-        parts = []
-        for (layer, call), gradient in zip(calls, gradients, strict=True):
-            assert isinstance(layer, Conv2dLayer)  # what the first is they all are
-            columns = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=xp)
-            inputs = call.inputs.to(columns.dtype)
-            parts.append(layer.contract(inputs, columns, per))
-        return torch.stack(parts).sum(0).flatten(-4, -2)
-
-    def _joined(self, rows: list[Tensor]) -> Tensor:
-        """See the positions of several calls as those of one."""
-        self._check_samples(rows)
-        return torch.cat(rows, dim=-2)
-
-    def _check_samples(self, rows: list[Tensor]) -> None:
-        samples = [tensor.shape[-3] for tensor in rows]
-        if len(set(samples)) > 1:
-            raise ValueError(
-                f"{self.name}: its layer must be called with the same samples each "
-                f"time in a forward pass, got {samples} of them"
-            )
 
     def _fold(self) -> None:
         parameter = self._parameter
         vectors = torch.cat(self._waiting, dim=-2).to(parameter.moment_device)
         self._waiting = []
         if self._moment is None:
-            self._moment = rgo_core.empty_moment(
-                parameter.features,
-                groups=parameter.matrix_shape[:-2],
-                device=parameter.moment_device,
-                xp=xp,
-            )
+            self._moment = parameter.empty_moment()
         try:
             self._moment = rgo_core.observe(self._moment, vectors, donate=True, xp=xp)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
-
-
-def _join_groups(gradients: Tensor) -> Tensor:
-    """See (g, k, b, p, m / g) as (k, b, p, m)."""
-    if gradients.ndim == 4:
-        return gradients
-    return gradients.permute(1, 2, 3, 0, 4).flatten(3)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from rgo_core._checks import check_choice
-from rgo_core.vectors import Per, Reduce
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 
 # What was measured on permuted and rotated MNIST, by (per, reduce, encode).
 MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
@@ -23,8 +23,8 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
 
     Parameters
     ----------
-    per : {"sample", "batch"}
-    reduce : {"mean", "rms"}
+    per : {"sample", "batch", "position"}
+    reduce : {"mean", "rms", "signs"}
     encode : bool
         Whether features are encoded: where they are not, tasks disturb each other more.
 
@@ -43,8 +43,8 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
     >>> rgo_torch.measured_damping("sample", "mean")
     0.03
     """
-    check_choice("per", per, ("sample", "batch"))
-    check_choice("reduce", reduce, ("mean", "rms"))
+    check_choice("per", per, PERS)
+    check_choice("reduce", reduce, REDUCES)
     if (per, reduce, encode) not in MEASURED_DAMPING:
         raise ValueError(
             f"damping must be given for per={per!r}, reduce={reduce!r}, "

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
-from rgo_torch.layer import Layer
-from rgo_torch.layers import find_layers, is_compiled, named_modules
+from rgo_torch.layers.layer import Layer
+from rgo_torch.layout import Overrides, find_layout
+from rgo_torch.wrappers import is_compiled, named_modules
 
 
 class FeatureEncoding(nn.Module):
@@ -92,6 +94,9 @@ class FeatureEncoding(nn.Module):
         return f"{self.width}, axis={self.axis}"
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
 class _Place(NamedTuple):
     """A module whose output has channels to permute."""
 
@@ -155,6 +160,7 @@ class FeatureEncoder:
         *,
         seed: int = 0,
         exclude: Iterable[str] | None = None,
+        layout: Overrides | None = None,
     ) -> None:
         own = {
             name: module
@@ -166,7 +172,7 @@ class FeatureEncoder:
                 "exclude must be None for a model that says itself where to encode; "
                 f"it has the FeatureEncoding modules {list(own)}"
             )
-        layers, _ = find_layers(model)
+        layers = [x for x in find_layout(model, layout).layers if x.channels]
         places = [*map(_after_layer, layers), *_flattenings(model)]
         last = [layer.name for layer in layers[-1:]]
         excluded = _excluded(places, last if exclude is None else exclude)
@@ -222,11 +228,20 @@ class FeatureEncoder:
         encoding = FeatureEncoding(place.width, place.axis)
         encoding.to(place.device)
 
-        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            return encoding(output)  # type: ignore[no-any-return]
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            return _encoded(encoding, output)
 
         self._encodings[place.name] = encoding
         self._handles.append(place.module.register_forward_hook(hook))
+
+
+def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
+    """Permute what a module returned; of several things the first."""
+    if isinstance(output, PackedSequence):
+        return output._replace(data=encoding(output.data))
+    if isinstance(output, tuple):
+        return (_encoded(encoding, output[0]), *output[1:])
+    return encoding(output)
 
 
 class _Permute(torch.autograd.Function):
@@ -287,8 +302,10 @@ def _check_count(name: str, value: Any) -> None:
 
 
 def _after_layer(layer: Layer) -> _Place:
-    device = layer.weight.device
-    return _Place(layer.name, layer.module, layer.width, layer.channel_axis, device)
+    assert layer.channels is not None  # those without were left out
+    width, axis = layer.channels
+    device = next(layer.module.parameters()).device
+    return _Place(layer.name, layer.module, width, axis, device)
 
 
 def _flattenings(model: nn.Module) -> Iterator[_Place]:
@@ -299,7 +316,7 @@ def _flattenings(model: nn.Module) -> Iterator[_Place]:
         convolved = False
         children = list(container.named_children())
         for (own, module), (_, following) in itertools.pairwise(children):
-            convolved |= any(isinstance(m, nn.Conv2d) for m in module.modules())
+            convolved |= any(isinstance(m, CONVOLUTIONS) for m in module.modules())
             is_flat = isinstance(module, nn.Flatten) and module.end_dim == -1
             if convolved and is_flat and isinstance(following, nn.Linear):
                 full = f"{name}.{own}" if name else own

@@ -1,37 +1,77 @@
-"""The parameters RGO projects: the weights and biases of the layers it knows."""
+"""The parameters RGO projects, the form of their second moments, and their rows."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
+from array_api_compat import torch as xp
 from torch import Tensor, nn
 
-from rgo_core import SecondMoment
+import rgo_core
+from rgo_core import (
+    Axes,
+    DiagonalMoment,
+    DiagonalProjection,
+    LowRankProjection,
+    SecondMoment,
+    SketchedMoment,
+)
 from rgo_torch._product import projected_rows
-from rgo_torch.layer import Layer
-from rgo_torch.layers import original_model
+from rgo_torch.layers.layer import Layer
+from rgo_torch.wrappers import original_model, plain_name
+
+Moment = SecondMoment | DiagonalMoment | SketchedMoment
+Projection = Tensor | DiagonalProjection | LowRankProjection
+
+
+class Bound(NamedTuple):
+    """How much state a parameter may have."""
+
+    # Of more inputs than these a sketch of the second moment is kept; None: never.
+    features: int | None = None
+    rows: int = 128  # of a sketch
 
 
 @dataclass(frozen=True)
 class ProjectedParameter:
-    """A weight or a bias, with the features that its projection acts on."""
+    """A parameter, with the axes that its projection acts on."""
 
     name: str  # in the model
     tensor: nn.Parameter
-    is_bias: bool
-    layers: list[Layer] = field(default_factory=list)  # several where it is tied
+    axes: Axes
+    bound: Bound = Bound()
+    # Several where it is tied, with its name in each.
+    uses: list[tuple[Layer, str]] = field(default_factory=list)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it has no outputs: a bias, or what acts entry by entry."""
+        return not self.axes.outputs
 
     @property
     def features(self) -> int:
         """n: the length of a curvature vector."""
-        return self.layers[0].width if self.is_bias else self.layers[0].features
+        return rgo_core.features(tuple(self.tensor.shape), self.axes)
 
     @property
-    def matrix_shape(self) -> tuple[int, ...]:
-        """The shape of the second moment and of the projection."""
-        groups = 1 if self.is_bias else self.layers[0].groups
-        leading = () if groups == 1 else (groups,)
-        return (*leading, self.features, self.features)
+    def groups(self) -> tuple[int, ...]:
+        """How many groups have a projection of their own."""
+        return rgo_core.group_shape(tuple(self.tensor.shape), self.axes)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs share a projection, over all groups."""
+        return self.tensor.numel() // self.features
+
+    @property
+    def form(self) -> str:
+        """What is kept of the second moment: "full", "sketch" or "diagonal"."""
+        if self.axes.diagonal:
+            return "diagonal"
+        most = self.bound.features
+        return "full" if most is None or self.features <= most else "sketch"
 
     @property
     def moment_device(self) -> torch.device:
@@ -44,36 +84,113 @@ class ProjectedParameter:
         """The parameter's dtype, yet float32 at the least."""
         return projection_dtype(self.tensor)
 
+    @property
+    def state_bytes(self) -> int:
+        """What its second moment and its projection take."""
+        n, both = self.features, 8 + self.projection_dtype.itemsize
+        entries = {"full": n, "sketch": min(n, self.bound.rows), "diagonal": 1}
+        return math.prod(self.groups) * n * entries[self.form] * both
+
+    def empty_moment(self) -> Moment:
+        """Return the second moment of nothing, in the parameter's form."""
+        options: dict[str, Any] = {
+            "groups": self.groups,
+            "device": self.moment_device,
+            "xp": xp,
+        }
+        n = self.features
+        if self.form == "diagonal":
+            return rgo_core.empty_diagonal(n, **options)
+        if self.form == "sketch":
+            return rgo_core.empty_sketch(n, min(n, self.bound.rows), **options)
+        return rgo_core.empty_moment(n, **options)
+
     def rows(self, tensor: Tensor) -> Tensor:
-        """View the parameter or its gradient with the features on the last axis."""
-        return tensor if self.is_bias else self.layers[0].weight_rows(tensor)
+        """View the parameter or its gradient as (*groups, m, n)."""
+        rows: Tensor = rgo_core.to_rows(tensor, self.axes, leading=0, xp=xp)
+        return rows
 
-    def placed(self, projection: Tensor) -> Tensor:
+    def placed(self, projection: Projection) -> Projection:
         """Return a projection where the parameter is, in the dtype to apply it in."""
-        return projection.to(self.tensor.device, self.projection_dtype)
+        where = self.tensor.device, self.projection_dtype
+        if isinstance(projection, Tensor):
+            return projection.to(*where)
+        return type(projection)(*(part.to(*where) for part in projection))
 
-    def placed_moment(self, moment: SecondMoment) -> SecondMoment:
+    def placed_moment(self, moment: Moment) -> Moment:
         """Check a second moment, and return it where the parameter's is kept."""
-        self.check_matrix(moment.matrix)
-        device = self.moment_device
-        matrix = moment.matrix.to(device, torch.float64)
-        return SecondMoment(matrix, moment.count.to(device))
-
-    def check_matrix(self, matrix: Tensor) -> None:
-        """Raise ValueError unless it has the shape of a projection, and is finite."""
-        if tuple(matrix.shape) != self.matrix_shape:
+        expected = self.empty_moment()
+        if type(moment) is not type(expected):
             raise ValueError(
-                f"{self.name}: expected a matrix of shape {self.matrix_shape}, "
-                f"got {tuple(matrix.shape)}"
+                f"{self.name}: expected a {type(expected).__name__}, "
+                f"got a {type(moment).__name__}"
             )
-        if not bool(torch.isfinite(matrix).all()):
-            raise ValueError(f"{self.name}: expected finite numbers, got NaN or inf")
+        self._check_parts(moment._asdict(), expected._asdict())
+        device = self.moment_device
+        placed: Any = (
+            part.to(device, torch.float64 if part.is_floating_point() else None)
+            for part in moment
+        )
+        return type(moment)(*placed)
 
-    def projected(self, projection: Tensor, gradient: Tensor) -> Tensor:
+    def loaded(self, entry: Any) -> tuple[Moment, Projection]:
+        """Return the second moment and the projection of an entry of a state.
+
+        Raises
+        ------
+        ValueError
+            If it has other parts than the parameter's, or other shapes.
+        """
+        empty = self.empty_moment()
+        expected = {**empty._asdict(), **projection_parts(self._identity())}
+        parts = entry if isinstance(entry, Mapping) else {}
+        if not all(isinstance(parts.get(key), Tensor) for key in expected):
+            raise ValueError(
+                f"{self.name}: expected a state with the tensors {list(expected)}, got "
+                f"{list(parts) or type(entry).__name__}"
+            )
+        self._check_parts({key: parts[key] for key in expected}, expected)
+        moment = type(empty)(*(parts[key] for key in empty._fields))
+        if self.form == "full":
+            return self.placed_moment(moment), self.placed(parts["projection"])
+        kind: Any = type(self._identity())
+        projection = kind(*(parts[f"projection.{key}"] for key in kind._fields))
+        return self.placed_moment(moment), self.placed(projection)
+
+    def _identity(self) -> Projection:
+        """Return a projection of the parameter's form, for its shapes."""
+        projection: Projection = rgo_core.consolidate(self.empty_moment(), 1.0, xp=xp)
+        return projection
+
+    def _check_parts(
+        self, parts: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+    ) -> None:
+        for key, tensor in parts.items():
+            shape = tuple(expected[key].shape)
+            if tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"{self.name}: expected a {key} of shape {shape}, "
+                    f"got {tuple(tensor.shape)}"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(
+                    f"{self.name}: expected a {key} of finite numbers, got NaN or inf"
+                )
+
+    def projected(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
-        rows = self.rows(gradient).to(projection.dtype)
+        rows = self.rows(gradient).to(self.projection_dtype)
         projected = projected_rows(projection, rows)
-        return projected.reshape(gradient.shape).to(gradient.dtype)
+        shape = tuple(gradient.shape)
+        back: Tensor = rgo_core.from_rows(projected, self.axes, shape, xp=xp)
+        return back.to(gradient.dtype)
+
+
+def projection_parts(projection: Projection) -> dict[str, Tensor]:
+    """Return the tensors of a projection by the names that a state has for them."""
+    if isinstance(projection, Tensor):
+        return {"projection": projection}
+    return {f"projection.{key}": part for key, part in projection._asdict().items()}
 
 
 def projection_dtype(tensor: Tensor) -> torch.dtype:
@@ -82,15 +199,26 @@ def projection_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def projected_parameters(
-    model: nn.Module, layers: Sequence[Layer]
+    model: nn.Module, layers: Sequence[Layer], bound: Bound = Bound()
 ) -> dict[str, ProjectedParameter]:
-    """Return the parameters of `layers` by their names in `model`, tied ones once."""
+    """Return the parameters of `layers` by their names in `model`, tied ones once.
+
+    Where layers of different kinds share one, as an embedding and a head do, the axes
+    are those of a use that is not diagonal, which protects both.
+    """
     names = {id(p): name for name, p in original_model(model).named_parameters()}
     found: dict[str, ProjectedParameter] = {}
     for layer in layers:
-        for tensor, is_bias in ((layer.weight, False), (layer.bias, True)):
-            if tensor is not None:
-                name = names[id(tensor)].replace("_orig_mod.", "")
-                new = ProjectedParameter(name, tensor, is_bias)
-                found.setdefault(name, new).layers.append(layer)
+        for own, axes in layer.axes.items():
+            tensor = layer.parameter(own)
+            if tensor is None:
+                continue
+            name = plain_name(names[id(tensor)])
+            before = found.get(name)
+            if before is None:
+                found[name] = ProjectedParameter(name, tensor, axes, bound)
+            elif before.axes.diagonal and not axes.diagonal:
+                uses = before.uses
+                found[name] = ProjectedParameter(name, tensor, axes, bound, uses)
+            found[name].uses.append((layer, own))
     return found

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from rgo_torch._precision import is_autocast, true_float32
 from rgo_torch._product import projected_rows
-from rgo_torch.layer import Layer, rows_of
-from rgo_torch.parameters import projection_dtype
+from rgo_torch.layers.rows import RowLayer, rows_of
+from rgo_torch.parameters import Projection, projection_dtype
 
-FindProjection = Callable[[], Tensor | None]
+FindProjection = Callable[[], Projection | None]
 
 
 class ProjectedForward:
@@ -32,12 +32,12 @@ class ProjectedForward:
 
     Parameters
     ----------
-    layer : Layer
+    layer : RowLayer
     find : callable
         Returns what to project with now; None leaves everything plain.
     """
 
-    def __init__(self, layer: Layer, find: FindProjection) -> None:
+    def __init__(self, layer: RowLayer, find: FindProjection) -> None:
         self.layer = layer
         self._find = find
         self._module = layer.module
@@ -65,10 +65,10 @@ class ProjectedForward:
         rows = rows_of(self.layer.input_rows(inputs))
         gradients = rows_of(self.layer.output_rows(output_gradients))
         if projection is None:  # paused since the forward pass
-            return (gradients.mT @ rows).reshape(self._weight.shape)
+            return self.layer.as_weight(gradients.mT @ rows)
         projected = projected_rows(projection, rows)
-        with true_float32(projection):
-            gradient = (gradients.mT @ projected).reshape(self._weight.shape)
+        with true_float32(projected):
+            gradient = self.layer.as_weight(gradients.mT @ projected)
         if not self._parts:
             torch.autograd.Variable._execution_engine.queue_callback(self._forget)
         self._parts.append((_backward_pass(), gradient))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projected_forward import FindProjection, ProjectedForward
 
@@ -52,9 +53,9 @@ class ProjectedGradient:
 def _projected_forward(
     parameter: ProjectedParameter, find: FindProjection
 ) -> ProjectedForward | None:
-    if parameter.is_bias or len(parameter.layers) > 1:
+    layer, own = parameter.uses[0]
+    if own != "weight" or len(parameter.uses) > 1 or not isinstance(layer, RowLayer):
         return None
-    layer = parameter.layers[0]
     if "forward" in layer.module.__dict__:
         return None  # someone else's
     if not layer.is_plain:

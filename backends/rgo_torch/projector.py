@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rgo_core
-from rgo_core import SecondMoment
 from rgo_core._checks import check_choice
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.optimizers import Project, check_optimizer
-from rgo_torch.parameters import ProjectedParameter, projected_parameters
+from rgo_torch.parameters import (
+    Bound,
+    Moment,
+    ProjectedParameter,
+    Projection,
+    projected_parameters,
+    projection_parts,
+)
 from rgo_torch.projected_gradient import ProjectedGradient
+from rgo_torch.wrappers import original_model
 
 Biases = Literal["raw", "normalized"]
 
@@ -91,19 +98,26 @@ class GradientProjector:
         *,
         project: Project = "gradient",
         biases: Biases = "raw",
+        layout: Overrides | None = None,
+        bound: Bound = Bound(),
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
         check_choice("biases", biases, ("raw", "normalized"))
+        self._model = model
         self.project = project
         self.biases = biases
-        self.layers, self.skipped = find_layers(model)
+        self.layout, self.bound = dict(layout or {}), bound
+        self.layers, self.skipped = find_layout(model, layout)
         if not self.layers:
-            raise ValueError("the model has no Linear or Conv2d layer to project")
-        self.parameters = projected_parameters(model, self.layers)
+            raise ValueError(
+                "the model has no parameter to project: "
+                + (str(dict(self.skipped)) if self.skipped else "it has none at all")
+            )
+        self.parameters = projected_parameters(model, self.layers, bound)
         check_optimizer(optimizer, self.parameters.values(), project)
-        self.moments: dict[str, SecondMoment] = {}
+        self.moments: dict[str, Moment] = {}
         # A parameter without an entry has the identity for its projection.
-        self.projections: dict[str, Tensor] = {}
+        self.projections: dict[str, Projection] = {}
         self._paused = False
         self._before: dict[str, Tensor] = {}
         self._handles: list[Any] = []
@@ -120,7 +134,7 @@ class GradientProjector:
 
     def consolidate(
         self,
-        moments: Mapping[str, SecondMoment],
+        moments: Mapping[str, Moment],
         *,
         damping: float,
         relative: bool = False,
@@ -165,6 +179,13 @@ class GradientProjector:
         }
         self._set(self.moments | merged, self.projections | projections)
 
+    @property
+    def protected_share(self) -> float:
+        """How much of the model's parameters is projected, from 0 to 1, by entries."""
+        model = original_model(self._model)
+        total = sum(p.numel() for p in model.parameters())
+        return sum(p.tensor.numel() for p in self.parameters.values()) / total
+
     def check_parameters(self) -> None:
         """Check that the model still has the parameters whose gradients are projected.
 
@@ -175,9 +196,8 @@ class GradientProjector:
             so, and parametrizations do.
         """
         for name, parameter in self.parameters.items():
-            kind = "bias" if parameter.is_bias else "weight"
-            for layer in parameter.layers:
-                if layer.module._parameters.get(kind) is not parameter.tensor:
+            for layer, own in parameter.uses:
+                if layer.parameter(own) is not parameter.tensor:
                     raise RuntimeError(
                         f"{name}: the model has another parameter there than when RGO "
                         "was attached, and its gradient is not projected; attach a new "
@@ -207,9 +227,8 @@ class GradientProjector:
         """
         return {
             name: {
-                "matrix": moment.matrix,
-                "count": moment.count,
-                "projection": self.projections[name],
+                **moment._asdict(),
+                **projection_parts(self.projections[name]),
             }
             for name, moment in self.moments.items()
         }
@@ -223,24 +242,18 @@ class GradientProjector:
             If it is no such state, belongs to another network or holds NaN or
             infinity. Nothing has changed then.
         """
-        moments: dict[str, SecondMoment] = {}
-        projections: dict[str, Tensor] = {}
+        moments: dict[str, Moment] = {}
+        projections: dict[str, Projection] = {}
         for name, entry in state.items():
             if name not in self.parameters:
                 raise ValueError(
                     f"the state is of another network: it has {name!r}, this model has "
                     f"{sorted(self.parameters)}"
                 )
-            parameter = self.parameters[name]
-            _check_entry(name, entry)
-            parameter.check_matrix(entry["projection"])
-            moments[name] = parameter.placed_moment(
-                SecondMoment(entry["matrix"], entry["count"])
-            )
-            projections[name] = parameter.placed(entry["projection"])
+            moments[name], projections[name] = self.parameters[name].loaded(entry)
         self._set(moments, projections)
 
-    def _find(self, name: str) -> Tensor | None:
+    def _find(self, name: str) -> Projection | None:
         """Return the projection to apply now, where its parameter is."""
         if self._paused or name not in self.projections:
             return None
@@ -270,9 +283,7 @@ class GradientProjector:
             parameter.tensor.copy_(before + update)
         self._before = {}
 
-    def _merged(
-        self, parameter: ProjectedParameter, moment: SecondMoment
-    ) -> SecondMoment:
+    def _merged(self, parameter: ProjectedParameter, moment: Moment) -> Moment:
         moment = parameter.placed_moment(moment)
         earlier = self.moments.get(parameter.name)
         if earlier is None:
@@ -282,11 +293,11 @@ class GradientProjector:
     def _projection(
         self,
         parameter: ProjectedParameter,
-        moment: SecondMoment,
+        moment: Moment,
         damping: float,
         relative: bool,
-    ) -> Tensor:
-        normalized = not parameter.is_bias or self.biases == "normalized"
+    ) -> Projection:
+        normalized = not parameter.is_vector or self.biases == "normalized"
         try:
             projection = rgo_core.consolidate(
                 moment, damping, relative=relative, normalized=normalized, xp=xp
@@ -296,15 +307,6 @@ class GradientProjector:
         return parameter.placed(projection)
 
     def _set(
-        self, moments: dict[str, SecondMoment], projections: dict[str, Tensor]
+        self, moments: dict[str, Moment], projections: dict[str, Projection]
     ) -> None:
         self.moments, self.projections = moments, projections
-
-
-def _check_entry(name: str, entry: Mapping[str, Any]) -> None:
-    expected = ("matrix", "count", "projection")
-    tensors = isinstance(entry, Mapping) and all(
-        isinstance(entry.get(key), Tensor) for key in expected
-    )
-    if not tensors:
-        raise ValueError(f"{name}: expected a state with the tensors {expected}")

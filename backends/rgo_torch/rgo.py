@@ -8,16 +8,18 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rgo_core import SecondMoment
-from rgo_core._checks import check_choice, check_positive
+from rgo_core._checks import check_choice, check_integer, check_positive
 from rgo_core.curvature import Curvature
-from rgo_core.vectors import Per, Reduce
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.curvature import second_moments
 from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.layout import Overrides
 from rgo_torch.optimizers import Project
+from rgo_torch.parameters import Bound, Moment
 from rgo_torch.projector import Biases, GradientProjector
 from rgo_torch.score import Score
+from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
 
 VERSION = 1
@@ -105,12 +107,17 @@ class RGO:
         encode: bool = True,
         seed: int = 0,
         exclude: Iterable[str] | None = None,
+        layout: Overrides | None = None,
+        statistics: Statistics = "per-task",
+        max_features: int | None = None,
+        sketch_rows: int = 128,
     ) -> None:
         if damping is not None:
             check_positive("damping", damping)
-        check_choice("per", per, ("sample", "batch"))
-        check_choice("reduce", reduce, ("mean", "rms"))
+        check_choice("per", per, PERS)
+        check_choice("reduce", reduce, REDUCES)
         check_choice("curvature", curvature, ("ground-truth", "exact"))
+        check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         if curvature == "exact" and reduce == "mean" and relative:
             raise ValueError(
                 "curvature='exact' with reduce='mean' leaves the last layer a "
@@ -126,14 +133,22 @@ class RGO:
         self.per, self.reduce, self.curvature = per, reduce, curvature
         with ExitStack() as undo:
             self.encoder = (
-                FeatureEncoder(model, seed=seed, exclude=exclude) if encode else None
+                FeatureEncoder(model, seed=seed, exclude=exclude, layout=layout)
+                if encode
+                else None
             )
             if self.encoder is not None:
                 undo.callback(self.encoder.detach)
             self.projector = GradientProjector(
-                model, optimizer, project=project, biases=biases
+                model,
+                optimizer,
+                project=project,
+                biases=biases,
+                layout=layout,
+                bound=_bound(max_features, sketch_rows),
             )
             undo.pop_all()
+        self.statistics = RunningStatistics(model, statistics)
         self._attached = True
         self._finished = 0
         self._current: int | None = None
@@ -167,6 +182,7 @@ class RGO:
         self._check_attached()
         self.projector.check_parameters()
         self._encode(self._finished)
+        self.statistics.begin_task(self._finished)
         self._current = self._finished
 
     def end_task(
@@ -204,7 +220,7 @@ class RGO:
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
-    ) -> dict[str, SecondMoment]:
+    ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
         Changes nothing. Distributed workers that saw parts of the data add their
@@ -220,14 +236,17 @@ class RGO:
                 curvature=self.curvature,
                 mask=mask,
                 score=score,
+                layout=self.projector.layout,
+                bound=self.projector.bound,
             )
 
-    def consolidate(self, moments: Mapping[str, SecondMoment]) -> None:
+    def consolidate(self, moments: Mapping[str, Moment]) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
         self._check_begun("consolidate")
         self.projector.consolidate(
             moments, damping=self.damping, relative=self.relative
         )
+        self.statistics.end_task()
         self._finished += 1
         self._current = None
 
@@ -253,11 +272,11 @@ class RGO:
             )
         self._looking += 1
         try:
-            if self.encoder is None:
+            with ExitStack() as stack:
+                if self.encoder is not None:
+                    stack.enter_context(self.encoder.task(int(task)))
+                stack.enter_context(self.statistics.task(int(task)))
                 yield
-            else:
-                with self.encoder.task(int(task)):
-                    yield
         finally:
             self._looking -= 1
 
@@ -268,6 +287,7 @@ class RGO:
         """
         self._attached = False
         self.projector.detach()
+        self.statistics.detach()
         if self.encoder is not None:
             self.encoder.detach()
 
@@ -287,6 +307,7 @@ class RGO:
             "current": self._current,
             "encoding": self._encoding(),
             "parameters": self.projector.state_dict(),
+            "statistics": self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -298,6 +319,7 @@ class RGO:
             If it is not such a state, or one of another network, seed or encoding.
             Nothing has changed then.
         """
+        state = {"statistics": [], **state}  # of a version that kept none
         missing = sorted(set(self.state_dict()) - set(state))
         if missing:
             raise ValueError(f"not a state of RGO: it lacks {missing}")
@@ -311,8 +333,11 @@ class RGO:
                 f"{self._encoding()}, got {state['encoding']}"
             )
         _check_progress(state["finished"], state["current"])
+        kept = self.statistics.loaded(state["statistics"], state["finished"])
         self.projector.load_state_dict(state["parameters"])
+        self.statistics.kept = kept
         self._finished, self._current = state["finished"], state["current"]
+        self.statistics.begin_task(self._finished if self._current is not None else 0)
         # Between tasks the model goes on encoding for the last one.
         self._encode(
             max(self._finished - 1, 0) if self._current is None else self._current
@@ -346,6 +371,13 @@ class RGO:
                 f"no task to {what}: call begin_task({self._finished}) first"
             )
         return self._current
+
+
+def _bound(max_features: int | None, sketch_rows: int) -> Bound:
+    if max_features is not None:
+        check_integer("max_features", max_features, 1)
+    check_integer("sketch_rows", sketch_rows, 1)
+    return Bound(max_features, sketch_rows)
 
 
 def _is_index(value: Any, length: int) -> bool:

@@ -1,7 +1,6 @@
 """What RGO does to each part of a model, and what it costs, as a table."""
 
 from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector
 
 
@@ -13,24 +12,27 @@ def summarize(projector: GradientProjector, encoder: FeatureEncoder | None) -> s
     modules that are passed through, with the reason.
     """
     encoded = {} if encoder is None else encoder.widths
-    rows: list[tuple[str, ...]] = [("parameter", "n", "outputs", "encoded", "state")]
+    rows: list[tuple[str, ...]] = [
+        ("parameter", "n", "outputs", "kept", "encoded", "state")
+    ]
     total = 0
     for name, parameter in projector.parameters.items():
-        size = _state_bytes(parameter)
-        total += size
-        layer = parameter.layers[0]
+        total += parameter.state_bytes
+        layer, _ = parameter.uses[0]
         rows.append(
             (
                 name,
                 str(parameter.features),
-                "1" if parameter.is_bias else str(layer.width),
-                "yes" if layer.name in encoded and not parameter.is_bias else "",
-                _readable(size),
+                str(parameter.outputs),
+                parameter.form,
+                "yes" if layer.name in encoded and not parameter.is_vector else "",
+                _readable(parameter.state_bytes),
             )
         )
-    lines = _aligned(rows)
+    lines = [f"{100 * projector.protected_share:.1f} % of the parameters are protected"]
+    lines += _aligned(rows)
     lines.append(f"{_readable(total)} of state: float64 second moments and projections")
-    own = {layer.name for p in projector.parameters.values() for layer in p.layers}
+    own = {layer.name for p in projector.parameters.values() for layer, _ in p.uses}
     lines += [
         f"encoded: {name} ({w})" for name, w in encoded.items() if name not in own
     ]
@@ -41,13 +43,6 @@ def summarize(projector: GradientProjector, encoder: FeatureEncoder | None) -> s
         if not parameter.tensor.requires_grad
     ]
     return "\n".join(lines)
-
-
-def _state_bytes(parameter: ProjectedParameter) -> int:
-    entries = 1
-    for length in parameter.matrix_shape:
-        entries *= length
-    return entries * (8 + parameter.projection_dtype.itemsize)
 
 
 def _readable(size: float) -> str:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.layer import Layer
-from rgo_torch.layers import find_layers
+from rgo_torch.layers.rows import RowLayer
+from rgo_torch.layout import row_layers
 
 
 class Operations(NamedTuple):
@@ -55,10 +55,10 @@ def step_operations(
     >>> step_operations(nn.Linear(3, 2, bias=False), (3,), batch=1)
     Operations(training=12, projection=9)
     """
-    layers, _ = find_layers(network)
-    rows: dict[Layer, int] = {}
+    layers = row_layers(network)
+    rows: dict[RowLayer, int] = {}
 
-    def count(layer: Layer) -> Any:
+    def count(layer: RowLayer) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             rows[layer] = layer.row_count(args[0])
 

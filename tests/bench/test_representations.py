@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from rgo_bench.methods.representations import input_rows, recorded_inputs
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import row_layers
 
 
 def mlp() -> nn.Sequential:
@@ -12,7 +12,7 @@ def mlp() -> nn.Sequential:
 
 def test_each_row_is_what_a_linear_layer_takes_from_a_sample() -> None:
     network, x = mlp(), torch.randn(5, 3)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     rows = input_rows(network, layers, x)
     assert list(rows) == ["0", "2"]
     torch.testing.assert_close(rows["0"], x)
@@ -22,7 +22,7 @@ def test_each_row_is_what_a_linear_layer_takes_from_a_sample() -> None:
 def test_each_row_is_a_patch_that_a_convolution_takes() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 3, 2, bias=False), nn.ReLU(), nn.Flatten())
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     x = torch.randn(4, 2, 3, 3)
     rows = input_rows(network, layers, x)["0"]
     patches = [
@@ -36,7 +36,7 @@ def test_each_row_is_a_patch_that_a_convolution_takes() -> None:
 
 def test_rows_carry_no_graph_and_leave_no_hook_behind() -> None:
     network = mlp()
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     rows = input_rows(network, layers, torch.randn(5, 3))
     assert not any(tensor.requires_grad for tensor in rows.values())
     assert not any(module._forward_pre_hooks for module in network.modules())
@@ -44,7 +44,7 @@ def test_rows_carry_no_graph_and_leave_no_hook_behind() -> None:
 
 def test_recording_leaves_the_gradients_as_they_are() -> None:
     network, x = mlp(), torch.randn(5, 3)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     network(x).square().sum().backward()
     expected = [parameter.grad.clone() for parameter in network.parameters()]
     network.zero_grad()

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods.weight_projector import WeightProjector, freeze_biases
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import row_layers
 
 
 def linear() -> nn.Module:
@@ -31,7 +31,7 @@ def test_weight_gradients_are_multiplied_and_biases_left(
     torch.manual_seed(0)
     network = make()
     x = torch.randn(count, 6) if make is linear else torch.randn(count, 4, 3, 3)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     network(x).square().sum().backward()
     raw = {n: p.grad.double().clone() for n, p in network.named_parameters()}
     network.zero_grad()
@@ -56,7 +56,7 @@ def test_weight_gradients_are_multiplied_and_biases_left(
 def test_layers_without_a_matrix_keep_their_gradients() -> None:
     torch.manual_seed(0)
     network, x = linear(), torch.randn(5, 6)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     projector = WeightProjector(network, layers)
     projector.set("0", torch.zeros(6, 6))
     network(x).square().sum().backward()
@@ -67,7 +67,7 @@ def test_layers_without_a_matrix_keep_their_gradients() -> None:
 
 def test_a_frozen_weight_is_left_out() -> None:
     network, x = linear(), torch.randn(5, 6)
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     projector = WeightProjector(network, layers)
     projector.set("0", torch.eye(6))
     network[0].weight.requires_grad_(False)
@@ -78,7 +78,7 @@ def test_a_frozen_weight_is_left_out() -> None:
 def test_frozen_biases_are_not_trained() -> None:
     network, x = linear(), torch.randn(5, 6)
     network.append(nn.Linear(3, 3, bias=False))
-    layers, _ = find_layers(network)
+    layers = row_layers(network)
     freeze_biases(layers)
     network(x).square().sum().backward()
     assert network[0].bias.grad is None

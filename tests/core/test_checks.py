@@ -8,7 +8,13 @@ import pytest
 from core.backends import Backend
 
 import rgo_core
-from rgo_core import SecondMoment
+from rgo_core import (
+    DiagonalMoment,
+    DiagonalProjection,
+    LowRankProjection,
+    SecondMoment,
+    SketchedMoment,
+)
 
 MOMENT = SecondMoment(np.eye(2), np.asarray(1))
 GROUPS = SecondMoment(np.stack([np.eye(2)] * 3), np.asarray(1))
@@ -16,6 +22,10 @@ SINGLE = SecondMoment(np.eye(2, dtype=np.float32), np.asarray(1))
 BAD_MOMENT = SecondMoment(np.asarray([[1.0, np.nan], [np.nan, 1.0]]), np.asarray(1))
 FLAT_MOMENT = SecondMoment(np.ones(2), np.asarray(1))
 COMPLEX_MOMENT = SecondMoment(np.eye(2) + 0j, np.asarray(1))
+DIAGONAL = DiagonalMoment(np.ones(2), np.asarray(1))
+ONE = np.asarray(1.0)
+SKETCH = SketchedMoment(np.ones((1, 2)), ONE, 4 * ONE, np.asarray(1))
+FORMS = "must be a SecondMoment, a DiagonalMoment or a SketchedMoment, got"
 P, G, LOGITS = np.eye(2), np.ones((2, 3)), np.zeros((2, 3))
 GROUPS_OF_P = np.stack([P] * 3)
 LABELS = np.asarray([0, 1])
@@ -81,6 +91,148 @@ REFUSALS: list[Refusal] = [
         {},
         ValueError,
         r"one shape, got \(2, 2\) and \(3, 2, 2\)",
+    ),
+    *(
+        (rgo_core.merge, (first, second), {}, error, message)
+        for first, second, error, message in [
+            (P, P, TypeError, f"first {FORMS}"),
+            (
+                MOMENT,
+                DIAGONAL,
+                TypeError,
+                "of one form, got a SecondMoment and a DiagonalMoment",
+            ),
+            (
+                DIAGONAL,
+                DIAGONAL._replace(diagonal=np.ones(3)),
+                ValueError,
+                r"their diagonals have one shape, got \(2,\) and \(3,\)",
+            ),
+            (
+                SKETCH,
+                SKETCH._replace(rows=np.ones((2, 2))),
+                ValueError,
+                r"their rows have one shape, got \(1, 2\) and \(2, 2\)",
+            ),
+        ]
+    ),
+    # diagonal and sketch
+    (rgo_core.empty_diagonal, (0,), {}, ValueError, "features must be an integer >= 1"),
+    *(
+        (rgo_core.empty_sketch, arguments, {}, ValueError, message)
+        for arguments, message in [
+            ((0, 1), "features must be an integer >= 1, got 0"),
+            ((3, 0), "rows must be an integer >= 1, got 0"),
+            ((3, 4), "rows must be at most the 3 features, got 4: keep the second"),
+        ]
+    ),
+    *(
+        (rgo_core.observe, arguments, {}, error, message)
+        for arguments, error, message in [
+            ((P, P), TypeError, f"moment {FORMS}"),
+            ((DIAGONAL, G), ValueError, "vectors must have n = 2 features"),
+            ((SKETCH, G), ValueError, "vectors must have n = 2 features"),
+            (
+                (DIAGONAL, GROUPS_OF_P),
+                ValueError,
+                r"leading axes \(\) of the second moment, got shape \(3, 2, 2\)",
+            ),
+            (
+                (DIAGONAL, np.asarray([[1.0, np.nan]])),
+                ValueError,
+                "vectors must be finite, got 1 NaN",
+            ),
+            (
+                (SKETCH, np.asarray([[1.0, np.inf]])),
+                ValueError,
+                "vectors must be finite, got 1 NaN or infinite",
+            ),
+            (
+                (DIAGONAL._replace(diagonal=np.ones(2, dtype=np.float32)), P),
+                TypeError,
+                "moment.diagonal must be float64, got .*float32",
+            ),
+            (
+                (SKETCH._replace(rows=np.ones((1, 2), dtype=np.float32)), P),
+                TypeError,
+                "moment.rows must be float64, got .*float32",
+            ),
+        ]
+    ),
+    *(
+        (rgo_core.consolidate, (moment, 1.0), {}, error, message)
+        for moment, error, message in [
+            (P, TypeError, f"moment {FORMS}"),
+            (
+                DIAGONAL._replace(diagonal=np.asarray([1.0, -2.0])),
+                ValueError,
+                "moment.diagonal must be >= 0, got -2",
+            ),
+            (
+                DIAGONAL._replace(diagonal=np.asarray([1.0, np.nan])),
+                ValueError,
+                "moment.diagonal must be finite, got 1 NaN",
+            ),
+            (
+                DIAGONAL._replace(diagonal=np.asarray([1, 1])),
+                TypeError,
+                f"moment.diagonal {REAL}",
+            ),
+            (
+                SKETCH._replace(rows=np.ones((2, 1))),
+                ValueError,
+                r"moment.rows must have shape \(..., l, n\) with l <= n, got \(2, 1\)",
+            ),
+            (
+                SKETCH._replace(rows=np.full((1, 2), np.inf)),
+                ValueError,
+                "moment.rows must be finite, got 2 NaN",
+            ),
+            (
+                SKETCH._replace(rows=np.ones((1, 2), dtype=np.int64)),
+                TypeError,
+                f"moment.rows {REAL}",
+            ),
+            (
+                SKETCH._replace(trace=np.ones(1)),
+                ValueError,
+                r"moment.trace must have shape \(\), got \(1,\)",
+            ),
+            (
+                SKETCH._replace(shrunk=-ONE),
+                ValueError,
+                "moment.shrunk must be >= 0, got -1",
+            ),
+            (
+                SKETCH._replace(trace=ONE * np.nan),
+                ValueError,
+                "moment.trace must be finite, got 1 NaN",
+            ),
+        ]
+    ),
+    (rgo_core.as_matrix, (G,), {}, ValueError, rf"projection {SQUARE} \(2, 3\)"),
+    *(
+        (rgo_core.project, (projection, gradient), {}, ValueError, message)
+        for projection, gradient, message in [
+            (
+                DiagonalProjection(ONE),
+                G,
+                r"projection.diagonal must have shape \(..., n",
+            ),
+            (DiagonalProjection(np.ones(3)), G, "gradient must have n = 3 features"),
+            (DiagonalProjection(P), G, r"leading axes \(2,\) of the projection"),
+            (
+                LowRankProjection(np.ones(2), ONE),
+                G,
+                r"projection.factor must have shape \(..., l, n\), got \(2,\)",
+            ),
+            (
+                LowRankProjection(P, np.ones(2)),
+                G,
+                r"projection.scale must have shape \(\), got \(2,\)",
+            ),
+            (LowRankProjection(P, ONE), np.ones((3, 3)), "must have n = 2 features"),
+        ]
     ),
     # projection
     *(
@@ -311,13 +463,13 @@ REFUSALS: list[Refusal] = [
                 (X, D),
                 {"per": "task"},
                 ValueError,
-                "per must be 'sample' or 'batch', got 'task'",
+                "per must be 'sample' or 'batch' or 'position', got 'task'",
             ),
             (
                 (X, D),
                 {"reduce": "sum"},
                 ValueError,
-                "reduce must be 'mean' or 'rms', got 'sum'",
+                "reduce must be 'mean' or 'rms' or 'signs', got 'sum'",
             ),
             ((INTEGERS, D), {}, TypeError, f"inputs {REAL}"),
             ((X, INTEGERS), {}, TypeError, f"output_gradients {REAL}"),
@@ -345,6 +497,19 @@ REFUSALS: list[Refusal] = [
                     np.ones((1, 4, 2, 3)),
                     np.ones((6, 1, 4, 1, 3)),
                 )
+            ),
+        ]
+    ),
+    *(
+        (rgo_core.reduce_outputs, (G,), options, ValueError, message)
+        for options, message in [
+            (
+                {"signs": np.ones(3)},
+                "signs are for reduce=\"signs\", got reduce='mean'",
+            ),
+            (
+                {"signs": np.ones(2), "reduce": "signs"},
+                r"signs must have shape \(3,\), one for each output, got \(2,\)",
             ),
         ]
     ),

@@ -13,10 +13,33 @@ from core.cases import Case, normal
 from core.tolerance import assert_close
 
 import rgo_core
-from rgo_core import SecondMoment
+from rgo_core import (
+    Axes,
+    DiagonalMoment,
+    DiagonalProjection,
+    LowRankProjection,
+    SecondMoment,
+    SketchedMoment,
+)
 
 # Asked no array, or a NumPy one by definition.
-WITHOUT_ARRAYS = {"SecondMoment", "empty_moment", "task_permutation"}
+WITHOUT_ARRAYS = {
+    "Axes",
+    "DiagonalMoment",
+    "DiagonalProjection",
+    "LowRankProjection",
+    "SecondMoment",
+    "SketchedMoment",
+    "check_axes_fit",
+    "empty_diagonal",
+    "empty_moment",
+    "empty_sketch",
+    "features",
+    "group_shape",
+    "output_signs",
+    "task_permutation",
+}
+MOMENTS = (SecondMoment, DiagonalMoment, SketchedMoment)
 
 SEEN = Case(normal(0, 5, 3), 0.5)
 MOMENT = SecondMoment(SEEN.information - np.eye(3), np.asarray(5))
@@ -25,6 +48,17 @@ LOGITS, LABELS = normal(1, 2, 4), np.asarray([3, 0])
 MASK = np.asarray([True, False, True, True])
 ACCURACY = np.asarray([[90.0, 10.0], [80.0, 95.0]])
 PERMUTATION = np.asarray([2, 0, 1])
+DIAGONAL = DiagonalMoment(normal(11, 3) ** 2, np.asarray(5))
+# Rows already orthogonal, so that no eigenvector has a choice of directions.
+SKETCH = SketchedMoment(
+    np.asarray([[3.0, 0.0, 0.0], [0.0, 1.0, 1.0]]),
+    np.asarray(0.5),
+    np.asarray(12.0),
+    np.asarray(5),
+)
+SCALES = DiagonalProjection(normal(12, 3) ** 2)
+LOW_RANK = LowRankProjection(normal(13, 2, 3), np.asarray(1.5))
+KERNEL = Axes(inputs=(0, 1), outputs=(2,))
 
 
 @dataclass(frozen=True)
@@ -47,7 +81,9 @@ class Call:
             return array.astype(dtype) if array.dtype.kind == "f" else array
 
         def each(value: Any) -> Any:
-            return value if isinstance(value, SecondMoment) else map_tree(value, one)
+            if isinstance(value, Axes):
+                return value
+            return value if isinstance(value, MOMENTS) else map_tree(value, one)
 
         options = {name: each(value) for name, value in self.options.items()}
         arguments = tuple(each(value) for value in self.arguments)
@@ -59,11 +95,23 @@ class Call:
 
 CALLS = [
     Call(rgo_core.observe, (MOMENT, normal(2, 4, 3)), result="float64"),
+    Call(rgo_core.observe, (DIAGONAL, normal(2, 4, 3)), result="float64"),
+    Call(rgo_core.observe, (SKETCH, normal(2, 4, 3)), result="float64"),
     Call(rgo_core.merge, (MOMENT, MOMENT), result="float64"),
+    Call(rgo_core.merge, (DIAGONAL, DIAGONAL), result="float64"),
+    Call(rgo_core.merge, (SKETCH, SKETCH), result="float64"),
     Call(rgo_core.consolidate, (MOMENT, 0.5), result="float64"),
+    Call(rgo_core.consolidate, (DIAGONAL, 0.5), result="float64"),
+    Call(rgo_core.consolidate, (SKETCH, 0.5), result="float64"),
+    Call(rgo_core.as_matrix, (P,)),
+    Call(rgo_core.as_matrix, (SCALES,)),
+    Call(rgo_core.as_matrix, (LOW_RANK,)),
     Call(rgo_core.normalize, (2 * P,)),
     Call(rgo_core.project, (P, normal(3, 3, 2))),
     Call(rgo_core.project, (P, normal(3, 2, 3)), {"axis": -1}),
+    Call(rgo_core.project, (SCALES, normal(3, 3, 2))),
+    Call(rgo_core.project, (LOW_RANK, normal(3, 3, 2))),
+    Call(rgo_core.project, (LOW_RANK, normal(3, 2, 3)), {"axis": -1}),
     Call(rgo_core.project_factors, (P, normal(4, 4, 3), normal(5, 4, 2))),
     Call(rgo_core.project_factors, (P, normal(4, 1, 3), normal(5, 1, 2))),
     Call(rgo_core.gain, (P, normal(6, 3))),
@@ -82,10 +130,24 @@ CALLS = [
         (normal(7, 4, 2, 3), normal(8, 2, 4, 2, 2)),
         {"reduce": "rms", "per": "batch"},
     ),
+    Call(
+        rgo_core.curvature_vectors,
+        (normal(7, 4, 2, 3), normal(8, 2, 4, 2, 2)),
+        {"reduce": "signs", "per": "position"},
+    ),
     Call(rgo_core.reduce_outputs, (normal(8, 2, 4),)),
+    Call(rgo_core.reduce_outputs, (normal(8, 2, 4),), {"reduce": "signs"}),
+    Call(
+        rgo_core.reduce_outputs,
+        (normal(8, 2, 4),),
+        {"reduce": "signs", "signs": np.asarray([1, -1, -1, 1])},
+    ),
     Call(rgo_core.reduce_outputs, (normal(8, 2, 4),), {"reduce": "rms"}),
     Call(rgo_core.bias_vectors, (normal(8, 2, 4, 2, 2),)),
     Call(rgo_core.bias_vectors, (normal(8, 2, 4, 2, 2),), {"per": "batch"}),
+    Call(rgo_core.bias_vectors, (normal(8, 2, 4, 2, 2),), {"per": "position"}),
+    Call(rgo_core.to_rows, (normal(8, 2, 3, 4), KERNEL)),
+    Call(rgo_core.from_rows, (normal(8, 4, 6), KERNEL, (2, 3, 4))),
     Call(rgo_core.recursive_least_loss, (normal(9, 3), normal(10, 3), P)),
     Call(rgo_core.projected_curvature, (P, SEEN.information)),
     Call(
@@ -100,7 +162,11 @@ CALLS = [
     ),
     Call(rgo_core.optimal_projection, (SEEN.information,)),
     Call(rgo_core.plasticity, (P,)),
+    Call(rgo_core.plasticity, (SCALES,)),
+    Call(rgo_core.plasticity, (LOW_RANK,)),
     Call(rgo_core.free_directions, (P,)),
+    Call(rgo_core.free_directions, (SCALES,)),
+    Call(rgo_core.free_directions, (LOW_RANK,)),
     Call(rgo_core.average_accuracy, (ACCURACY,)),
     Call(rgo_core.backward_transfer, (ACCURACY,)),
     Call(rgo_core.forward_transfer, (ACCURACY, ACCURACY[0])),

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from core.backends import Backend
@@ -6,10 +8,16 @@ from core.tolerance import assert_close
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgo_core import bias_vectors, curvature_vectors, score_cotangents
+from rgo_core import (
+    bias_vectors,
+    curvature_vectors,
+    output_signs,
+    reduce_outputs,
+    score_cotangents,
+)
 
-PER = pytest.mark.parametrize("per", ["sample", "batch"])
-REDUCE = pytest.mark.parametrize("reduce", ["mean", "rms"])
+PER = pytest.mark.parametrize("per", ["sample", "batch", "position"])
+REDUCE = pytest.mark.parametrize("reduce", ["mean", "rms", "signs"])
 # (cotangents, samples, positions, features, outputs)
 SIZES = st.sampled_from(
     [
@@ -32,6 +40,11 @@ def layer_gradients(inputs: np.ndarray, gradients: np.ndarray, per: str) -> list
     found = []
     for cotangent in gradients:
         pairs = zip(inputs, cotangent, strict=True)
+        if per == "position":
+            found += [
+                np.outer(x, d) for X, D in pairs for x, d in zip(X, D, strict=True)
+            ]
+            continue
         each = [X.T @ D for X, D in pairs]
         found += each if per == "sample" else [sum(each)]
     return found
@@ -41,9 +54,10 @@ def curvature(gradients: list[np.ndarray], reduce: str) -> np.ndarray:
     """Sum g g^T over the gradients, their outputs reduced."""
     features, outputs = gradients[0].shape
     total = np.zeros((features, features))
+    signs = output_signs(outputs) if reduce == "signs" else np.ones(outputs)
     for gradient in gradients:
-        if reduce == "mean":
-            mean = sum(gradient[:, j] for j in range(outputs)) / outputs
+        if reduce != "rms":
+            mean = sum(signs[j] * gradient[:, j] for j in range(outputs)) / outputs
             total += np.outer(mean, mean)
         else:
             for j in range(outputs):
@@ -88,6 +102,9 @@ def test_one_position_gives_one_vector_a_sample_along_its_input(
         ((3, 4, 2, 5, 6), "sample", "rms", 3 * 4 * 6),
         ((3, 4, 2, 5, 6), "batch", "mean", 3),
         ((3, 4, 2, 5, 6), "batch", "rms", 3 * 6),
+        ((3, 4, 2, 5, 6), "sample", "signs", 3 * 4),
+        ((3, 4, 2, 5, 6), "position", "mean", 4 * 2),
+        ((3, 4, 2, 5, 6), "position", "rms", 4 * 2),
         ((3, 4, 1, 5, 6), "batch", "mean", 3),
         ((3, 1, 1, 5, 6), "batch", "rms", 1),
     ],
@@ -154,3 +171,64 @@ def test_a_bias_has_its_gradients_for_vectors(
     expected = [gradient[0] for gradient in layer_gradients(ones, gradients, per)]
     scale = float(np.linalg.norm(gradients)) * gradients.size**0.5
     assert_close(vectors, np.asarray(expected), scale=scale)
+
+
+# --- signs
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4])
+@given(seed=SEEDS)
+def test_over_all_signs_the_outputs_own_sums_are_what_is_expected(
+    backend: Backend, outputs: int, seed: int
+) -> None:
+    # E m^2 g g^T = sum_j G_j G_j^T, for small integers to the last bit.
+    random = np.random.default_rng(seed)
+    gradient = random.integers(-9, 10, size=(3, outputs)).astype(np.float64)
+    total = np.zeros((3, 3))
+    for signs in itertools.product([-1, 1], repeat=outputs):
+        column = backend.call(
+            reduce_outputs, gradient, reduce="signs", signs=np.asarray(signs)
+        )
+        scaled = np.rint(outputs * column)
+        assert_close(outputs * column, scaled)
+        total += scaled @ scaled.T
+    np.testing.assert_array_equal(total / 2**outputs, gradient @ gradient.T)
+
+
+def test_signs_see_outputs_whose_gradients_sum_to_zero(backend: Backend) -> None:
+    # As before a LayerNorm.
+    gradients = normal(0, 1, 4, 2, 6)
+    gradients -= gradients.mean(axis=-1, keepdims=True)
+    inputs = normal(1, 4, 2, 3)
+    mean, signs, rms = (
+        outer_sum(backend.call(curvature_vectors, inputs, gradients, reduce=reduce))
+        for reduce in ("mean", "signs", "rms")
+    )
+    assert np.trace(mean) < 1e-25
+    assert 0.1 < np.trace(signs) * 6 / np.trace(rms) < 10
+
+
+def test_signs_of_one_s_own_are_taken(backend: Backend) -> None:
+    inputs, gradients = draw(0, 2, 4, 2, 3, 5)
+    signs = np.asarray([1, -1, 1, 1, -1])
+    found = backend.call(
+        curvature_vectors, inputs, gradients, reduce="signs", signs=signs
+    )
+    expected = backend.call(curvature_vectors, inputs, gradients * signs)
+    np.testing.assert_array_equal(found, expected)
+    drawn = backend.call(curvature_vectors, inputs, gradients, reduce="signs")
+    own = output_signs(5)
+    again = backend.call(
+        curvature_vectors, inputs, gradients, reduce="signs", signs=own
+    )
+    np.testing.assert_array_equal(drawn, again)
+
+
+def test_positions_that_cancel_in_a_sample_do_not_by_themselves(
+    backend: Backend,
+) -> None:
+    inputs, gradients = np.ones((1, 2, 3)), np.asarray([[[[1.0], [-1.0]]]])
+    together = backend.call(curvature_vectors, inputs, gradients)
+    np.testing.assert_array_equal(together, np.zeros((1, 3)))
+    each = backend.call(curvature_vectors, inputs, gradients, per="position")
+    np.testing.assert_array_equal(each, np.ones((2, 3)))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch_backend.tolerance import assert_near
 
-from rgo_torch.layer import Layer, rows_of
+from rgo_torch.layers.rows import RowLayer, rows_of
 
 # PyTorch tells once that an even kernel costs a copy.
 SAME = "ignore:Using padding='same':UserWarning"
@@ -34,7 +34,7 @@ def convolutions(draw: st.DrawFn) -> nn.Conv2d:
     ).double()
 
 
-def assert_factors(layer: Layer, x: torch.Tensor) -> None:
+def assert_factors(layer: RowLayer, x: torch.Tensor) -> None:
     """Demand ``D^T X == G`` for a random output gradient."""
     output = layer.module(x)
     d = torch.randn_like(output)

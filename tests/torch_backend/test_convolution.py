@@ -7,7 +7,7 @@ from torch import nn
 from torch_backend.layer_kinds import SAME, assert_factors, convolutions
 from torch_backend.tolerance import assert_near
 
-from rgo_torch.convolution import Conv2dLayer
+from rgo_torch.layers.convolution import ConvolutionLayer
 
 
 @pytest.mark.filterwarnings(SAME)
@@ -17,16 +17,16 @@ def test_patches_of_a_convolution_are_the_factors_of_its_gradient(
 ) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 6, 5, dtype=torch.float64)
-    assert_factors(Conv2dLayer("", convolution), x)
+    assert_factors(ConvolutionLayer("", convolution), x)
 
 
 def test_one_image_without_a_batch_axis_is_a_batch_of_one() -> None:
     torch.manual_seed(0)
-    assert_factors(Conv2dLayer("", nn.Conv2d(3, 4, 2)), torch.randn(3, 5, 5))
+    assert_factors(ConvolutionLayer("", nn.Conv2d(3, 4, 2)), torch.randn(3, 5, 5))
 
 
 def test_groups_of_a_convolution_come_first() -> None:
-    grouped = Conv2dLayer("", nn.Conv2d(4, 6, 3, groups=2))
+    grouped = ConvolutionLayer("", nn.Conv2d(4, 6, 3, groups=2))
     assert grouped.input_rows(torch.zeros(7, 4, 5, 5)).shape == (2, 7, 9, 18)
     assert grouped.output_rows(torch.zeros(7, 6, 3, 3)).shape == (2, 7, 9, 3)
 
@@ -39,7 +39,7 @@ def test_patches_are_multiplied_without_being_cut_where_a_stride_leaves_some_inp
 ) -> None:
     torch.manual_seed(0)
     convolution = nn.Conv2d(2, 4, 2, groups=groups, **options).double()
-    layer = Conv2dLayer("", convolution)
+    layer = ConvolutionLayer("", convolution)
     x = torch.randn(3, 2, 7, 9, dtype=torch.float64)
     patches = layer.input_rows(x)
     columns = torch.randn(*patches.shape[:-3], 2, *patches.shape[-3:-1], 5).double()

@@ -92,7 +92,7 @@ def test_what_is_flattened_after_convolutions_is_permuted_too(nested: bool) -> N
 
 
 def test_flattened_inputs_that_no_convolution_made_are_left() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Conv1d(1, 1, 1))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.PReLU())
     assert FeatureEncoder(model, exclude=[]).widths == {"1": 4}
 
 

@@ -4,33 +4,33 @@ import torch
 from torch import nn
 from torch_backend.nets import compiled, mlp
 
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import find_layout
 from rgo_torch.parameters import projected_parameters
 
 
 def test_every_weight_and_bias_has_features_of_its_own() -> None:
     model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Linear(5, 3, bias=False))
-    found = projected_parameters(model, find_layers(model)[0])
-    assert {name: p.matrix_shape for name, p in found.items()} == {
-        "0.weight": (2, 18, 18),
-        "0.bias": (6, 6),
-        "1.weight": (5, 5),
+    found = projected_parameters(model, find_layout(model).layers)
+    assert {name: (*p.groups, p.features) for name, p in found.items()} == {
+        "0.weight": (2, 18),
+        "0.bias": (6,),
+        "1.weight": (5,),
     }
 
 
 def test_a_tied_weight_stands_once_with_both_its_layers() -> None:
     model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
     model[1].weight = model[0].weight
-    found = projected_parameters(model, find_layers(model)[0])
+    found = projected_parameters(model, find_layout(model).layers)
     assert list(found) == ["0.weight", "0.bias", "1.bias"]
-    assert [layer.name for layer in found["0.weight"].layers] == ["0", "1"]
+    assert [layer.name for layer, _ in found["0.weight"].uses] == ["0", "1"]
 
 
 def test_names_do_not_depend_on_what_is_compiled() -> None:
     model = mlp()
     expected = list(dict(model.named_parameters()))
     model[2] = compiled(model[2])
-    found = projected_parameters(compiled(model), find_layers(model)[0])
+    found = projected_parameters(compiled(model), find_layout(model).layers)
     assert list(found) == expected
 
 
@@ -41,5 +41,5 @@ def test_a_projection_is_float32_at_the_least() -> None:
         (torch.float64, torch.float64),
     ):
         model = nn.Linear(3, 2, dtype=dtype)
-        found = projected_parameters(model, find_layers(model)[0])
+        found = projected_parameters(model, find_layout(model).layers)
         assert found["weight"].projection_dtype == expected

@@ -426,8 +426,12 @@ BAD_STATES: dict[str, Callable[[dict], dict]] = {
     r"0.weight: expected a matrix of shape \(12, 12\), got \(8, 8\)": lambda state: (
         state | {"0.weight": state["2.weight"]}
     ),
-    "0.weight: expected finite numbers": lambda state: spoil(state, "matrix", NAN),
-    "^0.weight: expected finite": lambda state: spoil(state, "projection", NAN.float()),
+    "0.weight: expected a matrix of finite numbers, got NaN": lambda state: spoil(
+        state, "matrix", NAN
+    ),
+    "^0.weight: expected a projection of finite": lambda state: spoil(
+        state, "projection", NAN.float()
+    ),
     "0.weight: expected a state with the tensors": lambda state: without(
         state, "projection"
     ),
@@ -486,8 +490,11 @@ def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=message):
         GradientProjector(model, sgd(mlp()))
     norm = nn.LayerNorm(3)
-    with pytest.raises(ValueError, match="no Linear or Conv2d layer to project"):
-        GradientProjector(norm, sgd(norm))
+    asked = {"weight": None, "bias": None}
+    with pytest.raises(ValueError, match="no parameter to project: .*left unprotected"):
+        GradientProjector(norm, sgd(norm), layout=asked)
+    with pytest.raises(ValueError, match="to project: it has none at all"):
+        GradientProjector(nn.ReLU(), sgd(norm))
     assert not list(hooks_of(model))
 
 

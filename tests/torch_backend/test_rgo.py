@@ -303,7 +303,7 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
     moments = rgo.observe(batches())
     last = moments["4.bias"]
     moments["4.bias"] = last._replace(matrix=last.matrix * torch.inf)
-    with pytest.raises(ValueError, match=r"4.bias: expected finite numbers"):
+    with pytest.raises(ValueError, match=r"4.bias: expected a matrix of finite numbers"):
         rgo.consolidate(moments)
     assert_same(rgo.state_dict(), before)
 
@@ -316,8 +316,8 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"damping": float("nan")}, "damping must be a finite number > 0, got nan"),
         ({"damping": float("inf")}, "damping must be a finite number > 0, got inf"),
         ({"damping": "0.1"}, "damping must be a finite number > 0, got '0.1'"),
-        ({"per": "epoch"}, "per must be 'sample' or 'batch', got 'epoch'"),
-        ({"reduce": "sum"}, "reduce must be 'mean' or 'rms', got 'sum'"),
+        ({"per": "epoch"}, "per must be 'sample' .* got 'epoch'"),
+        ({"reduce": "sum"}, "reduce must be 'mean' .* got 'sum'"),
         ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
         ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),

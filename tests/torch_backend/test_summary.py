@@ -19,27 +19,24 @@ def test_every_parameter_has_its_features_outputs_and_memory() -> None:
     model[2].requires_grad_(False)
     table = RGO(model, sgd(model)).summary()
     found = rows(table)
-    assert found["parameter"] == ["n", "outputs", "encoded", "state"]
-    assert found["0.weight"] == ["9", "6", "yes", "2.8", "KiB"]  # 3 * 81 * (8 + 4)
-    assert found["0.bias"] == ["6", "1", "432", "B"]
-    assert found["2.weight"] == ["6", "4", "432", "B"]
-    assert found["2.bias"] == ["4", "1", "192", "B"]
+    assert table.startswith("100.0 % of the parameters are protected\n")
+    assert found["parameter"] == ["n", "outputs", "kept", "encoded", "state"]
+    assert found["0.weight"] == ["9", "6", "full", "yes", "2.8", "KiB"]  # 3 * 81 * (8 + 4)
+    assert found["0.bias"] == ["6", "1", "full", "432", "B"]
+    assert found["2.weight"] == ["6", "4", "full", "432", "B"]
+    assert found["2.bias"] == ["4", "1", "full", "192", "B"]
     assert "3.9 KiB of state: float64 second moments and projections" in table
     assert re.findall("frozen now: (.*)", table) == ["2.weight", "2.bias"]
 
 
-def test_what_passes_through_is_listed_with_the_reason() -> None:
-    model = nn.Sequential(
-        nn.Embedding(3, 8), nn.LayerNorm(8), nn.MultiheadAttention(8, 2), mlp()
-    )
-    table = RGO(model, sgd(model)).summary()
-    assert re.findall("not projected: (.*)", table) == [
-        "0: Embedding is neither Linear nor Conv2d",
-        "1: LayerNorm is neither Linear nor Conv2d",
-        "2: MultiheadAttention is neither Linear nor Conv2d",
-        "2.out_proj: NonDynamicallyQuantizableLinear, which nn.MultiheadAttention uses "
-        "without calling it",
-    ]
+def test_what_is_not_projected_is_listed_with_the_reason_and_counted() -> None:
+    model = nn.Sequential(nn.Embedding(3, 8), nn.LayerNorm(8), mlp())
+    table = RGO(model, sgd(model), layout={"0.weight": None}).summary()
+    left = re.findall("not projected: (.*)", table)
+    assert left == ["0.weight: left unprotected as asked"]
+    share = 1 - 24 / sum(p.numel() for p in model.parameters())
+    assert table.startswith(f"{100 * share:.1f} % of the parameters are protected\n")
+    assert rows(table)["1.weight"][:3] == ["8", "1", "diagonal"]
 
 
 def test_without_encoding_no_layer_is_marked() -> None:

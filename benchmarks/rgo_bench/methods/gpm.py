@@ -12,7 +12,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.streams.options import check_choice, check_count, check_positive
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import row_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class GPM(NetworkMethod):
 
     def __init__(self, setting: Setting, options: GPMOptions) -> None:
         super().__init__(setting, options)
-        self.layers, _ = find_layers(self.network)
+        self.layers = row_layers(self.network)
         if setting.own_outputs:
             self.layers = self.layers[:-1]
         grouped = [layer.name for layer in self.layers if layer.groups > 1]

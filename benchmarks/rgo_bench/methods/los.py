@@ -14,8 +14,8 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, mask
 from rgo_bench.methods.ring_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
 from rgo_bench.streams.options import check_choice, check_count
-from rgo_torch.layer import Layer
-from rgo_torch.layers import find_layers
+from rgo_torch.layers.rows import RowLayer
+from rgo_torch.layout import row_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class LOS(NetworkMethod):
 
     def __init__(self, setting: Setting, options: LOSOptions) -> None:
         super().__init__(setting, options)
-        *body, head = find_layers(self.network)[0]
+        *body, head = row_layers(self.network)
         self.subspaces = subspaces(
             head.features, setting.tasks, options.rank, setting.device
         )
@@ -75,7 +75,7 @@ class LOS(NetworkMethod):
         self.memory: RingMemory | None = None
         if options.per_class is not None:
             self.memory = RingMemory(setting, options.per_class)
-        self.constrained: list[Layer] = body if options.manifold else []
+        self.constrained: list[RowLayer] = body if options.manifold else []
         self._orthonormalize()
 
     def begin_task(self, task: int) -> None:
@@ -143,7 +143,7 @@ class LOS(NetworkMethod):
             layer.weight.copy_(orthonormalized(rows).reshape(layer.weight.shape))
 
     @torch.no_grad()
-    def _follow_manifold(self, layer: Layer) -> None:
+    def _follow_manifold(self, layer: RowLayer) -> None:
         weight = layer.weight
         if weight.grad is None:  # a layer that this step did not use
             return

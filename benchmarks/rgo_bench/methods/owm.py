@@ -13,8 +13,8 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.streams.options import check_choice, check_positive
-from rgo_torch.layer import Layer, rows_of
-from rgo_torch.layers import find_layers
+from rgo_torch.layers.rows import RowLayer, rows_of
+from rgo_torch.layout import row_layers
 
 Observe = Literal["step", "task"]
 
@@ -64,7 +64,7 @@ class OWM(NetworkMethod):
 
     def __init__(self, setting: Setting, options: OWMOptions) -> None:
         super().__init__(setting, options)
-        self.layers, _ = find_layers(self.network)
+        self.layers = row_layers(self.network)
         self.projector = WeightProjector(self.network, self.layers)
         self.projections = {layer.name: self._identity(layer) for layer in self.layers}
         if options.biases == "frozen":
@@ -106,7 +106,7 @@ class OWM(NetworkMethod):
         for name, P in state["projections"].items():
             self._set(name, P)
 
-    def _identity(self, layer: Layer) -> Tensor:
+    def _identity(self, layer: RowLayer) -> Tensor:
         weight = layer.weight
         # Once a task there is time for float64; at every step it costs twice as much.
         dtype = torch.float64 if self.options.observe == "task" else weight.dtype

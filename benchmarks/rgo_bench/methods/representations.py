@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.layer import Layer, rows_of
+from rgo_torch.layers.rows import RowLayer, rows_of
 
 
 @contextmanager
-def recorded_inputs(layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+def recorded_inputs(layers: Sequence[RowLayer]) -> Iterator[dict[str, Tensor]]:
     """Record, by its name, the input of every layer in the context's forward pass.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    layers : sequence of RowLayer
 
     Yields
     ------
@@ -43,15 +43,15 @@ def recorded_inputs(layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
 
 @torch.no_grad()
 def input_rows(
-    network: nn.Module, layers: Sequence[Layer], x: Tensor
+    network: nn.Module, layers: Sequence[RowLayer], x: Tensor
 ) -> dict[str, Tensor]:
     """Return the rows that each layer's weights meet when the network sees samples.
 
     Parameters
     ----------
     network : nn.Module
-    layers : sequence of Layer
-        As `rgo_torch.layers.find_layers` returns them.
+    layers : sequence of RowLayer
+        As `rgo_torch.layout.row_layers` returns them.
     x : Tensor (b, *input_shape)
         The samples.
 

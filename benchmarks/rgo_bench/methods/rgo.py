@@ -17,7 +17,7 @@ from rgo_bench.methods.method import (
 )
 from rgo_bench.streams.options import check_count
 from rgo_torch.damping import RELATIVE_DAMPING
-from rgo_torch.layers import find_layers
+from rgo_torch.layout import row_layers
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19
@@ -113,8 +113,7 @@ class RGO(NetworkMethod):
 
 def unencoded(network: nn.Module) -> list[str]:
     """Return the layers whose outputs keep their order: the head, and all shortcuts."""
-    layers, _ = find_layers(network)
-    names = [layer.name for layer in layers]
+    names = [layer.name for layer in row_layers(network)]
     return [
         name for name in names if "shortcut" in name.split(".") or name == names[-1]
     ]

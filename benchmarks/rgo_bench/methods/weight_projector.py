@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rgo_torch.layer import Layer
+from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import projected_parameters
 from rgo_torch.projected_gradient import ProjectedGradient
 
@@ -23,16 +23,16 @@ class WeightProjector:
     Parameters
     ----------
     network : nn.Module
-    layers : sequence of Layer
+    layers : sequence of RowLayer
         Of the network.
     """
 
-    def __init__(self, network: nn.Module, layers: Sequence[Layer]) -> None:
+    def __init__(self, network: nn.Module, layers: Sequence[RowLayer]) -> None:
         self.matrices: dict[str, Tensor] = {}  # (n, n) by layer; without: the identity
         for parameter in projected_parameters(network, layers).values():
-            if not parameter.is_bias:
-                name = parameter.layers[0].name
-                ProjectedGradient(parameter, partial(self._find, name))
+            if not parameter.is_vector:
+                layer, _ = parameter.uses[0]
+                ProjectedGradient(parameter, partial(self._find, layer.name))
 
     def set(self, name: str, matrix: Tensor) -> None:
         """Multiply a layer's gradients by `matrix` from the next backward pass on."""
@@ -42,7 +42,7 @@ class WeightProjector:
         return self.matrices.get(name)
 
 
-def freeze_biases(layers: Sequence[Layer]) -> None:
+def freeze_biases(layers: Sequence[RowLayer]) -> None:
     """Leave the biases of layers as they are from now on."""
     for layer in layers:
         if layer.bias is not None:

@@ -1,25 +1,36 @@
 """Convolutions: their patches as rows, and products with patches never cut."""
 
 import math
+from collections.abc import Sequence
 
+import torch
+from array_api_compat import torch as xp
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
+from torch.nn.grad import conv1d_input, conv2d_input
 
+import rgo_core
+from rgo_core import Axes
 from rgo_core.vectors import Per
-from rgo_torch.layer import Layer
+from rgo_torch.layers.layer import Call, Channels, Vectors
+from rgo_torch.layers.rows import RowLayer
+
+Convolution = nn.Conv1d | nn.Conv2d
 
 
-class Conv2dLayer(Layer):
-    """`torch.nn.Conv2d` with any stride, padding, dilation and groups."""
+class ConvolutionLayer(RowLayer):
+    """`torch.nn.Conv1d` or `Conv2d`, any stride, padding, dilation and groups.
 
-    channel_axis = -3
+    A sequence (b, c, w) is seen as an image (b, c, 1, w) of one row.
+    """
 
-    def __init__(self, name: str, module: nn.Conv2d) -> None:
-        super().__init__(name, module)
+    def __init__(self, name: str, module: Convolution) -> None:
+        super().__init__(name, module, convolution_axes(module))
         self.groups = module.groups
         self.outputs = module.out_channels // module.groups
         self.features = module.weight[0].numel()
+        self.channel_axis = 1 - module.weight.ndim
+        self.channels = Channels(self.width, self.channel_axis)
         self._convolution = module
 
     def input_rows(self, inputs: Tensor) -> Tensor:
@@ -35,17 +46,19 @@ class Conv2dLayer(Layer):
 
     def output_rows(self, outputs: Tensor) -> Tensor:
         """See (b, m, h, w) as (b, p, m)."""
-        channels = _batched_image(outputs).flatten(2)
+        channels = self._batched(outputs).flatten(2)
         return self._split_groups(channels.transpose(1, 2), self.outputs)
 
     def row_count(self, inputs: Tensor) -> int:
         """Return the samples of (b, c, h, w) times the positions of the output."""
         module = self._convolution
         padding = module._reversed_padding_repeated_twice
-        height = inputs.shape[-2] + padding[2] + padding[3]
-        width = inputs.shape[-1] + padding[0] + padding[1]
-        samples = 1 if inputs.ndim == 3 else inputs.shape[0]
-        return samples * math.prod(self._output_size(height, width))
+        sizes = [
+            length + padding[-2 * axis] + padding[1 - 2 * axis]
+            for axis, length in enumerate(inputs.shape[self.channel_axis + 1 :], 1)
+        ]
+        samples = 1 if inputs.ndim < module.weight.ndim else inputs.shape[0]
+        return samples * math.prod(self._output_size(*_pair(sizes)))
 
     def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution."""
@@ -55,27 +68,46 @@ class Conv2dLayer(Layer):
     def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
         """Return the transposed convolution, for padding by numbers of zeros."""
         module = self._convolution
-        gradient: Tensor = conv2d_input(
-            list(_batched_image(inputs).shape),
+        of_input = conv2d_input if weight.ndim == 4 else conv1d_input
+        gradient: Tensor = of_input(
+            list(self._batched(inputs).shape),
             weight,
-            _batched_image(outputs),
-            stride=_pair(module.stride),
+            self._batched(outputs),
+            stride=module.stride,
             padding=module.padding,
-            dilation=_pair(module.dilation),
+            dilation=module.dilation,
             groups=module.groups,
         )
         return gradient.reshape(inputs.shape)
 
     @property
     def is_plain(self) -> bool:
-        """Whether the forward is Conv2d's own, padding with as many zeros each side."""
+        """Whether the forward is the class's, padding with as many zeros each side."""
         module = self._convolution
+        known = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Conv1d
         return (
-            type(module).forward is nn.Conv2d.forward
-            and type(module)._conv_forward is nn.Conv2d._conv_forward
+            type(module).forward is known.forward
+            and type(module)._conv_forward is known._conv_forward
             and module.padding_mode == "zeros"
             and not isinstance(module.padding, str)
         )
+
+    def weight_vectors(
+        self,
+        used: Sequence[tuple[RowLayer, Call]],
+        gradients: Sequence[Tensor],
+        per: Per,
+        wanted: Vectors,
+    ) -> Tensor:
+        """Return the vectors of the weight, from no patches where positions add up."""
+        if per == "position":
+            return super().weight_vectors(used, gradients, per, wanted)
+        parts = []
+        for (layer, call), gradient in zip(used, gradients, strict=True):
+            assert isinstance(layer, ConvolutionLayer)  # what the first is they all are
+            columns = rgo_core.reduce_outputs(gradient, reduce=wanted.reduce, xp=xp)
+            parts.append(layer.contract(call.inputs.to(columns.dtype), columns, per))
+        return torch.stack(parts).sum(0).flatten(-4, -2)
 
     def contract(self, inputs: Tensor, columns: Tensor, per: Per) -> Tensor:
         """Multiply patches by columns over all positions, without the patches.
@@ -104,8 +136,9 @@ class Conv2dLayer(Layer):
         size = self._output_size(*padded.shape[-2:])
         if math.prod(size) != p:
             raise ValueError(
-                f"{self.name}: expected {math.prod(size)} positions, those of Conv2d's "
-                f"own output of inputs of shape {tuple(inputs.shape)}, got {p}: a "
+                f"{self.name}: expected {math.prod(size)} positions, those of the "
+                f"convolution's own output of inputs of shape {tuple(inputs.shape)}, "
+                f"got {p}: a "
                 f"{type(module).__name__} that pads in its forward cannot be observed; "
                 "pad before the layer, or by its padding"
             )
@@ -136,9 +169,13 @@ class Conv2dLayer(Layer):
     def _padded(self, inputs: Tensor) -> Tensor:
         module = self._convolution
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        return functional.pad(
-            _batched_image(inputs), module._reversed_padding_repeated_twice, mode=mode
+        padded = functional.pad(
+            self._batched(inputs), module._reversed_padding_repeated_twice, mode=mode
         )
+        return padded if padded.ndim == 4 else padded[:, :, None]
+
+    def _batched(self, tensor: Tensor) -> Tensor:
+        return tensor if tensor.ndim == self._convolution.weight.ndim else tensor[None]
 
     def _output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of the output for that of a padded input."""
@@ -147,9 +184,9 @@ class Conv2dLayer(Layer):
             (length - d * (k - 1) - 1) // s + 1
             for length, k, d, s in zip(
                 (height, width),
-                module.kernel_size,
-                module.dilation,
-                module.stride,
+                _pair(module.kernel_size),
+                _pair(module.dilation),
+                _pair(module.stride),
                 strict=True,
             )
         )
@@ -163,9 +200,25 @@ class Conv2dLayer(Layer):
         return split.permute(2, 0, 1, 3)
 
 
-def _batched_image(tensor: Tensor) -> Tensor:
-    return tensor if tensor.ndim == 4 else tensor[None]
+def convolution_axes(
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d,
+) -> dict[str, Axes]:
+    """Return the axes of a convolution's weight and bias."""
+    groups, (outputs, *kernel) = module.groups, module.weight.shape
+    inputs = tuple(range(2, len(kernel) + 2))
+    weight = (
+        Axes(
+            groups=(0,),
+            outputs=(1,),
+            inputs=inputs,
+            shape=(groups, outputs // groups, *kernel),
+        )
+        if groups > 1
+        else Axes(outputs=(0,), inputs=tuple(range(1, len(kernel) + 1)))
+    )
+    return {"weight": weight, "bias": Axes(inputs=(0,))}
 
 
-def _pair(value: tuple[int, ...]) -> tuple[int, int]:
-    return value[0], value[1]
+def _pair(value: Sequence[int]) -> tuple[int, int]:
+    """Return what an image has of each: a sequence is one of a single row."""
+    return (1, value[0]) if len(value) == 1 else (value[0], value[1])

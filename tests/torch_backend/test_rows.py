@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch_backend.layer_kinds import assert_factors
 
-from rgo_torch.layer import LinearLayer
+from rgo_torch.layers.rows import LinearLayer
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])

@@ -1,0 +1,1 @@
+"""Layers that RGO protects: their parameters as axes, their calls as vectors."""

@@ -1,0 +1,72 @@
+"""Embeddings: which rows of the table a sample looked up, and what came back to them."""
+
+from collections.abc import Sequence
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor, nn
+
+import rgo_core
+from rgo_core import Axes
+from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
+from rgo_torch.layers.rows import LINEAR
+
+EMBEDDING = Axes(inputs=(0,), outputs=(1,), diagonal=True)
+
+
+class EmbeddingLayer(Layer):
+    """`torch.nn.Embedding`: n is the size of the vocabulary, m that of a vector.
+
+    Two rows of the table never meet in one product, so that only the diagonal of the
+    second moment is kept.
+    """
+
+    def __init__(self, name: str, module: nn.Embedding) -> None:
+        super().__init__(name, module, {"weight": EMBEDDING})
+        self.channels = Channels(module.embedding_dim)
+        self._embedding = module
+
+    @classmethod
+    def serves(cls, use: Use, axes: Axes) -> bool:
+        """Serve the axes of a tied head too, whose inputs are an embedding's outputs."""
+        return axes in (EMBEDDING, LINEAR["weight"])
+
+    def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
+        """Return the vectors: a sample's entry for each row that it looked up.
+
+        The root mean square over outputs, of the sum over all positions of a row: what
+        meets no other entry cannot cancel, and costs nothing more. For the axes of a
+        tied head: the gradient of each row.
+        """
+        found = []
+        for use in uses:
+            assert isinstance(use.layer, EmbeddingLayer)  # as the first is
+            found += use.layer._of_call(use.call, wanted)
+        return torch.cat(found)
+
+    def _of_call(self, call: Call, wanted: Vectors) -> list[Tensor]:
+        table, ids = self._embedding, call.inputs
+        ids = ids.reshape(len(ids) if ids.ndim else 1, -1)
+        samples = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
+        if wanted.per == "batch":
+            samples = torch.zeros_like(samples)
+        # The rows that a sample looked up, each once, and which of them a position's is.
+        pairs, place = torch.unique(
+            samples * table.num_embeddings + ids, return_inverse=True
+        )
+        found = []
+        for (gradient,) in call.gradients:
+            assert gradient is not None  # calls without one are left out
+            flat = gradient.reshape(-1, table.embedding_dim).to(call.dtype)
+            sums = flat.new_zeros(len(pairs), table.embedding_dim)
+            sums.index_add_(0, place.reshape(-1), flat)
+            if table.padding_idx is not None:  # a row that is never trained
+                sums[pairs % table.num_embeddings == table.padding_idx] = 0
+            if wanted.axes != EMBEDDING:
+                found.append(sums / table.num_embeddings**0.5)
+                continue
+            columns = rgo_core.reduce_outputs(sums, reduce="rms", xp=xp)
+            vectors = flat.new_zeros(int(samples[-1, 0]) + 1, table.num_embeddings)
+            vectors.view(-1)[pairs] = torch.linalg.vector_norm(columns, dim=-1)
+            found.append(vectors)
+        return found

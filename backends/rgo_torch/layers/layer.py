@@ -1,0 +1,123 @@
+"""A module with protected parameters, and their curvature vectors from its calls."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
+from torch.utils import _pytree as pytree
+
+from rgo_core import Axes
+from rgo_core.vectors import Per, Reduce
+
+
+class Channels(NamedTuple):
+    """The channels of what a module returns: how many, and along which axis."""
+
+    width: int
+    axis: int = -1
+
+
+class Vectors(NamedTuple):
+    """Which curvature vectors of a parameter are asked for."""
+
+    axes: Axes
+    per: Per
+    reduce: Reduce
+    samples: int  # b: how many scores the batch has
+
+
+@dataclass
+class Call:
+    """One call of a layer."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    # What it returned that can be differentiated: whatever follows may overwrite it.
+    outputs: list[GradientEdge]
+    places: list[int]  # of these among all leaves of what it returned
+    # One list a cotangent, with the gradient of every output, or None.
+    gradients: list[list[Tensor | None]] = field(default_factory=list)
+    # The vectors of every parameter, where they come all at once.
+    reduced: dict[str, Tensor] | None = None
+
+    @property
+    def inputs(self) -> Tensor:
+        """The first argument: all that a layer with rows takes."""
+        first: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        return first
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was called with a batch of none."""
+        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in leaves)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype to compute vectors in: float32 at the least."""
+        given = [g.dtype for row in self.gradients for g in row if g is not None]
+        return torch.promote_types(given[0], torch.float32)
+
+
+class Layer(ABC):
+    """A module with parameters that RGO protects.
+
+    Attributes
+    ----------
+    name : str
+        The module's name in its model.
+    module : nn.Module
+    axes : mapping of str to Axes
+        Of each protected parameter, by its name in the module.
+    channels : Channels or None
+        What the feature encoding may permute of the module's output.
+    """
+
+    channels: Channels | None = None
+    records_first = False
+
+    def __init__(self, name: str, module: nn.Module, axes: Mapping[str, Axes]) -> None:
+        self.name = name
+        self.module = module
+        self.axes = dict(axes)
+
+    def parameter(self, own: str) -> nn.Parameter | None:
+        """Return the parameter of that name in the module, where it is one now."""
+        *path, last = own.split(".")
+        module = self.module.get_submodule(".".join(path)) if path else self.module
+        return module._parameters.get(last)
+
+    def full_name(self, own: str) -> str:
+        """Return the name of a parameter in the model."""
+        return f"{self.name}.{own}" if self.name else own
+
+    @classmethod
+    def serves(cls, use: "Use", axes: Axes) -> bool:
+        """Tell whether `vectors` has those of a parameter's axes from this use of it.
+
+        The axes differ where a parameter is tied to one of another kind of layer.
+        """
+        return use.layer.axes[use.own] == axes
+
+    @abstractmethod
+    def vectors(self, uses: Sequence["Use"], wanted: Vectors) -> Tensor:
+        """Return the curvature vectors (*groups, v, n) of one parameter.
+
+        Parameters
+        ----------
+        uses : sequence of Use
+            All calls of one batch that use the parameter, by layers of this class.
+        wanted : Vectors
+        """
+
+
+class Use(NamedTuple):
+    """A call of a layer, seen from one of its parameters."""
+
+    layer: Layer
+    own: str  # the parameter's name in the layer's module
+    call: Call

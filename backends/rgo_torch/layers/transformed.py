@@ -1,0 +1,213 @@
+"""Any module: the gradients of its samples by `torch.func`, and the axes alone."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
+
+import rgo_core
+from rgo_core import Axes
+from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
+
+# ``forward(module, parameters, args, kwargs)`` returns what the module would return.
+Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
+
+# Entries of per-sample gradients that are held at one time.
+ENTRIES = 2**24
+
+
+def call_functionally(
+    module: nn.Module,
+    parameters: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Call a module with other parameters than its own."""
+    return functional_call(module, dict(parameters), args, dict(kwargs))
+
+
+class TransformedLayer(Layer):
+    """A module of any kind, whose forward is called again for each of its samples.
+
+    Parameters
+    ----------
+    name, module, axes
+        As in `Layer`.
+    channels : Channels, optional
+    sample_axis : int
+        Which axis of the module's tensors holds the samples.
+    forward : callable, optional
+        What to call in place of the module where `torch.func.vmap` cannot take it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        axes: Mapping[str, Axes],
+        *,
+        channels: Channels | None = None,
+        sample_axis: int = 0,
+        forward: Forward = call_functionally,
+    ) -> None:
+        super().__init__(name, module, axes)
+        self.channels = channels
+        self.sample_axis = sample_axis
+        self._forward = forward
+        self._summed = False  # where the samples cannot be told apart
+
+    def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
+        """Return the vectors of one parameter: those of several calls add up."""
+        found = []
+        for layer, own, call in uses:
+            assert isinstance(layer, TransformedLayer)  # what the first is they all are
+            if call.reduced is None:
+                call.reduced = layer._reduced(call, wanted)
+            found.append(call.reduced[own])
+        if len({vectors.shape for vectors in found}) == 1:
+            found = [torch.stack(found).sum(0)]
+        return torch.cat([_joined(vectors) for vectors in found], dim=-2)
+
+    def sample_axes(
+        self, call: Call, given: Sequence[Any], gradients: Sequence[Tensor | None]
+    ) -> tuple[list[int | None], list[int | None]]:
+        """Return which axis of each argument, and of each gradient, has the samples.
+
+        Parameters
+        ----------
+        call : Call
+        given : sequence
+            The leaves of its arguments.
+        gradients : sequence of Tensor or None
+            One for each of its outputs.
+        """
+        axis = self.sample_axis
+        samples = next(g for g in gradients if g is not None).shape[axis]
+        return (
+            [axis_of_length(leaf, axis, samples) for leaf in given],
+            [None if gradient is None else axis for gradient in gradients],
+        )
+
+    def _reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
+        """Return the vectors (k, b, *groups, c, n) of every parameter of a call."""
+        parameters = {
+            own: parameter.detach()
+            for own in self.axes
+            if (parameter := self.parameter(own)) is not None
+        }
+        given, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+
+        def vectors(
+            parameters: Mapping[str, Tensor], given: list[Any], towards: list[Any]
+        ) -> dict[str, Tensor]:
+            def score(parameters: Mapping[str, Tensor]) -> Tensor:
+                args, kwargs = pytree.tree_unflatten(given, spec)
+                returned = self._forward(self.module, parameters, args, kwargs)
+                leaves = pytree.tree_leaves(returned)
+                return torch.stack(
+                    [
+                        (leaves[place] * gradient).sum()
+                        for place, gradient in zip(call.places, towards, strict=True)
+                        if gradient is not None
+                    ]
+                ).sum()
+
+            gradients = grad(score)(dict(parameters))
+            return {
+                own: self._columns(own, gradient.to(call.dtype), wanted)
+                for own, gradient in gradients.items()
+            }
+
+        rows = [
+            self._by_sample(
+                call, partial(vectors, parameters), given, gradients, wanted
+            )
+            for gradients in call.gradients
+        ]
+        return {own: torch.stack([row[own] for row in rows]) for own in parameters}
+
+    def _by_sample(
+        self,
+        call: Call,
+        vectors: Callable[[list[Any], list[Any]], dict[str, Tensor]],
+        given: list[Any],
+        gradients: list[Tensor | None],
+        wanted: Vectors,
+    ) -> dict[str, Tensor]:
+        """Return vectors (b, ...), or (1, ...) where the samples cannot be told apart.
+
+        A module whose forward looks at values, as one that routes tokens to experts,
+        has no per-sample form; the sum over the batch serves it, as the paper's does.
+        """
+        if wanted.per != "batch" and not self._summed:
+            try:
+                return self._mapped(call, vectors, given, gradients)
+            except (RuntimeError, ValueError, IndexError, TypeError):
+                self._summed = True
+        return {own: rows[None] for own, rows in vectors(given, gradients).items()}
+
+    def _mapped(
+        self,
+        call: Call,
+        vectors: Callable[[list[Any], list[Any]], dict[str, Tensor]],
+        given: list[Any],
+        gradients: list[Tensor | None],
+    ) -> dict[str, Tensor]:
+        axes = self.sample_axes(call, given, gradients)
+
+        def one(*leaves: list[Any]) -> dict[str, Tensor]:
+            batches = [
+                [_with_axis(leaf, axis) for leaf, axis in zip(*each, strict=True)]
+                for each in zip(leaves, axes, strict=True)
+            ]
+            return vectors(*batches)
+
+        entries = sum(p.numel()
+            for own in self.axes
+            if (p := self.parameter(own)) is not None
+        )
+        mapped = vmap(
+            one,
+            in_dims=axes,
+            randomness="same",
+            chunk_size=max(1, ENTRIES // max(1, entries)),
+        )
+        # The fused attentions have no rule for batches of batches, and tell so at length.
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            found: dict[str, Tensor] = mapped(given, gradients)
+        return found
+
+    def _columns(self, own: str, gradient: Tensor, wanted: Vectors) -> Tensor:
+        """Return a gradient reduced over the outputs: (*groups, c, n)."""
+        axes = self.axes[own]
+        # Entries that never meet cannot be told from their squares' sum.
+        reduce = "rms" if axes.diagonal else wanted.reduce
+        rows = rgo_core.to_rows(gradient, axes, xp=xp)
+        columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp)
+        return columns.mT
+
+
+def axis_of_length(leaf: Any, axis: int, length: int) -> int | None:
+    """Return the axis, where the leaf is a tensor with that length along it."""
+    fits = isinstance(leaf, Tensor) and leaf.ndim > axis and leaf.shape[axis] == length
+    return axis if fits else None
+
+
+def _with_axis(leaf: Any, axis: int | None) -> Any:
+    """Give a sample back the axis that `torch.func.vmap` took away."""
+    return leaf if axis is None else leaf.unsqueeze(axis)
+
+
+def _joined(vectors: Tensor) -> Tensor:
+    """See vectors (k, b, *groups, c, n) as (*groups, k b c, n)."""
+    last = vectors.ndim - 2
+    order = (*range(2, last), 0, 1, last, last + 1)
+    return vectors.permute(order).flatten(last - 2, last)

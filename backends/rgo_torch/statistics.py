@@ -1,0 +1,160 @@
+"""The running statistics of normalisations, which no projection protects.
+
+A batch normalisation keeps a mean and a variance of its inputs, and moves them at every
+training step: what an old task is tested with is soon a new task's.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rgo_torch.wrappers import named_modules
+
+Statistics = Literal["per-task", "frozen", "running"]
+
+
+class Running(NamedTuple):
+    """The statistics of one normalisation."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+class RunningStatistics:
+    """Keeps the running statistics of a model's normalisations for each task.
+
+    Parameters
+    ----------
+    model : nn.Module
+    kind : {"per-task", "frozen", "running"}
+        "per-task": each task is tested with those of its own training, two vectors a
+        normalisation and task. "frozen": after the first task the normalisations use,
+        and keep, the statistics of the first, in training too. "running": as PyTorch
+        leaves them.
+    """
+
+    def __init__(self, model: nn.Module, kind: Statistics) -> None:
+        self.kind = kind
+        self.modules = {
+            name: module
+            for name, module in named_modules(model)
+            if isinstance(module.__dict__.get("_buffers", {}).get("running_mean"), Tensor)
+        }
+        self.kept: list[dict[str, Running]] = []  # one for each task that ended
+        self._handles: list[Any] = []
+
+    def begin_task(self, task: int) -> None:
+        """Freeze the statistics where that is asked for, from the second task on."""
+        if self.kind == "frozen" and task and not self._handles:
+            self._freeze()
+
+    def end_task(self) -> None:
+        """Keep the statistics of the task that ends."""
+        if self.kind == "per-task":
+            self.kept.append(self._current())
+
+    @contextmanager
+    def task(self, task: int) -> Iterator[None]:
+        """Use the statistics of a task that ended, inside the context."""
+        if task >= len(self.kept):
+            yield
+            return
+        before = self._current()
+        self._put(self.kept[task])
+        try:
+            yield
+        finally:
+            self._put(before)
+
+    def detach(self) -> None:
+        """Let the normalisations go on as PyTorch's."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def state_dict(self) -> list[dict[str, Tensor]]:
+        """Return what is kept: for each task that ended, tensors by name."""
+        return [
+            {
+                f"{name}.{part}": tensor
+                for name, running in kept.items()
+                for part, tensor in running._asdict().items()
+            }
+            for kept in self.kept
+        ]
+
+    def loaded(self, state: Any, finished: int) -> list[dict[str, Running]]:
+        """Return what a state holds, checked.
+
+        Raises
+        ------
+        ValueError
+            If it does not hold, for each finished task, two finite vectors of every
+            normalisation.
+        """
+        if not self.modules:
+            return [{} for _ in range(finished)]
+        expected = finished if self.kind == "per-task" else 0
+        if not isinstance(state, list) or len(state) != expected:
+            raise ValueError(
+                f"expected running statistics of {expected} tasks, for "
+                f"statistics={self.kind!r}, got {_length(state)}"
+            )
+        return [self._checked(kept) for kept in state]
+
+    def _checked(self, kept: Mapping[str, Tensor]) -> dict[str, Running]:
+        found = {}
+        for name, current in self._current().items():
+            parts = [kept.get(f"{name}.{part}") for part in Running._fields]
+            for part, like in zip(parts, current, strict=True):
+                if (
+                    not isinstance(part, Tensor)
+                    or part.shape != like.shape
+                    or not bool(torch.isfinite(part).all())
+                ):
+                    raise ValueError(
+                        f"{name}: expected finite running statistics of shape "
+                        f"{tuple(like.shape)} in the state"
+                    )
+            found[name] = Running(*(part.clone() for part in parts))
+        return found
+
+    def _current(self) -> dict[str, Running]:
+        return {
+            name: Running(
+                module.get_buffer("running_mean").clone(),
+                module.get_buffer("running_var").clone(),
+            )
+            for name, module in self.modules.items()
+        }
+
+    @torch.no_grad()
+    def _put(self, kept: Mapping[str, Running]) -> None:
+        for name, running in kept.items():
+            module = self.modules[name]
+            module.get_buffer("running_mean").copy_(running.mean)
+            module.get_buffer("running_var").copy_(running.variance)
+
+    def _freeze(self) -> None:
+        """Have each normalisation run in eval mode, whatever mode the model is in."""
+        training: dict[nn.Module, bool] = {}
+
+        def before(module: nn.Module, args: Any) -> None:
+            training[module] = module.training
+            module.training = False
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            module.training = training.pop(module, module.training)
+
+        for module in self.modules.values():
+            self._handles += [
+                module.register_forward_pre_hook(before),
+                module.register_forward_hook(after, always_call=True),
+            ]
+
+
+def _length(state: Any) -> str:
+    return f"{len(state)}" if isinstance(state, list) else type(state).__name__
