@@ -96,7 +96,7 @@ class Protected:
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""
         return {
-            "protected": 100 * protected_share(self.rgo),
+            "protected": 100 * self.rgo.projector.protected_share,
             "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
         }
 
@@ -131,14 +131,6 @@ def check_options(options: Mapping[str, Any]) -> None:
             f"--set: expected options of RGO, {', '.join(known)}, "
             f"got {', '.join(unknown)}"
         )
-
-
-def protected_share(rgo: rgo_torch.RGO) -> float:
-    """Return the share of a model's trainable parameters that is projected, 0 to 1."""
-    all_of_them = [p for p in rgo.model.parameters() if p.requires_grad]
-    own = {id(p.tensor) for p in rgo.projector.parameters.values()}
-    total = sum(p.numel() for p in all_of_them)
-    return sum(p.numel() for p in all_of_them if id(p) in own) / total
 
 
 def tensors(state: Any) -> Iterator[Tensor]:
