@@ -183,6 +183,16 @@ def test_the_next_byte_is_the_label() -> None:
         assert int(task.train.x.max()) < SYMBOLS
 
 
+def test_a_cipher_puts_one_symbol_in_the_place_of_another() -> None:
+    text = torch.tensor(symbols(domain_text("English"))).bincount(minlength=SYMBOLS)
+    counts = [
+        task.train.x.flatten().bincount(minlength=SYMBOLS) for task in next_bytes(0)
+    ]
+    # A space, the commonest symbol of every text, is another one in every task.
+    assert len({int(count.argmax()) for count in counts}) == 3
+    assert int(text.argmax()) == 0
+
+
 def test_domains_are_told_apart_by_their_text() -> None:
     assert "def " in domain_text("Python")
     assert "#define" in domain_text("C")

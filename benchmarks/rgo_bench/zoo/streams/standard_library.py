@@ -82,12 +82,14 @@ def module_snippets(seed: int, tokenize: Tokenize | None = None) -> list[Task]:
 def next_bytes(seed: int) -> list[Task]:
     """Return tasks of predicting the next byte: of Python, of English, of C.
 
-    Python's modules, the topics of its help, the headers of NumPy.
+    Python's modules, the topics of its help, the headers of NumPy; each in a cipher of
+    its own, which puts one symbol in the place of another throughout. Without it the
+    three have so much in common that little is forgotten.
 
     Parameters
     ----------
     seed : int
-        Draws the order of the three, and which stretches of them are used.
+        Draws the order of the three, which stretches of them are used, the ciphers.
 
     Returns
     -------
@@ -108,7 +110,9 @@ def next_bytes(seed: int) -> list[Task]:
         windows = _windows(symbols(domain_text(DOMAINS[domain])), BYTES + 1)
         draws = task_generator(seed, index, "samples")
         chosen = windows[draws.permutation(len(windows))[:WINDOWS]]
-        tasks.append(divided(chosen[:, :-1], chosen[:, 1:], every=TEST_EVERY))
+        cipher = task_generator(seed, index, "transform").permutation(SYMBOLS)
+        written = torch.from_numpy(cipher)[chosen]
+        tasks.append(divided(written[:, :-1], written[:, 1:], every=TEST_EVERY))
     return tasks
 
 
