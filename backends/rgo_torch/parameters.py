@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -105,10 +106,31 @@ class ProjectedParameter:
             return rgo_core.empty_sketch(n, min(n, self.bound.rows), **options)
         return rgo_core.empty_moment(n, **options)
 
+    @cached_property
+    def _shape_of_rows(self) -> tuple[int, ...] | None:
+        """The shape of its rows, where a view is all that it takes to see them."""
+        axes, groups = self.axes, self.groups
+        order = (*axes.groups, *axes.outputs, *axes.inputs)
+        if order != tuple(range(len(order))):
+            return None
+        if self.is_vector and not groups:
+            return (self.features,)
+        return (*groups, self.outputs // math.prod(groups), self.features)
+
     def rows(self, tensor: Tensor) -> Tensor:
-        """View the parameter or its gradient as (*groups, m, n)."""
+        """View the parameter or its gradient as (*groups, m, n), or a vector as (n,)."""
+        if self._shape_of_rows is not None:
+            return tensor.reshape(self._shape_of_rows)
         rows: Tensor = rgo_core.to_rows(tensor, self.axes, leading=0, xp=xp)
         return rows
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """View rows as the parameter."""
+        shape = self.tensor.shape
+        if self._shape_of_rows is not None:
+            return rows.reshape(shape)
+        tensor: Tensor = rgo_core.from_rows(rows, self.axes, tuple(shape), xp=xp)
+        return tensor
 
     def placed(self, projection: Projection) -> Projection:
         """Return a projection where the parameter is, in the dtype to apply it in."""
@@ -180,10 +202,7 @@ class ProjectedParameter:
     def projected(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
         rows = self.rows(gradient).to(self.projection_dtype)
-        projected = projected_rows(projection, rows)
-        shape = tuple(gradient.shape)
-        back: Tensor = rgo_core.from_rows(projected, self.axes, shape, xp=xp)
-        return back.to(gradient.dtype)
+        return self.from_rows(projected_rows(projection, rows)).to(gradient.dtype)
 
 
 def projection_parts(projection: Projection) -> dict[str, Tensor]:

@@ -25,14 +25,14 @@ from rgo_torch.parameters import (
 from rgo_torch.projected_gradient import ProjectedGradient
 from rgo_torch.wrappers import original_model
 
-Biases = Literal["raw", "normalized"]
+Scaling = Literal["raw", "normalized"]
 
 
 class GradientProjector:
-    """Projects the gradients, or the updates, of a model's layers.
+    """Projects the gradients, or the updates, of a model's parameters.
 
-    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight of
-    every Linear and Conv2d, and ``P G`` of each bias. Works alone, without
+    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight, and
+    ``P G`` of each bias and of each parameter that acts entry by entry. Works alone, without
     `rgo_torch.RGO`: feed `consolidate` with second moments from
     `rgo_torch.second_moments`.
 
@@ -48,10 +48,22 @@ class GradientProjector:
         parameter, so that accumulation, clipping and loss scaling act on projected
         gradients. "update": what the optimizer changes, after its step, which is what
         an adaptive optimizer needs.
+    weights : {"normalized", "raw"}, optional
+        Whether the projection of a weight is scaled to trace n. Of gradients the
+        scaling, the paper's, keeps the learning rate. An adaptive optimizer's update
+        has a length of its own, which scaling would add to in the free directions:
+        "raw" for ``project="update"`` where None, else "normalized".
     biases : {"raw", "normalized"}
-        Whether the projection of a bias is scaled to trace n too, as in the paper. A
-        bias has few directions, and their curvature is large: a few tasks close them
-        all, and scaling would open them again. "raw" forgets much less.
+        Whether the projection of what has no outputs (a bias, a normalisation's scale)
+        is scaled to trace n too, as in the paper. A bias has few directions, and their
+        curvature is large: a few tasks close them all, and scaling would open them
+        again. "raw" forgets much less.
+    layout : mapping of str to Axes or None, optional
+        Axes of parameters by name, in place of those found; None leaves a parameter
+        unprotected. See `find_layout`.
+    bound : Bound
+        From how many inputs on a sketch of the second moment is kept, and of how many
+        rows.
 
     Raises
     ------
@@ -97,15 +109,19 @@ class GradientProjector:
         optimizer: Optimizer,
         *,
         project: Project = "gradient",
-        biases: Biases = "raw",
+        weights: Scaling | None = None,
+        biases: Scaling = "raw",
         layout: Overrides | None = None,
         bound: Bound = Bound(),
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
+        check_choice("weights", weights, (None, "raw", "normalized"))
         check_choice("biases", biases, ("raw", "normalized"))
+        if weights is None:
+            weights = "normalized" if project == "gradient" else "raw"
         self._model = model
         self.project = project
-        self.biases = biases
+        self.weights, self.biases = weights, biases
         self.layout, self.bound = dict(layout or {}), bound
         self.layers, self.skipped = find_layout(model, layout)
         if not self.layers:
@@ -297,10 +313,10 @@ class GradientProjector:
         damping: float,
         relative: bool,
     ) -> Projection:
-        normalized = not parameter.is_vector or self.biases == "normalized"
+        scaling = self.biases if parameter.is_vector else self.weights
         try:
             projection = rgo_core.consolidate(
-                moment, damping, relative=relative, normalized=normalized, xp=xp
+                moment, damping, relative=relative, normalized=scaling == "normalized", xp=xp
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error

@@ -17,7 +17,7 @@ from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.layout import Overrides
 from rgo_torch.optimizers import Project
 from rgo_torch.parameters import Bound, Moment
-from rgo_torch.projector import Biases, GradientProjector
+from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
@@ -31,8 +31,9 @@ class RGO:
     Parameters
     ----------
     model : nn.Module
-        Any model; its Linear and Conv2d layers are protected, the rest passes through
-        (see `summary`). State dict keys and the training loop stay as they are.
+        Any model: all of its floating-point parameters are protected, those of modules
+        that `register_layout` knows by their inputs, others entry by entry (see
+        `summary`). State dict keys and the training loop stay as they are.
     optimizer : torch.optim.Optimizer
         The one that steps the model.
     damping : float, optional
@@ -42,17 +43,19 @@ class RGO:
     relative : bool
         Whether the damping counts in units of the mean of H's diagonal, which is the
         same for every scale of the vectors; see `rgo_core.consolidate`.
-    per : {"sample", "batch"}
-        One curvature vector a sample, or one a batch (the paper's).
-    reduce : {"mean", "rms"}
-        Mean (the paper's) or root mean square over a layer's outputs.
+    per : {"sample", "batch", "position"}
+        One curvature vector a sample, one a batch (the paper's), or one for each
+        position of a sample (token, patch).
+    reduce : {"mean", "rms", "signs"}
+        Mean (the paper's), root mean square, or mean with random signs over a layer's
+        outputs; see `rgo_core.curvature_vectors`.
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' (the paper's) or the whole of it.
     project : {"gradient", "update"}
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update.
-    biases : {"raw", "normalized"}
-        Whether the projections of biases are scaled to trace n (the paper's); see
+    weights, biases : {"raw", "normalized"}
+        Whether their projections are scaled to trace n (the paper's); see
         `GradientProjector`.
     encode : bool
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
@@ -60,6 +63,19 @@ class RGO:
         Draws the permutations.
     exclude : iterable of str, optional
         Layers whose outputs are not permuted, in place of the default, the last layer.
+    layout : mapping of str to Axes or None, optional
+        Axes of parameters by name, in place of those found; None leaves a parameter
+        unprotected. See `find_layout`.
+    statistics : {"per-task", "frozen", "running"}
+        What becomes of the running statistics of batch normalisation, which no
+        projection protects: kept for each task and put back by `task`; those of the
+        first task for ever; or left to PyTorch, and forgotten.
+    max_features : int, optional
+        A weight of more inputs keeps a sketch of its second moment (Frequent
+        Directions), of `sketch_rows` rows: ``n l`` numbers in place of ``n^2``, exact
+        while no more than l directions were seen. None: every weight keeps the whole.
+    sketch_rows : int
+        l, at least 1.
 
     Raises
     ------
@@ -70,7 +86,8 @@ class RGO:
     Notes
     -----
     State: one float64 matrix n x n and its projection for each weight (n inputs) and
-    each bias (n outputs), see `summary`.
+    each bias (n outputs), a sketch or a diagonal where the layout says so, see
+    `summary`.
 
     References
     ----------
@@ -103,7 +120,8 @@ class RGO:
         reduce: Reduce = "mean",
         curvature: Curvature = "ground-truth",
         project: Project = "gradient",
-        biases: Biases = "raw",
+        weights: Scaling | None = None,
+        biases: Scaling = "raw",
         encode: bool = True,
         seed: int = 0,
         exclude: Iterable[str] | None = None,
@@ -143,6 +161,7 @@ class RGO:
                 model,
                 optimizer,
                 project=project,
+                weights=weights,
                 biases=biases,
                 layout=layout,
                 bound=_bound(max_features, sketch_rows),
