@@ -1,7 +1,7 @@
 """The command line `rgo-bench`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +19,13 @@ from rgo_bench.paper import PUBLISHED_NETWORKS
 from rgo_bench.paper_runs import PAPER_TABLES
 from rgo_bench.records import (
     PHASES,
-    Record,
     describe_environment,
     read_records,
     replace_file,
 )
 from rgo_bench.report import write_report
 from rgo_bench.report.commands import spec_command
+from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 from rgo_bench.table1 import table1_specs
@@ -38,6 +38,9 @@ from rgo_bench.terminal import (
     run_shown,
     show,
 )
+from rgo_bench.zoo.command import zoo
+from rgo_bench.zoo.record import read_zoo_records
+from rgo_bench.zoo.table import zoo_sheet
 
 app = typer.Typer(
     add_completion=False,
@@ -171,7 +174,13 @@ def table(
 ) -> None:
     """Print ours beside the paper's; a table of the paper runs what is missing."""
     if what not in PAPER_TABLES:
-        show(accuracy_sheet(_records(Path(what))), format_)
+        of_zoo = read_zoo_records(Path(what))
+        records = read_records(Path(what))
+        _check_some(what, [*records, *of_zoo])
+        if records:
+            show(accuracy_sheet(records), format_)
+        if of_zoo:
+            show(zoo_sheet(of_zoo), format_)
         return
     # An option that was not given is an empty list.
     asked: dict[str, Any] = {"streams": stream or None, "networks": network or None}
@@ -228,7 +237,9 @@ def report(
 ) -> None:
     """Write tables, figure, heat maps and times as one page that needs no network."""
     costs = [json.loads(file.read_text()) for file in cost or ()]
-    write_report(_records(results), path, costs=costs)
+    records = read_records(results)
+    _check_some(results, records)
+    write_report(records, path, costs=costs, zoo=read_zoo_records(results))
     typer.echo(path)
 
 
@@ -276,6 +287,7 @@ def cost(
 app.command()(steps)
 app.command()(memory)
 app.command()(numerics)
+app.command()(zoo)
 
 
 @app.command()
@@ -308,36 +320,10 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Read seeds: ``3``, ``0-4`` or ``0,2,5``.
-
-    Raises
-    ------
-    ValueError
-        If the text is of none of these forms.
-
-    Examples
-    --------
-    >>> parse_seeds("0-2,7")
-    [0, 1, 2, 7]
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f"--seeds: expected 3, 0-4 or 0,2,5, got {text!r}")
-        seeds += range(int(first), int(last if dash else first) + 1)
-    if not seeds:
-        raise ValueError(f"--seeds: expected at least one seed, got {text!r}")
-    return list(dict.fromkeys(seeds))
-
-
 def _listed(options: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={option_text(options[key])}" for key in options)
 
 
-def _records(results: Path) -> list[Record]:
-    records = read_records(results)
+def _check_some(results: Path | str, records: Sequence[object]) -> None:
     if not records:
         raise ValueError(f"{results}: expected records (seed-*.json), got none")
-    return records

@@ -18,8 +18,10 @@ from rgo_bench.report.heat_maps import heat_maps
 from rgo_bench.report.html import Html, element, join
 from rgo_bench.report.split_tables import split_tables
 from rgo_bench.report.timings import LEARNING, timing_tables
+from rgo_bench.report.zoo import zoo_table
 from rgo_bench.runs import Run, group_by_run
 from rgo_bench.tables import table_rows
+from rgo_bench.zoo.record import ZooRecord
 
 TITLE = "Recursive Gradient Optimization: what our runs show"
 
@@ -34,7 +36,12 @@ class Section(NamedTuple):
     content: Html
 
 
-def write_report(records: Sequence[Record], path: Path, costs: Costs = ()) -> None:
+def write_report(
+    records: Sequence[Record],
+    path: Path,
+    costs: Costs = (),
+    zoo: Sequence[ZooRecord] = (),
+) -> None:
     """Write the page of `report_html`, whole or not at all.
 
     Parameters
@@ -43,7 +50,7 @@ def write_report(records: Sequence[Record], path: Path, costs: Costs = ()) -> No
         At least one.
     path : Path
         The file.
-    costs : sequence of mapping
+    costs, zoo : sequence
         As in `report_html`.
 
     Raises
@@ -53,10 +60,12 @@ def write_report(records: Sequence[Record], path: Path, costs: Costs = ()) -> No
     OSError
         If the file cannot be written.
     """
-    replace_file(path, report_html(records, costs).encode())
+    replace_file(path, report_html(records, costs, zoo).encode())
 
 
-def report_html(records: Sequence[Record], costs: Costs = ()) -> str:
+def report_html(
+    records: Sequence[Record], costs: Costs = (), zoo: Sequence[ZooRecord] = ()
+) -> str:
     """Return a page that shows all records and needs no network.
 
     Parameters
@@ -65,6 +74,8 @@ def report_html(records: Sequence[Record], costs: Costs = ()) -> str:
         At least one.
     costs : sequence of mapping
         What ``rgo-bench cost --out`` wrote: times and memory measured side by side.
+    zoo : sequence of ZooRecord
+        What ``rgo-bench zoo`` recorded.
 
     Returns
     -------
@@ -80,7 +91,7 @@ def report_html(records: Sequence[Record], costs: Costs = ()) -> str:
     if not records:
         raise ValueError("records: expected at least one to report, got none")
     groups = _paper_first(group_by_run(records))
-    sections = _sections(groups, costs)
+    sections = _sections(groups, costs, zoo)
     here = files("rgo_bench.report")
     return Template(here.joinpath("page.html").read_text("utf-8")).substitute(
         title=TITLE,
@@ -94,20 +105,27 @@ def report_html(records: Sequence[Record], costs: Costs = ()) -> str:
     )
 
 
-def _sections(groups: Mapping[Run, list[Record]], costs: Costs) -> list[Section]:
+def _sections(
+    groups: Mapping[Run, list[Record]], costs: Costs, zoo: Sequence[ZooRecord]
+) -> list[Section]:
     records = list(chain.from_iterable(groups.values()))
     rows = {row.run: row for row in table_rows(records)}
     ordered = [rows[run] for run in groups]
     accuracy = _ACCURACY + (_COMPARED if any(row.paper for row in ordered) else "")
     evolution = _EVOLUTION + (_NOT_DRAWN if any(run.variant for run in groups) else "")
     environments = distinct_environments(
-        chain((r.environment for r in records), (cost["environment"] for cost in costs))
+        chain(
+            (r.environment for r in records),
+            (cost["environment"] for cost in costs),
+            (r.environment for r in zoo),
+        )
     )
     split = split_tables(records)
     times = (cost_tables(costs, environments), timing_tables(groups, environments))
     return [
         Section("Accuracy", accuracy, accuracy_tables(ordered)),
         *([Section("Tables 2 and 3", _SPLIT, split)] if split else []),
+        *([Section("Zoo", _ZOO, zoo_table(zoo))] if zoo else []),
         Section("Figure 1", evolution, evolution_figures(records)),
         Section("What is kept", _HEAT_MAPS, heat_maps(groups)),
         Section("Time", _TIME + (_COSTS if costs else ""), join([_legend(), *times])),
@@ -174,6 +192,13 @@ _SPLIT = (
     "gains over learning every task alone: in points, as the paper counts it, and as a "
     "quotient. In Table 3 the gap is the accuracy on training samples less that on "
     "test samples. Differences (Δ) are ours less the paper's, in points."
+)
+_ZOO = (
+    "Small models of the kinds that people train, each on three tasks with one head "
+    "and no replay. Protected is the share of the parameters that RGO projects; "
+    "learned the mean accuracy on a task when it was learned; language models are "
+    "tested by the next byte, the U-Net by the pixels of the digits. Time, of training "
+    "and consolidating, and memory are over the plain optimizer's on the same model."
 )
 _EVOLUTION = (
     "Average accuracy over the tasks seen so far: mean over the seeds, in a band of "

@@ -1,0 +1,25 @@
+"""Seeds, as the command line states them."""
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds: ``3``, ``0-4`` or ``0,2,5``.
+
+    Raises
+    ------
+    ValueError
+        If the text is of none of these forms.
+
+    Examples
+    --------
+    >>> parse_seeds("0-2,7")
+    [0, 1, 2, 7]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"--seeds: expected 3, 0-4 or 0,2,5, got {text!r}")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    if not seeds:
+        raise ValueError(f"--seeds: expected at least one seed, got {text!r}")
+    return list(dict.fromkeys(seeds))

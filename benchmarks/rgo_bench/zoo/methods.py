@@ -1,0 +1,145 @@
+"""What the models are trained with: plainly, jointly, and with RGO."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import rgo_torch
+from rgo_bench.zoo.loss import score
+from rgo_bench.zoo.registry import Entry
+from rgo_bench.zoo.streams import Samples
+
+METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "plain": {},
+    "rgo": {},
+    "rgo-unencoded": {"encode": False},
+    "joint": {},
+}
+OPTIONS: Final[Mapping[str, Any]] = {"project": "update", "relative": True}
+CURVATURE_SAMPLES, CURVATURE_BATCH = 512, 64
+
+
+class Learner(Protocol):
+    """The verbs around the training of a task."""
+
+    def begin_task(self, task: int) -> None:
+        """Hear that a task begins."""
+
+    def end_task(self, samples: Samples) -> None:
+        """Hear that a task was trained on `samples`."""
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Make the model that of a task, inside the context."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is recorded of the state at the end."""
+
+
+class Plain:
+    """The optimizer alone."""
+
+    def begin_task(self, task: int) -> None:
+        """Do nothing."""
+
+    def end_task(self, samples: Samples) -> None:
+        """Do nothing."""
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+class Protected:
+    """RGO around the optimizer.
+
+    Parameters
+    ----------
+    model : nn.Module
+    optimizer : Optimizer
+    entry : Entry
+    seed : int
+    options : mapping
+        Of `rgo_torch.RGO`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        entry: Entry,
+        seed: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        options = dict(OPTIONS) | dict(options)
+        if entry.shortcuts and options.get("encode", True):
+            options.setdefault("exclude", [*entry.shortcuts, entry.head])
+        self.model = model
+        self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **options)
+        self.begin_task, self.task = self.rgo.begin_task, self.rgo.task
+
+    def end_task(self, samples: Samples) -> None:
+        """Observe some of a task's samples, spread over all of them."""
+        chosen = torch.linspace(0, len(samples.x) - 1, CURVATURE_SAMPLES).long()
+        chosen = chosen.unique()
+        parts = (part[chosen].split(CURVATURE_BATCH) for part in samples)
+        self.rgo.end_task(list(zip(*parts, strict=True)), score=score)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the share protected in percent, and the bytes of the state."""
+        return {
+            "protected": 100 * self.rgo.projector.protected_share,
+            "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
+        }
+
+
+def make_learner(
+    method: str,
+    model: nn.Module,
+    optimizer: Optimizer,
+    entry: Entry,
+    seed: int,
+    options: Mapping[str, Any],
+) -> Learner:
+    """Return the learner of a method, one of `METHODS`."""
+    if not method.startswith("rgo"):
+        return Plain()
+    return Protected(model, optimizer, entry, seed, {**METHODS[method], **options})
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise unless RGO has these options.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    given = {"model", "optimizer", "seed"}
+    known = sorted(set(inspect.signature(rgo_torch.RGO).parameters) - given)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"--set: expected options of RGO, {', '.join(known)}, "
+            f"got {', '.join(unknown)}"
+        )
+
+
+def tensors(state: Any) -> Iterator[Tensor]:
+    """Yield every tensor in nested mappings and sequences."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in state.values():
+            yield from tensors(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from tensors(value)

@@ -1,0 +1,1 @@
+"""The models, each small enough for one core."""

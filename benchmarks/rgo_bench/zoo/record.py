@@ -1,0 +1,107 @@
+"""What is recorded of a model of the zoo: one small JSON file a run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any, final
+
+from rgo_bench.records import replace_file, variant_name
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ZooRecord:
+    """One run: a model learned its stream with a method, from one seed."""
+
+    model: str
+    method: str
+    seed: int
+    options: Mapping[str, Any]  # of RGO, where they are not the method's
+    training: Mapping[str, Any]  # steps of a task, batch, lr
+    parameters: int
+    # Row t: every task up to t after t was learned, in percent; joint training has
+    # one row.
+    accuracy: list[list[float]]
+    seconds: Mapping[str, float]  # of the processor: train, consolidate, evaluate
+    peak_mib: float | None  # over what the process held before; None where not known
+    environment: Mapping[str, Any]
+    protected: float = 0.0  # percent of the parameters
+    state_bytes: int = 0
+
+    @property
+    def variant(self) -> str:
+        """The options that are not the method's; empty if none."""
+        return variant_name(self.options, {})
+
+    @property
+    def acc(self) -> float:
+        """The mean accuracy after the last task."""
+        return fmean(self.accuracy[-1])
+
+    @property
+    def learning_accuracy(self) -> float | None:
+        """The mean accuracy on each task when it was learned; None if jointly."""
+        if len(self.accuracy) == 1:
+            return None
+        return fmean(row[-1] for row in self.accuracy)
+
+    @property
+    def bwt(self) -> float | None:
+        """The mean change of the earlier tasks since; None if learned jointly."""
+        if len(self.accuracy) == 1:
+            return None
+        last = self.accuracy[-1]
+        return fmean(
+            last[task] - row[task] for task, row in enumerate(self.accuracy[:-1])
+        )
+
+    @property
+    def learning_seconds(self) -> float:
+        """What training and consolidating took."""
+        return self.seconds["train"] + self.seconds["consolidate"]
+
+
+def zoo_path(
+    out: Path, *, model: str, method: str, options: Mapping[str, Any], seed: int
+) -> Path:
+    """Return where a record is kept: ``OUT/MODEL/METHOD/[VARIANT/]zoo-SEED.json``."""
+    return out / model / method / variant_name(options, {}) / f"zoo-{seed}.json"
+
+
+def write_zoo_record(out: Path, record: ZooRecord) -> Path:
+    """Write a record, whole or not at all, and return its file."""
+    path = zoo_path(
+        out,
+        model=record.model,
+        method=record.method,
+        options=record.options,
+        seed=record.seed,
+    )
+    replace_file(path, (json.dumps(asdict(record), indent=1) + "\n").encode())
+    return path
+
+
+def read_zoo_record(path: Path) -> ZooRecord:
+    """Read a record.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a record of the zoo.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected a record of the zoo, got {error}") from None
+    known = sorted(field.name for field in fields(ZooRecord))
+    found = sorted(content) if isinstance(content, dict) else content
+    if found != known:
+        raise ValueError(f"{path}: expected a record with {known}, got {found}")
+    return ZooRecord(**content)
+
+
+def read_zoo_records(out: Path) -> list[ZooRecord]:
+    """Read every record of the zoo in a folder and its subfolders; often none."""
+    return [read_zoo_record(path) for path in sorted(out.rglob("zoo-*.json"))]

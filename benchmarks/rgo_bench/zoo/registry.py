@@ -1,0 +1,124 @@
+"""The models of the zoo, each with its stream and how it is trained."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from torch import nn
+
+from rgo_bench.zoo.models import hugging_face
+from rgo_bench.zoo.models.audio import AudioNetwork
+from rgo_bench.zoo.models.encoder import EncoderClassifier
+from rgo_bench.zoo.models.mixer import Mixer
+from rgo_bench.zoo.models.mobilenet import MobileNet
+from rgo_bench.zoo.models.recurrent import GRUClassifier, LSTMLanguageModel
+from rgo_bench.zoo.models.resnet import ResNet
+from rgo_bench.zoo.models.unet import UNet
+from rgo_bench.zoo.streams import (
+    Task,
+    digits_on_photographs,
+    module_snippets,
+    next_bytes,
+    permuted_digits,
+    speakers,
+    split_digits,
+)
+from rgo_bench.zoo.streams.standard_library import (
+    CLASSES,
+    SYMBOLS,
+    VOCABULARY,
+    WORDS,
+)
+from rgo_bench.zoo.streams.word_pieces import module_word_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A model of the zoo."""
+
+    summary: str
+    build: Callable[[], nn.Module]  # draws from PyTorch's generator
+    stream: Callable[[int], list[Task]]  # of a seed
+    lr: float = 1e-3
+    batch: int = 16
+    steps: int = 300  # of a task
+    # Convolutions whose outputs are added to others: their order must stay.
+    shortcuts: tuple[str, ...] = ()
+    head: str = "head"
+
+
+_SHORTCUTS = ("blocks.1.shortcut.0", "blocks.2.shortcut.0")
+
+ZOO: Final[Mapping[str, Entry]] = {
+    "vit": Entry(
+        summary="ViT of transformers",
+        build=hugging_face.vit,
+        stream=permuted_digits,
+    ),
+    "bert": Entry(
+        summary="BERT of transformers, classifying",
+        build=lambda: hugging_face.bert(CLASSES),
+        stream=module_snippets,
+    ),
+    "gpt2": Entry(
+        summary="GPT-2 of transformers, language model",
+        build=hugging_face.gpt2,
+        stream=next_bytes,
+    ),
+    "llama": Entry(
+        summary="Llama of transformers, language model",
+        build=hugging_face.llama,
+        stream=next_bytes,
+    ),
+    "encoder": Entry(
+        summary="nn.TransformerEncoder, classifying",
+        build=lambda: EncoderClassifier(
+            vocabulary=VOCABULARY, length=WORDS, classes=CLASSES
+        ),
+        stream=module_snippets,
+    ),
+    "mixer": Entry(summary="MLP-Mixer", build=Mixer, stream=permuted_digits),
+    "convnext": Entry(
+        summary="ConvNeXt of transformers",
+        build=hugging_face.convnext,
+        stream=split_digits,
+    ),
+    "mobilenet": Entry(summary="MobileNetV3", build=MobileNet, stream=split_digits),
+    "resnet-batch": Entry(
+        summary="ResNet with BatchNorm",
+        build=lambda: ResNet("batch"),
+        stream=split_digits,
+        shortcuts=_SHORTCUTS,
+    ),
+    "resnet-group": Entry(
+        summary="ResNet with GroupNorm",
+        build=lambda: ResNet("group"),
+        stream=split_digits,
+        shortcuts=_SHORTCUTS,
+    ),
+    "lstm": Entry(
+        summary="LSTM, language model",
+        build=lambda: LSTMLanguageModel(vocabulary=SYMBOLS),
+        stream=next_bytes,
+        lr=3e-3,
+    ),
+    "gru": Entry(
+        summary="GRU in both directions, classifying",
+        build=lambda: GRUClassifier(vocabulary=VOCABULARY, classes=CLASSES),
+        stream=module_snippets,
+    ),
+    "audio": Entry(
+        summary="Conv1d on recorded speech", build=AudioNetwork, stream=speakers
+    ),
+    "unet": Entry(
+        summary="U-Net, segmenting", build=UNet, stream=digits_on_photographs
+    ),
+    "minilm": Entry(
+        summary="MiniLM, pretrained, fine-tuned in full",
+        build=lambda: hugging_face.minilm(CLASSES),
+        stream=module_word_pieces,
+        lr=1e-4,
+        batch=8,
+        steps=60,
+    ),
+}

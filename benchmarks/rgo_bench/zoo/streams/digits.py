@@ -1,0 +1,104 @@
+"""Streams of the handwritten digits that come with scikit-learn."""
+
+import torch
+from torch import Tensor
+
+from rgo_bench.data import load_digits
+from rgo_bench.streams.draws import task_generator
+from rgo_bench.zoo.streams.tasks import TASKS, Samples, Task, check_seed
+
+SIDE = 8
+CLASSES_OF_A_TASK = 3
+TEST_EVERY = 3  # of split digits: a test set of a hundred images is too coarse
+
+
+def permuted_digits(seed: int) -> list[Task]:
+    """Return tasks of all ten digits, each with its pixels in an order of its own.
+
+    Parameters
+    ----------
+    seed : int
+
+    Returns
+    -------
+    list of Task
+        Images (N, 1, 8, 8), of mean 0 and deviation 1 over the training set.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    """
+    check_seed(seed)
+    train, test = digits()
+    tasks = []
+    for index in range(TASKS):
+        order = task_generator(seed, index, "transform").permutation(SIDE * SIDE)
+        parts = (
+            Samples(part.x.flatten(1)[:, order].reshape_as(part.x), part.y)
+            for part in (train, test)
+        )
+        tasks.append(Task(*parts))
+    return tasks
+
+
+def split_digits(seed: int) -> list[Task]:
+    """Return tasks of three other digits each, which share three outputs.
+
+    Parameters
+    ----------
+    seed : int
+        Draws which digits a task has, and in which order.
+
+    Returns
+    -------
+    list of Task
+        Images (N, 1, 8, 8), labels 0 to 2.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    """
+    check_seed(seed)
+    images, labels = (torch.cat(parts) for parts in zip(*digits(), strict=True))
+    is_test = torch.arange(len(images)) % TEST_EVERY == 0
+    order = task_generator(seed, 0, "classes").permutation(10)
+    tasks = []
+    for index in range(TASKS):
+        own = order[CLASSES_OF_A_TASK * index :][:CLASSES_OF_A_TASK]
+        parts = (
+            only_classes(Samples(images[chosen], labels[chosen]), own.tolist())
+            for chosen in (~is_test, is_test)
+        )
+        tasks.append(Task(*parts))
+    return tasks
+
+
+def only_classes(samples: Samples, classes: list[int]) -> Samples:
+    """Return the samples of some classes, which are counted from 0 in their order.
+
+    Examples
+    --------
+    >>> only_classes(Samples(torch.arange(3), torch.tensor([5, 4, 7])), [7, 5]).y
+    tensor([1, 0])
+    """
+    matches = samples.y[:, None] == torch.tensor(classes)
+    chosen = matches.any(1)
+    return Samples(samples.x[chosen], matches[chosen].int().argmax(1))
+
+
+def digits() -> Task:
+    """Return the digits as images (N, 1, 8, 8) of mean 0 and deviation 1."""
+    bundled = load_digits()
+    train, test = (
+        torch.from_numpy(images).float()[:, None]
+        for images in (bundled.train_images, bundled.test_images)
+    )
+    labels = map(torch.from_numpy, (bundled.train_labels, bundled.test_labels))
+    scaled = (_scaled(images, train) for images in (train, test))
+    return Task(*map(Samples, scaled, labels))
+
+
+def _scaled(images: Tensor, training: Tensor) -> Tensor:
+    return (images - training.mean()) / training.std()

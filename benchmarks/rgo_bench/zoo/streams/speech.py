@@ -1,0 +1,82 @@
+"""A stream of recorded speech: vowels of nine speakers, which come with sktime."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rgo_bench.streams.draws import task_generator
+from rgo_bench.zoo.streams.digits import only_classes
+from rgo_bench.zoo.streams.tasks import TASKS, Samples, Task, check_seed
+
+SPEAKERS = 9
+COEFFICIENTS = 12
+FRAMES = 29  # of the longest utterance
+
+
+def speakers(seed: int) -> list[Task]:
+    """Return tasks of telling which of three speakers says a vowel.
+
+    Each task has three other speakers, who share three outputs. Utterances are twelve
+    coefficients of a linear prediction of the recorded sound, frame by frame (Kudo,
+    Toyama and Shimbo, 1999).
+
+    Parameters
+    ----------
+    seed : int
+        Draws which speakers a task has.
+
+    Returns
+    -------
+    list of Task
+        Signals (N, 12, 29), zero after their end; labels 0 to 2.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    ModuleNotFoundError
+        If sktime is not installed.
+    """
+    check_seed(seed)
+    train, test = map(_read, ("TRAIN", "TEST"))
+    centre, scale = train.x.mean((0, 2)), train.x.std((0, 2))
+    order = task_generator(seed, 0, "classes").permutation(SPEAKERS)
+    tasks = []
+    for index in range(TASKS):
+        own = order[TASKS * index :][:TASKS].tolist()
+        parts = (
+            only_classes(Samples(_scaled(part.x, centre, scale), part.y), own)
+            for part in (train, test)
+        )
+        tasks.append(Task(*parts))
+    return tasks
+
+
+def _scaled(signals: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    return (signals - centre[:, None]) / scale[:, None]
+
+
+def _read(part: str) -> Samples:
+    lines = _folder().joinpath(f"JapaneseVowels_{part}.ts").read_text().splitlines()
+    utterances = lines[lines.index("@data") + 1 :]
+    signals = torch.zeros(len(utterances), COEFFICIENTS, FRAMES)
+    labels = torch.empty(len(utterances), dtype=torch.int64)
+    for i, utterance in enumerate(utterances):
+        *channels, speaker = utterance.split(":")
+        for channel, text in enumerate(channels):
+            values = torch.tensor([float(value) for value in text.split(",")])
+            signals[i, channel, : len(values)] = values
+        labels[i] = int(speaker) - 1
+    return Samples(signals, labels)
+
+
+def _folder() -> Path:
+    found = importlib.util.find_spec("sktime")  # not imported: it takes seconds
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(
+            "speakers: expected sktime, whose recordings these are; "
+            "pip install 'rgo[zoo]'"
+        )
+    return Path(found.origin).parent / "datasets" / "data" / "JapaneseVowels"

@@ -1,0 +1,171 @@
+"""Streams of the text that comes with Python: its own modules, and its topics."""
+
+import importlib.util
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgo_bench.streams.draws import task_generator
+from rgo_bench.zoo.streams.tasks import TASKS, Task, check_seed, divided
+
+# Modules that every Python from 3.11 on has as one file of more than 50 kB.
+MODULES: Final = (
+    "argparse",
+    "configparser",
+    "difflib",
+    "doctest",
+    "imaplib",
+    "inspect",
+    "mailbox",
+    "optparse",
+    "pickle",
+    "pydoc",
+    "tarfile",
+    "turtle",
+)
+CLASSES: Final = len(MODULES) // TASKS
+WORDS, VOCABULARY = 32, 1000
+SNIPPETS = 500  # of a module
+BYTES, SYMBOLS = 32, 98
+WINDOWS = 2400  # of a domain
+TEST_EVERY = 6
+DOMAINS: Final = ("Python", "English", "C")
+
+Tokenize = Callable[[str], list[int]]
+
+
+def module_snippets(seed: int, tokenize: Tokenize | None = None) -> list[Task]:
+    """Return tasks of telling which module of Python's a snippet of code is from.
+
+    Each task has four other modules, which share four outputs. A snippet is 32 words
+    or signs that follow each other, and no two snippets overlap.
+
+    Parameters
+    ----------
+    seed : int
+        Draws which modules a task has.
+    tokenize : callable, optional
+        Makes numbers of a text; `hashed_words` where None.
+
+    Returns
+    -------
+    list of Task
+        Numbers (N, 32) below 1000, labels 0 to 3.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    FileNotFoundError
+        If Python came without the source of a module.
+    """
+    check_seed(seed)
+    tokenize = hashed_words if tokenize is None else tokenize
+    order = task_generator(seed, 0, "classes").permutation(len(MODULES))
+    tasks = []
+    for index in range(TASKS):
+        own = order[CLASSES * index :][:CLASSES]
+        snippets = [
+            _windows(tokenize(_source(MODULES[i])), WORDS)[:SNIPPETS] for i in own
+        ]
+        labels = [torch.full((len(s),), label) for label, s in enumerate(snippets)]
+        tasks.append(divided(torch.cat(snippets), torch.cat(labels), every=TEST_EVERY))
+    return tasks
+
+
+def next_bytes(seed: int) -> list[Task]:
+    """Return tasks of predicting the next byte: of Python, of English, of C.
+
+    Python's modules, the topics of its help, the headers of NumPy; each in a cipher of
+    its own, which puts one symbol in the place of another throughout. Without it the
+    three have so much in common that little is forgotten.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the order of the three, which stretches of them are used, the ciphers.
+
+    Returns
+    -------
+    list of Task
+        Symbols (N, 32) below 98, and for each the one that follows.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    FileNotFoundError
+        If Python came without the source of a module.
+    """
+    check_seed(seed)
+    order = task_generator(seed, 0, "classes").permutation(TASKS)
+    tasks = []
+    for index, domain in enumerate(order):
+        windows = _windows(symbols(domain_text(DOMAINS[domain])), BYTES + 1)
+        draws = task_generator(seed, index, "samples")
+        chosen = windows[draws.permutation(len(windows))[:WINDOWS]]
+        cipher = task_generator(seed, index, "transform").permutation(SYMBOLS)
+        written = torch.from_numpy(cipher)[chosen]
+        tasks.append(divided(written[:, :-1], written[:, 1:], every=TEST_EVERY))
+    return tasks
+
+
+def hashed_words(text: str) -> list[int]:
+    """Return a number from 1 to 999 for each word or sign of a text.
+
+    Examples
+    --------
+    >>> hashed_words("self.x") == hashed_words("self . x")
+    True
+    """
+    words = re.findall(r"\w+|[^\w\s]", text)
+    return [1 + zlib.crc32(word.encode()) % (VOCABULARY - 1) for word in words]
+
+
+def symbols(text: str) -> list[int]:
+    """Return a number below 98 for each byte: printable ASCII, newline, tab, others.
+
+    Examples
+    --------
+    >>> symbols(" ~é")
+    [0, 94, 97, 97]
+    """
+    others = {10: 95, 9: 96}
+    return [
+        byte - 32 if 32 <= byte < 127 else others.get(byte, SYMBOLS - 1)
+        for byte in text.encode()
+    ]
+
+
+def domain_text(domain: str) -> str:
+    """Return the text of one of `DOMAINS`."""
+    if domain == "Python":
+        return "\n".join(map(_source, MODULES))
+    if domain == "English":
+        from pydoc_data.topics import topics
+
+        return "\n".join(topics[name] for name in sorted(topics))
+    headers = sorted(Path(np.get_include()).rglob("*.h"))
+    return "\n".join(path.read_text("utf-8", "replace") for path in headers)
+
+
+def _source(module: str) -> str:
+    found = importlib.util.find_spec(module)
+    origin = Path(str(found and found.origin))
+    if origin.suffix != ".py" or not origin.is_file():
+        raise FileNotFoundError(
+            f"{module}: expected a Python with the source of its modules, got none"
+        )
+    return origin.read_text("utf-8")
+
+
+def _windows(numbers: Sequence[int], length: int) -> Tensor:
+    """Return all stretches that follow each other, (N, length)."""
+    count = len(numbers) // length
+    return torch.tensor(numbers[: count * length]).reshape(count, length)

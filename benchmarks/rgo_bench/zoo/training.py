@@ -1,0 +1,149 @@
+"""A model of the zoo learns its tasks one after another."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from rgo_bench.zoo.loss import accuracy, loss
+from rgo_bench.zoo.memory import peak_meter
+from rgo_bench.zoo.methods import Learner, make_learner
+from rgo_bench.zoo.record import ZooRecord
+from rgo_bench.zoo.registry import ZOO, Entry
+from rgo_bench.zoo.streams import Samples, Task
+
+
+def train(
+    name: str,
+    method: str,
+    seed: int,
+    *,
+    options: Mapping[str, Any],
+    steps: int | None = None,
+    environment: Mapping[str, Any],
+) -> ZooRecord:
+    """Train a model of the zoo with a method and return what came of it.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ZOO`.
+    method : str
+        A key of `METHODS`.
+    seed : int
+        Draws the stream, the initial weights, the batches and the encoding.
+    options : mapping
+        Of `rgo_torch.RGO`, in place of the method's.
+    steps : int, optional
+        Of a task; the entry's where None.
+    environment : mapping
+        As `describe_environment` returns it.
+    """
+    entry = ZOO[name]
+    steps = entry.steps if steps is None else steps
+    tasks = entry.stream(seed)
+    _warm_up(entry, tasks[0].train)
+    torch.manual_seed(seed)
+    model = entry.build()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    peak = peak_meter()
+    run = _Run(model, method, seed, entry, options)
+    if method == "joint":
+        run.learn_together(tasks, steps)
+    else:
+        run.learn_in_turn(tasks, steps)
+    return ZooRecord(
+        model=name,
+        method=method,
+        seed=seed,
+        options=dict(options),
+        training={"steps": steps, "batch": entry.batch, "lr": entry.lr},
+        parameters=parameters,
+        accuracy=run.accuracy,
+        seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
+        peak_mib=peak(),
+        environment=dict(environment),
+        **run.learner.facts(),
+    )
+
+
+def _warm_up(entry: Entry, samples: Samples) -> None:
+    """Take a step with another model: what PyTorch then keeps is not the run's."""
+    model = entry.build()
+    loss(model(samples.x[: entry.batch]), samples.y[: entry.batch]).backward()  # type: ignore[no-untyped-call]
+
+
+class _Run:
+    def __init__(
+        self,
+        model: nn.Module,
+        method: str,
+        seed: int,
+        entry: Entry,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.model, self.entry = model, entry
+        self.optimizer: Optimizer = AdamW(model.parameters(), lr=entry.lr, fused=True)
+        self.learner: Learner = make_learner(
+            method, model, self.optimizer, entry, seed, options
+        )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.seconds = dict.fromkeys(("train", "consolidate", "evaluate"), 0.0)
+        self.accuracy: list[list[float]] = []
+
+    def learn_in_turn(self, tasks: list[Task], steps: int) -> None:
+        for index, task in enumerate(tasks):
+            self.learner.begin_task(index)
+            with self._phase("train"):
+                self._take_steps(task.train, steps)
+            with self._phase("consolidate"):
+                self.learner.end_task(task.train)
+            with self._phase("evaluate"):
+                self.accuracy.append(self._tested(tasks[: index + 1]))
+
+    def learn_together(self, tasks: list[Task], steps: int) -> None:
+        parts = zip(*(task.train for task in tasks), strict=True)
+        samples = map(torch.cat, parts)
+        with self._phase("train"):
+            self._take_steps(Samples(*samples), steps * len(tasks))
+        with self._phase("evaluate"):
+            self.accuracy.append(self._tested(tasks))
+
+    def _take_steps(self, samples: Samples, steps: int) -> None:
+        self.model.train()
+        batches = self._batches(len(samples.x), steps)
+        for chosen in batches:
+            self.optimizer.zero_grad()
+            value = loss(self.model(samples.x[chosen]), samples.y[chosen])
+            if not math.isfinite(value.item()):
+                raise ValueError(f"loss: expected a finite number, got {value.item()}")
+            value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+
+    def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
+        """Yield `steps` batches from as many passes in random order as it takes."""
+        batch = self.entry.batch
+        passes = math.ceil(steps * batch / count)
+        orders = [
+            torch.randperm(count, generator=self.generator) for _ in range(passes)
+        ]
+        yield from torch.cat(orders)[: steps * batch].split(batch)
+
+    def _tested(self, tasks: list[Task]) -> list[float]:
+        found = []
+        for index, task in enumerate(tasks):
+            with self.learner.task(index):
+                found.append(round(accuracy(self.model, task.test), 3))
+        return found
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """Count the processor's time, which other work on the machine leaves alone."""
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
