@@ -7,6 +7,7 @@ from rgo_torch.encoder import FeatureEncoder, FeatureEncoding
 from rgo_torch.kinds import register_layout
 from rgo_torch.layers.layer import Channels
 from rgo_torch.layout import Layout, Skipped, find_layout
+from rgo_torch.places import Place
 from rgo_torch.projector import GradientProjector
 from rgo_torch.rgo import RGO
 
@@ -18,6 +19,7 @@ __all__ = [
     "FeatureEncoding",
     "GradientProjector",
     "Layout",
+    "Place",
     "Skipped",
     "find_layout",
     "measured_damping",

@@ -1,19 +1,26 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
-from rgo_torch.layers.layer import Layer
+from rgo_torch.adapters import check_starts_at_zero, find_adapters
 from rgo_torch.layout import Overrides, find_layout
+from rgo_torch.places import (
+    At,
+    FoundPlace,
+    Place,
+    excluded_names,
+    named_places,
+    output_places,
+)
 from rgo_torch.wrappers import is_compiled, named_modules
 
 
@@ -102,26 +109,14 @@ class FeatureEncoding(nn.Module):
         return f"{self.width}, axis={self.axis}"
 
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-class _Place(NamedTuple):
-    """A module whose output has channels to permute."""
-
-    name: str
-    module: nn.Module
-    width: int
-    axis: int
-    device: torch.device
-
-
 class FeatureEncoder:
     """Gives every layer of a model the permutation of the current task.
 
     Attaches a forward hook to each Linear and Conv2d, and to each Flatten between
     convolutions and a Linear where the three stand in one Sequential, so that model and
     state dict stay as they are. A model that holds `FeatureEncoding` modules says
-    itself where to encode, and gets no hooks.
+    itself where to encode, and gets no hooks. In a model with adapters (PEFT's LoRA)
+    what they and the new heads take in is permuted instead, and nothing else.
 
     Parameters
     ----------
@@ -133,13 +128,19 @@ class FeatureEncoder:
         Names of the modules whose outputs stay as they are. The last layer of the model
         where None. Give every head of several, and the shortcuts of a residual network:
         what is added must be in one order.
+    layout : mapping of str to Axes or None, optional
+        See `find_layout`.
+    places : iterable of str or Place, optional
+        Where to encode, in place of all that: names of modules whose inputs are
+        permuted, or a `Place`.
 
     Raises
     ------
     ValueError
         If a name in `exclude` is not that of a module that would be encoded or of the
-        last layer, `exclude` is given for a model with `FeatureEncoding` modules, or
-        `seed` is not an integer of at least 0.
+        last layer, `exclude` or `places` are given for a model with `FeatureEncoding`
+        modules, a place is none, its adapters did not start at zero, or `seed` is not
+        an integer of at least 0.
 
     Notes
     -----
@@ -169,6 +170,7 @@ class FeatureEncoder:
         seed: int = 0,
         exclude: Iterable[str] | None = None,
         layout: Overrides | None = None,
+        places: Iterable[str | Place] | None = None,
     ) -> None:
         own = {
             name: module
@@ -180,17 +182,22 @@ class FeatureEncoder:
                 "exclude must be None for a model that says itself where to encode; "
                 f"it has the FeatureEncoding modules {list(own)}"
             )
-        layers = [x for x in find_layout(model, layout).layers if x.channels]
-        places = [*map(_after_layer, layers), *_flattenings(model)]
-        last = [layer.name for layer in layers[-1:]]
-        excluded = _excluded(places, last if exclude is None else exclude)
+        if own and places is not None:
+            raise ValueError(
+                "places must be None for a model that says itself where to encode; "
+                f"it has the FeatureEncoding modules {list(own)}"
+            )
+        found, last = _found_places(model, layout, places)
+        excluded = excluded_names(found, last if exclude is None else exclude)
         _check_count("seed", seed)
         self.seed = int(seed)
         self.task_index = 0
-        self._handles: list[Any] = []
+        # Where each encoding is that hooks apply, by the module's name.
+        self.places: dict[str, At] = {}
+        self.handles: list[Any] = []
         self._encodings = own
         if not own:
-            for place in places:
+            for place in found:
                 if place.name not in excluded:
                     self._attach(place)
             if is_compiled(model):
@@ -233,19 +240,47 @@ class FeatureEncoder:
     def detach(self) -> None:
         """Remove every hook; `FeatureEncoding` modules go back to the identity."""
         self.set_task(0)
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
-        self._handles.clear()
+        self.handles.clear()
 
-    def _attach(self, place: _Place) -> None:
-        encoding = FeatureEncoding(place.width, place.axis)
+    def _attach(self, place: FoundPlace) -> None:
+        encoding = FeatureEncoding(place.channels.width, place.channels.axis)
         encoding.to(place.device)
 
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            if args:
+                return (_encoded(encoding, args[0]), *args[1:]), kwargs
+            first, *_ = kwargs
+            return args, kwargs | {first: _encoded(encoding, kwargs[first])}
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
             return _encoded(encoding, output)
 
         self._encodings[place.name] = encoding
-        self._handles.append(place.module.register_forward_hook(hook))
+        self.places[place.name] = place.at
+        self.handles.append(
+            place.module.register_forward_pre_hook(before, with_kwargs=True)
+            if place.at == "input"
+            else place.module.register_forward_hook(after)
+        )
+
+
+def _found_places(
+    model: nn.Module,
+    layout: Overrides | None,
+    places: Iterable[str | Place] | None,
+) -> tuple[list[FoundPlace], list[str]]:
+    """Return where to encode, and the names that are left out by default."""
+    layers = find_layout(model, layout).layers
+    if places is not None:
+        return named_places(model, layers, places), []
+    adapters = find_adapters(model)
+    if adapters is not None:
+        check_starts_at_zero(model)
+        return adapters.places(model, layers), []
+    last = [layer.name for layer in layers if layer.channels][-1:]
+    return output_places(model, layers), last
 
 
 def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
@@ -312,37 +347,3 @@ def _permute(
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, Integral) or value < 0:
         raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
-
-
-def _after_layer(layer: Layer) -> _Place:
-    assert layer.channels is not None  # those without were left out
-    width, axis = layer.channels
-    device = next(layer.module.parameters()).device
-    return _Place(layer.name, layer.module, width, axis, device)
-
-
-def _flattenings(model: nn.Module) -> Iterator[_Place]:
-    """Yield the flattened features of convolutions that a Linear takes."""
-    for name, container in named_modules(model):
-        if not isinstance(container, nn.Sequential):
-            continue
-        convolved = False
-        children = list(container.named_children())
-        for (own, module), (_, following) in itertools.pairwise(children):
-            convolved |= any(isinstance(m, CONVOLUTIONS) for m in module.modules())
-            is_flat = isinstance(module, nn.Flatten) and module.end_dim == -1
-            if convolved and is_flat and isinstance(following, nn.Linear):
-                full = f"{name}.{own}" if name else own
-                device = following.weight.device
-                yield _Place(full, module, following.in_features, -1, device)
-
-
-def _excluded(places: list[_Place], exclude: Iterable[str]) -> set[str]:
-    names = [place.name for place in places]
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names in a list, got the string {exclude!r}")
-    excluded = set(exclude)
-    unknown = sorted(excluded - set(names))
-    if unknown:
-        raise ValueError(f"exclude must name modules among {names}, got {unknown}")
-    return excluded

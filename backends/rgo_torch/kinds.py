@@ -127,6 +127,17 @@ def _transposed_axes(module: nn.Module) -> dict[str, Axes]:
     return {"weight": dense, "bias": Axes(inputs=(0,))}
 
 
+def _lora_embedding_axes(module: nn.Module) -> dict[str, Axes]:
+    """Return the axes of A (r, vocabulary) and B (m, r) beside an embedding."""
+    return {
+        name: EMBEDDING._replace(inputs=(1,), outputs=(0,))
+        if name.startswith("lora_embedding_A.")
+        else LINEAR["weight"]
+        for name, _ in module.named_parameters()
+        if name.startswith("lora_embedding_")
+    }
+
+
 def _last_axis(width: str) -> FindChannels:
     return lambda module: Channels(int(getattr(module, width)))
 
@@ -235,6 +246,9 @@ KNOWN: dict[type[nn.Module] | str, Kind] = {
     ),
     **dict.fromkeys(
         (nn.RNNCell, nn.GRUCell, nn.LSTMCell), Kind(recurrent_axes, layer=_cell)
+    ),
+    "peft.tuners.lora.layer.Embedding": Kind(
+        _lora_embedding_axes, owns=("lora_embedding_A", "lora_embedding_B")
     ),
     "transformers.pytorch_utils.Conv1D": Kind(
         _constant(DENSE_OUTPUTS_LAST), _last_axis("nf"), layer=_linear

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rgo_core import Axes, check_axes_fit
+from rgo_torch.adapters import FROZEN, frozen_beside_adapters
 from rgo_torch.kinds import Kind, find_kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
@@ -47,14 +48,15 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     -------
     Layout
         Every floating-point parameter is in it: of modules that RGO knows (see
-        `register_layout`) by their axes, of others entry by entry.
+        `register_layout`) by their axes, of others entry by entry. Of a model with
+        adapters (PEFT's LoRA) those that are not frozen; the others are skipped.
 
     Raises
     ------
     ValueError
         If an override names no parameter or its axes do not fit the parameter's shape,
         or a module has parameters without a shape yet (a lazy module before its first
-        call).
+        call), or there are adapters that RGO does not know.
 
     Examples
     --------
@@ -66,6 +68,7 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     """
     given = dict(overrides or {})
     _check_overrides(model, given)
+    frozen = frozen_beside_adapters(model)
     layers: list[Layer] = []
     skipped: list[Skipped] = []
     owned: list[str] = []
@@ -75,7 +78,7 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
         kind = find_kind(module)
         owners = [_join(name, part) + "." for part in _owned(module, kind)]
         owned += owners
-        found, passed = _Module(name, module, kind).layers(given)
+        found, passed = _Module(name, module, kind, frozen).layers(given)
         layers += found
         skipped += passed
     return Layout(layers, skipped)
@@ -93,6 +96,7 @@ class _Module(NamedTuple):
     name: str
     module: nn.Module
     kind: tuple[type[nn.Module], Kind] | None
+    frozen: set[str]  # which of the model's parameters adapters stand beside
 
     def layers(self, overrides: Overrides) -> tuple[list[Layer], list[Skipped]]:
         """Return the layers of the module: what it is known for, and what is left."""
@@ -140,15 +144,19 @@ class _Module(NamedTuple):
     ) -> dict[str, str]:
         """Return why parameters of the module are not protected."""
         kind = type(self.module).__name__
+        names = {key: _join(self.name, key) for key in own}
+        frozen = dict.fromkeys((k for k in own if names[k] in self.frozen), FROZEN)
+        if len(frozen) == len(own):
+            return frozen
         whole = {p.dtype for p in own.values() if not p.is_floating_point()}
         if whole:
             return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
         if _computes_weights(self.module):
             return dict.fromkeys(own, f"of {kind} whose weights are computed")
-        return {
+        return frozen | {
             key: "left unprotected as asked"
             for key in own
-            if overrides.get(_join(self.name, key), ...) is None
+            if overrides.get(names[key], ...) is None
         }
 
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:

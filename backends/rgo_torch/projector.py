@@ -1,6 +1,6 @@
 """Projected gradients for any PyTorch optimizer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 import rgo_core
 from rgo_core._checks import check_choice
-from rgo_torch.layout import Overrides, find_layout
+from rgo_torch.adapters import FROZEN
+from rgo_torch.layout import Overrides, Skipped, find_layout
 from rgo_torch.optimizers import Project, check_optimizer
 from rgo_torch.parameters import (
     Moment,
@@ -126,10 +127,7 @@ class GradientProjector:
         bound = make_bound(max_features, sketch_rows)
         self.layers, self.skipped = find_layout(model, layout)
         if not self.layers:
-            raise ValueError(
-                "the model has no parameter to project: "
-                + (str(dict(self.skipped)) if self.skipped else "it has none at all")
-            )
+            raise ValueError(_nothing_to_project(self.skipped))
         self.parameters = projected_parameters(model, self.layers, bound)
         check_optimizer(optimizer, self.parameters.values(), project)
         self.moments: dict[str, Moment] = {}
@@ -202,6 +200,14 @@ class GradientProjector:
         model = original_model(self._model)
         total = sum(p.numel() for p in model.parameters())
         return sum(p.tensor.numel() for p in self.parameters.values()) / total
+
+    @property
+    def trained_share(self) -> float:
+        """How much of what is trained now is projected, from 0 to 1, by entries."""
+        model = original_model(self._model)
+        total = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        tensors = [p.tensor for p in self.parameters.values()]
+        return sum(p.numel() for p in tensors if p.requires_grad) / max(total, 1)
 
     def check_parameters(self) -> None:
         """Check that the model still has the parameters whose gradients are projected.
@@ -333,3 +339,14 @@ class GradientProjector:
         self, moments: dict[str, Moment], projections: dict[str, Projection]
     ) -> None:
         self.moments, self.projections = moments, projections
+
+
+def _nothing_to_project(skipped: Sequence[Skipped]) -> str:
+    if skipped and all(reason == FROZEN for _, reason in skipped):
+        return (
+            "the model has no parameter to project: its adapters are frozen too; load "
+            "them with is_trainable=True"
+        )
+    return "the model has no parameter to project: " + (
+        str(dict(skipped)) if skipped else "it has none at all"
+    )

@@ -11,12 +11,15 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_choice, check_positive
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
+from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.curvature import second_moments
 from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.layout import Overrides
-from rgo_torch.optimizers import Project
+from rgo_torch.merging import merged_copy
+from rgo_torch.optimizers import ADAPTIVE, Project
 from rgo_torch.parameters import Moment
+from rgo_torch.places import Place
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
@@ -33,16 +36,19 @@ class RGO:
     model : nn.Module
         Any model: all of its floating-point parameters are protected, those of modules
         that `register_layout` knows by their inputs, others entry by entry (see
-        `summary`). State dict keys and the training loop stay as they are.
+        `summary`). State dict keys and the training loop stay as they are. Of a model
+        with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
+        left out, and features are encoded inside of the adapters alone.
     optimizer : torch.optim.Optimizer
         The one that steps the model.
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
         vectors; where None, `measured_damping` of the other options, or 0.03 if
         `relative`.
-    relative : bool
+    relative : bool, optional
         Whether the damping counts in units of the mean of H's diagonal, which is the
-        same for every scale of the vectors; see `rgo_core.consolidate`.
+        same for every scale of the vectors; see `rgo_core.consolidate`. Where None:
+        with ``project="update"``, unless a `damping` is given.
     per : {"sample", "batch", "position"}
         One curvature vector a sample, one a batch (the paper's), or one for each
         position of a sample (token, patch).
@@ -51,9 +57,10 @@ class RGO:
         outputs; see `rgo_core.curvature_vectors`.
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' (the paper's) or the whole of it.
-    project : {"gradient", "update"}
+    project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
-        optimizer's update.
+        optimizer's update. Where None: the update if the optimizer is adaptive (Adam
+        and its kin), else the gradient.
     weights, biases : {"raw", "normalized"}
         Whether their projections are scaled to trace n (the paper's); see
         `GradientProjector`.
@@ -63,6 +70,7 @@ class RGO:
         Draws the permutations.
     exclude : iterable of str, optional
         Layers whose outputs are not permuted, in place of the default, the last layer.
+        Beside adapters: modules whose inputs are not, by default none.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
@@ -70,6 +78,10 @@ class RGO:
         What becomes of the running statistics of batch normalisation, which no
         projection protects: kept for each task and put back by `task`; those of the
         first task for ever; or left to PyTorch, and forgotten.
+    places : iterable of str or Place, optional
+        Where to encode, in place of all that: names of modules whose inputs are
+        permuted, or a `Place`. For adapters of one's own: the model counts as one with
+        adapters, and what is frozen when RGO is attached is left out.
     max_features : int, optional
         A weight of more inputs keeps a sketch of its second moment (Frequent
         Directions), of `sketch_rows` rows: ``n l`` numbers in place of ``n^2``, exact
@@ -115,11 +127,11 @@ class RGO:
         optimizer: Optimizer,
         *,
         damping: float | None = None,
-        relative: bool = False,
+        relative: bool | None = None,
         per: Per = "sample",
         reduce: Reduce = "mean",
         curvature: Curvature = "ground-truth",
-        project: Project = "gradient",
+        project: Project | None = None,
         weights: Scaling | None = None,
         biases: Scaling = "raw",
         encode: bool = True,
@@ -127,6 +139,7 @@ class RGO:
         exclude: Iterable[str] | None = None,
         layout: Overrides | None = None,
         statistics: Statistics = "per-task",
+        places: Iterable[str | Place] | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
     ) -> None:
@@ -136,12 +149,27 @@ class RGO:
         check_choice("reduce", reduce, REDUCES)
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
-        if curvature == "exact" and reduce == "mean" and relative:
+        check_choice("project", project, (None, "gradient", "update"))
+        adapters = find_adapters(model)
+        beside = adapters is not None or places is not None
+        adapts = isinstance(optimizer, ADAPTIVE)
+        self._notes = []
+        if project is None and adapts:
+            name = type(optimizer).__name__
+            self._notes = [f"the update is projected, not the gradient: {name} adapts"]
+        if project is None:
+            project = "update" if adapts else "gradient"
+        cancels = curvature == "exact" and reduce == "mean"
+        if relative is None:
+            relative = project == "update" and damping is None and not cancels
+        if cancels and relative:
             raise ValueError(
                 "curvature='exact' with reduce='mean' leaves the last layer a "
                 "curvature of rounding alone, which relative=True would take for its "
                 "scale; use reduce='rms' or an absolute damping"
             )
+        if places is not None:
+            layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
         self.model = model
         if damping is None and relative:
             damping = RELATIVE_DAMPING
@@ -156,7 +184,9 @@ class RGO:
         }
         with ExitStack() as undo:
             self.encoder = (
-                FeatureEncoder(model, seed=seed, exclude=exclude, layout=layout)
+                FeatureEncoder(
+                    model, seed=seed, exclude=exclude, layout=layout, places=places
+                )
                 if encode
                 else None
             )
@@ -172,6 +202,7 @@ class RGO:
             )
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
+        self._guard = AdapterGuard(model, adapters) if beside else None
         self._attached = True
         self._finished = 0
         self._current: int | None = None
@@ -192,7 +223,8 @@ class RGO:
             be begun again.
         RuntimeError
             If called inside of `task`, whose end would restore another encoding, after
-            `detach`, or as `GradientProjector.check_parameters` does.
+            `detach`, if adapters were switched or something frozen beside them is
+            trained now, or as `GradientProjector.check_parameters` does.
         """
         if task is not None and task != self._finished:
             unfinished = "" if self._current is None else ", which has not ended yet"
@@ -203,7 +235,7 @@ class RGO:
         if self._looking:
             raise RuntimeError("begin_task must not be called inside of task()")
         self._check_attached()
-        self.projector.check_parameters()
+        self._check_model()
         self._encode(self._finished)
         self.statistics.begin_task(self._finished)
         self._current = self._finished
@@ -230,7 +262,7 @@ class RGO:
         Raises
         ------
         RuntimeError
-            If no task was begun.
+            If no task was begun, or as `begin_task` does of the model.
         TypeError, ValueError
             As `second_moments` and `GradientProjector.consolidate` do. The task is
             still the current one then, and nothing has changed.
@@ -250,6 +282,7 @@ class RGO:
         moments (`rgo_core.merge`, or one all-reduce) before `consolidate`.
         """
         current = self._check_begun("observe")
+        self._check_model()
         with self.task(current):
             return second_moments(
                 self.model,
@@ -265,6 +298,7 @@ class RGO:
     def consolidate(self, moments: Mapping[str, Moment]) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
         self._check_begun("consolidate")
+        self._check_model()
         self.projector.consolidate(
             moments, damping=self.damping, relative=self.relative
         )
@@ -302,6 +336,37 @@ class RGO:
         finally:
             self._looking -= 1
 
+    def merge_for(self, task: int) -> nn.Module:
+        """Return a copy of the model that is one task's, for use without this library.
+
+        Its encoding is written into the weights, and PEFT's adapters are merged into
+        the layers beside them, so that plain PyTorch runs it.
+
+        Parameters
+        ----------
+        task : int
+            One that was begun.
+
+        Returns
+        -------
+        nn.Module
+            With the outputs that the model has inside of ``task(task)``.
+
+        Raises
+        ------
+        ValueError
+            If `task` was never begun, or the encoding is at a module without a weight
+            of its own that could take it up, such as a Flatten.
+        RuntimeError
+            As `task` does.
+        """
+        with self.task(task):
+            encoder = [] if self.encoder is None else self.encoder.handles
+            guard = [] if self._guard is None else self._guard.handles
+            hooks = [*encoder, *guard, *self.statistics.handles]
+            parameters = self.projector.parameters.values()
+            return merged_copy(self.model, self.encoder, parameters, hooks)
+
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer, for good.
 
@@ -310,12 +375,14 @@ class RGO:
         self._attached = False
         self.projector.detach()
         self.statistics.detach()
+        if self._guard is not None:
+            self._guard.detach()
         if self.encoder is not None:
             self.encoder.detach()
 
     def summary(self) -> str:
         """Return a table: each parameter's n and memory, and what is passed through."""
-        return summarize(self.projector, self.encoder)
+        return summarize(self.projector, self.encoder, self._notes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain dicts of tensors, strings and numbers.
@@ -386,6 +453,11 @@ class RGO:
                 "this RGO was detached; attach a new one, and load this one's "
                 "state_dict into it"
             )
+
+    def _check_model(self) -> None:
+        if self._guard is not None:
+            self._guard.check()
+        self.projector.check_parameters()
 
     def _check_begun(self, what: str) -> int:
         if self._current is None:

@@ -46,11 +46,11 @@ class RunningStatistics:
             )
         }
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
-        self._handles: list[Any] = []
+        self.handles: list[Any] = []
 
     def begin_task(self, task: int) -> None:
         """Freeze the statistics where that is asked for, from the second task on."""
-        if self.kind == "frozen" and task and not self._handles:
+        if self.kind == "frozen" and task and not self.handles:
             self._freeze()
 
     def end_task(self) -> None:
@@ -73,9 +73,9 @@ class RunningStatistics:
 
     def detach(self) -> None:
         """Let the normalisations go on as PyTorch's."""
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
-        self._handles.clear()
+        self.handles.clear()
 
     def state_dict(self) -> list[dict[str, Tensor]]:
         """Return what is kept: for each task that ended, tensors by name."""
@@ -150,7 +150,7 @@ class RunningStatistics:
             module.training = training.pop(module, module.training)
 
         for module in self.modules.values():
-            self._handles += [
+            self.handles += [
                 module.register_forward_pre_hook(before),
                 module.register_forward_hook(after, always_call=True),
             ]

@@ -1,11 +1,17 @@
 """What RGO does to each part of a model, and what it costs, as a table."""
 
+from collections.abc import Iterable
+
+from rgo_torch.adapters import FROZEN
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector
 
 
-def summarize(projector: GradientProjector, encoder: FeatureEncoder | None) -> str:
-    """Return the table of `RGO.summary`.
+def summarize(
+    projector: GradientProjector, encoder: FeatureEncoder | None, notes: Iterable[str]
+) -> str:
+    """Return the table of `RGO.summary`, with notes on what was chosen.
 
     A row for each projected parameter: n, how many outputs share its projection,
     whether its layer's outputs are permuted, and the memory of its state; then the
@@ -18,31 +24,52 @@ def summarize(projector: GradientProjector, encoder: FeatureEncoder | None) -> s
     total = 0
     for name, parameter in projector.parameters.items():
         total += parameter.state_bytes
-        layer, _ = parameter.uses[0]
         rows.append(
             (
                 name,
                 str(parameter.features),
                 str(parameter.outputs),
                 parameter.form,
-                "yes" if layer.name in encoded and not parameter.is_vector else "",
+                _encoded(parameter, encoder),
                 _readable(parameter.state_bytes),
             )
         )
-    lines = [f"{100 * projector.protected_share:.1f} % of the parameters are protected"]
+    lines = [_headline(projector)]
     lines += _aligned(rows)
     lines.append(f"{_readable(total)} of state: float64 second moments and projections")
+    lines += notes
     own = {layer.name for p in projector.parameters.values() for layer, _ in p.uses}
     lines += [
         f"encoded: {name} ({w})" for name, w in encoded.items() if name not in own
     ]
-    lines += [f"not projected: {name}: {reason}" for name, reason in projector.skipped]
+    frozen = [name for name, reason in projector.skipped if reason == FROZEN]
+    lines += [f"not projected: {len(frozen)} parameters: {FROZEN}"] if frozen else []
+    lines += [
+        f"not projected: {name}: {reason}"
+        for name, reason in projector.skipped
+        if reason != FROZEN
+    ]
     lines += [
         f"frozen now: {name}"
         for name, parameter in projector.parameters.items()
         if not parameter.tensor.requires_grad
     ]
     return "\n".join(lines)
+
+
+def _headline(projector: GradientProjector) -> str:
+    if any(reason == FROZEN for _, reason in projector.skipped):
+        share, of = projector.trained_share, "of what is trained is protected"
+    else:
+        share, of = projector.protected_share, "of the parameters are protected"
+    return f"{100 * share:.1f} % {of}"
+
+
+def _encoded(parameter: ProjectedParameter, encoder: FeatureEncoder | None) -> str:
+    layer, _ = parameter.uses[0]
+    if encoder is None or parameter.is_vector or layer.name not in encoder.widths:
+        return ""
+    return "inputs" if encoder.places.get(layer.name) == "input" else "yes"
 
 
 def _readable(size: float) -> str:

@@ -32,6 +32,8 @@ class ConvolutionLayer(RowLayer):
         self.features = module.weight[0].numel()
         self.channel_axis = 1 - module.weight.ndim
         self.channels = Channels(self.width, self.channel_axis)
+        if module.groups == 1:
+            self.takes = Channels(module.in_channels, self.channel_axis)
         self._convolution = module
 
     def input_rows(self, inputs: Tensor) -> Tensor:

@@ -75,9 +75,12 @@ class Layer(ABC):
         Of each protected parameter, by its name in the module.
     channels : Channels or None
         What the feature encoding may permute of the module's output.
+    takes : Channels or None
+        What it may permute of the module's input.
     """
 
     channels: Channels | None = None
+    takes: Channels | None = None
     records_first = False
 
     def __init__(self, name: str, module: nn.Module, axes: Mapping[str, Axes]) -> None:

@@ -166,6 +166,7 @@ class LinearLayer(RowLayer):
             self.weight.shape[outputs],
         )
         self.channels = Channels(self.outputs)
+        self.takes = Channels(self.features)
         self._known = known
         self._outputs_first = outputs == 0
 

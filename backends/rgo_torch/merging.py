@@ -1,0 +1,125 @@
+"""A copy of a model that is one task's, with no encoding left: for use without RGO.
+
+Permuting what a layer takes in is the same as permuting the columns of its weight, and
+permuting what it gives out that of its rows. So one task's encoding can be written into
+the weights, and adapters into the layers beside them, which nothing else knows of.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rgo_core
+from rgo_core import Axes
+from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.layers.layer import Layer
+from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.wrappers import named_modules, original_model
+
+
+def merged_copy(
+    model: nn.Module,
+    encoder: FeatureEncoder | None,
+    parameters: Iterable[ProjectedParameter],
+    hooks: Iterable[Any],
+) -> nn.Module:
+    """Return a plain copy with the encoder's task folded in, and adapters merged.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoder : FeatureEncoder, optional
+    parameters : iterable of ProjectedParameter
+        All that the encoder's layers have.
+    hooks : iterable of RemovableHandle
+        The hooks to leave behind.
+
+    Raises
+    ------
+    ValueError
+        If an encoding is not at a layer whose weight can be permuted, or that weight is
+        used by another layer too.
+    """
+    layers = _foldable(encoder, parameters)
+    copied = copy.deepcopy(original_model(model))
+    _remove_hooks(copied, {handle.id for handle in hooks})
+    if encoder is not None:
+        modules = dict(named_modules(copied))
+        for name, layer in layers.items():
+            at_input = encoder.places[name] == "input"
+            order = _permutation(encoder, name)
+            _fold(modules[name], layer.axes, order, at_input=at_input)
+    return _merged(copied)
+
+
+def _foldable(
+    encoder: FeatureEncoder | None, parameters: Iterable[ProjectedParameter]
+) -> dict[str, Layer]:
+    """Return the layers whose weights can take the encoding, by name."""
+    if encoder is None:
+        return {}
+    found: dict[str, Layer] = {}
+    for parameter in parameters:
+        for layer, own in parameter.uses:
+            if own == "weight" and len(parameter.uses) == 1 and not layer.axes[own].groups:
+                found[layer.name] = layer
+    others = sorted(set(encoder.widths) - set(found))
+    if others:
+        raise ValueError(
+            "expected encodings at layers with a weight of their own, which takes up "
+            f"one task's, got others: {', '.join(others)}"
+        )
+    return {name: found[name] for name in encoder.widths}
+
+
+def _permutation(encoder: FeatureEncoder, name: str) -> Tensor:
+    drawn = rgo_core.task_permutation(
+        encoder.widths[name], task=encoder.task_index, name=name, seed=encoder.seed
+    )
+    return torch.from_numpy(drawn)
+
+
+@torch.no_grad()
+def _fold(
+    module: nn.Module, axes: dict[str, Axes], order: Tensor, *, at_input: bool
+) -> None:
+    """Write a permutation into a module's weight, and into its bias at its output."""
+    weight = module.get_parameter("weight")
+    if at_input:
+        # sum_j W_j x[order_j] = sum_i W[inverse_i] x_i
+        axis, order = axes["weight"].inputs[0], torch.argsort(order)
+    else:
+        (axis,) = axes["weight"].outputs
+        bias = module._parameters.get("bias")
+        if bias is not None:
+            bias.copy_(bias[order.to(bias.device)])
+    weight.copy_(weight.index_select(axis, order.to(weight.device)))
+
+
+def _remove_hooks(model: nn.Module, numbers: set[int]) -> None:
+    for module in model.modules():
+        for hooks in (
+            module._forward_hooks,
+            module._forward_hooks_with_kwargs,
+            module._forward_hooks_always_called,
+            module._forward_pre_hooks,
+            module._forward_pre_hooks_with_kwargs,
+        ):
+            for number in numbers.intersection(hooks):
+                del hooks[number]
+
+
+def _merged(model: nn.Module) -> nn.Module:
+    """Return a model with every PeftModel in it replaced by its base, merged."""
+    for name, module in list(model.named_modules()):
+        # What holds its own kind is replaced whole.
+        if any(kind.__qualname__ == "PeftModel" for kind in type(module).__mro__):
+            merged: nn.Module = module.merge_and_unload()  # type: ignore[operator]
+            if not name:
+                return merged
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, merged)
+    return model
