@@ -214,9 +214,7 @@ def _check_lora(name: str, module: Any) -> None:
             )
 
 
-def _check_active(
-    name: str, expected: tuple[str, ...], found: tuple[str, ...]
-) -> None:
+def _check_active(name: str, expected: tuple[str, ...], found: tuple[str, ...]) -> None:
     if found != expected:
         raise RuntimeError(
             f"{name}: RGO was attached with the active adapters {list(expected)}, now "

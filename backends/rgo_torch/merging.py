@@ -64,7 +64,11 @@ def _foldable(
     found: dict[str, Layer] = {}
     for parameter in parameters:
         for layer, own in parameter.uses:
-            if own == "weight" and len(parameter.uses) == 1 and not layer.axes[own].groups:
+            if (
+                own == "weight"
+                and len(parameter.uses) == 1
+                and not layer.axes[own].groups
+            ):
                 found[layer.name] = layer
     others = sorted(set(encoder.widths) - set(found))
     if others:

@@ -19,7 +19,7 @@ from rgo_torch.layout import Overrides
 from rgo_torch.merging import merged_copy
 from rgo_torch.optimizers import ADAPTIVE, Project
 from rgo_torch.parameters import Moment
-from rgo_torch.places import Place
+from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
@@ -68,7 +68,7 @@ class RGO:
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
     seed : int
         Draws the permutations.
-    exclude : iterable of str, optional
+    unencoded : iterable of str, optional
         Layers whose outputs are not permuted, in place of the default, the last layer.
         Beside adapters: modules whose inputs are not, by default none.
     layout : mapping of str to Axes or None, optional
@@ -88,6 +88,8 @@ class RGO:
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    exclude
+        The old name of `unencoded`, with a warning; gone in the next release.
 
     Raises
     ------
@@ -136,13 +138,15 @@ class RGO:
         biases: Scaling = "raw",
         encode: bool = True,
         seed: int = 0,
-        exclude: Iterable[str] | None = None,
+        unencoded: Iterable[str] | None = None,
         layout: Overrides | None = None,
         statistics: Statistics = "per-task",
         places: Iterable[str | Place] | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        exclude: Iterable[str] | None = None,
     ) -> None:
+        unencoded = renamed(unencoded, exclude)
         if damping is not None:
             check_positive("damping", damping)
         check_choice("per", per, PERS)
@@ -185,7 +189,7 @@ class RGO:
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
-                    model, seed=seed, exclude=exclude, layout=layout, places=places
+                    model, seed=seed, unencoded=unencoded, layout=layout, places=places
                 )
                 if encode
                 else None
