@@ -66,7 +66,8 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 def list_all() -> None:
     """List streams, methods and networks, with the options that --set takes.
 
-    Below them, the options that a stream sets for a method unless told otherwise.
+    Below them, the options that a stream sets for a method unless told otherwise, and
+    what --set preset=NAME stands for.
     """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
         table = Table(kind, "what it is", "options", box=None, pad_edge=False)
@@ -77,6 +78,11 @@ def list_all() -> None:
     for name, stream in STREAMS.items():
         for method, options in stream.protocol.items():
             table.add_row(name, method, _listed(options))
+    console.print(table, "")
+    table = Table("method", "preset", "options", box=None, pad_edge=False)
+    for method, known in METHODS.items():
+        for name, options in known.presets.items():
+            table.add_row(method, name, _listed(options))
     console.print(table, "")
     console.print("network ", *NETWORKS)
 
