@@ -105,7 +105,7 @@ def curvature_vectors(
 
     Returns
     -------
-    dict of str to array (*groups, v, n)
+    dict of str to array (groups..., v, n)
         By path.
 
     Raises
@@ -236,7 +236,7 @@ def observe(
     moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
         By path, as `empty_moments` makes them, of JAX or of NumPy; one that is missing
         starts from an empty whole one.
-    vectors : mapping of str to array (*groups, v, n)
+    vectors : mapping of str to array (groups..., v, n)
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """Which axes of a parameter are a layer's inputs, which its outputs and groups."""
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -126,7 +127,8 @@ def find_layout(
 def inferred(params: Any) -> dict[str, Axes | str | None]:
     """Return axes by path, why a leaf is passed through, or None: nothing tells."""
     leaves = dict(named_leaves(params))
-    known = dict(axes_by_class(params, _path))
+    known: dict[str, Axes | str] = dict(axes_by_class(params, _path))
+    known |= _not_trained(params)
     found: dict[str, Axes | str | None] = {}
     for path, leaf in leaves.items():
         if not hasattr(leaf, "dtype"):
@@ -160,6 +162,21 @@ def _path(keys: tuple[Any, ...]) -> str:
     if len(names) > 1 and names[-1] in ("value", "raw_value"):
         names.pop()
     return "/".join(names)
+
+
+def _not_trained(params: Any) -> dict[str, str]:
+    """Return the variables of a module of nnx that are no parameters, as statistics."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is None or not isinstance(params, nnx.Module):
+        return {}
+    variables = jax.tree_util.tree_leaves_with_path(
+        params, is_leaf=lambda node: isinstance(node, nnx.Variable)
+    )
+    return {
+        _path(keys): f"not an nnx.Param: {type(variable).__name__}"
+        for keys, variable in variables
+        if isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.Param)
+    }
 
 
 def _check_told(

@@ -29,7 +29,7 @@ Biases = Literal["raw", "normalized"]
 class ProjectionState(NamedTuple):
     """The projections of a network, by the paths of its parameters.
 
-    Arrays (*groups, n, n), or the `rgo_core.DiagonalProjection` or
+    Arrays (groups..., n, n), or the `rgo_core.DiagonalProjection` or
     `rgo_core.LowRankProjection` that the layout asks for; float32 or float64.
     """
 

@@ -85,6 +85,21 @@ def test_flax_nnx_is_understood() -> None:
     assert not layout.passed
 
 
+def test_statistics_of_a_module_of_nnx_are_passed_through() -> None:
+    module = nnx.Dict(norm=nnx.BatchNorm(4, rngs=RNGS), drop=nnx.Dropout(0.5))
+    layout = find_layout(module)
+    assert layout.axes == {"norm/bias": SCALE, "norm/scale": SCALE}
+    assert layout.passed == {
+        "norm/mean": "not an nnx.Param: BatchStat",
+        "norm/var": "not an nnx.Param: BatchStat",
+    }
+    # A state holds what its owner chose.
+    assert set(find_layout(nnx.state(module)).axes) == {
+        *layout.axes,
+        *layout.passed,
+    }
+
+
 def test_flax_linen_is_understood() -> None:
     layout = find_layout(linen_params())
     assert layout.axes == {
