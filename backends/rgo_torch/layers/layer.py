@@ -82,6 +82,8 @@ class Layer(ABC):
     channels: Channels | None = None
     takes: Channels | None = None
     records_first = False
+    # Of vectors that are left to the layer. What has no rows has whole gradients.
+    own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 
     def __init__(self, name: str, module: nn.Module, axes: Mapping[str, Axes]) -> None:
         self.name = name
