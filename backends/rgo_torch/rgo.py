@@ -149,7 +149,8 @@ class RGO:
         check_choice("reduce", reduce, REDUCES)
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
-        check_choice("project", project, (None, "gradient", "update"))
+        if project is not None:
+            check_choice("project", project, ("gradient", "update"))
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
         cancels = curvature == "exact" and reduce == "mean"
