@@ -85,9 +85,13 @@ def named_places(
     found: dict[str, FoundPlace] = {}
     for place in _as_places(places):
         if place.name not in modules:
-            raise ValueError(f"places must name modules of the model, got {place.name!r}")
+            raise ValueError(
+                f"places must name modules of the model, got {place.name!r}"
+            )
         if place.name in found:
-            raise ValueError(f"places must name a module once, got {place.name!r} twice")
+            raise ValueError(
+                f"places must name a module once, got {place.name!r} twice"
+            )
         if place.at not in ("input", "output"):
             raise ValueError(f"at must be 'input' or 'output', got {place.at!r}")
         found[place.name] = _located(place, modules[place.name], known.get(place.name))

@@ -322,7 +322,11 @@ class GradientProjector:
         scaling = self.biases if parameter.is_vector else self.weights
         try:
             projection = rgo_core.consolidate(
-                moment, damping, relative=relative, normalized=scaling == "normalized", xp=xp
+                moment,
+                damping,
+                relative=relative,
+                normalized=scaling == "normalized",
+                xp=xp,
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error

@@ -24,7 +24,6 @@ def summarize(
     total = 0
     for name, parameter in projector.parameters.items():
         total += parameter.state_bytes
-        layer, _ = parameter.uses[0]
         rows.append(
             (
                 name,

@@ -139,7 +139,9 @@ def test_what_a_b_and_the_head_take_in_is_in_the_order_of_the_task() -> None:
         lambda module, args, output: base.update(pooled=output)
     )
     model(batch()[0])
-    inner, rank, head = (order(w, 2, n) for w, n in zip((16, 3, 16), names, strict=True))
+    inner, rank, head = (
+        order(w, 2, n) for w, n in zip((16, 3, 16), names, strict=True)
+    )
     assert torch.equal(seen[names[0]], base["x"][..., inner])
     assert torch.equal(seen[names[1]], seen[f"{names[0]} out"][..., rank])
     assert torch.equal(seen[names[2]], base["pooled"][..., head])
@@ -174,7 +176,9 @@ def test_the_head_of_a_language_model_is_protected_and_not_encoded() -> None:
     )
     options = {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"]}
     config.tie_word_embeddings = False
-    model = adapted(transformers.GPT2LMHeadModel(config), fan_in_fan_out=True, **options)
+    model = adapted(
+        transformers.GPT2LMHeadModel(config), fan_in_fan_out=True, **options
+    )
     rgo, _ = attached(model)
     assert not any("lm_head" in name for name in rgo.encoder.widths)
     assert any("lm_head" in name for name in rgo.projector.parameters)
@@ -336,7 +340,7 @@ def test_an_adapter_switched_in_the_middle_of_a_task_is_an_error() -> None:
     rgo.begin_task(0)
     take_steps(model, optimizer, 0)
     inner.set_adapter("other")
-    message = r"attached with the active adapters \['default'\], now there are \['other'\]"
+    message = r"active adapters \['default'\], now there are \['other'\]"
     with pytest.raises(RuntimeError, match=message):
         model.train()(batch()[0])
     with pytest.raises(RuntimeError, match=message):
@@ -387,7 +391,11 @@ def test_merged_adapters_are_an_error_that_names_the_way_out() -> None:
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [
-        ("peft.tuners.lora.bnb", "Linear4bit", "that is not quantized, got .*Linear4bit"),
+        (
+            "peft.tuners.lora.bnb",
+            "Linear4bit",
+            "not quantized, got .*Linear4bit",
+        ),
         ("elsewhere", "Own", r"Linear, Conv1D, convolution or Embedding, got .*\.Own"),
     ],
 )
@@ -405,14 +413,17 @@ def test_another_variant_of_lora_is_refused_by_name() -> None:
     convolution = nn.Sequential(nn.Conv2d(3, 4, 3))
     options = {"target_modules": ["0"], "use_dora": True}
     model = peft.get_peft_model(convolution, peft.LoraConfig(r=2, **options))
-    with pytest.raises(ValueError, match="plain LoRA, or DoRA of a Linear, got DoraConv2d"):
+    with pytest.raises(ValueError, match="or DoRA of a Linear, got DoraConv2d"):
         find_adapters(model)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (peft.IA3Config(target_modules=["query"], feedforward_modules=[]), "got a module"),
+        (
+            peft.IA3Config(target_modules=["query"], feedforward_modules=[]),
+            "got a module",
+        ),
         (
             peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2),
             "got one without",
@@ -435,5 +446,5 @@ def test_adapters_that_are_frozen_are_refused_with_the_way_out(tmp_path: Path) -
     adapted().save_pretrained(tmp_path)
     model = peft.PeftModel.from_pretrained(bert(), tmp_path)
     optimizer = torch.optim.AdamW(model.parameters())
-    with pytest.raises(ValueError, match="adapters are frozen too.*is_trainable=True"):
+    with pytest.raises(ValueError, match=r"frozen too.*is_trainable=True"):
         RGO(model, optimizer)

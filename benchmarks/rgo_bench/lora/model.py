@@ -1,5 +1,7 @@
 """MiniLM with one adapter and one new head."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from rgo_bench.lora.streams import CLASSES
@@ -26,10 +28,8 @@ class SentenceClassifier(nn.Module):
 
 def frozen_minilm() -> nn.Module:
     """Return the pretrained MiniLM with a new head, which alone is trained."""
-    body = minilm(CLASSES).model.bert  # type: ignore[union-attr]
-    assert isinstance(body, nn.Module)
-    model = SentenceClassifier(body.requires_grad_(False), body.config.hidden_size)  # type: ignore
-    return model
+    body: Any = minilm(CLASSES).get_submodule("model.bert")
+    return SentenceClassifier(body.requires_grad_(False), body.config.hidden_size)
 
 
 def adapted_minilm(targets: tuple[str, ...] = TARGETS) -> nn.Module:

@@ -89,7 +89,9 @@ class _Run:
         model, optimizer = self.learner.model.train(), self.learner.optimizer
         for chosen in self._batches(len(samples.x), steps):
             optimizer.zero_grad()
-            value = functional.cross_entropy(model(samples.x[chosen]), samples.y[chosen])
+            value = functional.cross_entropy(
+                model(samples.x[chosen]), samples.y[chosen]
+            )
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
