@@ -63,7 +63,8 @@ class RGO:
         model has adapters, else the gradient.
     weights, biases : {"raw", "normalized"}
         Whether their projections are scaled to trace n (the paper's); see
-        `GradientProjector`.
+        `GradientProjector`. Weights beside adapters are, where None: the rank space has
+        so few directions that a task or two would close them all.
     encode : bool
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
     seed : int
@@ -169,6 +170,8 @@ class RGO:
             self._notes = [f"the update is projected: {name} adapts, beside adapters"]
         if project is None:
             project = "update" if adapts else "gradient"
+        if weights is None and beside:
+            weights = "normalized"
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
         self.model = model

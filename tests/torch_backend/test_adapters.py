@@ -214,13 +214,23 @@ def test_the_update_of_an_adaptive_optimizer_is_projected_beside_adapters() -> N
     assert "the update is projected: AdamW adapts, beside adapters" in rgo.summary()
     assert rgo.relative
     assert rgo.damping == 0.03
+    assert rgo.projector.weights == "normalized"
+
+
+def test_the_rank_space_stays_open_for_new_tasks() -> None:
+    model = Logits(adapted())
+    rgo, optimizer = attached(model)
+    learn(rgo, optimizer, range(4))
+    projection = rgo.projector.projections[f"{QUERY}.lora_B.default.weight"]
+    assert torch.trace(projection).item() == pytest.approx(3)
 
 
 def test_what_is_asked_for_is_done_beside_adapters_too() -> None:
     model = Logits(adapted())
     with pytest.warns(UserWarning, match="undoes a projection"):
-        rgo = RGO(model, adamw(model), project="gradient", damping=0.1)
+        rgo = RGO(model, adamw(model), project="gradient", damping=0.1, weights="raw")
     assert rgo.projector.project == "gradient"
+    assert rgo.projector.weights == "raw"
     assert not rgo.relative
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     plain = RGO(model, sgd, curvature="exact")
