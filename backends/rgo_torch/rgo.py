@@ -69,7 +69,8 @@ class RGO:
         and its kin), else the gradient.
     weights, biases : {"raw", "normalized"}
         Whether their projections are scaled to trace n (the paper's); see
-        `GradientProjector`.
+        `GradientProjector`. Weights beside adapters are, where None: the rank space has
+        so few directions that a task or two would close them all.
     encode : bool
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
     seed : int
@@ -159,7 +160,8 @@ class RGO:
         check_choice("reduce", reduce, (None, *REDUCES))
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
-        check_choice("project", project, (None, "gradient", "update"))
+        if project is not None:
+            check_choice("project", project, ("gradient", "update"))
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
         adapts = isinstance(optimizer, ADAPTIVE)

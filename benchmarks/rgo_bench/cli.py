@@ -12,6 +12,9 @@ from rgo_bench import demo as demonstration
 from rgo_bench.cost import measure_costs, parse_subject, summarize_costs
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
+from rgo_bench.lora.command import lora
+from rgo_bench.lora.record import read_lora_records
+from rgo_bench.lora.table import lora_sheet
 from rgo_bench.measurements import memory, numerics, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
@@ -187,13 +190,15 @@ def table(
 ) -> None:
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     if what not in PAPER_TABLES:
-        of_zoo = read_zoo_records(Path(what))
+        of_zoo, of_lora = read_zoo_records(Path(what)), read_lora_records(Path(what))
         records = read_records(Path(what))
-        _check_some(what, [*records, *of_zoo])
+        _check_some(what, [*records, *of_zoo, *of_lora])
         if records:
             show(accuracy_sheet(records), format_)
         if of_zoo:
             show(zoo_sheet(of_zoo), format_)
+        if of_lora:
+            show(lora_sheet(of_lora), format_)
         return
     # An option that was not given is an empty list.
     asked: dict[str, Any] = {"streams": stream or None, "networks": network or None}
@@ -303,6 +308,7 @@ app.command()(steps)
 app.command()(memory)
 app.command()(numerics)
 app.command()(zoo)
+app.command()(lora)
 
 
 @app.command()

@@ -319,7 +319,7 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"per": "epoch"}, "per must be 'sample' .* got 'epoch'"),
         ({"reduce": "sum"}, "reduce must be 'mean' .* got 'sum'"),
         ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
-        ({"project": "both"}, "project must be None or 'gradient' .* got 'both'"),
+        ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"unencoded": ["nothing"]}, "unencoded must name modules"),
         ({"unencoded": "0"}, "unencoded must be names in a list"),
