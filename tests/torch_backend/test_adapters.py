@@ -167,7 +167,7 @@ def test_a_module_that_was_pretrained_can_be_excluded() -> None:
     model = adapted(modules_to_save=["classifier", "pooler"])
     pooler = "base_model.model.bert.pooler.modules_to_save.default.dense"
     assert pooler in FeatureEncoder(model).widths
-    assert pooler not in FeatureEncoder(model, exclude=[pooler]).widths
+    assert pooler not in FeatureEncoder(model, unencoded=[pooler]).widths
 
 
 def test_the_head_of_a_language_model_is_protected_and_not_encoded() -> None:
@@ -211,7 +211,7 @@ def test_the_update_of_an_adaptive_optimizer_is_projected_beside_adapters() -> N
     model = Logits(adapted())
     rgo, _ = attached(model)
     assert rgo.projector.project == "update"
-    assert "the update is projected: AdamW adapts, beside adapters" in rgo.summary()
+    assert "the update is projected, not the gradient: AdamW adapts" in rgo.summary()
     assert rgo.relative
     assert rgo.damping == 0.03
     assert rgo.projector.weights == "normalized"
