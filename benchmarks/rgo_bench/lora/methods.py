@@ -80,9 +80,10 @@ class Each(Method):
         self._models: list[nn.Module] = []
 
     def begin_task(self, task: int) -> None:
-        """Make a new adapter."""
-        self.model = self.build()
-        self.optimizer = self.make_optimizer()
+        """Make a new adapter, but for the first task, which has one."""
+        if task:
+            self.model = self.build()
+            self.optimizer = self.make_optimizer()
         self._models.append(self.model)
 
     def task(self, task: int) -> AbstractContextManager[None]:
