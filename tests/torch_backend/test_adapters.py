@@ -1,5 +1,6 @@
 """Adapters learn task after task; what is frozen beside them is never touched."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,23 @@ def test_the_summary_counts_what_is_frozen_in_one_line() -> None:
     assert table.startswith("100.0 % of what is trained is protected\n")
     assert "not projected: 41 parameters: frozen beside adapters" in table
     assert table.count(" inputs ") == 9
+
+
+def test_the_gradient_is_projected_for_plain_sgd() -> None:
+    model = Logits(adapted())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rgo = RGO(model, optimizer, seed=7)
+    learn(rgo, optimizer, range(2))
+    projection = rgo.projector.projections[f"{HEAD}.bias"]
+    rgo.begin_task(2)
+    words, labels = batch(5)
+    gradients = []
+    for context in (rgo.projector.paused(), contextlib.nullcontext()):
+        optimizer.zero_grad()
+        with context:
+            nn.functional.cross_entropy(model(words), labels).backward()
+        gradients.append(model.get_parameter(f"{HEAD}.bias").grad.clone())
+    torch.testing.assert_close(gradients[1], projection @ gradients[0])
 
 
 # --- other precisions, checkpointing, several adapters
