@@ -53,7 +53,7 @@ def to_rows(
 
     Parameters
     ----------
-    array : array (..., *shape)
+    array : array (..., shape...)
         The parameter, its gradient, or a stack of gradients.
     axes : Axes
     leading : int, optional
@@ -65,7 +65,7 @@ def to_rows(
 
     Returns
     -------
-    array (..., *groups, m, n)
+    array (..., groups..., m, n)
         A view, where the order of the axes is right and the namespace has views. m is
         1 where there are no outputs.
 
@@ -104,7 +104,7 @@ def from_rows(
 
     Parameters
     ----------
-    rows : array (..., *groups, m, n)
+    rows : array (..., groups..., m, n)
     axes : Axes
     shape : tuple of int
         Of the parameter.
@@ -113,7 +113,7 @@ def from_rows(
 
     Returns
     -------
-    array (..., *shape)
+    array (..., shape...)
 
     Raises
     ------

@@ -119,7 +119,7 @@ def observe(
 
     Notes
     -----
-    Costs ``r n^2`` multiplications, ``r n`` of a diagonal, ``4 r l n`` of a sketch of l
+    Costs ``r n^2`` multiplications, ``r n`` of a diagonal, ``6 r l n`` of a sketch of l
     rows (which JAX traces once for every l vectors). Each product is formed in float64:
     products of float32 lose what the sum is kept in float64 for. Blocks of at least 128
     vectors make the most of a matrix product.

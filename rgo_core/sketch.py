@@ -80,9 +80,9 @@ def empty_sketch(
 
     Notes
     -----
-    To observe costs about ``4 l n`` multiplications a vector and an eigendecomposition
-    of 2 l x 2 l every l vectors; to merge and to consolidate as much as to observe l
-    vectors; to project ``2 n l m`` in place of ``n^2 m``.
+    To observe costs about ``6 l n`` multiplications a vector and an eigendecomposition
+    of 2 l x 2 l every l vectors; to merge as much as to observe l vectors, to
+    consolidate a third of it; to project ``2 n l m`` in place of ``n^2 m``.
 
     References
     ----------

@@ -101,6 +101,23 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
         exec(block, names)
 
 
+# Theirs.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_examples_with_adapters_remember_their_first_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft")
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    first, *rest = code_blocks("docs/adapters.md")
+    exec(first, names)
+    assert names["accuracy"] > 0.8
+    for block in rest:
+        exec(block, names)
+    assert list(names["rgo"].encoder.widths) == ["1.down", "1.up", "2"]
+
+
 def loops() -> dict[str, str]:
     """Return the examples of *In your own loop* by their headings."""
     text = (ROOT / "docs/own-loop.md").read_text()

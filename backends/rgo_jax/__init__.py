@@ -16,6 +16,7 @@ from rgo_jax.projection import (
     project_gradients,
     projection_state,
 )
+from rgo_jax.saving import load, save
 
 __all__ = [
     "Axes",
@@ -29,10 +30,12 @@ __all__ = [
     "encode",
     "end_task",
     "find_layout",
+    "load",
     "make_encoding",
     "observe",
     "project_gradients",
     "projection_state",
+    "save",
     "softmax_score",
     "tapped_vectors",
 ]

@@ -1,7 +1,7 @@
 """Curvature vectors of a network's parameters, and their second moments."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,17 @@ import numpy as np
 from jax import Array
 
 import rgo_core
-from rgo_core import SecondMoment
 from rgo_core._checks import check_choice, check_finite
 from rgo_core._namespace import is_traced
 from rgo_core.curvature import Curvature
-from rgo_core.vectors import Per, Reduce
-from rgo_jax.double import in_double
-from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced, to_matrix
+from rgo_core.vectors import REDUCES, Reduce
+from rgo_jax.double import check_kept_double, in_double
+from rgo_jax.forms import Moment, empty_form
+from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
 
 Score = Callable[[Any, Any], Array]
+# A gradient is summed over a sample's positions: the core's third has no meaning here.
+Per = Literal["sample", "batch"]
 
 
 def softmax_score(
@@ -98,12 +100,12 @@ def curvature_vectors(
     layout : Layout, optional
         `find_layout` of the parameters where None.
     per : {"sample", "batch"}
-    reduce : {"mean", "rms"}
+    reduce : {"mean", "rms", "signs"}
         Over the outputs; see `rgo_core.curvature_vectors`.
 
     Returns
     -------
-    dict of str to array (v, n)
+    dict of str to array (groups..., v, n)
         By path.
 
     Raises
@@ -134,7 +136,7 @@ def curvature_vectors(
     (4, 3)
     """
     check_choice("per", per, ("sample", "batch"))
-    check_choice("reduce", reduce, ("mean", "rms"))
+    check_choice("reduce", reduce, REDUCES)
     axes = (find_layout(params) if layout is None else layout).axes
     leaves = {path: leaf for path, leaf in named_leaves(params) if path in axes}
 
@@ -152,7 +154,7 @@ def curvature_vectors(
         return vectors(batch)
     single = jax.tree.map(lambda array: array[:, None], batch)
     found: dict[str, Array] = jax.vmap(vectors)(single)
-    return {path: v.reshape(-1, v.shape[-1]) for path, v in found.items()}
+    return {path: _one_block(vectors) for path, vectors in found.items()}
 
 
 def tapped_vectors(
@@ -194,8 +196,10 @@ def tapped_vectors(
     return {path: g.reshape(-1, g.shape[-1]) for path, g in gradients.items()}
 
 
-def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, SecondMoment]:
+def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Moment]:
     """Return the second moments of no vectors at all, in float64.
+
+    In the form that the layout says: whole, as a diagonal, or as a sketch.
 
     Parameters
     ----------
@@ -205,7 +209,7 @@ def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Second
 
     Returns
     -------
-    dict of str to SecondMoment
+    dict of str to SecondMoment, DiagonalMoment or SketchedMoment
         By path.
 
     Examples
@@ -214,28 +218,29 @@ def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Second
     >>> rgo_jax.empty_moments({"kernel": jnp.ones((3, 2))})["kernel"].matrix.dtype
     dtype('float64')
     """
-    axes = (find_layout(params) if layout is None else layout).axes
+    layout = find_layout(params) if layout is None else layout
     return {
-        path: _empty(to_matrix(leaf, axes[path]).shape[0])
+        path: empty_form(path, tuple(leaf.shape), layout)
         for path, leaf in named_leaves(params)
-        if path in axes
+        if path in layout.axes
     }
 
 
 def observe(
-    moments: Mapping[str, SecondMoment], vectors: Mapping[str, Array]
-) -> dict[str, SecondMoment]:
+    moments: Mapping[str, Moment], vectors: Mapping[str, Array]
+) -> dict[str, Moment]:
     """Add curvature vectors to second moments: ``H + sum g g^T``.
 
     Parameters
     ----------
-    moments : mapping of str to SecondMoment
-        By path; one that is missing starts from nothing.
-    vectors : mapping of str to array (v, n)
+    moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
+        By path, as `empty_moments` makes them, of JAX or of NumPy; one that is missing
+        starts from an empty whole one.
+    vectors : mapping of str to array (groups..., v, n)
 
     Returns
     -------
-    dict of str to SecondMoment
+    dict of str to SecondMoment, DiagonalMoment or SketchedMoment
 
     Raises
     ------
@@ -259,24 +264,27 @@ def observe(
     """
     for path, rows in vectors.items():
         check_finite(f"{path}: vectors", rows, jnp)
+        if path in moments:
+            check_kept_double(path, moments[path])
     seen = {
-        path: _observe(moments.get(path) or _empty(rows.shape[-1]), rows)
+        path: _observe(moments[path] if path in moments else _empty(rows), rows)
         for path, rows in vectors.items()
     }
     return {**moments, **seen}
 
 
 @in_double
-def _observe(moment: SecondMoment, rows: Array) -> SecondMoment:
-    seen = SecondMoment(moment.matrix, jnp.zeros((), jnp.int64))
-    matrix, count = rgo_core.observe(seen, rows, xp=jnp)
+def _observe(moment: Any, rows: Array) -> Any:
+    seen = moment._replace(count=jnp.zeros((), jnp.int64))
+    after = rgo_core.observe(seen, rows, xp=jnp)
     # The count of a stack of moments has its axes too.
-    return SecondMoment(matrix, moment.count + count)
+    return after._replace(count=moment.count + after.count)
 
 
-def _empty(n: int) -> SecondMoment:
+def _empty(rows: Array) -> Moment:
+    *groups, _, n = rows.shape
     with jax.enable_x64(True):
-        return rgo_core.empty_moment(n, xp=jnp)
+        return rgo_core.empty_moment(n, groups=tuple(groups), xp=jnp)
 
 
 def _check_labels(labels: Array, count: int, mask: Array | None) -> None:
@@ -305,8 +313,15 @@ def _scores(scores: Array, batch: Any) -> Array:
 
 
 def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array:
-    """Return the vectors (v, n) of gradients (k, *shape)."""
-    matrices = to_matrix(gradient, axes)
+    """Return the vectors (*groups, v, n) of gradients (k, *shape)."""
+    rows = rgo_core.to_rows(gradient, axes, leading=1, xp=jnp)
     if axes.outputs:
-        matrices = rgo_core.reduce_outputs(matrices, reduce=reduce, xp=jnp)
-    return matrices.mT.reshape(-1, matrices.shape[-2])
+        columns = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=jnp)
+        rows = columns.mT
+    return _one_block(rows)
+
+
+def _one_block(vectors: Array) -> Array:
+    """See blocks (k, ..., v, n) as one (..., k v, n)."""
+    together = jnp.moveaxis(vectors, 0, -3)
+    return together.reshape(*together.shape[:-3], -1, together.shape[-1])

@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.custom_batching import custom_vmap
 
 Given = ParamSpec("Given")
@@ -17,7 +18,9 @@ def in_double(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     The context alone would not reach as far: `jax.vmap` of a compiled function or of a
     scan applies its rules outside of it, where float64 does not exist. So the function
-    is batched by being called once with leading axes, which it must support.
+    is batched by being called once with leading axes, which it must support. Arrays of
+    NumPy keep their float64, and where nothing is traced the function runs by itself,
+    so that it sees values and can refuse them.
     """
 
     @custom_vmap
@@ -43,7 +46,32 @@ def in_double(function: Callable[Given, Result]) -> Callable[Given, Result]:
     @wraps(function)
     def called(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         assert not kwargs  # a custom rule takes arrays, by position
-        result: Result = doubled(*args)
+        with jax.enable_x64(True):
+            arrays = jax.tree.map(_as_jax, args)
+            if not _is_tracing(arrays):
+                return function(*arrays)  # type: ignore[call-arg]
+        result: Result = doubled(*arrays)
         return result
 
     return called
+
+
+def check_kept_double(path: str, moment: Any) -> None:
+    """Raise TypeError unless a second moment is still in float64."""
+    dtype = (moment[0] if isinstance(moment, tuple) else moment).dtype
+    if dtype != jnp.float64:
+        raise TypeError(
+            f"{path}: expected a second moment in float64, got {dtype}: was it "
+            "computed with or loaded outside of rgo_jax? JAX rounds it there; save and "
+            "load it by rgo_jax.save and rgo_jax.load, or as NumPy arrays"
+        )
+
+
+def _as_jax(array: Any) -> Array:
+    return array if isinstance(array, Array) else jnp.asarray(array)
+
+
+def _is_tracing(arrays: Any) -> bool:
+    # Within a compiled function a constant is no tracer, and what comes of it is one.
+    probes = (*jax.tree.leaves(arrays), jnp.zeros(()) + 0)
+    return any(isinstance(array, jax.core.Tracer) for array in probes)

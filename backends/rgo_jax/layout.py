@@ -1,37 +1,19 @@
-"""Which axes of a parameter are a layer's inputs, and which its outputs."""
+"""Which axes of a parameter are a layer's inputs, which its outputs and groups."""
 
+import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-# Flax and Haiku store (..., in, out), Equinox (out, in, ...).
-OUTPUTS_LAST, OUTPUTS_FIRST, BIASES = ("kernel", "w"), ("weight",), ("bias", "b")
-PASSED_BY_CLASS = {
-    **dict.fromkeys(
-        ("Embedding", "Embed"), "an embedding: its rows are looked up, not multiplied"
-    ),
-    **dict.fromkeys(
-        ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"),
-        "of a normalisation: it acts on each entry alone",
-    ),
-}
+import rgo_core
+from rgo_core import Axes
+from rgo_core._checks import check_integer
+from rgo_jax.kinds import axes_by_class, axes_by_name
 
-
-class Axes(NamedTuple):
-    """The axes of one parameter; a bias has no outputs: its entries are its n.
-
-    Examples
-    --------
-    >>> import rgo_jax
-    >>> rgo_jax.Axes(inputs=(0, 1, 2), outputs=(3,))
-    Axes(inputs=(0, 1, 2), outputs=(3,))
-    """
-
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+__all__ = ["Axes", "Layout", "find_layout"]
 
 
 class Layout(NamedTuple):
@@ -40,28 +22,36 @@ class Layout(NamedTuple):
     Examples
     --------
     >>> import jax.numpy as jnp, rgo_jax
-    >>> params = {"dense": {"kernel": jnp.ones((3, 2))}, "scale": jnp.ones(2)}
+    >>> params = {"dense": {"kernel": jnp.ones((3, 2))}, "steps": jnp.zeros((), int)}
     >>> layout = rgo_jax.find_layout(params)
-    >>> layout.axes
-    {'dense/kernel': Axes(inputs=(0,), outputs=(1,))}
+    >>> layout.axes["dense/kernel"].inputs
+    (0,)
     >>> layout.passed
-    {'scale': 'its name is none of kernel, w, weight, bias, b'}
+    {'steps': 'not real floating-point: int32'}
     """
 
     axes: Mapping[str, Axes]
     passed: Mapping[str, str]  # the reason
+    # The rows of the sketch that is kept of a second moment, where one is.
+    sketched: Mapping[str, int] = MappingProxyType({})
 
 
 def find_layout(
-    params: Any, overrides: Mapping[str, Axes | None] | None = None
+    params: Any,
+    overrides: Mapping[str, Axes | None] | None = None,
+    *,
+    max_features: int | None = None,
+    sketch_rows: int = 128,
 ) -> Layout:
     """Infer the layout of parameters that follow Flax, Haiku or Equinox.
 
-    ``kernel`` and ``w`` have their outputs in the last axis, or in as many of the last
-    as the bias beside them has; ``weight`` has them in its first. A ``bias`` or ``b``
-    beside one of these is a vector of its own. All else is passed through: what scales
-    and shifts in a normalisation, embeddings (rows are looked up, not multiplied), what
-    has another name, what is not real floating-point.
+    By the class of the layer where `params` has modules, those of Equinox or a module
+    of Flax nnx; else by names: ``kernel`` and ``w`` have their outputs in the last
+    axis, or in as many of the last as the bias beside them has; ``weight`` has them in
+    its first. A ``bias`` or ``b`` beside one of these is a vector of its own.
+    Embeddings, and all that acts entry by entry, as what scales and shifts in a
+    normalisation, a class token or any parameter of another name, have a diagonal
+    second moment.
 
     Parameters
     ----------
@@ -69,6 +59,11 @@ def find_layout(
         Of shapes and dtypes: `jax.ShapeDtypeStruct` serves.
     overrides : mapping of str to Axes or None, optional
         Axes by path where the inference is wrong or silent; None passes through.
+    max_features : int, optional
+        Parameters with more inputs than this keep a sketch of their second moment, see
+        `rgo_core.empty_sketch`; none does where None.
+    sketch_rows : int
+        The rows of a sketch, 128 by default: 2 % of the memory of 6000 inputs.
 
     Returns
     -------
@@ -77,16 +72,21 @@ def find_layout(
     Raises
     ------
     ValueError
-        If an override names no parameter, or its axes are not all of the parameter's.
+        If an override names no parameter, or its axes are not all of the parameter's;
+        if neither names nor shapes tell a kernel's inputs from its outputs; or if
+        `max_features` or `sketch_rows` is not a positive integer.
 
     Notes
     -----
     A path joins the keys from the root to the leaf with ``/``, as in ``dense/kernel``.
-    Equinox's normalisations and embeddings are known by the classes of their modules:
-    where ``weight`` and ``bias`` lie in a dictionary instead, say None for them.
-    The kernel of a grouped convolution has one projection, shared by its groups. The
-    stacked kernels (layers, in, out) of Flax's ``nn.scan`` look like one kernel of
-    ``layers * in`` inputs: name their axes, ``Axes((1,), (0, 2))`` for a shared one.
+
+    Only classes tell of groups: Flax linen and Haiku do not store how many a
+    convolution has, and its groups share a projection unless `overrides` says more. The
+    stacked kernels (layers, in, out) of a scan or map over layers have a projection for
+    each layer where the class is known, and else must be told: ``Axes(inputs=(1,),
+    outputs=(2,), groups=(0,))``. Flax's ``ConvTranspose`` with
+    ``transpose_kernel=True`` is known by its class, or where it has a bias and more or
+    fewer outputs than inputs.
 
     References
     ----------
@@ -97,24 +97,47 @@ def find_layout(
     --------
     >>> import jax.numpy as jnp, rgo_jax
     >>> params = {"mix": jnp.ones((3, 2))}
-    >>> rgo_jax.find_layout(params, {"mix": rgo_jax.Axes((0,), (1,))}).axes
-    {'mix': Axes(inputs=(0,), outputs=(1,))}
+    >>> layout = rgo_jax.find_layout(params, {"mix": rgo_jax.Axes((0,), (1,))})
+    >>> layout.axes["mix"].outputs
+    (1,)
     """
+    check_integer("sketch_rows", sketch_rows, 1)
+    if max_features is not None:
+        check_integer("max_features", max_features, 1)
     leaves = dict(named_leaves(params))
-    reasons = _passed_by_class(params)
     overrides = {} if overrides is None else overrides
     _check_overrides(overrides, leaves)
-    axes: dict[str, Axes] = {}
-    passed: dict[str, str] = {}
+    found = {**inferred(params), **overrides}
+    _check_told(found, overrides, leaves)
+    axes = {path: each for path, each in found.items() if isinstance(each, Axes)}
+    passed = {path: each for path, each in found.items() if isinstance(each, str)}
+    passed |= dict.fromkeys(
+        (path for path, each in overrides.items() if each is None),
+        "passed through as asked",
+    )
+    sizes = {path: rgo_core.features(leaves[path].shape, axes[path]) for path in axes}
+    sketched = {
+        path: min(n, sketch_rows)
+        for path, n in sizes.items()
+        if max_features is not None and n > max_features and not axes[path].diagonal
+    }
+    return Layout(axes, passed, sketched)
+
+
+def inferred(params: Any) -> dict[str, Axes | str | None]:
+    """Return axes by path, why a leaf is passed through, or None: nothing tells."""
+    leaves = dict(named_leaves(params))
+    known: dict[str, Axes | str] = dict(axes_by_class(params, _path))
+    known |= _not_trained(params)
+    found: dict[str, Axes | str | None] = {}
     for path, leaf in leaves.items():
-        found = reasons.get(path) or _infer(path, leaf, leaves)
-        if path in overrides:
-            found = overrides[path] or "passed through as asked"
-        if isinstance(found, Axes):
-            axes[path] = found
+        if not hasattr(leaf, "dtype"):
+            found[path] = f"not an array: {type(leaf).__name__}"
+        elif not jnp.issubdtype(leaf.dtype, jnp.floating):
+            found[path] = f"not real floating-point: {leaf.dtype}"
         else:
-            passed[path] = found
-    return Layout(axes, passed)
+            found[path] = known.get(path) or axes_by_name(path, leaves)
+    return found
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -130,37 +153,6 @@ def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:
     )
 
 
-def features(shape: tuple[int, ...], axes: Axes) -> int:
-    """Return n, the product of the input axes."""
-    n = 1
-    for axis in axes.inputs:
-        n *= shape[axis]
-    return n
-
-
-def with_features(axes: Axes, shape: tuple[int, ...], n: int) -> Axes:
-    """Return the axes, in the same order, divided so that the inputs make n."""
-    order = (*axes.inputs, *axes.outputs)
-    divided = [Axes(order[:split], order[split:]) for split in range(len(order) + 1)]
-    return next((each for each in divided if features(shape, each) == n), axes)
-
-
-def to_matrix(array: Array, axes: Axes) -> Array:
-    """See the last axes of an array (..., *shape) as (..., n, m)."""
-    order = (*axes.inputs, *axes.outputs)
-    leading = array.ndim - len(order)
-    moved = jnp.transpose(array, (*range(leading), *(leading + axis for axis in order)))
-    n = features(array.shape[leading:], axes)
-    return moved.reshape(*array.shape[:leading], n, -1)
-
-
-def from_matrix(matrix: Array, axes: Axes, shape: tuple[int, ...]) -> Array:
-    """See a matrix (n, m) as the array of `shape` that `to_matrix` saw."""
-    order = (*axes.inputs, *axes.outputs)
-    moved = matrix.reshape([shape[axis] for axis in order])
-    return jnp.transpose(moved, [order.index(axis) for axis in range(len(shape))])
-
-
 def _path(keys: tuple[Any, ...]) -> str:
     names = [
         str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
@@ -172,52 +164,37 @@ def _path(keys: tuple[Any, ...]) -> str:
     return "/".join(names)
 
 
-def _passed_by_class(params: Any) -> dict[str, str]:
-    """Return why parameters are passed through, of layers that are known by class."""
-    layers = jax.tree_util.tree_leaves_with_path(
-        params, is_leaf=lambda node: type(node).__name__ in PASSED_BY_CLASS
+def _not_trained(params: Any) -> dict[str, str]:
+    """Return the variables of a module of nnx that are no parameters, as statistics."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is None or not isinstance(params, nnx.Module):
+        return {}
+    variables = jax.tree_util.tree_leaves_with_path(
+        params, is_leaf=lambda node: isinstance(node, nnx.Variable)
     )
     return {
-        _path((*outer, *inner)): PASSED_BY_CLASS[type(layer).__name__]
-        for outer, layer in layers
-        if type(layer).__name__ in PASSED_BY_CLASS
-        for inner, _ in jax.tree_util.tree_leaves_with_path(layer)
+        _path(keys): f"not an nnx.Param: {type(variable).__name__}"
+        for keys, variable in variables
+        if isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.Param)
     }
 
 
-def _infer(path: str, leaf: Any, leaves: Mapping[str, Any]) -> Axes | str:
-    """Return the axes of a parameter, or why it is passed through."""
-    *parents, name = path.split("/")
-    parent = "/".join([*parents, ""])
-    if not hasattr(leaf, "dtype"):
-        return f"not an array: {type(leaf).__name__}"
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return f"not real floating-point: {leaf.dtype}"
-    if name in BIASES:
-        weights = (*OUTPUTS_LAST, *OUTPUTS_FIRST)
-        beside = [leaves.get(parent + weight) for weight in weights]
-        if any(weight is not None and len(weight.shape) > 1 for weight in beside):
-            return Axes(tuple(range(len(leaf.shape))), ())
-        return "a bias without a kernel beside it"
-    if name not in (*OUTPUTS_LAST, *OUTPUTS_FIRST):
-        names = ", ".join((*OUTPUTS_LAST, *OUTPUTS_FIRST, *BIASES))
-        return f"its name is none of {names}"
-    if len(leaf.shape) < 2:
-        return "it has fewer than two axes"
-    if name in OUTPUTS_FIRST:
-        return Axes(tuple(range(1, len(leaf.shape))), (0,))
-    biases = [leaves[parent + bias] for bias in BIASES if parent + bias in leaves]
-    split = len(leaf.shape) - _output_axes(leaf.shape, biases)
-    return Axes(tuple(range(split)), tuple(range(split, len(leaf.shape))))
-
-
-def _output_axes(shape: tuple[int, ...], biases: list[Any]) -> int:
-    """Return how many of the last axes are outputs: those of the bias, or one."""
-    for bias in biases:
-        axes = len(bias.shape)
-        if 0 < axes < len(shape) and shape[-axes:] == tuple(bias.shape):
-            return axes
-    return 1
+def _check_told(
+    found: Mapping[str, Axes | str | None],
+    overrides: Mapping[str, Axes | None],
+    leaves: Mapping[str, Any],
+) -> None:
+    untold = {
+        path: tuple(leaves[path].shape)
+        for path, each in found.items()
+        if each is None and path not in overrides
+    }
+    if untold:
+        raise ValueError(
+            "expected kernels whose names or biases tell inputs from outputs, got "
+            f"{untold}: give their Axes in overrides, as find_layout(params, {{path: "
+            "Axes(inputs=..., outputs=...)}), or the layout of the nnx.Module itself"
+        )
 
 
 def _check_overrides(
@@ -230,11 +207,5 @@ def _check_overrides(
             f"overrides must name parameters among {arrays}, got {unknown}"
         )
     for path, axes in overrides.items():
-        shape = tuple(leaves[path].shape)
-        if axes is not None and sorted([*axes.inputs, *axes.outputs]) != list(
-            range(len(shape))
-        ):
-            raise ValueError(
-                f"{path}: inputs and outputs must be all axes of shape {shape}, each "
-                f"once and counted from 0, got {axes}"
-            )
+        if axes is not None:
+            rgo_core.check_axes_fit(path, axes, leaves[path].shape)

@@ -1,5 +1,6 @@
 """Projected gradients as an optax transformation."""
 
+import sys
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -10,30 +11,31 @@ import optax
 from jax import Array
 
 import rgo_core
-from rgo_core import SecondMoment
 from rgo_core._checks import check_choice, check_finite, check_positive
-from rgo_jax.double import in_double
-from rgo_jax.layout import (
-    Axes,
-    Layout,
-    features,
-    find_layout,
-    from_matrix,
-    named_leaves,
-    replaced,
-    to_matrix,
-    with_features,
+from rgo_jax.double import check_kept_double, in_double
+from rgo_jax.forms import (
+    Moment,
+    Projection,
+    fits,
+    identity_form,
+    main_array,
+    moment_kind,
 )
+from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
 
 Biases = Literal["raw", "normalized"]
 
 
 class ProjectionState(NamedTuple):
-    """The projections of a network, by the paths of its parameters."""
+    """The projections of a network, by the paths of its parameters.
+
+    Arrays (groups..., n, n), or the `rgo_core.DiagonalProjection` or
+    `rgo_core.LowRankProjection` that the layout asks for; float32 or float64.
+    """
 
     tasks: Array  # () int32, tasks ended
-    weights: dict[str, Array]  # (n, n), float32 or float64; of trace n
-    biases: dict[str, Array]  # (n, n)
+    weights: dict[str, Projection]  # of trace n
+    biases: dict[str, Projection]  # of all parameters without outputs
 
 
 def project_gradients(
@@ -121,7 +123,7 @@ def project_gradients(
 
 def end_task(
     state: Any,
-    moments: Mapping[str, SecondMoment],
+    moments: Mapping[str, Moment],
     *,
     damping: float = 0.03,
     relative: bool = False,
@@ -135,9 +137,9 @@ def end_task(
     ----------
     state : pytree
         The state of an optax optimizer with one `project_gradients`.
-    moments : mapping of str to SecondMoment
-        Of all tasks so far, as `observe` adds them up. A parameter without one keeps
-        its projection.
+    moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
+        Of all tasks so far, as `observe` adds them up, of JAX or of NumPy. A parameter
+        without one keeps its projection.
     damping : float
         alpha > 0. The default was measured for one ground-truth vector a sample, with
         encoding.
@@ -145,22 +147,23 @@ def end_task(
         Whether `damping` counts in units of the mean of H's diagonal, see
         `rgo_core.consolidate`.
     biases : {"raw", "normalized"}
-        Whether the projections of biases are scaled to trace n too, as in the paper.
+        Whether the projections of biases, and of all parameters without outputs, are
+        scaled to trace n too, as in the paper.
 
     Returns
     -------
     pytree
-        The new state.
+        The new state: of an `nnx.Optimizer` its new `opt_state`.
 
     Raises
     ------
     TypeError
-        If a second moment is not float64.
+        If a second moment is not float64, or of another form than the layout's.
     ValueError
         If an option is not one of those listed, `state` holds other than one
         `ProjectionState`, or a second moment is of an unknown parameter, has another
-        shape or is not finite. Under a JAX transformation values cannot be checked, and
-        the projection is NaN.
+        shape or is not finite, or `damping` is too small for it. Under a JAX
+        transformation values cannot be checked, and the projection is NaN.
 
     Notes
     -----
@@ -190,15 +193,7 @@ def end_task(
     before = projection_state(state)
     _check_moments(before, moments)
 
-    def renewed(projections: dict[str, Array], normalized: bool) -> dict[str, Array]:
-        return {
-            path: consolidated(moments[path], normalized).astype(projection.dtype)
-            if path in moments
-            else projection
-            for path, projection in projections.items()
-        }
-
-    def consolidated(moment: SecondMoment, normalized: bool) -> Array:
+    def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
         consolidate = partial(
             rgo_core.consolidate,
             damping=damping,
@@ -206,8 +201,12 @@ def end_task(
             normalized=normalized,
             xp=jnp,
         )
-        projection: Array = in_double(consolidate)(moment)
-        return projection
+        return {
+            path: _cast(in_double(consolidate)(moments[path]), projection)
+            if path in moments
+            else projection
+            for path, projection in projections.items()
+        }
 
     after = ProjectionState(
         before.tasks + 1,
@@ -215,7 +214,9 @@ def end_task(
         renewed(before.biases, biases == "normalized"),
     )
     return jax.tree.map(
-        lambda node: after if _is_state(node) else node, state, is_leaf=_is_state
+        lambda node: _wrapped_as(node, after) if _is_state(node) else node,
+        state,
+        is_leaf=_is_state,
     )
 
 
@@ -248,7 +249,7 @@ def projection_state(state: Any) -> ProjectionState:
             "expected the state of an optimizer with one project_gradients, got one "
             f"with {len(nodes)}"
         )
-    found: ProjectionState = nodes[0]
+    found: ProjectionState = _unwrapped(nodes[0])
     return found
 
 
@@ -256,15 +257,44 @@ def _is_state(node: Any) -> bool:
     return isinstance(node, ProjectionState)
 
 
+def _unwrapped(state: ProjectionState) -> ProjectionState:
+    """Return the state without the variables that `nnx.Optimizer` keeps arrays in."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is None:
+        return state
+
+    def is_variable(node: Any) -> bool:
+        return isinstance(node, nnx.Variable)
+
+    plain: ProjectionState = jax.tree.map(
+        lambda node: node.get_value() if is_variable(node) else node,
+        state,
+        is_leaf=is_variable,
+    )
+    return plain
+
+
+def _wrapped_as(before: ProjectionState, after: ProjectionState) -> ProjectionState:
+    wrapped: ProjectionState = jax.tree.unflatten(
+        jax.tree.structure(before), jax.tree.leaves(after)
+    )
+    return wrapped
+
+
+def _cast(projection: Projection, before: Projection) -> Projection:
+    cast: Projection = jax.tree.map(
+        lambda new, old: new.astype(old.dtype), projection, before
+    )
+    return cast
+
+
 def _identities(params: Any, layout: Layout) -> ProjectionState:
-    weights: dict[str, Array] = {}
-    biases: dict[str, Array] = {}
+    weights: dict[str, Projection] = {}
+    biases: dict[str, Projection] = {}
     for path, leaf in named_leaves(params):
         if path in layout.axes:
-            axes = layout.axes[path]
-            dtype = jnp.promote_types(leaf.dtype, jnp.float32)
-            identity = jnp.eye(features(leaf.shape, axes), dtype=dtype)
-            (weights if axes.outputs else biases)[path] = identity
+            kept = weights if layout.axes[path].outputs else biases
+            kept[path] = identity_form(path, leaf, layout)
     if not weights and not biases:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"
@@ -277,27 +307,46 @@ def _axes_of(updates: Any, state: ProjectionState) -> dict[str, Axes]:
 
     Bias and kernel tell of each other's axes; the state remembers what they told.
     """
-    found = find_layout(updates).axes
+    found = inferred(updates)
     axes: dict[str, Axes] = {}
     for path, leaf in named_leaves(updates):
-        if path in state.weights:
-            n = state.weights[path].shape[-1]
-            axes[path] = with_features(found[path], leaf.shape, n)
-        elif path in state.biases:
-            axes[path] = Axes(tuple(range(leaf.ndim)), ())
+        projection = state.weights.get(path, state.biases.get(path))
+        if projection is not None:
+            axes[path] = _remembered(found[path], tuple(leaf.shape), projection)
     return axes
 
 
-def _project(projection: Array, gradient: Array, axes: Axes) -> Array:
+def _remembered(
+    found: Axes | str | None, shape: tuple[int, ...], projection: Projection
+) -> Axes:
+    order = tuple(range(len(shape)))
+    splits = [Axes(order[:split], order[split:]) for split in range(len(order) + 1)]
+    likely = [found, Axes(order), Axes(order, diagonal=True), *splits]
+    fitting = (
+        axes
+        for axes in likely
+        if isinstance(axes, Axes) and fits(axes, shape, projection)
+    )
+    axes = next(fitting, None)
+    if axes is None:
+        raise ValueError(
+            f"updates of shape {shape} do not fit the projections that init made: give "
+            "project_gradients the layout of all parameters"
+        )
+    return axes
+
+
+def _project(projection: Projection, gradient: Array, axes: Axes) -> Array:
     # TF32 and bfloat16 would leak ten and hundreds of times as much.
     with jax.default_matmul_precision("highest"):
-        matrix = to_matrix(gradient.astype(projection.dtype), axes)
-        projected = rgo_core.project(projection, matrix)
-    restored: Array = from_matrix(projected, axes, gradient.shape)
+        given = gradient.astype(main_array(projection).dtype)
+        rows = rgo_core.to_rows(given, axes, leading=0, xp=jnp)
+        projected = rgo_core.project(projection, rows, axis=-1)
+    restored: Array = rgo_core.from_rows(projected, axes, gradient.shape, xp=jnp)
     return restored.astype(gradient.dtype)
 
 
-def _check_moments(state: ProjectionState, moments: Mapping[str, SecondMoment]) -> None:
+def _check_moments(state: ProjectionState, moments: Mapping[str, Moment]) -> None:
     projections = {**state.weights, **state.biases}
     unknown = sorted(set(moments) - set(projections))
     if unknown:
@@ -306,14 +355,20 @@ def _check_moments(state: ProjectionState, moments: Mapping[str, SecondMoment]) 
             f"are {sorted(projections)}"
         )
     for path, moment in moments.items():
-        if moment.matrix.dtype != jnp.float64:
-            raise TypeError(
-                f"{path}: expected a second moment in float64, got "
-                f"{moment.matrix.dtype}: was it computed with outside of rgo_jax?"
-            )
-        if moment.matrix.shape != projections[path].shape:
-            raise ValueError(
-                f"{path}: expected a second moment of shape "
-                f"{projections[path].shape}, got {moment.matrix.shape}"
-            )
-        check_finite(f"{path}: a second moment", moment.matrix, jnp)
+        _check_moment(path, moment, projections[path])
+
+
+def _check_moment(path: str, moment: Moment, projection: Projection) -> None:
+    kind = moment_kind(projection)
+    if not isinstance(moment, kind):
+        raise TypeError(
+            f"{path}: expected a {kind.__name__}, as empty_moments of the same layout "
+            f"makes it, got a {type(moment).__name__}"
+        )
+    check_kept_double(path, moment)
+    found, expected = moment[0].shape, main_array(projection).shape
+    if found != expected:
+        raise ValueError(
+            f"{path}: expected a second moment of shape {expected}, got {found}"
+        )
+    check_finite(f"{path}: a second moment", moment[0], jnp)

@@ -90,8 +90,8 @@ def find_adapters(model: nn.Module) -> Adapters | None:
         peft |= "peft.peft_model.PeftModel" in classes
     if peft and not found.lora:
         raise ValueError(
-            "expected a PeftModel with LoRA layers, got one without: RGO knows no other "
-            "method of PEFT"
+            "expected a PeftModel with LoRA layers, got one without: RGO knows no "
+            "other method of PEFT"
         )
     return found if found.lora else None
 
@@ -203,8 +203,8 @@ def _check_lora(name: str, module: Any) -> None:
         )
     if module.merged:
         raise ValueError(
-            f"{name}: expected adapters that are not merged, got {module.merged_adapters} "
-            "merged; call unmerge_adapter() before"
+            f"{name}: expected adapters that are not merged, got "
+            f"{module.merged_adapters} merged; call unmerge_adapter() before"
         )
     for adapter, variant in module.lora_variant.items():
         if type(variant).__name__ != _LINEAR_DORA:
@@ -214,9 +214,7 @@ def _check_lora(name: str, module: Any) -> None:
             )
 
 
-def _check_active(
-    name: str, expected: tuple[str, ...], found: tuple[str, ...]
-) -> None:
+def _check_active(name: str, expected: tuple[str, ...], found: tuple[str, ...]) -> None:
     if found != expected:
         raise RuntimeError(
             f"{name}: RGO was attached with the active adapters {list(expected)}, now "
@@ -230,7 +228,7 @@ def _active_now(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _pretrained_heads(model: nn.Module, saved: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the heads of language models among the modules that are saved."""
+    """Yield the names of language models' heads among the modules that are saved."""
     heads = set()
     for _, module in named_modules(model):
         find = getattr(module, "get_output_embeddings", None)

@@ -8,8 +8,9 @@ from array_api_compat import torch as xp
 from torch import Tensor, nn
 
 import rgo_core
+from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
-from rgo_core.vectors import Per, Reduce
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
 from rgo_torch.layers.layer import Layer, Use, Vectors
 from rgo_torch.layout import Overrides, find_layout
@@ -30,8 +31,8 @@ def second_moments(
     model: nn.Module,
     batches: Iterable[Any],
     *,
-    per: Per = "sample",
-    reduce: Reduce = "mean",
+    per: Per | None = "sample",
+    reduce: Reduce | None = "mean",
     curvature: Curvature = "ground-truth",
     mask: Tensor | None = None,
     score: Score | None = None,
@@ -56,9 +57,11 @@ def second_moments(
         One curvature vector a sample, whatever the batch size; one a batch, the
         gradient of the summed score; or one for each position of a sample, where a
         layer meets a row of its inputs at several (one a sample in layers without
-        rows).
+        rows). None: what cannot cancel, at a cost that the layer can bear: positions
+        of linear layers, samples of all others.
     reduce : {"mean", "rms", "signs"}
-        Over a layer's outputs; see `rgo_core.curvature_vectors`.
+        Over a layer's outputs; see `rgo_core.curvature_vectors`. None: the root mean
+        square, but the mean of convolutions.
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one
         for each class; see `rgo_core.score_cotangents`.
@@ -117,6 +120,8 @@ def second_moments(
     >>> moments["weight"].matrix.shape, int(moments["weight"].count)
     (torch.Size([3, 3]), 8)
     """
+    check_choice("per", per, (None, *PERS))
+    check_choice("reduce", reduce, (None, *REDUCES))
     bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
     layers = find_layout(model, layout).layers
@@ -149,7 +154,9 @@ class _Block:
         self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
 
-    def add(self, calls: Calls, per: Per, reduce: Reduce, samples: int) -> None:
+    def add(
+        self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int
+    ) -> None:
         """Take the vectors of one batch: those of each kind of layer apart."""
         wanted = Vectors(self._parameter.axes, per, reduce, samples)
         alike: dict[type[Layer], list[Use]] = {}
@@ -159,7 +166,8 @@ class _Block:
             )
         for kind, uses in alike.items():
             if uses and kind.serves(uses[0], self._parameter.axes):
-                self._waiting.append(uses[0].layer.vectors(uses, wanted))
+                layer = uses[0].layer
+                self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
         if sum(v.shape[-2] for v in self._waiting) >= BLOCK:
             self._fold()
 

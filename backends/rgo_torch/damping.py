@@ -16,6 +16,8 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
 }
 # In units of the mean of H's diagonal, whatever the vectors.
 RELATIVE_DAMPING = 0.03
+# The same, where the updates of an adaptive optimizer are projected.
+UPDATE_DAMPING = 0.3
 
 
 def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:

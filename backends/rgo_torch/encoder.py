@@ -20,6 +20,7 @@ from rgo_torch.places import (
     excluded_names,
     named_places,
     output_places,
+    renamed,
 )
 from rgo_torch.wrappers import is_compiled, named_modules
 
@@ -124,7 +125,7 @@ class FeatureEncoder:
     seed : int
         Draws the permutations, with the task and the layer's name and width: the same
         on every machine and backend.
-    exclude : iterable of str, optional
+    unencoded : iterable of str, optional
         Names of the modules whose outputs stay as they are. The last layer of the model
         where None. Give every head of several, and the shortcuts of a residual network:
         what is added must be in one order.
@@ -133,12 +134,14 @@ class FeatureEncoder:
     places : iterable of str or Place, optional
         Where to encode, in place of all that: names of modules whose inputs are
         permuted, or a `Place`.
+    exclude
+        The old name of `unencoded`, with a warning; gone in the next release.
 
     Raises
     ------
     ValueError
-        If a name in `exclude` is not that of a module that would be encoded or of the
-        last layer, `exclude` or `places` are given for a model with `FeatureEncoding`
+        If a name in `unencoded` is not that of a module that would be encoded or of the
+        last layer, `unencoded` or `places` are given for a model with `FeatureEncoding`
         modules, a place is none, its adapters did not start at zero, or `seed` is not
         an integer of at least 0.
 
@@ -168,18 +171,20 @@ class FeatureEncoder:
         model: nn.Module,
         *,
         seed: int = 0,
-        exclude: Iterable[str] | None = None,
+        unencoded: Iterable[str] | None = None,
         layout: Overrides | None = None,
         places: Iterable[str | Place] | None = None,
+        exclude: Iterable[str] | None = None,
     ) -> None:
+        unencoded = renamed(unencoded, exclude)
         own = {
             name: module
             for name, module in named_modules(model)
             if isinstance(module, FeatureEncoding)
         }
-        if own and exclude is not None:
+        if own and unencoded is not None:
             raise ValueError(
-                "exclude must be None for a model that says itself where to encode; "
+                "unencoded must be None for a model that says itself where to encode; "
                 f"it has the FeatureEncoding modules {list(own)}"
             )
         if own and places is not None:
@@ -188,7 +193,7 @@ class FeatureEncoder:
                 f"it has the FeatureEncoding modules {list(own)}"
             )
         found, last = _found_places(model, layout, places)
-        excluded = excluded_names(found, last if exclude is None else exclude)
+        excluded = excluded_names(found, last if unencoded is None else unencoded)
         _check_count("seed", seed)
         self.seed = int(seed)
         self.task_index = 0

@@ -63,9 +63,10 @@ def _foldable(
         return {}
     found: dict[str, Layer] = {}
     for parameter in parameters:
-        for layer, own in parameter.uses:
-            if own == "weight" and len(parameter.uses) == 1 and not layer.axes[own].groups:
-                found[layer.name] = layer
+        layer, own = parameter.uses[0]
+        is_alone = len(parameter.uses) == 1
+        if own == "weight" and is_alone and not layer.axes[own].groups:
+            found[layer.name] = layer
     others = sorted(set(encoder.widths) - set(found))
     if others:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Where features are encoded: at what modules take in, or at what they give out."""
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -85,17 +86,48 @@ def named_places(
     found: dict[str, FoundPlace] = {}
     for place in _as_places(places):
         if place.name not in modules:
-            raise ValueError(f"places must name modules of the model, got {place.name!r}")
+            raise ValueError(
+                f"places must name modules of the model, got {place.name!r}"
+            )
         if place.name in found:
-            raise ValueError(f"places must name a module once, got {place.name!r} twice")
+            raise ValueError(
+                f"places must name a module once, got {place.name!r} twice"
+            )
         if place.at not in ("input", "output"):
             raise ValueError(f"at must be 'input' or 'output', got {place.at!r}")
         found[place.name] = _located(place, modules[place.name], known.get(place.name))
     return list(found.values())
 
 
-def excluded_names(places: Sequence[FoundPlace], exclude: Iterable[str]) -> set[str]:
-    """Return the names in `exclude`, checked.
+def renamed(
+    unencoded: Iterable[str] | None, exclude: Iterable[str] | None
+) -> Iterable[str] | None:
+    """Return what either name of one option was given.
+
+    Raises
+    ------
+    TypeError
+        If both were.
+
+    Warns
+    -----
+    DeprecationWarning
+        If it was the old name, `exclude`.
+    """
+    if exclude is None:
+        return unencoded
+    if unencoded is not None:
+        raise TypeError("exclude is the old name of unencoded: give the new one alone")
+    warnings.warn(
+        "exclude is now called unencoded, and goes in the next release",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return exclude
+
+
+def excluded_names(places: Sequence[FoundPlace], unencoded: Iterable[str]) -> set[str]:
+    """Return the names in `unencoded`, checked.
 
     Raises
     ------
@@ -103,12 +135,14 @@ def excluded_names(places: Sequence[FoundPlace], exclude: Iterable[str]) -> set[
         If it is a string, or has a name that is no place's.
     """
     names = [place.name for place in places]
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names in a list, got the string {exclude!r}")
-    excluded = set(exclude)
+    if isinstance(unencoded, str):
+        raise ValueError(
+            f"unencoded must be names in a list, got the string {unencoded!r}"
+        )
+    excluded = set(unencoded)
     unknown = sorted(excluded - set(names))
     if unknown:
-        raise ValueError(f"exclude must name modules among {names}, got {unknown}")
+        raise ValueError(f"unencoded must name modules among {names}, got {unknown}")
     return excluded
 
 

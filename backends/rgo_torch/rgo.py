@@ -13,13 +13,17 @@ from rgo_core.curvature import Curvature
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.curvature import second_moments
-from rgo_torch.damping import RELATIVE_DAMPING, measured_damping
+from rgo_torch.damping import (
+    RELATIVE_DAMPING,
+    UPDATE_DAMPING,
+    measured_damping,
+)
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.layout import Overrides
 from rgo_torch.merging import merged_copy
 from rgo_torch.optimizers import ADAPTIVE, Project
 from rgo_torch.parameters import Moment
-from rgo_torch.places import Place
+from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
@@ -44,17 +48,19 @@ class RGO:
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
         vectors; where None, `measured_damping` of the other options, or 0.03 if
-        `relative`.
+        `relative`, 0.3 with the vectors of ``project="update"``.
     relative : bool, optional
         Whether the damping counts in units of the mean of H's diagonal, which is the
         same for every scale of the vectors; see `rgo_core.consolidate`. Where None:
         with ``project="update"``, unless a `damping` is given.
-    per : {"sample", "batch", "position"}
+    per : {"sample", "batch", "position"}, optional
         One curvature vector a sample, one a batch (the paper's), or one for each
         position of a sample (token, patch).
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs"}, optional
         Mean (the paper's), root mean square, or mean with random signs over a layer's
-        outputs; see `rgo_core.curvature_vectors`.
+        outputs; see `rgo_core.curvature_vectors`. Where both are None: "sample" and
+        "mean" for ``project="gradient"``; with ``"update"`` each layer's own, see
+        `second_moments`: before a layer normalisation the mean over outputs is zero.
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' (the paper's) or the whole of it.
     project : {"gradient", "update"}, optional
@@ -63,12 +69,13 @@ class RGO:
         and its kin), else the gradient.
     weights, biases : {"raw", "normalized"}
         Whether their projections are scaled to trace n (the paper's); see
-        `GradientProjector`.
+        `GradientProjector`. Weights beside adapters are, where None: the rank space has
+        so few directions that a task or two would close them all.
     encode : bool
         Whether each task permutes the layers' channels (False: the paper's RGO-2).
     seed : int
         Draws the permutations.
-    exclude : iterable of str, optional
+    unencoded : iterable of str, optional
         Layers whose outputs are not permuted, in place of the default, the last layer.
         Beside adapters: modules whose inputs are not, by default none.
     layout : mapping of str to Axes or None, optional
@@ -88,6 +95,8 @@ class RGO:
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    exclude
+        The old name of `unencoded`, with a warning; gone in the next release.
 
     Raises
     ------
@@ -128,28 +137,31 @@ class RGO:
         *,
         damping: float | None = None,
         relative: bool | None = None,
-        per: Per = "sample",
-        reduce: Reduce = "mean",
+        per: Per | None = None,
+        reduce: Reduce | None = None,
         curvature: Curvature = "ground-truth",
         project: Project | None = None,
         weights: Scaling | None = None,
         biases: Scaling = "raw",
         encode: bool = True,
         seed: int = 0,
-        exclude: Iterable[str] | None = None,
+        unencoded: Iterable[str] | None = None,
         layout: Overrides | None = None,
         statistics: Statistics = "per-task",
         places: Iterable[str | Place] | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        exclude: Iterable[str] | None = None,
     ) -> None:
+        unencoded = renamed(unencoded, exclude)
         if damping is not None:
             check_positive("damping", damping)
-        check_choice("per", per, PERS)
-        check_choice("reduce", reduce, REDUCES)
+        check_choice("per", per, (None, *PERS))
+        check_choice("reduce", reduce, (None, *REDUCES))
         check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
-        check_choice("project", project, (None, "gradient", "update"))
+        if project is not None:
+            check_choice("project", project, ("gradient", "update"))
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
         adapts = isinstance(optimizer, ADAPTIVE)
@@ -159,6 +171,9 @@ class RGO:
             self._notes = [f"the update is projected, not the gradient: {name} adapts"]
         if project is None:
             project = "update" if adapts else "gradient"
+        left = per is None and reduce is None and project == "update" and not beside
+        if not left:
+            per, reduce = per or "sample", reduce or "mean"
         cancels = curvature == "exact" and reduce == "mean"
         if relative is None:
             relative = project == "update" and damping is None and not cancels
@@ -171,12 +186,12 @@ class RGO:
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
         self.model = model
-        if damping is None and relative:
-            damping = RELATIVE_DAMPING
-        elif damping is None:
-            damping = measured_damping(per, reduce, encode=encode)
+        if damping is None:
+            damping = _measured(per, reduce, encode=encode, relative=relative)
         self.damping, self.relative = float(damping), relative
         self.per, self.reduce, self.curvature = per, reduce, curvature
+        if weights is None and beside:
+            weights = "normalized"
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
@@ -185,7 +200,7 @@ class RGO:
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
-                    model, seed=seed, exclude=exclude, layout=layout, places=places
+                    model, seed=seed, unencoded=unencoded, layout=layout, places=places
                 )
                 if encode
                 else None
@@ -465,6 +480,17 @@ class RGO:
                 f"no task to {what}: call begin_task({self._finished}) first"
             )
         return self._current
+
+
+def _measured(
+    per: Per | None, reduce: Reduce | None, *, encode: bool, relative: bool
+) -> float:
+    """Return the damping that was measured for the rest."""
+    if per is None or reduce is None:
+        return UPDATE_DAMPING
+    if relative:
+        return RELATIVE_DAMPING
+    return measured_damping(per, reduce, encode=encode)
 
 
 def _is_index(value: Any, length: int) -> bool:

@@ -20,11 +20,13 @@ def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
         device = next(model.parameters()).device
         inputs, labels = (tensor.to(device) for tensor in _checked_pair(batch))
         classes = None if mask is None else _checked_mask(mask).to(device)
-        logits = model(inputs)
+        returned = model(inputs)
+        # As the models of transformers return them, among other things.
+        logits = getattr(returned, "logits", returned)
         if not isinstance(logits, Tensor):
             raise TypeError(
                 "the model must return a tensor of logits, got "
-                f"{type(logits).__name__}; pass score= for anything else"
+                f"{type(returned).__name__}; pass score= for anything else"
             )
         # Probabilities in float32 at the least.
         values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))

@@ -12,6 +12,9 @@ from rgo_bench import demo as demonstration
 from rgo_bench.cost import measure_costs, parse_subject, summarize_costs
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
+from rgo_bench.lora.command import lora
+from rgo_bench.lora.record import read_lora_records
+from rgo_bench.lora.table import lora_sheet
 from rgo_bench.measurements import memory, numerics, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
@@ -66,7 +69,8 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 def list_all() -> None:
     """List streams, methods and networks, with the options that --set takes.
 
-    Below them, the options that a stream sets for a method unless told otherwise.
+    Below them, the options that a stream sets for a method unless told otherwise, and
+    what --set preset=NAME stands for.
     """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
         table = Table(kind, "what it is", "options", box=None, pad_edge=False)
@@ -77,6 +81,11 @@ def list_all() -> None:
     for name, stream in STREAMS.items():
         for method, options in stream.protocol.items():
             table.add_row(name, method, _listed(options))
+    console.print(table, "")
+    table = Table("method", "preset", "options", box=None, pad_edge=False)
+    for method, known in METHODS.items():
+        for name, options in known.presets.items():
+            table.add_row(method, name, _listed(options))
     console.print(table, "")
     console.print("network ", *NETWORKS)
 
@@ -181,13 +190,15 @@ def table(
 ) -> None:
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     if what not in PAPER_TABLES:
-        of_zoo = read_zoo_records(Path(what))
+        of_zoo, of_lora = read_zoo_records(Path(what)), read_lora_records(Path(what))
         records = read_records(Path(what))
-        _check_some(what, [*records, *of_zoo])
+        _check_some(what, [*records, *of_zoo, *of_lora])
         if records:
             show(accuracy_sheet(records), format_)
         if of_zoo:
             show(zoo_sheet(of_zoo), format_)
+        if of_lora:
+            show(lora_sheet(of_lora), format_)
         return
     # An option that was not given is an empty list.
     asked: dict[str, Any] = {"streams": stream or None, "networks": network or None}
@@ -297,6 +308,7 @@ app.command()(steps)
 app.command()(memory)
 app.command()(numerics)
 app.command()(zoo)
+app.command()(lora)
 
 
 @app.command()

@@ -167,8 +167,8 @@ def _lines(gains: Gains) -> list[tuple[object, ...]]:
             continue
         spreads = (*ours.points, *ours.percent)
         difference = ours.difference if network == BASE_NETWORKS[0] else None
-        row = (METHOD, form, network, "ours", ours.seeds)
-        lines.append((*row, *spreads, CAPACITY, difference))
+        names = (METHOD, form, network, "ours", ours.seeds)
+        lines.append((*names, *spreads, CAPACITY, difference))
     for method, (points, std, capacity) in _published():
         own = method == METHOD
         network = BASE_NETWORKS[0] if own else None

@@ -57,6 +57,13 @@ def test_list_names_the_options_that_a_stream_sets_for_a_method() -> None:
             assert f"{stream} {method} {listed}" in output
 
 
+def test_list_tells_what_a_preset_stands_for() -> None:
+    output = " ".join(invoke("list").output.split())
+    paper = "damping=0.01 per=batch biases=normalized softmax=present"
+    assert f"rgo paper {paper} permutations=shared" in output
+    assert f"rgo-2 paper {paper}" in output
+
+
 def test_list_names_every_stream_method_and_network_and_their_options() -> None:
     output = invoke("list").output
     words = output.split()

@@ -39,6 +39,7 @@ def test_the_split_streams_follow_the_protocol_of_table_1(name: str) -> None:
         "epochs": 8,
         "lr": 0.03,
         "classes_per_task": 5,
+        "held_back": None,
     }
     assert entry.defaults.steps == 2000
     assert entry.network == PUBLISHED_NETWORKS[name] == "resnet-18"

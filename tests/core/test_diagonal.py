@@ -114,19 +114,18 @@ def test_it_may_be_cast(backend: Backend) -> None:
 
 @AXES
 @pytest.mark.parametrize("groups", [(), (3,), (2, 3)])
-@given(seed=SEEDS)
 def test_projecting_is_multiplying_by_the_matrix(
-    backend: Backend, axis: int, groups: tuple[int, ...], seed: int
+    backend: Backend, axis: int, groups: tuple[int, ...]
 ) -> None:
-    P = DiagonalProjection(np.abs(normal(seed, *groups, 4)))
+    P = DiagonalProjection(np.abs(normal(0, *groups, 4)))
     matrix = backend.call(as_matrix, P)
-    gradient = normal(seed + 1, 2, 3, 4, 4)
+    gradient = normal(1, 2, 3, 4, 4)
     expected = matrix @ gradient if axis == -2 else gradient @ matrix
     np.testing.assert_array_equal(
         backend.call(project, P, gradient, axis=axis), expected
     )
     for rows in (2, 6):
-        inputs, outputs = normal(seed, 2, 3, rows, 4), normal(seed + 1, 2, 3, rows, 5)
+        inputs, outputs = normal(0, 2, 3, rows, 4), normal(1, 2, 3, rows, 5)
         factors = backend.call(project_factors, P, inputs, outputs, axis=axis)
         whole = matrix @ (inputs.swapaxes(-1, -2) @ outputs)
         whole = whole if axis == -2 else whole.swapaxes(-1, -2)

@@ -218,19 +218,18 @@ def test_a_damping_that_float64_cannot_tell_from_zero_is_refused(
 
 @AXES
 @pytest.mark.parametrize("groups", [(), (3,), (2, 3)])
-@given(seed=SEEDS)
 def test_projecting_is_multiplying_by_the_matrix(
-    backend: Backend, axis: int, groups: tuple[int, ...], seed: int
+    backend: Backend, axis: int, groups: tuple[int, ...]
 ) -> None:
-    sketch = sketch_of(backend, normal(seed, *groups, 9, 4), 2)
+    sketch = sketch_of(backend, normal(0, *groups, 9, 4), 2)
     P = backend.call(consolidate, sketch, 0.5)
     matrix = backend.call(as_matrix, P)
-    gradient = normal(seed + 1, 2, 3, 4, 4)
+    gradient = normal(1, 2, 3, 4, 4)
     expected = matrix @ gradient if axis == -2 else gradient @ matrix
     found = backend.call(project, P, gradient, axis=axis)
     assert_close(found, expected, condition=10)
     for rows in (2, 6):
-        inputs, outputs = normal(seed, 2, 3, rows, 4), normal(seed + 1, 2, 3, rows, 5)
+        inputs, outputs = normal(0, 2, 3, rows, 4), normal(1, 2, 3, rows, 5)
         factors = backend.call(project_factors, P, inputs, outputs, axis=axis)
         whole = matrix @ (inputs.swapaxes(-1, -2) @ outputs)
         whole = whole if axis == -2 else whole.swapaxes(-1, -2)

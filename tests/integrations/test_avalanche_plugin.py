@@ -130,7 +130,7 @@ def test_heads_of_a_multi_task_module_are_observed_in_their_task() -> None:
     for experience in stream.train_stream:
         avalanche_model_adaptation(model, experience)
     heads = [f"heads.classifiers.{task}.classifier" for task in range(TASKS)]
-    plugin, seen = RGOPlugin(exclude=heads), Seen()
+    plugin, seen = RGOPlugin(unencoded=heads), Seen()
     naive = strategy(model, plugin, seen)
     for experience in stream.train_stream:
         naive.train(experience)

@@ -21,7 +21,6 @@ from rgo_jax import (
     softmax_score,
     tapped_vectors,
 )
-from rgo_jax.layout import to_matrix
 
 
 @jax.jit
@@ -230,5 +229,3 @@ def test_empty_moments_fit_the_parameters() -> None:
     moments = empty_moments(params)
     shapes = {path: moment.matrix.shape for path, moment in moments.items()}
     assert shapes == {"layer0/kernel": (3, 3), "layer0/bias": (4, 4)}
-    matrix = to_matrix(params["layer0"]["kernel"], Axes((0,), (1,)))
-    assert matrix.shape == (3, 4)

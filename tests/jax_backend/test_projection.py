@@ -355,8 +355,8 @@ def test_half_precision_has_projections_in_float32(dtype: Any) -> None:
 
 
 def test_nothing_to_project_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"there is nothing to project: {'scale':"):
-        project_gradients().init({"scale": jnp.ones(3)})
+    with pytest.raises(ValueError, match=r"there is nothing to project: {'steps':"):
+        project_gradients().init({"steps": jnp.ones(3, int)})
 
 
 def test_factored_must_name_weights() -> None:

@@ -1,6 +1,7 @@
 """Each task sees the channels of a layer in its own order."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from torch_backend.nets import (
     loss_of,
     mlp,
     plain_copy,
+    sgd,
 )
 
 import rgo_core
-from rgo_torch import FeatureEncoder, FeatureEncoding
+from rgo_torch import RGO, FeatureEncoder, FeatureEncoding
 from rgo_torch.encoder import _permute
 
 # Dynamo's own, which it hides from all but pytest.
@@ -56,7 +58,7 @@ def test_the_outputs_of_every_linear_layer_but_the_last_are_permuted(task: int) 
 def test_the_channels_of_convolutions_are_permuted(batched: bool) -> None:
     model, plain = conv_net(), conv_net()
     x = images()[0] if batched else images()[0][0]
-    FeatureEncoder(model, seed=7, exclude=["5"]).set_task(2)
+    FeatureEncoder(model, seed=7, unencoded=["5"]).set_task(2)
     expected = permuted(plain[0](x), -3, "0", 2)
     assert torch.equal(model[:1](x), expected)
     expected = permuted(plain[2](torch.relu(expected)), -3, "2", 2)
@@ -65,11 +67,11 @@ def test_the_channels_of_convolutions_are_permuted(batched: bool) -> None:
 
 def test_named_layers_are_excluded_and_then_the_last_is_not() -> None:
     model, plain, (x, _) = mlp(), mlp(), batch()
-    encoder = FeatureEncoder(model, seed=7, exclude=["2"])
+    encoder = FeatureEncoder(model, seed=7, unencoded=["2"])
     encoder.set_task(1)
     expected = torch.relu(plain[2](torch.relu(permuted(plain[0](x), -1, "0", 1))))
     assert torch.equal(model(x), permuted(plain[4](expected), -1, "4", 1))
-    assert FeatureEncoder(mlp(), exclude=[]).widths == {"0": 8, "2": 8, "4": 4}
+    assert FeatureEncoder(mlp(), unencoded=[]).widths == {"0": 8, "2": 8, "4": 4}
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -85,7 +87,7 @@ def test_what_is_flattened_after_convolutions_is_permuted_too(nested: bool) -> N
     expected = permuted(expected.flatten(1), -1, f"{prefix}4", 3)
     assert torch.equal(whole(x), plain[5](expected))
     names = [f"{prefix}{name}" for name in ("4", "5")]
-    assert set(FeatureEncoder(whole, exclude=names).widths) == {
+    assert set(FeatureEncoder(whole, unencoded=names).widths) == {
         f"{prefix}0",
         f"{prefix}2",
     }
@@ -93,7 +95,7 @@ def test_what_is_flattened_after_convolutions_is_permuted_too(nested: bool) -> N
 
 def test_flattened_inputs_that_no_convolution_made_are_left() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.PReLU())
-    assert FeatureEncoder(model, exclude=[]).widths == {"1": 4}
+    assert FeatureEncoder(model, unencoded=[]).widths == {"1": 4}
 
 
 class Residual(nn.Module):
@@ -111,7 +113,7 @@ class Residual(nn.Module):
 
 def test_a_shortcut_that_is_excluded_stays_in_order() -> None:
     model, plain, x = Residual(), Residual(), images()[0]
-    FeatureEncoder(model, seed=7, exclude=["shortcut"]).set_task(3)
+    FeatureEncoder(model, seed=7, unencoded=["shortcut"]).set_task(3)
     hidden = torch.relu(permuted(plain.first(x), -3, "first", 3))
     expected = permuted(plain.second(hidden), -3, "second", 3) + plain.shortcut(x)
     assert torch.equal(model(x), expected)
@@ -180,8 +182,8 @@ def test_the_encodings_of_hooks_can_be_given_a_name_too() -> None:
 
 def test_exclude_is_refused_where_the_model_says_itself_where_to_encode() -> None:
     model = nn.Sequential(nn.Linear(3, 4), FeatureEncoding(4), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match=r"exclude must be None .* modules \['1'\]"):
-        FeatureEncoder(model, exclude=["0"])
+    with pytest.raises(ValueError, match=r"unencoded must be None .* modules \['1'\]"):
+        FeatureEncoder(model, unencoded=["0"])
     assert not list(hooks_of(model))
 
 
@@ -329,11 +331,13 @@ def test_a_model_compiled_before_is_encoded_too(how: str) -> None:
 
 def test_names_that_are_no_layers_are_refused() -> None:
     model = mlp()
-    message = r"exclude must name modules among \['0', '2', '4'\], got \['1', 'head'\]"
+    message = (
+        r"unencoded must name modules among \['0', '2', '4'\], got \['1', 'head'\]"
+    )
     with pytest.raises(ValueError, match=message):
-        FeatureEncoder(model, exclude=["head", "1", "0"])
+        FeatureEncoder(model, unencoded=["head", "1", "0"])
     with pytest.raises(ValueError, match="names in a list, got the string '0'"):
-        FeatureEncoder(model, exclude="0")
+        FeatureEncoder(model, unencoded="0")
     assert not list(hooks_of(model))
 
 
@@ -351,3 +355,14 @@ def test_tasks_and_seeds_that_count_nothing_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match=message), encoder.task(value):
         pass
     assert encoder.task_index == 1
+
+
+@pytest.mark.parametrize("attach", [FeatureEncoder, lambda m, **o: RGO(m, sgd(m), **o)])
+def test_the_old_name_of_unencoded_still_works_with_a_warning(attach: Any) -> None:
+    model = mlp()
+    with pytest.warns(DeprecationWarning, match="exclude is now called unencoded"):
+        attached = attach(model, exclude=["0"])
+    encoder = getattr(attached, "encoder", attached)
+    assert list(encoder.widths) == ["2", "4"]
+    with pytest.raises(TypeError, match="exclude is the old name of unencoded: give"):
+        attach(mlp(), exclude=["0"], unencoded=["0"])

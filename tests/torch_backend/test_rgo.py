@@ -196,7 +196,7 @@ def test_damping_reaches_the_projection_and_project_the_projector() -> None:
     rgo.end_task(batches())
     assert_near(rgo.projector.projections["0.weight"], torch.eye(12))
     assert learner(project="update")[1].projector.project == "update"
-    assert list(learner(exclude=["0"])[1].encoder.widths) == ["2", "4"]
+    assert list(learner(unencoded=["0"])[1].encoder.widths) == ["2", "4"]
 
 
 def test_tasks_begin_and_end_in_order() -> None:
@@ -321,8 +321,8 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
         ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"exclude": ["nothing"]}, "exclude must name modules"),
-        ({"exclude": "0"}, "exclude must be names in a list"),
+        ({"unencoded": ["nothing"]}, "unencoded must name modules"),
+        ({"unencoded": "0"}, "unencoded must be names in a list"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_and_leave_no_hooks(
@@ -346,9 +346,23 @@ def test_an_optimizer_of_another_model_is_refused_and_leaves_no_hooks() -> None:
 def test_the_warning_of_an_adaptive_optimizer_points_at_the_caller() -> None:
     model = mlp()
     with pytest.warns(UserWarning, match="Adam rescales the gradient") as found:
-        RGO(model, torch.optim.Adam(model.parameters()))
+        RGO(model, torch.optim.Adam(model.parameters()), project="gradient")
     assert found[0].filename == __file__
-    RGO(model, torch.optim.Adam(model.parameters()), project="update")
+
+
+def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_so() -> (
+    None
+):
+    model = mlp()
+    rgo = RGO(model, torch.optim.AdamW(model.parameters()))
+    assert rgo.projector.project == "update"
+    assert rgo.projector.weights == "raw"
+    assert (rgo.relative, rgo.damping) == (True, RELATIVE_DAMPING)
+    assert "update is projected, not the gradient: AdamW adapts" in rgo.summary()
+    model = mlp()
+    rgo = RGO(model, sgd(model))
+    assert (rgo.projector.project, rgo.relative) == ("gradient", False)
+    assert "update is projected" not in rgo.summary()
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:

@@ -1,6 +1,7 @@
 """What is backpropagated from the logits, and what is refused."""
 
 import re
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -194,3 +195,19 @@ def test_a_score_that_is_no_row_of_numbers_is_refused(
 ) -> None:
     with pytest.raises(TypeError, match=message):
         second_moments(mlp(), [batch()[0]], score=score)
+
+
+class Output(NamedTuple):
+    """What the models of transformers return, in short."""
+
+    logits: Tensor
+    others: None = None
+
+
+def test_logits_among_other_things_are_found() -> None:
+    model = mlp()
+    expected = second_moments(model, batches())
+    model.register_forward_hook(lambda module, args, output: Output(output))
+    found = second_moments(model, batches())
+    for name, moment in expected.items():
+        assert torch.equal(found[name].matrix, moment.matrix)

@@ -151,8 +151,6 @@ def test_statistics_that_do_not_fit_are_refused_and_nothing_changes(
 
 def test_an_unknown_kind_is_refused() -> None:
     model = Normalised()
-    with pytest.raises(
-        ValueError, match="statistics must be 'per-task' or 'frozen'"
-    ):
+    with pytest.raises(ValueError, match="statistics must be 'per-task' or 'frozen'"):
         RGO(model, sgd(model), statistics="none")
     assert not list(hooks_of(model))

@@ -25,6 +25,9 @@ class ConvolutionLayer(RowLayer):
     A sequence (b, c, w) is seen as an image (b, c, 1, w) of one row.
     """
 
+    # Positions and outputs are too many to be told apart.
+    own_vectors = ("sample", "mean")
+
     def __init__(self, name: str, module: Convolution) -> None:
         super().__init__(name, module, convolution_axes(module))
         self.groups = module.groups
@@ -108,7 +111,9 @@ class ConvolutionLayer(RowLayer):
         parts = []
         for (layer, call), gradient in zip(used, gradients, strict=True):
             assert isinstance(layer, ConvolutionLayer)  # what the first is they all are
-            columns = rgo_core.reduce_outputs(gradient, reduce=wanted.reduce, xp=xp)
+            columns = rgo_core.reduce_outputs(
+                gradient, reduce=wanted.reduce or "mean", xp=xp
+            )
             parts.append(layer.contract(call.inputs.to(columns.dtype), columns, per))
         return torch.stack(parts).sum(0).flatten(-4, -2)
 

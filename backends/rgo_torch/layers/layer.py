@@ -25,8 +25,8 @@ class Vectors(NamedTuple):
     """Which curvature vectors of a parameter are asked for."""
 
     axes: Axes
-    per: Per
-    reduce: Reduce
+    per: Per | None  # None: what the layer can give without cancelling, at its cost
+    reduce: Reduce | None
     samples: int  # b: how many scores the batch has
 
 
@@ -82,6 +82,8 @@ class Layer(ABC):
     channels: Channels | None = None
     takes: Channels | None = None
     records_first = False
+    # Of vectors that are left to the layer. What has no rows has whole gradients.
+    own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 
     def __init__(self, name: str, module: nn.Module, axes: Mapping[str, Axes]) -> None:
         self.name = name
@@ -97,6 +99,11 @@ class Layer(ABC):
     def full_name(self, own: str) -> str:
         """Return the name of a parameter in the model."""
         return f"{self.name}.{own}" if self.name else own
+
+    def resolved(self, wanted: Vectors) -> Vectors:
+        """Return what is asked for, with the layer's own choice where it is left."""
+        per, reduce = self.own_vectors
+        return wanted._replace(per=wanted.per or per, reduce=wanted.reduce or reduce)
 
     @classmethod
     def serves(cls, use: "Use", axes: Axes) -> bool:

@@ -122,7 +122,7 @@ class RowLayer(Layer):
             torch.cat(inputs, dim=-2),
             torch.cat(list(gradients), dim=-2),
             per=per,
-            reduce=wanted.reduce,
+            reduce=wanted.reduce or "rms",
             xp=xp,
         )
         return found
@@ -140,9 +140,10 @@ class RowLayer(Layer):
                 f"{self.full_name(own)}: its layer must be called with the same "
                 f"samples each time in a forward pass, got {counts} of them"
             )
-        if wanted.per != "sample" or counts[0] == wanted.samples:
-            return wanted.per
-        return "position"
+        if wanted.per == "sample" and counts[0] != wanted.samples:
+            return "position"
+        assert wanted.per is not None  # resolved before
+        return wanted.per
 
 
 class LinearLayer(RowLayer):
@@ -151,6 +152,8 @@ class LinearLayer(RowLayer):
     And what stores its weight the other way round, (n, m), like the Conv1D of
     transformers.
     """
+
+    own_vectors = ("position", "rms")
 
     def __init__(
         self,

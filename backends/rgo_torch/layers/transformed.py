@@ -188,7 +188,7 @@ class TransformedLayer(Layer):
         """Return a gradient reduced over the outputs: (*groups, c, n)."""
         axes = self.axes[own]
         # Entries that never meet cannot be told from their squares' sum.
-        reduce = "rms" if axes.diagonal else wanted.reduce
+        reduce = "rms" if axes.diagonal else wanted.reduce or "rms"
         rows = rgo_core.to_rows(gradient, axes, xp=xp)
         columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp)
         return columns.mT

@@ -148,8 +148,8 @@ def _zero_pad(name: str, layer: nn.ZeroPad2d) -> Layer:
 
 def _max_pool(name: str, layer: nn.MaxPool2d) -> Layer:
     size, stride = layer.kernel_size, layer.stride
-    squares = isinstance(size, int) and isinstance(stride, int)
-    if not squares or (layer.padding, layer.dilation) != (0, 1):
+    plain = (layer.padding, layer.dilation) == (0, 1)
+    if not plain or not isinstance(size, int) or not isinstance(stride, int):
         raise ValueError(
             f"backend jax: expected max-pooling of squares without padding, got {layer}"
         )

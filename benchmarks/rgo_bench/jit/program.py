@@ -12,9 +12,8 @@ from jax import Array
 import rgo_jax
 from rgo_bench.jit.network import Context, Network, Params
 from rgo_bench.methods.rgo import RGOOptions
-from rgo_core import SecondMoment
 
-Moments = dict[str, SecondMoment]
+Moments = dict[str, Any]  # of second moments, in the form that each layer keeps
 
 
 class Learner(NamedTuple):

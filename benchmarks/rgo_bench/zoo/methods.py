@@ -81,7 +81,7 @@ class Protected:
     ) -> None:
         options = dict(OPTIONS) | dict(options)
         if entry.shortcuts and options.get("encode", True):
-            options.setdefault("exclude", [*entry.shortcuts, entry.head])
+            options.setdefault("unencoded", [*entry.shortcuts, entry.head])
         self.model = model
         self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **options)
         self.begin_task, self.task = self.rgo.begin_task, self.rgo.task

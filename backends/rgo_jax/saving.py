@@ -1,0 +1,92 @@
+"""A file for the state that JAX alone would round: float64 second moments among it."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def save(path: str | Path, tree: Any) -> None:
+    """Write the arrays of a pytree to a file of NumPy's.
+
+    Parameters
+    ----------
+    path : path
+        Of the file, as it is called (``.npz`` by custom).
+    tree : pytree of arrays
+        Parameters, the state of an optimizer, second moments, or a tuple of them.
+
+    Notes
+    -----
+    Nothing is rounded, and no code is stored. Orbax keeps second moments too, given as
+    NumPy arrays, ``jax.device_get(moments)``, both to save and as what to restore.
+
+    Examples
+    --------
+    >>> import tempfile, jax.numpy as jnp, rgo_jax
+    >>> moments = rgo_jax.observe({}, {"kernel": jnp.ones((4, 3))})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rgo_jax.save(folder + "/moments.npz", moments)
+    ...     again = rgo_jax.load(folder + "/moments.npz", moments)
+    >>> again["kernel"].matrix.dtype
+    dtype('float64')
+    """
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
+    with Path(path).open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load(path: str | Path, like: Any) -> Any:
+    """Read the arrays of a pytree that `save` wrote.
+
+    Parameters
+    ----------
+    path : path
+    like : pytree of arrays
+        Of the same structure, shapes and dtypes: what a fresh start makes. Its values
+        do not matter.
+
+    Returns
+    -------
+    pytree of arrays
+        Of JAX, float64 where they were, whatever `jax_enable_x64` says.
+
+    Raises
+    ------
+    ValueError
+        If the file holds other arrays than `like`, by name, shape or dtype.
+
+    Examples
+    --------
+    See `save`.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        stored = {name: file[name] for name in file.files}
+    expected = dict(_named(like))
+    if stored.keys() != expected.keys():
+        raise ValueError(
+            f"{path}: expected the arrays {sorted(expected)}, got {sorted(stored)}"
+        )
+    with jax.enable_x64(True):
+        arrays = [_restored(name, stored[name], leaf) for name, leaf in _named(like)]
+    return jax.tree.unflatten(jax.tree.structure(like), arrays)
+
+
+def _restored(name: str, array: np.ndarray[Any, Any], leaf: Any) -> jax.Array:
+    dtype = np.dtype(leaf.dtype)
+    # NumPy keeps the bits of bfloat16 and forgets its name.
+    if array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
+        array = array.view(dtype)
+    if (array.shape, array.dtype) != (tuple(leaf.shape), dtype):
+        raise ValueError(
+            f"{name}: expected {dtype} of shape {tuple(leaf.shape)}, got "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    return jnp.asarray(array)
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    flat = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(keys), leaf) for keys, leaf in flat]

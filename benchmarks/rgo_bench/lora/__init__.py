@@ -1,0 +1,1 @@
+"""One adapter on a pretrained model learns real text, task after task."""

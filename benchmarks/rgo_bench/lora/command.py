@@ -1,0 +1,86 @@
+"""The command ``rgo-bench lora``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from rgo_bench.choices import chosen
+from rgo_bench.lora.methods import METHODS
+from rgo_bench.lora.record import lora_path, read_lora_records, write_lora_record
+from rgo_bench.lora.streams import SOURCES
+from rgo_bench.lora.table import lora_sheet
+from rgo_bench.lora.training import MODEL, STEPS, learn
+from rgo_bench.records import check_writable, describe_environment
+from rgo_bench.seeds import parse_seeds
+from rgo_bench.spec import parse_options
+from rgo_bench.terminal import Format, errors, show
+from rgo_bench.zoo.methods import check_options
+from rgo_bench.zoo.record import ZooRecord, read_zoo_record
+
+
+def lora(
+    streams: Annotated[str, typer.Option(help=f"Of {', '.join(SOURCES)}.")] = "modules",
+    methods: Annotated[str, typer.Option(help=f"Of {', '.join(METHODS)}.")] = ",".join(
+        METHODS
+    ),
+    seeds: Annotated[str, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")] = "0",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of a task.", min=1)] = STEPS,
+    out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
+        "results/lora"
+    ),
+    force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
+) -> None:
+    """Teach one LoRA adapter on a pretrained model four tasks of real text in turn."""
+    wanted = chosen("streams", streams.split(","), SOURCES)
+    by = chosen("methods", methods.split(","), METHODS)
+    options = parse_options(set_ or [])
+    check_options(options)
+    check_writable(out)
+    torch.set_num_threads(threads)
+    for stream in wanted:
+        for method in by:
+            for seed in parse_seeds(seeds):
+                own = options if method.startswith("rgo") else {}
+                _run(stream, method, seed, own, steps, out, force)
+    show(lora_sheet(read_lora_records(out)), format_)
+
+
+def _run(
+    stream: str,
+    method: str,
+    seed: int,
+    options: Mapping[str, Any],
+    steps: int,
+    out: Path,
+    force: bool,
+) -> None:
+    """Run, unless the record is there and of as many steps."""
+    path = lora_path(
+        out, model=f"{MODEL}-{stream}", method=method, options=options, seed=seed
+    )
+    if path.exists() and not force and _steps(read_zoo_record(path)) == steps:
+        return
+    environment = describe_environment(
+        "torch", device="cpu", threads=torch.get_num_threads()
+    )
+    record = learn(
+        stream, method, seed, options=options, steps=steps, environment=environment
+    )
+    write_lora_record(out, record)
+    seconds = sum(record.seconds.values())
+    errors.print(
+        f"{stream} {method} {seed}: ACC {record.acc:.1f}, BWT {record.bwt:.1f}, "
+        f"{seconds:.0f} s"
+    )
+
+
+def _steps(record: ZooRecord) -> int:
+    return int(record.training["steps"])

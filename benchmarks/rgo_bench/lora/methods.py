@@ -1,0 +1,145 @@
+"""What the adapter is trained with: plainly, with RGO, with its halves, and bounds."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+import rgo_torch
+from rgo_bench.lora.model import adapted_minilm, frozen_minilm
+from rgo_bench.zoo.methods import tensors
+from rgo_bench.zoo.streams import Samples
+
+METHODS: Final[Mapping[str, str]] = {
+    "lora": "LoRA",
+    "frozen": "frozen features, head only",
+    "each": "one LoRA a task",
+    "encoded": "LoRA, encoding only",
+    "rgo-unencoded": "LoRA + RGO, no encoding",
+    "rgo": "LoRA + RGO",
+}
+LR: Final = 1e-3
+CURVATURE_SAMPLES, CURVATURE_BATCH = 256, 64
+
+
+class Method:
+    """A model, its optimizer, and what happens around the training of a task.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the encoding; the model is drawn from PyTorch's generator.
+    options : mapping
+        Of `rgo_torch.RGO`.
+    """
+
+    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
+        self.model = self.build()
+        self.optimizer = self.make_optimizer()
+
+    def build(self) -> nn.Module:
+        """Return the model."""
+        return adapted_minilm()
+
+    def make_optimizer(self) -> Optimizer:
+        """Return AdamW over what is trained."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return AdamW(trained, lr=LR)
+
+    def begin_task(self, task: int) -> None:
+        """Hear that a task begins."""
+
+    def end_task(self, samples: Samples) -> None:
+        """Hear that a task was trained on `samples`."""
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Make `model` that of a task, inside the context."""
+        return nullcontext()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is recorded of the state at the end."""
+        return {}
+
+
+class Frozen(Method):
+    """The head alone is trained."""
+
+    def build(self) -> nn.Module:
+        """Return the model without an adapter."""
+        return frozen_minilm()
+
+
+class Each(Method):
+    """Every task has an adapter and a head of its own: nothing can be forgotten."""
+
+    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(seed, options)
+        self._models: list[nn.Module] = []
+
+    def begin_task(self, task: int) -> None:
+        """Make a new adapter."""
+        self.model = self.build()
+        self.optimizer = self.make_optimizer()
+        self._models.append(self.model)
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Put the model of that task in its place."""
+        self.model = self._models[task]
+        return nullcontext()
+
+
+class Encoded(Method):
+    """Each task has its encoding, and nothing is projected."""
+
+    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(seed, options)
+        self.encoder = rgo_torch.FeatureEncoder(self.model, seed=seed)
+        self.begin_task = self.encoder.set_task  # type: ignore[method-assign]
+        self.task = self.encoder.task  # type: ignore[method-assign]
+
+
+class Protected(Method):
+    """RGO around the optimizer."""
+
+    own: Mapping[str, Any] = {}
+
+    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(seed, options)
+        self.rgo = rgo_torch.RGO(
+            self.model, self.optimizer, seed=seed, **{**self.own, **options}
+        )
+        self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
+        self.task = self.rgo.task  # type: ignore[method-assign]
+
+    def end_task(self, samples: Samples) -> None:
+        """Observe some of a task's samples, spread over all of them."""
+        last = len(samples.x) - 1
+        chosen = torch.linspace(0, last, CURVATURE_SAMPLES).long().unique()
+        parts = (part[chosen].split(CURVATURE_BATCH) for part in samples)
+        self.rgo.end_task(list(zip(*parts, strict=True)))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the share protected in percent, and the bytes of the state."""
+        return {
+            "protected": 100 * self.rgo.projector.protected_share,
+            "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
+        }
+
+
+class Unencoded(Protected):
+    """The same without the encoding."""
+
+    own: Mapping[str, Any] = {"encode": False}
+
+
+CLASSES_OF: Final[Mapping[str, type[Method]]] = {
+    "lora": Method,
+    "frozen": Frozen,
+    "each": Each,
+    "encoded": Encoded,
+    "rgo-unencoded": Unencoded,
+    "rgo": Protected,
+}

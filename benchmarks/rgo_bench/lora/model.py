@@ -1,0 +1,45 @@
+"""MiniLM with one adapter and one new head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from rgo_bench.lora.streams import CLASSES
+from rgo_bench.zoo.models.hugging_face import minilm, need
+
+RANK, ALPHA = 8, 16
+TARGETS = ("query", "value")
+
+
+class SentenceClassifier(nn.Module):
+    """The mean of a sentence's features, and a linear head on it."""
+
+    def __init__(self, body: nn.Module, width: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, pieces: Tensor) -> Tensor:
+        """Return the logits (b, c) of word pieces (b, p)."""
+        features: Tensor = self.body(pieces).last_hidden_state.mean(1)
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def frozen_minilm() -> nn.Module:
+    """Return the pretrained MiniLM with a new head, which alone is trained."""
+    body: Any = minilm(CLASSES).get_submodule("model.bert")
+    return SentenceClassifier(body.requires_grad_(False), body.config.hidden_size)
+
+
+def adapted_minilm(targets: tuple[str, ...] = TARGETS) -> nn.Module:
+    """Return the same with LoRA of rank 8 on the queries and the values."""
+    peft = need("peft")
+    config = peft.LoraConfig(
+        r=RANK,
+        lora_alpha=ALPHA,
+        target_modules=list(targets),
+        modules_to_save=["head"],
+    )
+    model: nn.Module = peft.get_peft_model(frozen_minilm(), config)
+    return model

@@ -1,0 +1,144 @@
+"""Streams of real text that comes with packages: four tasks of telling four sources."""
+
+import gettext
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from rgo_bench.streams.draws import task_generator
+from rgo_bench.zoo.models.hugging_face import minilm_folder, need
+from rgo_bench.zoo.streams.tasks import Task, check_seed, divided
+
+TASKS, CLASSES = 4, 4
+PIECES: Final = 24  # of a snippet, its first and last sign counted
+SNIPPETS: Final = 300  # of a source at most
+TEST_EVERY: Final = 5
+
+# Modules that every Python from 3.11 on has as one file of more than 50 kB.
+MODULES: Final = (
+    *("_pydecimal", "argparse", "configparser", "difflib", "doctest", "enum"),
+    *("imaplib", "inspect", "mailbox", "optparse", "pickle", "pydoc"),
+    *("subprocess", "tarfile", "turtle", "typing"),
+)
+# Packages whose documentation lies in their docstrings.
+PACKAGES: Final = (
+    *("equinox", "flax.nnx", "hypothesis", "jax.numpy", "matplotlib.axes"),
+    *("numpy", "optax", "peft", "PIL.Image", "rich.console", "scipy.optimize"),
+    *("scipy.stats", "sklearn.ensemble", "torch", "torch.nn", "transformers"),
+)
+# Of the translations of Sphinx those with the most text.
+LANGUAGES: Final = (
+    *("ca", "el", "es", "fa", "fr", "gl", "hi", "id"),
+    *("ka", "pt_BR", "ru", "sk", "sq", "sv", "tr", "zh_CN"),
+)
+
+
+def text_stream(name: str, seed: int) -> list[Task]:
+    """Return four tasks of telling which of four sources a snippet of text is from.
+
+    Each task has four other sources, which share four outputs. A snippet is 22 word
+    pieces that follow each other, and no two overlap.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SOURCES`.
+    seed : int
+        Draws which sources a task has.
+
+    Returns
+    -------
+    list of Task
+        Word pieces of MiniLM (N, 24), labels 0 to 3.
+
+    Raises
+    ------
+    ValueError
+        If `seed` is not an integer of at least 0.
+    ModuleNotFoundError
+        If a package whose text is read is not installed.
+    """
+    check_seed(seed)
+    names, text_of = SOURCES[name]
+    order = task_generator(seed, 0, "classes").permutation(len(names))
+    pieces = _pieces()
+    tasks = []
+    for index in range(TASKS):
+        own = order[CLASSES * index :][:CLASSES]
+        snippets = [_snippets(text_of(names[i]), pieces) for i in own]
+        labels = [torch.full((len(s),), label) for label, s in enumerate(snippets)]
+        tasks.append(divided(torch.cat(snippets), torch.cat(labels), every=TEST_EVERY))
+    return tasks
+
+
+def module_text(name: str) -> str:
+    """Return the source of a module of Python."""
+    found = importlib.util.find_spec(name)
+    origin = Path(str(found and found.origin))
+    if origin.suffix != ".py" or not origin.is_file():
+        raise FileNotFoundError(
+            f"{name}: expected a Python with the source of its modules, got none"
+        )
+    return origin.read_text("utf-8")
+
+
+def package_text(name: str) -> str:
+    """Return the docstrings of what a package has, in the order of the names."""
+    module = need(name)
+    return "\n".join(dict.fromkeys(_docstrings(module)))
+
+
+def language_text(name: str) -> str:
+    """Return the messages of Sphinx in a language."""
+    root = Path(need("sphinx").__file__).parent
+    file = root / "locale" / name / "LC_MESSAGES" / "sphinx.mo"
+    with file.open("rb") as opened:
+        catalog: Mapping[Any, str] = gettext.GNUTranslations(opened)._catalog  # type: ignore[attr-defined]
+    translated = (text for key, text in catalog.items() if key and text != key)
+    return "\n".join(re.sub(r"[%{(][^\s]*", "", text) for text in translated)
+
+
+SOURCES: Final[Mapping[str, tuple[tuple[str, ...], Callable[[str], str]]]] = {
+    "modules": (MODULES, module_text),
+    "packages": (PACKAGES, package_text),
+    "languages": (LANGUAGES, language_text),
+}
+
+
+def _docstrings(module: ModuleType) -> Iterator[str]:
+    """Yield docstrings, without the package's own name, which would tell it."""
+    own = module.__name__.partition(".")[0]
+    for name in sorted(dir(module)):
+        if name.startswith("_"):
+            continue
+        try:
+            found = getattr(module, name)
+        except (ImportError, AttributeError):  # of what is not installed
+            continue
+        text = inspect.getdoc(found) if callable(found) else None
+        yield (text or "").replace(own, "")
+
+
+def _pieces() -> Any:
+    tokenizers = need("tokenizers")
+    pieces = tokenizers.Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    pieces.no_truncation()
+    pieces.no_padding()
+    return pieces
+
+
+def _snippets(text: str, pieces: Any) -> Tensor:
+    """Return the stretches of a text that follow each other, (N, 24)."""
+    first, *ids, last = pieces.encode(text).ids
+    length = PIECES - 2
+    count = min(len(ids) // length, SNIPPETS)
+    inner = torch.tensor(ids[: count * length]).reshape(count, length)
+    ends = torch.tensor([first, last]).expand(count, 2)
+    return torch.cat([ends[:, :1], inner, ends[:, 1:]], dim=1)

@@ -1,0 +1,118 @@
+"""One adapter learns a stream of text with a method."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgo_bench.lora.methods import CLASSES_OF, LR, Method
+from rgo_bench.lora.streams import text_stream
+from rgo_bench.zoo.loss import accuracy
+from rgo_bench.zoo.memory import peak_meter
+from rgo_bench.zoo.record import ZooRecord
+from rgo_bench.zoo.streams import Samples, Task
+
+STEPS, BATCH = 100, 16
+MODEL: Final = "minilm"
+
+
+def learn(
+    stream: str,
+    method: str,
+    seed: int,
+    *,
+    options: Mapping[str, Any],
+    steps: int = STEPS,
+    environment: Mapping[str, Any],
+) -> ZooRecord:
+    """Train with a method on a stream and return what came of it.
+
+    Parameters
+    ----------
+    stream : str
+        A key of `SOURCES`.
+    method : str
+        A key of `METHODS`.
+    seed : int
+        Draws the stream, the adapter, the batches and the encoding.
+    options : mapping
+        Of `rgo_torch.RGO`.
+    steps : int
+        Of a task.
+    environment : mapping
+        As `describe_environment` returns it.
+    """
+    tasks = text_stream(stream, seed)
+    torch.manual_seed(seed)
+    peak = peak_meter()
+    learner = CLASSES_OF[method](seed, options)
+    run = _Run(learner, seed)
+    run.learn(tasks, steps)
+    return ZooRecord(
+        model=f"{MODEL}-{stream}",
+        method=method,
+        seed=seed,
+        options=dict(options),
+        training={"steps": steps, "batch": BATCH, "lr": LR},
+        parameters=sum(p.numel() for p in learner.model.parameters()),
+        accuracy=run.accuracy,
+        seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
+        peak_mib=peak(),
+        environment=dict(environment),
+        **learner.facts(),
+    )
+
+
+class _Run:
+    def __init__(self, learner: Method, seed: int) -> None:
+        self.learner = learner
+        self.generator = torch.Generator().manual_seed(seed)
+        self.seconds = dict.fromkeys(("train", "consolidate", "evaluate"), 0.0)
+        self.accuracy: list[list[float]] = []
+
+    def learn(self, tasks: list[Task], steps: int) -> None:
+        for index, task in enumerate(tasks):
+            self.learner.begin_task(index)  # of Each: with a new model
+            with self._phase("train"):
+                self._take_steps(task.train, steps)
+            with self._phase("consolidate"):
+                self.learner.end_task(task.train)
+            with self._phase("evaluate"):
+                self.accuracy.append(self._tested(tasks[: index + 1]))
+
+    def _take_steps(self, samples: Samples, steps: int) -> None:
+        model, optimizer = self.learner.model.train(), self.learner.optimizer
+        for chosen in self._batches(len(samples.x), steps):
+            optimizer.zero_grad()
+            value = functional.cross_entropy(
+                model(samples.x[chosen]), samples.y[chosen]
+            )
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
+        """Yield `steps` batches from as many passes in random order as it takes."""
+        passes = math.ceil(steps * BATCH / count)
+        orders = [
+            torch.randperm(count, generator=self.generator) for _ in range(passes)
+        ]
+        yield from torch.cat(orders)[: steps * BATCH].split(BATCH)
+
+    def _tested(self, tasks: list[Task]) -> list[float]:
+        found = []
+        for index, task in enumerate(tasks):
+            with self.learner.task(index):
+                found.append(round(accuracy(self.learner.model, task.test), 3))
+        return found
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """Count the processor's time, which other work on the machine leaves alone."""
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start

@@ -1,0 +1,172 @@
+import pickle
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax_backend.nets import assert_same, draw
+
+from rgo_jax import (
+    empty_moments,
+    end_task,
+    find_layout,
+    load,
+    observe,
+    project_gradients,
+    projection_state,
+    save,
+)
+
+PARAMS = {
+    "dense": {"kernel": draw((6, 3)), "bias": draw((3,))},
+    "wide": {"kernel": draw((9, 2))},
+    "scale": draw((4,)),
+}
+LAYOUT = find_layout(PARAMS, max_features=8, sketch_rows=2)
+OPTIMIZER = optax.chain(project_gradients(LAYOUT), optax.adam(0.1))
+
+
+def learned() -> Any:
+    """Return parameters, an optimizer's state and moments of all forms after a task."""
+    moments = empty_moments(PARAMS, LAYOUT)
+    vectors = {
+        "dense/kernel": draw((5, 6), 1),
+        "dense/bias": draw((5, 3), 2),
+        "wide/kernel": draw((5, 9), 3),
+        "scale": draw((5, 4), 4),
+    }
+    moments = observe(moments, vectors)
+    return PARAMS, end_task(OPTIMIZER.init(PARAMS), moments), moments
+
+
+def fresh() -> Any:
+    return PARAMS, OPTIMIZER.init(PARAMS), empty_moments(PARAMS, LAYOUT)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_file_keeps_the_whole_state_to_the_last_bit(
+    tmp_path: Path, x64: bool
+) -> None:
+    before = learned()
+    save(tmp_path / "state.npz", before)
+    with jax.enable_x64(x64):
+        after = load(tmp_path / "state.npz", fresh())
+    assert_same(after, before)
+    assert_same(end_task(after[1], after[2]), end_task(before[1], before[2]))
+
+
+def test_a_file_keeps_half_precision(tmp_path: Path) -> None:
+    before = {"w": jnp.asarray([1.5, 2.5], jnp.bfloat16)}
+    save(tmp_path / "half.npz", before)
+    assert_same(load(tmp_path / "half.npz", before), before)
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"v": jnp.ones(2)}, r"expected the arrays \[.*'v'.*\], got \[.*'w'"),
+        ({"w": jnp.ones(3)}, r"w.*: expected float32 of shape \(3,\), got float32 of"),
+        ({"w": jnp.ones(2, int)}, r"w.*: expected int32 .*, got float32 of shape"),
+    ],
+)
+def test_a_file_of_another_state_is_refused(
+    tmp_path: Path, like: Any, message: str
+) -> None:
+    save(tmp_path / "state.npz", {"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "state.npz", like)
+
+
+@pytest.mark.filterwarnings("ignore")  # Orbax's own
+def test_orbax_keeps_moments_as_numpy_arrays(tmp_path: Path) -> None:
+    checkpoint = pytest.importorskip("orbax.checkpoint")
+    _, state, moments = learned()
+    with checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "moments", jax.device_get(moments))
+        checkpointer.wait_until_finished()
+        like = jax.device_get(empty_moments(PARAMS, LAYOUT))
+        after = checkpointer.restore(tmp_path / "moments", like)
+    assert_same(end_task(state, after), end_task(state, moments))
+
+
+def test_moments_go_on_as_numpy_arrays() -> None:
+    _, state, moments = learned()
+    host = pickle.loads(pickle.dumps(jax.device_get(moments)))
+    assert isinstance(host["dense/kernel"].matrix, np.ndarray)
+    vectors = {"dense/kernel": draw((5, 6), 7)}
+    assert_same(
+        observe(host, vectors)["dense/kernel"].matrix,
+        observe(moments, vectors)["dense/kernel"].matrix,
+    )
+    assert_same(end_task(state, host), end_task(state, moments))
+
+
+def test_an_ill_conditioned_moment_of_numpy_is_not_rounded() -> None:
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    rows = np.random.default_rng(1).normal(size=(200, 6)) * np.logspace(3, -3, 6)
+    state = project_gradients().init({"kernel": jnp.ones((6, 3))})
+    moments = observe({}, {"kernel": jnp.asarray(rows @ turned.T, jnp.float32)})
+    found = end_task(state, jax.device_get(moments))
+    assert bool(jnp.isfinite(found.weights["kernel"]).all())
+    assert_same(found, end_task(state, moments))
+
+
+def test_a_rounded_moment_is_refused_with_the_way_to_keep_it() -> None:
+    moments = observe({}, {"kernel": jnp.ones((4, 3))})
+    rounded = pickle.loads(pickle.dumps(moments))
+    state = project_gradients().init({"kernel": jnp.ones((3, 2))})
+    message = "kernel: expected a second moment in float64, got .* by rgo_jax.save and"
+    with pytest.raises(TypeError, match=message):
+        end_task(state, rounded)
+    with pytest.raises(TypeError, match=message):
+        observe(rounded, {"kernel": jnp.ones((4, 3))})
+
+
+def test_a_damping_too_small_is_refused_eagerly_and_nan_compiled() -> None:
+    rows = draw((3, 6)) * 1e6
+    moments = observe({}, {"kernel": rows})
+    state = project_gradients().init({"kernel": jnp.ones((6, 3))})
+    with pytest.raises(ValueError, match=r"damping = 1e-06 is too small for a second"):
+        end_task(state, moments, damping=1e-6)
+    compiled = jax.jit(lambda state, moments: end_task(state, moments, damping=1e-6))
+    assert bool(jnp.isnan(compiled(state, moments).weights["kernel"]).all())
+    # As constants of a compiled function they cannot be looked at either.
+    constant = jax.jit(lambda: end_task(state, moments, damping=1e-6))
+    assert bool(jnp.isnan(constant().weights["kernel"]).all())
+
+
+def test_an_optimizer_of_flax_takes_the_new_state_and_projects() -> None:
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
+    chain = optax.chain(project_gradients(), optax.sgd(0.1))
+    optimizer = nnx.Optimizer(model, chain, wrt=nnx.Param)
+    params = nnx.state(model, nnx.Param)
+    plain = chain.init(params)
+    moments = observe(empty_moments(params), {"kernel": jnp.eye(6)[:2] * 1e3})
+    x = draw((8, 6))
+
+    @nnx.jit
+    def step(model: Any, optimizer: Any) -> Any:
+        gradients = nnx.grad(lambda model: (model(x) ** 2).mean())(model)
+        optimizer.update(model, gradients)
+        return gradients
+
+    step(model, optimizer)
+    optimizer.opt_state = end_task(optimizer.opt_state, moments)
+    plain = end_task(plain, moments)
+    assert int(projection_state(optimizer.opt_state).tasks) == 1
+    assert_same(projection_state(optimizer.opt_state), projection_state(plain))
+    before = model.kernel[...]
+    gradients = step(model, optimizer)
+    updates, _ = chain.update(gradients, plain)
+    np.testing.assert_allclose(
+        model.kernel[...] - before, updates["kernel"][...], rtol=1e-4, atol=1e-7
+    )
+    # Two inputs are of an old task, whose weights hardly move.
+    moved = jnp.abs(model.kernel[...] - before).max(axis=1)
+    assert float(moved[:2].max()) < 1e-4 * float(moved[2:].min())
+    optimizer.opt_state = end_task(optimizer.opt_state, moments)
+    step(model, optimizer)
