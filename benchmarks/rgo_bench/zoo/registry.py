@@ -106,6 +106,7 @@ ZOO: Final[Mapping[str, Entry]] = {
         summary="GRU in both directions, classifying",
         build=lambda: GRUClassifier(vocabulary=VOCABULARY, classes=CLASSES),
         stream=module_snippets,
+        lr=3e-3,
     ),
     "audio": Entry(
         summary="Conv1d on recorded speech", build=AudioNetwork, stream=speakers
