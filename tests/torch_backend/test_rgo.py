@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -569,3 +570,19 @@ def test_without_encoding_a_detached_model_serves_every_task() -> None:
     plain.load_state_dict(model.state_dict())
     with rgo.task(0):
         assert torch.equal(model(x), plain(x))
+
+
+def test_the_features_of_a_pretrained_model_are_not_permuted_without_a_word(
+    tmp_path: Path,
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=10, hidden_size=4, num_hidden_layers=1, num_attention_heads=1
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    model = transformers.BertModel.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"was pretrained \(.*permuted.*encode=False"):
+        RGO(nn.Sequential(model), sgd(model)).detach()
+    RGO(nn.Sequential(model), sgd(model), encode=False)
+    fresh = transformers.BertModel(config)
+    RGO(fresh, sgd(fresh))
