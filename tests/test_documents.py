@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_core
 import rgo_jax
 import rgo_torch
+from rgo_bench.render import render_markdown
+from rgo_bench.zoo.record import read_zoo_record
+from rgo_bench.zoo.table import zoo_sheet
 from rgo_torch.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +77,36 @@ def test_a_layer_of_one_s_own_remembers_its_first_task() -> None:
     with names["rgo"].task(0), torch.no_grad():
         right = [(model(x).argmax(-1) == y).float().mean() for x, y in loader(0)]
     assert torch.stack(right).mean() > 0.8
+
+
+def test_a_transformer_remembers_its_first_task() -> None:
+    torch.manual_seed(0)
+    (example,) = code_blocks("docs/transformers.md")
+    tasks = [permuted_digits(task) for task in range(2)]
+    names: dict = {"stream": [batches * 3 for batches in tasks]}
+    exec(example, names)
+    model = names["model"].eval()
+    with names["rgo"].task(0), torch.no_grad():
+        right = [(model(x).argmax(-1) == y).float().mean() for x, y in tasks[0]]
+    assert torch.stack(right).mean() > 0.8
+
+
+def permuted_digits(task: int) -> list[tuple[Tensor, Tensor]]:
+    digits = load_digits()
+    order = np.random.default_rng(task).permutation(64)
+    x = torch.from_numpy(digits.data[:1024, order] / 16).float()
+    return list(
+        zip(x.split(16), torch.from_numpy(digits.target[:1024]).split(16), strict=True)
+    )
+
+
+def test_the_zoo_s_table_is_that_of_its_records() -> None:
+    paths = sorted((ROOT / "benchmarks/results/zoo").rglob("*.json"))
+    sheet = zoo_sheet(read_zoo_record(path) for path in paths)
+    table = render_markdown(sheet.grids)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs/transformers.md").read_text()
+    assert "\n".join(rows) in page
 
 
 def test_the_quick_start_runs() -> None:
