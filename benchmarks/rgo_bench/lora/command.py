@@ -23,9 +23,9 @@ from rgo_bench.zoo.record import ZooRecord, read_zoo_record
 
 def lora(
     streams: Annotated[str, typer.Option(help=f"Of {', '.join(STREAMS)}.")] = "modules",
-    methods: Annotated[str, typer.Option(help=f"Of {', '.join(METHODS)}.")] = ",".join(
-        METHODS
-    ),
+    methods: Annotated[
+        str, typer.Option(help="; ".join(f"{k}: {v}" for k, v in METHODS.items()))
+    ] = ",".join(METHODS),
     seeds: Annotated[str, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")] = "0",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")

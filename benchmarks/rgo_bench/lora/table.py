@@ -45,7 +45,7 @@ def lora_sheet(records: Iterable[ZooRecord]) -> Sheet:
     cells = [
         (
             row.stream,
-            f"{METHODS[row.method]} {row.variant}".strip(),
+            f"{row.method} {row.variant}".strip(),
             str(row.seeds),
             *map(_spread, (row.acc, row.bwt, row.learned)),
             "" if row.time is None else f"{row.time:.2f}",

@@ -27,7 +27,7 @@ def test_adapters_learn_are_recorded_and_printed(
     again = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
     assert "modules lora 0" not in again.output
     shown = CliRunner().invoke(app, ["table", str(tmp_path)])
-    assert "LoRA + RGO" in shown.output
+    assert "rgo damping=0.5" in shown.output
 
 
 @pytest.mark.parametrize(

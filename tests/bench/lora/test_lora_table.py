@@ -22,7 +22,7 @@ def test_methods_come_in_their_order_with_their_time_over_lora() -> None:
     assert (first.time, second.time, second.state) == (1.0, 2.0, 2.0)
     assert first.acc == [pytest.approx(170 / 3), 80.0]
     sheet = lora_sheet(records)
-    assert sheet.grids[0].cells[0][1:5] == ("LoRA", "2", "68.3 ± 11.7", "-30.0 ± 20.0")
+    assert sheet.grids[0].cells[0][1:5] == ("lora", "2", "68.3 ± 11.7", "-30.0 ± 20.0")
     assert sheet.grids[0].cells[1][-1] == "2.0 MiB"
 
 
@@ -30,7 +30,7 @@ def test_without_a_plain_adapter_there_is_no_ratio() -> None:
     (row,) = lora_rows([zoo_record(method="rgo", options={"damping": 1})])
     assert row.time is None
     sheet = lora_sheet([zoo_record(method="rgo", options={"damping": 1})])
-    assert sheet.grids[0].cells[0][1] == "LoRA + RGO damping=1"
+    assert sheet.grids[0].cells[0][1] == "rgo damping=1"
 
 
 def test_records_lie_apart_from_those_of_the_zoo(tmp_path: Path) -> None:
