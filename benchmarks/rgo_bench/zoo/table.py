@@ -58,7 +58,10 @@ def zoo_sheet(records: Iterable[ZooRecord]) -> Sheet:
     """Return the table of records: to be read, and for programs."""
     rows = zoo_rows(records)
     names = NAMES if any(row.variant for row in rows) else NAMES[:2]
-    cells = [(*row[: len(names)], *shown_cells(row)) for row in rows]
+    cells = [
+        (*(str(getattr(row, name)) for name in names), *shown_cells(row))
+        for row in rows
+    ]
     grid = Grid(TITLE, (*names, *SHOWN), cells, len(names))
     return Sheet([grid], [ZooRow._fields, *map(_plain, rows)])
 
@@ -76,6 +79,8 @@ def shown_cells(row: ZooRow) -> tuple[str, ...]:
 
 def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> ZooRow:
     first = records[0]
+    base = None if plain is None else fmean(r.learning_seconds for r in plain)
+    base_peak = None if plain is None else _mean([r.peak_mib for r in plain])
     seconds = fmean(record.learning_seconds for record in records)
     peak = _mean([record.peak_mib for record in records])
     is_rgo = first.method.startswith("rgo")
@@ -91,9 +96,9 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Zoo
         bwt=_spread([record.bwt for record in records]),
         learned=_spread([record.learning_accuracy for record in records]),
         seconds=seconds,
-        time=_ratio(seconds, plain and fmean(r.learning_seconds for r in plain)),
+        time=_ratio(seconds, base),
         peak=peak,
-        memory=_ratio(peak, plain and _mean([r.peak_mib for r in plain])),
+        memory=_ratio(peak, base_peak),
         state=fmean(r.state_bytes for r in records) / 2**20 if is_rgo else None,
     )
 
