@@ -118,7 +118,8 @@ def curvature_vectors(
     Pure; may be compiled and mapped. ``per="batch"`` is k plain gradients.
     ``per="sample"`` maps the gradient over the samples, ``b n m`` multiplications a
     layer, and where the compiler does not fuse the reduction as much memory: networks
-    made of `dense` and `conv` have the far cheaper `tapped_vectors`.
+    made of `dense` and `conv` have the far cheaper `tapped_vectors`. The gradient of an
+    embedding is as large as the embedding for each sample: map over few at a time.
 
     References
     ----------

@@ -62,8 +62,10 @@ def check_kept_double(path: str, moment: Any) -> None:
     if dtype != jnp.float64:
         raise TypeError(
             f"{path}: expected a second moment in float64, got {dtype}: was it "
-            "computed with or loaded outside of rgo_jax? JAX rounds it there; save and "
-            "load it by rgo_jax.save and rgo_jax.load, or as NumPy arrays"
+            "computed with or loaded outside of rgo_jax, or NumPy's and an argument of "
+            "a compiled function? JAX rounds it there; save and load it by "
+            "rgo_jax.save and rgo_jax.load, or put it on the device under "
+            "jax.enable_x64(True)"
         )
 
 

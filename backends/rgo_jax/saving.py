@@ -60,7 +60,13 @@ def load(path: str | Path, like: Any) -> Any:
 
     Examples
     --------
-    See `save`.
+    >>> import tempfile, jax.numpy as jnp, optax, rgo_jax
+    >>> params = {"kernel": jnp.ones((3, 2))}
+    >>> optimizer = optax.chain(rgo_jax.project_gradients(), optax.sgd(0.1))
+    >>> fresh = optimizer.init(params), rgo_jax.empty_moments(params)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rgo_jax.save(folder + "/state.npz", fresh)
+    ...     state, moments = rgo_jax.load(folder + "/state.npz", like=fresh)
     """
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}

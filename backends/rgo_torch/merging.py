@@ -118,7 +118,7 @@ def _merged(model: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules()):
         # What holds its own kind is replaced whole.
         if any(kind.__qualname__ == "PeftModel" for kind in type(module).__mro__):
-            merged: nn.Module = module.merge_and_unload()  # type: ignore[operator]
+            merged: nn.Module = module.merge_and_unload()
             if not name:
                 return merged
             parent, _, own = name.rpartition(".")

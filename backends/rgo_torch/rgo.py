@@ -1,5 +1,6 @@
 """RGO in four lines: encoder and projector of one model, task after task."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
@@ -28,6 +29,7 @@ from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
+from rgo_torch.wrappers import pretrained_from
 
 VERSION = 1
 
@@ -103,6 +105,12 @@ class RGO:
     ValueError
         If an option is not one of those listed, or as `GradientProjector` and
         `FeatureEncoder` do. The model is left without hooks then.
+
+    Warns
+    -----
+    UserWarning
+        If transformers says that the model was pretrained, and its own features would
+        be permuted; or as `GradientProjector` does.
 
     Notes
     -----
@@ -182,6 +190,14 @@ class RGO:
                 "curvature='exact' with reduce='mean' leaves the last layer a "
                 "curvature of rounding alone, which relative=True would take for its "
                 "scale; use reduce='rms' or an absolute damping"
+            )
+        source = pretrained_from(model)
+        if encode and source is not None and not beside:
+            warnings.warn(
+                f"the model was pretrained ({source}), and from the second task on its "
+                "features are permuted, which breaks what it knows: fine-tune "
+                "adapters, inside of which RGO encodes, or pass encode=False",
+                stacklevel=2,
             )
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})

@@ -35,3 +35,9 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def plain_name(name: str) -> str:
     """Return the name of a module or a parameter as it is without `torch.compile`."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def pretrained_from(model: nn.Module) -> str | None:
+    """Return where a model of transformers, or a part of it, has its weights from."""
+    names = (getattr(module, "name_or_path", None) for module in model.modules())
+    return next((name for name in names if isinstance(name, str) and name), None)

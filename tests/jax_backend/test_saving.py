@@ -104,6 +104,17 @@ def test_moments_go_on_as_numpy_arrays() -> None:
     assert_same(end_task(state, host), end_task(state, moments))
 
 
+def test_a_compiled_function_takes_moments_put_on_the_device_in_float64() -> None:
+    _, state, moments = learned()
+    host = jax.device_get(moments)
+    compiled = jax.jit(end_task)
+    with pytest.raises(TypeError, match="an argument of a compiled function"):
+        compiled(state, host)
+    with jax.enable_x64(True):
+        again = jax.device_put(host)
+    assert_same(compiled(state, again), compiled(state, moments))
+
+
 def test_an_ill_conditioned_moment_of_numpy_is_not_rounded() -> None:
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
     rows = np.random.default_rng(1).normal(size=(200, 6)) * np.logspace(3, -3, 6)
@@ -118,7 +129,7 @@ def test_a_rounded_moment_is_refused_with_the_way_to_keep_it() -> None:
     moments = observe({}, {"kernel": jnp.ones((4, 3))})
     rounded = pickle.loads(pickle.dumps(moments))
     state = project_gradients().init({"kernel": jnp.ones((3, 2))})
-    message = "kernel: expected a second moment in float64, got .* by rgo_jax.save and"
+    message = "kernel: expected a second moment in float64, got .* by rgo_jax.save"
     with pytest.raises(TypeError, match=message):
         end_task(state, rounded)
     with pytest.raises(TypeError, match=message):

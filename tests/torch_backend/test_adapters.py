@@ -1,5 +1,6 @@
 """Adapters learn task after task; what is frozen beside them is never touched."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_a_module_that_was_pretrained_can_be_excluded() -> None:
     model = adapted(modules_to_save=["classifier", "pooler"])
     pooler = "base_model.model.bert.pooler.modules_to_save.default.dense"
     assert pooler in FeatureEncoder(model).widths
-    assert pooler not in FeatureEncoder(model, exclude=[pooler]).widths
+    assert pooler not in FeatureEncoder(model, unencoded=[pooler]).widths
 
 
 def test_the_head_of_a_language_model_is_protected_and_not_encoded() -> None:
@@ -211,7 +212,7 @@ def test_the_update_of_an_adaptive_optimizer_is_projected_beside_adapters() -> N
     model = Logits(adapted())
     rgo, _ = attached(model)
     assert rgo.projector.project == "update"
-    assert "the update is projected: AdamW adapts, beside adapters" in rgo.summary()
+    assert "the update is projected, not the gradient: AdamW adapts" in rgo.summary()
     assert rgo.relative
     assert rgo.damping == 0.03
     assert rgo.projector.weights == "normalized"
@@ -245,6 +246,23 @@ def test_the_summary_counts_what_is_frozen_in_one_line() -> None:
     assert table.startswith("100.0 % of what is trained is protected\n")
     assert "not projected: 41 parameters: frozen beside adapters" in table
     assert table.count(" inputs ") == 9
+
+
+def test_the_gradient_is_projected_for_plain_sgd() -> None:
+    model = Logits(adapted())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rgo = RGO(model, optimizer, seed=7)
+    learn(rgo, optimizer, range(2))
+    projection = rgo.projector.projections[f"{HEAD}.bias"]
+    rgo.begin_task(2)
+    words, labels = batch(5)
+    gradients = []
+    for context in (rgo.projector.paused(), contextlib.nullcontext()):
+        optimizer.zero_grad()
+        with context:
+            nn.functional.cross_entropy(model(words), labels).backward()
+        gradients.append(model.get_parameter(f"{HEAD}.bias").grad.clone())
+    torch.testing.assert_close(gradients[1], projection @ gradients[0])
 
 
 # --- other precisions, checkpointing, several adapters

@@ -146,8 +146,8 @@ def test_the_pass_works_under_autocast() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"per": "epoch"}, "per must be 'sample' .* got 'epoch'"),
-        ({"reduce": "max"}, "reduce must be 'mean' .* got 'max'"),
+        ({"per": "epoch"}, "per must be None or 'sample' .* got 'epoch'"),
+        ({"reduce": "max"}, "reduce must be None or 'mean' .* got 'max'"),
         ({"curvature": "full"}, "curvature must be 'ground-truth' or 'exact'"),
     ],
 )

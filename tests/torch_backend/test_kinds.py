@@ -365,3 +365,25 @@ def test_rows_that_are_not_samples_have_a_vector_each() -> None:
     whole = second_moments(model, [x], score=score)
     for name, moment in whole.items():
         assert_near(moment.matrix, sum(part[name].matrix for part in parts))
+
+
+def test_vectors_that_are_left_to_a_layer_do_not_cancel_before_a_normalisation() -> (
+    None
+):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double()
+    x = normal(B, 2, 3)
+    none = second_moments(model, [x], score=score)["0.weight"].matrix
+    found = second_moments(model, [x], score=score, per=None, reduce=None)
+    by_hand = second_moments(model, [x], score=score, per="position", reduce="rms")
+    assert none.norm() < 1e-12 * found["0.weight"].matrix.norm()
+    for name, moment in found.items():
+        assert torch.equal(moment[0], by_hand[name][0])
+
+
+def test_vectors_that_are_left_to_a_convolution_are_the_mean_of_a_sample() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Conv2d(2, 3, 2).double(), normal(B, 2, 4, 4)
+    found = second_moments(model, [x], score=score, per=None, reduce=None)
+    for name, moment in second_moments(model, [x], score=score).items():
+        assert torch.equal(moment.matrix, found[name].matrix)

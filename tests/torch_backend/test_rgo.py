@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from torch_backend.tolerance import assert_near
 
 import rgo_core
 from rgo_torch import RGO, measured_damping, second_moments
-from rgo_torch.damping import RELATIVE_DAMPING
+from rgo_torch.damping import RELATIVE_DAMPING, UPDATE_DAMPING
 
 STEPS = 50
 
@@ -316,8 +317,8 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"damping": float("nan")}, "damping must be a finite number > 0, got nan"),
         ({"damping": float("inf")}, "damping must be a finite number > 0, got inf"),
         ({"damping": "0.1"}, "damping must be a finite number > 0, got '0.1'"),
-        ({"per": "epoch"}, "per must be 'sample' .* got 'epoch'"),
-        ({"reduce": "sum"}, "reduce must be 'mean' .* got 'sum'"),
+        ({"per": "epoch"}, "per must be None or 'sample' .* got 'epoch'"),
+        ({"reduce": "sum"}, "reduce must be None or 'mean' .* got 'sum'"),
         ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
         ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
@@ -357,7 +358,8 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     rgo = RGO(model, torch.optim.AdamW(model.parameters()))
     assert rgo.projector.project == "update"
     assert rgo.projector.weights == "raw"
-    assert (rgo.relative, rgo.damping) == (True, RELATIVE_DAMPING)
+    assert (rgo.relative, rgo.damping) == (True, UPDATE_DAMPING)
+    assert rgo.per is rgo.reduce is None
     assert "update is projected, not the gradient: AdamW adapts" in rgo.summary()
     model = mlp()
     rgo = RGO(model, sgd(model))
@@ -568,3 +570,19 @@ def test_without_encoding_a_detached_model_serves_every_task() -> None:
     plain.load_state_dict(model.state_dict())
     with rgo.task(0):
         assert torch.equal(model(x), plain(x))
+
+
+def test_the_features_of_a_pretrained_model_are_not_permuted_without_a_word(
+    tmp_path: Path,
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=10, hidden_size=4, num_hidden_layers=1, num_attention_heads=1
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    model = transformers.BertModel.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"was pretrained \(.*permuted.*encode=False"):
+        RGO(nn.Sequential(model), sgd(model)).detach()
+    RGO(nn.Sequential(model), sgd(model), encode=False)
+    fresh = transformers.BertModel(config)
+    RGO(fresh, sgd(fresh))

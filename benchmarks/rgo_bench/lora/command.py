@@ -10,9 +10,9 @@ import typer
 from rgo_bench.choices import chosen
 from rgo_bench.lora.methods import METHODS
 from rgo_bench.lora.record import lora_path, read_lora_records, write_lora_record
-from rgo_bench.lora.streams import SOURCES
+from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
-from rgo_bench.lora.training import MODEL, STEPS, learn
+from rgo_bench.lora.training import learn
 from rgo_bench.records import check_writable, describe_environment
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import parse_options
@@ -22,7 +22,7 @@ from rgo_bench.zoo.record import ZooRecord, read_zoo_record
 
 
 def lora(
-    streams: Annotated[str, typer.Option(help=f"Of {', '.join(SOURCES)}.")] = "modules",
+    streams: Annotated[str, typer.Option(help=f"Of {', '.join(STREAMS)}.")] = "modules",
     methods: Annotated[str, typer.Option(help=f"Of {', '.join(METHODS)}.")] = ",".join(
         METHODS
     ),
@@ -30,7 +30,10 @@ def lora(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of a task.", min=1)] = STEPS,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps of a task; the stream's own by default.", min=1),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
         "results/lora"
     ),
@@ -38,8 +41,8 @@ def lora(
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
     format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
 ) -> None:
-    """Teach one LoRA adapter on a pretrained model four tasks of real text in turn."""
-    wanted = chosen("streams", streams.split(","), SOURCES)
+    """Teach one LoRA adapter on a frozen model task after task, of real text."""
+    wanted = chosen("streams", streams.split(","), STREAMS)
     by = chosen("methods", methods.split(","), METHODS)
     options = parse_options(set_ or [])
     check_options(options)
@@ -58,15 +61,20 @@ def _run(
     method: str,
     seed: int,
     options: Mapping[str, Any],
-    steps: int,
+    steps: int | None,
     out: Path,
     force: bool,
 ) -> None:
     """Run, unless the record is there and of as many steps."""
+    entry = STREAMS[stream]
     path = lora_path(
-        out, model=f"{MODEL}-{stream}", method=method, options=options, seed=seed
+        out, model=f"{entry.model}-{stream}", method=method, options=options, seed=seed
     )
-    if path.exists() and not force and _steps(read_zoo_record(path)) == steps:
+    if (
+        path.exists()
+        and not force
+        and _steps(read_zoo_record(path)) == (steps or entry.steps)
+    ):
         return
     environment = describe_environment(
         "torch", device="cpu", threads=torch.get_num_threads()

@@ -9,7 +9,8 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
-from rgo_bench.lora.model import adapted_minilm, frozen_minilm
+from rgo_bench.lora.model import adapted
+from rgo_bench.lora.registry import Entry
 from rgo_bench.zoo.methods import tensors
 from rgo_bench.zoo.streams import Samples
 
@@ -21,7 +22,6 @@ METHODS: Final[Mapping[str, str]] = {
     "rgo-unencoded": "LoRA + RGO, no encoding",
     "rgo": "LoRA + RGO",
 }
-LR: Final = 1e-3
 CURVATURE_SAMPLES, CURVATURE_BATCH = 256, 64
 
 
@@ -30,24 +30,27 @@ class Method:
 
     Parameters
     ----------
+    entry : Entry
+        The stream's model, and how it is trained.
     seed : int
         Draws the encoding; the model is drawn from PyTorch's generator.
     options : mapping
         Of `rgo_torch.RGO`.
     """
 
-    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        self.entry = entry
         self.model = self.build()
         self.optimizer = self.make_optimizer()
 
     def build(self) -> nn.Module:
         """Return the model."""
-        return adapted_minilm()
+        return adapted(self.entry.build())
 
     def make_optimizer(self) -> Optimizer:
         """Return AdamW over what is trained."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        return AdamW(trained, lr=LR)
+        return AdamW(trained, lr=self.entry.lr)
 
     def begin_task(self, task: int) -> None:
         """Hear that a task begins."""
@@ -69,20 +72,21 @@ class Frozen(Method):
 
     def build(self) -> nn.Module:
         """Return the model without an adapter."""
-        return frozen_minilm()
+        return self.entry.build()
 
 
 class Each(Method):
     """Every task has an adapter and a head of its own: nothing can be forgotten."""
 
-    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
-        super().__init__(seed, options)
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
         self._models: list[nn.Module] = []
 
     def begin_task(self, task: int) -> None:
-        """Make a new adapter."""
-        self.model = self.build()
-        self.optimizer = self.make_optimizer()
+        """Make a new adapter, but for the first task, which has one."""
+        if task:
+            self.model = self.build()
+            self.optimizer = self.make_optimizer()
         self._models.append(self.model)
 
     def task(self, task: int) -> AbstractContextManager[None]:
@@ -94,8 +98,8 @@ class Each(Method):
 class Encoded(Method):
     """Each task has its encoding, and nothing is projected."""
 
-    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
-        super().__init__(seed, options)
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
         self.encoder = rgo_torch.FeatureEncoder(self.model, seed=seed)
         self.begin_task = self.encoder.set_task  # type: ignore[method-assign]
         self.task = self.encoder.task  # type: ignore[method-assign]
@@ -106,8 +110,8 @@ class Protected(Method):
 
     own: Mapping[str, Any] = {}
 
-    def __init__(self, seed: int, options: Mapping[str, Any]) -> None:
-        super().__init__(seed, options)
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
         self.rgo = rgo_torch.RGO(
             self.model, self.optimizer, seed=seed, **{**self.own, **options}
         )

@@ -1,10 +1,11 @@
-"""MiniLM with one adapter and one new head."""
+"""A frozen body with one adapter and one new head."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
 from rgo_bench.lora.streams import CLASSES
+from rgo_bench.lora.topics import LENGTH, WORDS
 from rgo_bench.zoo.models.hugging_face import minilm, need
 
 RANK, ALPHA = 8, 16
@@ -32,14 +33,31 @@ def frozen_minilm() -> nn.Module:
     return SentenceClassifier(body.requires_grad_(False), body.config.hidden_size)
 
 
-def adapted_minilm(targets: tuple[str, ...] = TARGETS) -> nn.Module:
-    """Return the same with LoRA of rank 8 on the queries and the values."""
+def frozen_small_bert() -> nn.Module:
+    """Return a BERT of two layers, drawn at random, with a new head."""
+    transformers = need("transformers")
+    config = transformers.BertConfig(
+        vocab_size=WORDS,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=LENGTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    body: Any = transformers.BertModel(config)
+    return SentenceClassifier(body.requires_grad_(False), config.hidden_size)
+
+
+def adapted(model: nn.Module) -> nn.Module:
+    """Return a model with LoRA of rank 8 on the queries and the values."""
     peft = need("peft")
     config = peft.LoraConfig(
         r=RANK,
         lora_alpha=ALPHA,
-        target_modules=list(targets),
+        target_modules=list(TARGETS),
         modules_to_save=["head"],
     )
-    model: nn.Module = peft.get_peft_model(frozen_minilm(), config)
-    return model
+    with_adapter: nn.Module = peft.get_peft_model(model, config)
+    return with_adapter

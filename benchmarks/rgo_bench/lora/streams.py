@@ -29,9 +29,10 @@ MODULES: Final = (
 )
 # Packages whose documentation lies in their docstrings.
 PACKAGES: Final = (
-    *("equinox", "flax.nnx", "hypothesis", "jax.numpy", "matplotlib.axes"),
-    *("numpy", "optax", "peft", "PIL.Image", "rich.console", "scipy.optimize"),
-    *("scipy.stats", "sklearn.ensemble", "torch", "torch.nn", "transformers"),
+    *("flax.nnx", "jax.lax", "matplotlib.pyplot", "numpy", "numpy.linalg", "optax"),
+    *("scipy.linalg", "scipy.optimize", "scipy.signal", "scipy.sparse"),
+    *("scipy.special", "scipy.stats", "sklearn.ensemble", "sklearn.metrics"),
+    *("torch", "torch.nn"),
 )
 # Of the translations of Sphinx those with the most text.
 LANGUAGES: Final = (

@@ -8,7 +8,7 @@ from rgo_bench.grids import Grid, Sheet
 from rgo_bench.lora.methods import METHODS
 from rgo_bench.zoo.record import ZooRecord
 
-TITLE: Final = "Four tasks, one adapter, one head, no replay"
+TITLE: Final = "Task after task, one adapter, one head, no replay"
 HEADER: Final = ("stream", "method", "seeds", "ACC", "BWT", "learned", "time", "state")
 
 

@@ -4,21 +4,18 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.lora.methods import CLASSES_OF, LR, Method
-from rgo_bench.lora.streams import text_stream
+from rgo_bench.lora.methods import CLASSES_OF, Method
+from rgo_bench.lora.registry import STREAMS
 from rgo_bench.zoo.loss import accuracy
 from rgo_bench.zoo.memory import peak_meter
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.streams import Samples, Task
-
-STEPS, BATCH = 100, 16
-MODEL: Final = "minilm"
 
 
 def learn(
@@ -27,7 +24,7 @@ def learn(
     seed: int,
     *,
     options: Mapping[str, Any],
-    steps: int = STEPS,
+    steps: int | None = None,
     environment: Mapping[str, Any],
 ) -> ZooRecord:
     """Train with a method on a stream and return what came of it.
@@ -35,30 +32,32 @@ def learn(
     Parameters
     ----------
     stream : str
-        A key of `SOURCES`.
+        A key of `STREAMS`.
     method : str
         A key of `METHODS`.
     seed : int
         Draws the stream, the adapter, the batches and the encoding.
     options : mapping
         Of `rgo_torch.RGO`.
-    steps : int
-        Of a task.
+    steps : int, optional
+        Of a task; the stream's own where None.
     environment : mapping
         As `describe_environment` returns it.
     """
-    tasks = text_stream(stream, seed)
+    entry = STREAMS[stream]
+    steps = entry.steps if steps is None else steps
+    tasks = entry.stream(seed)
     torch.manual_seed(seed)
     peak = peak_meter()
-    learner = CLASSES_OF[method](seed, options)
+    learner = CLASSES_OF[method](entry, seed, options)
     run = _Run(learner, seed)
     run.learn(tasks, steps)
     return ZooRecord(
-        model=f"{MODEL}-{stream}",
+        model=f"{entry.model}-{stream}",
         method=method,
         seed=seed,
         options=dict(options),
-        training={"steps": steps, "batch": BATCH, "lr": LR},
+        training={"steps": steps, "batch": entry.batch, "lr": entry.lr},
         parameters=sum(p.numel() for p in learner.model.parameters()),
         accuracy=run.accuracy,
         seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
@@ -92,16 +91,17 @@ class _Run:
             value = functional.cross_entropy(
                 model(samples.x[chosen]), samples.y[chosen]
             )
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimizer.step()
 
     def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
         """Yield `steps` batches from as many passes in random order as it takes."""
-        passes = math.ceil(steps * BATCH / count)
+        batch = self.learner.entry.batch
+        passes = math.ceil(steps * batch / count)
         orders = [
             torch.randperm(count, generator=self.generator) for _ in range(passes)
         ]
-        yield from torch.cat(orders)[: steps * BATCH].split(BATCH)
+        yield from torch.cat(orders)[: steps * batch].split(batch)
 
     def _tested(self, tasks: list[Task]) -> list[float]:
         found = []

@@ -1,0 +1,42 @@
+"""The streams, each with the model that learns it and how it is trained."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from torch import nn
+
+from rgo_bench.lora.model import frozen_minilm, frozen_small_bert
+from rgo_bench.lora.streams import SOURCES, text_stream
+from rgo_bench.lora.topics import topics
+from rgo_bench.zoo.streams import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A stream."""
+
+    model: str  # its name
+    build: Callable[[], nn.Module]  # frozen but for the head
+    stream: Callable[[int], list[Task]]  # of a seed
+    lr: float
+    steps: int  # of a task
+    batch: int = 16
+
+
+STREAMS: Final[Mapping[str, Entry]] = {
+    **{
+        name: Entry(
+            model="minilm",
+            build=frozen_minilm,
+            stream=partial(text_stream, name),
+            lr=1e-3,
+            steps=100,
+        )
+        for name in SOURCES
+    },
+    "topics": Entry(
+        model="bert", build=frozen_small_bert, stream=topics, lr=1e-2, steps=40
+    ),
+}

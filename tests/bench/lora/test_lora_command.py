@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("peft")
+pytest.importorskip("transformers")
+from bench.lora.small_body import put
+
+from rgo_bench.cli import app
+from rgo_bench.lora.record import read_lora_records
+
+# Theirs.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+def test_adapters_learn_are_recorded_and_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch)
+    asked = ["lora", "--methods", "lora,rgo", "--steps", "2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
+    assert result.exit_code == 0, result.output
+    assert "Task after task, one adapter" in result.output
+    plain, rgo = read_lora_records(tmp_path)
+    assert (plain.options, rgo.options) == ({}, {"damping": 0.5})
+    again = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
+    assert "modules lora 0" not in again.output
+    shown = CliRunner().invoke(app, ["table", str(tmp_path)])
+    assert "LoRA + RGO" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--streams", "novels"), "--streams: expected one of modules, .*, got novels"),
+        (("--methods", "ewc"), "--methods: expected one of lora, .*, got ewc"),
+        (("--set", "x=1"), "--set: expected options of RGO, .*, got x"),
+    ],
+)
+def test_what_there_is_not_is_refused(asked: tuple[str, ...], message: str) -> None:
+    result = CliRunner().invoke(app, ["lora", *asked])
+    with pytest.raises(ValueError, match=message):
+        raise result.exception or AssertionError(result.output)

@@ -1,0 +1,41 @@
+"""Records of adapters become one table."""
+
+from pathlib import Path
+
+import pytest
+from bench.zoo.sample_zoo import zoo_record
+
+from rgo_bench.lora.record import read_lora_records, write_lora_record
+from rgo_bench.lora.table import lora_rows, lora_sheet
+from rgo_bench.zoo.record import read_zoo_records
+
+
+def test_methods_come_in_their_order_with_their_time_over_lora() -> None:
+    slow = {"train": 15.0, "consolidate": 5.0, "evaluate": 0.0}
+    records = [
+        zoo_record(method="rgo", seconds=slow, state_bytes=2**21),
+        zoo_record(method="lora"),
+        zoo_record(method="lora", seed=1, accuracy=[[80.0], [70.0, 90.0]]),
+    ]
+    first, second = lora_rows(records)
+    assert (first.method, first.seeds, second.method) == ("lora", 2, "rgo")
+    assert (first.time, second.time, second.state) == (1.0, 2.0, 2.0)
+    assert first.acc == [pytest.approx(170 / 3), 80.0]
+    sheet = lora_sheet(records)
+    assert sheet.grids[0].cells[0][1:5] == ("LoRA", "2", "68.3 ± 11.7", "-30.0 ± 20.0")
+    assert sheet.grids[0].cells[1][-1] == "2.0 MiB"
+
+
+def test_without_a_plain_adapter_there_is_no_ratio() -> None:
+    (row,) = lora_rows([zoo_record(method="rgo", options={"damping": 1})])
+    assert row.time is None
+    sheet = lora_sheet([zoo_record(method="rgo", options={"damping": 1})])
+    assert sheet.grids[0].cells[0][1] == "LoRA + RGO damping=1"
+
+
+def test_records_lie_apart_from_those_of_the_zoo(tmp_path: Path) -> None:
+    record = zoo_record(method="rgo", model="minilm-modules")
+    path = write_lora_record(tmp_path, record)
+    assert path == tmp_path / "minilm-modules" / "rgo" / "lora-0.json"
+    assert read_lora_records(tmp_path) == [record]
+    assert read_zoo_records(tmp_path) == []
