@@ -9,7 +9,7 @@ from rgo_bench.zoo.methods import METHODS
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO
 
-TITLE: Final = "Three tasks, one head, no replay; time and memory over plain"
+TITLE: Final = "Three tasks, one head, no replay; time over plain, memory beyond it"
 NAMES: Final = ("model", "method", "variant")
 SHOWN: Final = ("protected", "ACC", "BWT", "learned", "time", "memory", "state")
 
@@ -35,14 +35,15 @@ class ZooRow(NamedTuple):
     seconds: float  # of the processor, for training and consolidating
     time: float | None  # over plain
     peak: float | None  # MiB
-    memory: float | None  # over plain
+    memory: float | None  # MiB more than plain
     state: float | None  # MiB
 
 
 def zoo_rows(records: Iterable[ZooRecord]) -> list[ZooRow]:
     """Return a row for each model, method and variant, in the order of the zoo.
 
-    Seconds and memory are over those of the plain optimizer on the same model.
+    Time is over that of the plain optimizer on the same model; of memory the table
+    states what is held beyond it, for these models are smaller than their libraries.
     """
     groups: dict[tuple[str, str, str], list[ZooRecord]] = {}
     for record in sorted(records, key=_place):
@@ -72,7 +73,7 @@ def shown_cells(row: ZooRow) -> tuple[str, ...]:
         "" if row.protected is None else f"{row.protected:.0f} %",
         *map(_spread_text, (row.acc, row.bwt, row.learned)),
         "" if row.time is None else f"{row.time:.2f}",
-        "" if row.memory is None else f"{row.memory:.2f}",
+        "" if row.memory is None else f"{row.memory:+.0f} MiB",
         "" if row.state is None else f"{row.state:.1f} MiB",
     )
 
@@ -98,7 +99,7 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Zoo
         seconds=seconds,
         time=_ratio(seconds, base),
         peak=peak,
-        memory=_ratio(peak, base_peak),
+        memory=None if peak is None or base_peak is None else peak - base_peak,
         state=fmean(r.state_bytes for r in records) / 2**20 if is_rgo else None,
     )
 
