@@ -198,7 +198,8 @@ _ZOO = (
     "and no replay. Protected is the share of the parameters that RGO projects; "
     "learned the mean accuracy on a task when it was learned; language models are "
     "tested by the next byte, the U-Net by the pixels of the digits. Time, of training "
-    "and consolidating, and memory are over the plain optimizer's on the same model."
+    "and consolidating, is over the plain optimizer's on the same model; memory is "
+    "what was held beyond it."
 )
 _EVOLUTION = (
     "Average accuracy over the tasks seen so far: mean over the seeds, in a band of "

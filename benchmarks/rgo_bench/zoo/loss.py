@@ -29,11 +29,11 @@ def score(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
     the sum over the positions. The signs are the same in every pass.
     """
     inputs, labels = batch
-    logits = model(inputs)
+    logits: Tensor = model(inputs)
     known = labels != IGNORED
     labels = labels.clamp_min(0)
     weights = rgo_core.ground_truth_weights(logits.detach(), labels, xp=xp) * known
-    scores = weights * logits.gather(-1, labels[..., None])[..., 0]
+    scores: Tensor = weights * logits.gather(-1, labels[..., None])[..., 0]
     if labels.ndim == 1:
         return scores
     generator = torch.Generator().manual_seed(int(labels.sum()))

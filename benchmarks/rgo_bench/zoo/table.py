@@ -9,7 +9,7 @@ from rgo_bench.zoo.methods import METHODS
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO
 
-TITLE: Final = "Three tasks, one head, no replay; time and memory over plain"
+TITLE: Final = "Three tasks, one head, no replay; time over plain, memory beyond it"
 NAMES: Final = ("model", "method", "variant")
 SHOWN: Final = ("protected", "ACC", "BWT", "learned", "time", "memory", "state")
 
@@ -35,14 +35,15 @@ class ZooRow(NamedTuple):
     seconds: float  # of the processor, for training and consolidating
     time: float | None  # over plain
     peak: float | None  # MiB
-    memory: float | None  # over plain
+    memory: float | None  # MiB more than plain
     state: float | None  # MiB
 
 
 def zoo_rows(records: Iterable[ZooRecord]) -> list[ZooRow]:
     """Return a row for each model, method and variant, in the order of the zoo.
 
-    Seconds and memory are over those of the plain optimizer on the same model.
+    Time is over that of the plain optimizer on the same model; of memory the table
+    states what is held beyond it, for these models are smaller than their libraries.
     """
     groups: dict[tuple[str, str, str], list[ZooRecord]] = {}
     for record in sorted(records, key=_place):
@@ -58,7 +59,10 @@ def zoo_sheet(records: Iterable[ZooRecord]) -> Sheet:
     """Return the table of records: to be read, and for programs."""
     rows = zoo_rows(records)
     names = NAMES if any(row.variant for row in rows) else NAMES[:2]
-    cells = [(*row[: len(names)], *shown_cells(row)) for row in rows]
+    cells = [
+        (*(str(getattr(row, name)) for name in names), *shown_cells(row))
+        for row in rows
+    ]
     grid = Grid(TITLE, (*names, *SHOWN), cells, len(names))
     return Sheet([grid], [ZooRow._fields, *map(_plain, rows)])
 
@@ -69,13 +73,15 @@ def shown_cells(row: ZooRow) -> tuple[str, ...]:
         "" if row.protected is None else f"{row.protected:.0f} %",
         *map(_spread_text, (row.acc, row.bwt, row.learned)),
         "" if row.time is None else f"{row.time:.2f}",
-        "" if row.memory is None else f"{row.memory:.2f}",
+        "" if row.memory is None else f"{row.memory:+.0f} MiB",
         "" if row.state is None else f"{row.state:.1f} MiB",
     )
 
 
 def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> ZooRow:
     first = records[0]
+    base = None if plain is None else fmean(r.learning_seconds for r in plain)
+    base_peak = None if plain is None else _mean([r.peak_mib for r in plain])
     seconds = fmean(record.learning_seconds for record in records)
     peak = _mean([record.peak_mib for record in records])
     is_rgo = first.method.startswith("rgo")
@@ -91,9 +97,9 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Zoo
         bwt=_spread([record.bwt for record in records]),
         learned=_spread([record.learning_accuracy for record in records]),
         seconds=seconds,
-        time=_ratio(seconds, plain and fmean(r.learning_seconds for r in plain)),
+        time=_ratio(seconds, base),
         peak=peak,
-        memory=_ratio(peak, plain and _mean([r.peak_mib for r in plain])),
+        memory=None if peak is None or base_peak is None else peak - base_peak,
         state=fmean(r.state_bytes for r in records) / 2**20 if is_rgo else None,
     )
 

@@ -75,7 +75,7 @@ def train(
 def _warm_up(entry: Entry, samples: Samples) -> None:
     """Take a step with another model: what PyTorch then keeps is not the run's."""
     model = entry.build()
-    loss(model(samples.x[: entry.batch]), samples.y[: entry.batch]).backward()  # type: ignore[no-untyped-call]
+    loss(model(samples.x[: entry.batch]), samples.y[: entry.batch]).backward()
 
 
 class _Run:
@@ -122,7 +122,7 @@ class _Run:
             value = loss(self.model(samples.x[chosen]), samples.y[chosen])
             if not math.isfinite(value.item()):
                 raise ValueError(f"loss: expected a finite number, got {value.item()}")
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             self.optimizer.step()
 
     def _batches(self, count: int, steps: int) -> Iterator[Tensor]:

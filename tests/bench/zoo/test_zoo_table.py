@@ -3,12 +3,12 @@ from bench.zoo.sample_zoo import zoo_record
 from rgo_bench.zoo.table import SHOWN, zoo_rows, zoo_sheet
 
 
-def test_time_and_memory_are_over_plain() -> None:
+def test_time_is_over_plain_and_memory_beyond_it() -> None:
     seconds = {"train": 12.0, "consolidate": 3.0, "evaluate": 9.0}
     rgo = zoo_record(method="rgo", seconds=seconds, peak_mib=100.0, protected=99.0)
     plain, row = zoo_rows([rgo, zoo_record()])
-    assert (plain.method, plain.time, plain.memory) == ("plain", 1.0, 1.0)
-    assert (row.method, row.time, row.memory) == ("rgo", 1.5, 2.0)
+    assert (plain.method, plain.time, plain.memory) == ("plain", 1.0, 0.0)
+    assert (row.method, row.time, row.memory) == ("rgo", 1.5, 50.0)
     assert (row.protected, plain.protected) == (99.0, None)
 
 

@@ -45,7 +45,7 @@ class _Block(nn.Module):
         self.mix_channels = _feed_forward(width, 2 * width)
 
     def forward(self, features: Tensor) -> Tensor:
-        mixed = self.mix_positions(self.norm_positions(features).mT).mT
+        mixed: Tensor = self.mix_positions(self.norm_positions(features).mT).mT
         features = features + mixed
         mixed = self.mix_channels(self.norm_channels(features))
         return features + mixed
