@@ -171,9 +171,9 @@ def _lines(gains: Gains) -> list[tuple[object, ...]]:
         lines.append((*names, *spreads, CAPACITY, difference))
     for method, (points, std, capacity) in _published():
         own = method == METHOD
-        network = BASE_NETWORKS[0] if own else None
+        base = BASE_NETWORKS[0] if own else None
         seeds = len(SEEDS) if own else None
-        whose = (method, None, network, _whose(method), seeds)
+        whose = (method, None, base, _whose(method), seeds)
         lines.append((*whose, points, std, None, None, capacity, None))
     return lines
 
