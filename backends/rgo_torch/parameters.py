@@ -1,7 +1,7 @@
 """The parameters RGO projects, the form of their second moments, and their rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -165,7 +165,8 @@ class ProjectedParameter:
                 f"{self.name}: expected a {type(expected).__name__}, "
                 f"got a {type(moment).__name__}"
             )
-        self._check_parts(moment._asdict(), expected._asdict())
+        shapes = {key: tuple(part.shape) for key, part in expected._asdict().items()}
+        self._check_parts(moment._asdict(), shapes)
         device = self.moment_device
         placed: Any = (
             part.to(device, torch.float64 if part.is_floating_point() else None)
@@ -182,7 +183,9 @@ class ProjectedParameter:
             If it has other parts than the parameter's, or other shapes.
         """
         empty = self.empty_moment()
-        expected = {**empty._asdict(), **projection_parts(self._identity())}
+        kind, shapes = self._projection_form()
+        expected = {key: tuple(part.shape) for key, part in empty._asdict().items()}
+        expected |= shapes
         parts = entry if isinstance(entry, Mapping) else {}
         if not all(isinstance(parts.get(key), Tensor) for key in expected):
             raise ValueError(
@@ -191,22 +194,27 @@ class ProjectedParameter:
             )
         self._check_parts({key: parts[key] for key in expected}, expected)
         moment = type(empty)(*(parts[key] for key in empty._fields))
-        if self.form == "full":
-            return self.placed_moment(moment), self.placed(parts["projection"])
-        kind: Any = type(self._identity())
-        projection = kind(*(parts[f"projection.{key}"] for key in kind._fields))
+        projection = kind(*(parts[key] for key in shapes))
         return self.placed_moment(moment), self.placed(projection)
 
-    def _identity(self) -> Projection:
-        """Return a projection of the parameter's form, for its shapes."""
-        projection: Projection = rgo_core.consolidate(self.empty_moment(), 1.0, xp=xp)
-        return projection
+    def _projection_form(
+        self,
+    ) -> tuple[Callable[..., Projection], dict[str, tuple[int, ...]]]:
+        """Return what makes a projection of the parameter's form, and its shapes."""
+        groups, n = self.groups, self.features
+        if self.form == "full":
+            return (lambda matrix: matrix), {"projection": (*groups, n, n)}
+        if self.form == "diagonal":
+            return DiagonalProjection, {"projection.diagonal": (*groups, n)}
+        factor = (*groups, min(n, self.bound.rows), n)
+        shapes = {"projection.factor": factor, "projection.scale": groups}
+        return LowRankProjection, shapes
 
     def _check_parts(
-        self, parts: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+        self, parts: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]
     ) -> None:
         for key, tensor in parts.items():
-            shape = tuple(expected[key].shape)
+            shape = expected[key]
             if tuple(tensor.shape) != shape:
                 raise ValueError(
                     f"{self.name}: expected a {key} of shape {shape}, "

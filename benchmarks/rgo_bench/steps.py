@@ -271,7 +271,7 @@ def _answer(question: Mapping[str, Any]) -> dict[str, float]:
     else:
         count = 2 + rgo_torch.curvature.BLOCK // batch  # enough to fold a block
         found = rgo_torch.second_moments(model, _batches(shape, batch, count, device))
-        moments = sum(part.nbytes for m in found.values() for part in m)
+        moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
     peak = _held(device, peak=True) - before
     return {"peak": peak / 2**20, "moments": moments / 2**20}
 

@@ -384,7 +384,11 @@ def test_data_that_are_not_there_are_reported_before_anything_is_written(
     ("method", "options", "message"),
     [
         ("rgo", {"damping": -1}, "damping must be a finite number > 0, got -1.0"),
-        ("rgo", {"per": "pixel"}, "per must be 'sample' or 'batch', got 'pixel'"),
+        (
+            "rgo",
+            {"per": "pixel"},
+            "per must be 'sample' or 'batch' or 'position', got 'pixel'",
+        ),
         ("sgd", {"samples": 9999}, "option 'samples' of permuted-digits: expected at"),
     ],
 )

@@ -102,7 +102,9 @@ def test_its_state_is_part_of_a_checkpoint(tmp_path: Path) -> None:
 def test_an_adaptive_optimizer_is_known_behind_its_wrapper() -> None:
     _, model, optimizer = prepared(network(), adam)
     with pytest.warns(UserWarning, match="Adam rescales the gradient"):
-        AcceleratedRGO(model, optimizer)
+        AcceleratedRGO(model, optimizer, project="gradient")
+    _, model, optimizer = prepared(network(), adam)
+    assert AcceleratedRGO(model, optimizer).rgo.projector.project == "update"
 
 
 def test_what_is_no_optimizer_is_refused() -> None:

@@ -149,7 +149,9 @@ def test_a_projected_update_is_a_projected_gradient_for_sgd(name: str) -> None:
         model = mlp().double()
         data = [(x.double(), y) for x, y in batches(STEPS)]
         optimizer = sgd(model, **SGDS[name])
-        projector = GradientProjector(model, optimizer, project=project)
+        projector = GradientProjector(
+            model, optimizer, project=project, weights="normalized"
+        )
         projector.consolidate(second_moments(model, data[:2]), damping=DAMPING)
         train(model, optimizer, data)
         found[project] = weights_of(model)

@@ -20,7 +20,7 @@ from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
 
 # Entries of per-sample gradients that are held at one time.
-ENTRIES = 2**24
+ENTRIES = 2**22
 
 
 def call_functionally(

@@ -33,6 +33,7 @@ class Network(NamedTuple):
     layers: Mapping[str, Layer]
     widths: Mapping[str, int]  # of what is encoded, by the layer's name
     dense: tuple[str, ...]  # paths of the kernels that `rgo_jax.dense` projects
+    layout: rgo_jax.Layout
 
     def apply(self, params: Params, x: Array, context: Context) -> Array:
         """Return the logits of images (b, height, width, c) or of rows (b, n)."""
@@ -65,7 +66,20 @@ def convert_network(module: nn.Module) -> Network:
     encoder = FeatureEncoder(module)
     encoder.detach()
     dense = [n for n, m in module.named_children() if isinstance(m, nn.Linear)]
-    return Network(layers, encoder.widths, tuple(f"{name}/kernel" for name in dense))
+    paths = tuple(f"{name}/kernel" for name in dense)
+    return Network(layers, encoder.widths, paths, _layout(convert_params(module)))
+
+
+def _layout(params: Mapping[str, Mapping[str, np.ndarray]]) -> rgo_jax.Layout:
+    """Return the layout of kernels that have their outputs last, all of them."""
+    last = {
+        f"{name}/kernel": layer["kernel"].ndim - 1 for name, layer in params.items()
+    }
+    overrides = {
+        path: rgo_jax.Axes(inputs=tuple(range(axis)), outputs=(axis,))
+        for path, axis in last.items()
+    }
+    return rgo_jax.find_layout(params, overrides)
 
 
 def convert_params(module: nn.Module) -> dict[str, dict[str, np.ndarray]]:

@@ -58,7 +58,7 @@ def make_program(
     """
     optimizer = optax.sgd(lr)
     if options is not None:
-        projected = rgo_jax.project_gradients(factored=network.dense)
+        projected = rgo_jax.project_gradients(network.layout, factored=network.dense)
         optimizer = optax.chain(projected, optimizer)
     functions: dict[str, Callable[..., Any]] = {
         "begin": partial(_begin, optimizer),

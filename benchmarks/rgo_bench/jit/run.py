@@ -1,6 +1,7 @@
 """Runs of the compiled programs: of one seed, or of several at once."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -156,7 +157,8 @@ class JitRun:
     def _empty_moments(self) -> Any:
         params = [convert_params(self._draw(0))] * len(self.states)
         with jax.enable_x64(True):
-            return self._stacked([rgo_jax.empty_moments(each) for each in params])
+            empty = partial(rgo_jax.empty_moments, layout=self.network.layout)
+            return self._stacked([empty(each) for each in params])
 
     def _stacked(self, trees: Sequence[Any]) -> Any:
         """Stack what belongs to the seeds; that of one seed stays as it is."""
