@@ -9,20 +9,16 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rgo_core._checks import check_choice, check_positive
+from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
-from rgo_core.vectors import PERS, REDUCES, Per, Reduce
+from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.curvature import second_moments
-from rgo_torch.damping import (
-    RELATIVE_DAMPING,
-    UPDATE_DAMPING,
-    measured_damping,
-)
+from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.layout import Overrides
 from rgo_torch.merging import merged_copy
-from rgo_torch.optimizers import ADAPTIVE, Project
+from rgo_torch.optimizers import Project
 from rgo_torch.parameters import Moment
 from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
@@ -162,35 +158,21 @@ class RGO:
         exclude: Iterable[str] | None = None,
     ) -> None:
         unencoded = renamed(unencoded, exclude)
-        if damping is not None:
-            check_positive("damping", damping)
-        check_choice("per", per, (None, *PERS))
-        check_choice("reduce", reduce, (None, *REDUCES))
-        check_choice("curvature", curvature, ("ground-truth", "exact"))
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
-        if project is not None:
-            check_choice("project", project, ("gradient", "update"))
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
-        adapts = isinstance(optimizer, ADAPTIVE)
-        self._notes = []
-        if project is None and adapts:
-            name = type(optimizer).__name__
-            self._notes = [f"the update is projected, not the gradient: {name} adapts"]
-        if project is None:
-            project = "update" if adapts else "gradient"
-        left = per is None and reduce is None and project == "update" and not beside
-        if not left:
-            per, reduce = per or "sample", reduce or "mean"
-        cancels = curvature == "exact" and reduce == "mean"
-        if relative is None:
-            relative = project == "update" and damping is None and not cancels
-        if cancels and relative:
-            raise ValueError(
-                "curvature='exact' with reduce='mean' leaves the last layer a "
-                "curvature of rounding alone, which relative=True would take for its "
-                "scale; use reduce='rms' or an absolute damping"
-            )
+        chosen = choose(
+            optimizer,
+            beside_adapters=beside,
+            encode=encode,
+            curvature=curvature,
+            project=project,
+            per=per,
+            reduce=reduce,
+            damping=damping,
+            relative=relative,
+            weights=weights,
+        )
         source = pretrained_from(model)
         if encode and source is not None and not beside:
             warnings.warn(
@@ -202,12 +184,9 @@ class RGO:
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
         self.model = model
-        if damping is None:
-            damping = _measured(per, reduce, encode=encode, relative=relative)
-        self.damping, self.relative = float(damping), relative
-        self.per, self.reduce, self.curvature = per, reduce, curvature
-        if weights is None and beside:
-            weights = "normalized"
+        self.damping, self.relative = chosen.damping, chosen.relative
+        self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
+        self._notes = chosen.notes
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
@@ -226,8 +205,8 @@ class RGO:
             self.projector = GradientProjector(
                 model,
                 optimizer,
-                project=project,
-                weights=weights,
+                project=chosen.project,
+                weights=chosen.weights,
                 biases=biases,
                 **self._forms,
             )
@@ -496,17 +475,6 @@ class RGO:
                 f"no task to {what}: call begin_task({self._finished}) first"
             )
         return self._current
-
-
-def _measured(
-    per: Per | None, reduce: Reduce | None, *, encode: bool, relative: bool
-) -> float:
-    """Return the damping that was measured for the rest."""
-    if per is None or reduce is None:
-        return UPDATE_DAMPING
-    if relative:
-        return RELATIVE_DAMPING
-    return measured_damping(per, reduce, encode=encode)
 
 
 def _is_index(value: Any, length: int) -> bool:

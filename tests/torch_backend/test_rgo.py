@@ -360,6 +360,10 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     assert rgo.projector.weights == "raw"
     assert (rgo.relative, rgo.damping) == (True, UPDATE_DAMPING)
     assert rgo.per is rgo.reduce is None
+    model = mlp()
+    rgo = RGO(model, torch.optim.AdamW(model.parameters()), relative=False)
+    assert (rgo.per, rgo.reduce) == ("sample", "mean")
+    assert rgo.damping == measured_damping("sample", "mean")
     assert "update is projected, not the gradient: AdamW adapts" in rgo.summary()
     model = mlp()
     rgo = RGO(model, sgd(model))
