@@ -1,6 +1,7 @@
 """Adapters learn task after task; what is frozen beside them is never touched."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -350,7 +351,9 @@ def test_a_fresh_process_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     model.model.save_pretrained(tmp_path)
     state = {"rgo": rgo.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(state, tmp_path / "rgo.pt")
-    subprocess.run([sys.executable, "-c", CONTINUE, str(tmp_path)], check=True)
+    tests = str(Path(__file__).parents[1])  # pytest's own path is not inherited
+    command = [sys.executable, "-c", CONTINUE, str(tmp_path)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": tests})
     learn(rgo, optimizer, range(1, 3))
     found = torch.load(tmp_path / "end.pt")
     for name, parameter in model.named_parameters():
