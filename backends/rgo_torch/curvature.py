@@ -100,10 +100,11 @@ def second_moments(
     ``n^2`` multiplications a vector in float64. The first axis of a layer's input is
     that of the samples, all between it and the features are positions; where it has
     another length than the scores (sequences joined, time first) each of its entries
-    has a vector of its own. Layers without rows (all but Linear, Conv1d, Conv2d and
-    Embedding) are called again for their samples, by `torch.func`; one whose forward
-    looks at values gets one vector a batch. A model with
-    reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
+    has a vector of its own. Normalizations and `MultiheadAttention` have formulas;
+    other layers without rows (all but Linear, Conv1d, Conv2d and Embedding) are called
+    again for their samples, by `torch.func`, and so is a whole model whose own forward
+    uses a parameter; one whose forward looks at values gets one vector a batch. A model
+    with reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
 
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no
     curvature: the columns of the root of l'' sum to zero over the logits.

@@ -14,6 +14,11 @@ from rgo_torch.layers.attention import AttentionLayer, attention_axes
 from rgo_torch.layers.convolution import ConvolutionLayer, convolution_axes
 from rgo_torch.layers.embedding import EMBEDDING, EmbeddingLayer
 from rgo_torch.layers.layer import Channels, Layer
+from rgo_torch.layers.normalization import (
+    NORMALIZATIONS,
+    NormalizationLayer,
+    normalization_axes,
+)
 from rgo_torch.layers.recurrent import CellLayer, RecurrentLayer, recurrent_axes
 from rgo_torch.layers.rows import LINEAR, LinearLayer
 
@@ -164,6 +169,10 @@ def _attention(name: str, module: Any, known: type[nn.Module]) -> Layer:
     return AttentionLayer(name, module)
 
 
+def _normalization(name: str, module: Any, known: type[nn.Module]) -> Layer:
+    return NormalizationLayer(name, module, normalization_axes(module))
+
+
 def _cell(name: str, module: Any, known: type[nn.Module]) -> Layer:
     return CellLayer(name, module)
 
@@ -247,6 +256,7 @@ KNOWN: dict[type[nn.Module] | str, Kind] = {
     **dict.fromkeys(
         (nn.RNNCell, nn.GRUCell, nn.LSTMCell), Kind(recurrent_axes, layer=_cell)
     ),
+    **dict.fromkeys(NORMALIZATIONS, Kind(normalization_axes, layer=_normalization)),
     "peft.tuners.lora.layer.Embedding": Kind(
         _lora_embedding_axes, owns=("lora_embedding_A", "lora_embedding_B")
     ),

@@ -16,6 +16,7 @@ from torch_backend.tolerance import assert_near
 import rgo_core
 from rgo_torch import Axes, Channels, find_layout, register_layout, second_moments
 from rgo_torch.kinds import KINDS
+from rgo_torch.layers.transformed import TransformedLayer
 
 B = 3
 
@@ -146,18 +147,27 @@ def test_attention_packed_and_separate(data: st.DataObject, reduce: str) -> None
         2,
         bias=data.draw(st.booleans()),
         add_bias_kv=data.draw(st.booleans()),
+        add_zero_attn=data.draw(st.booleans()),
         kdim=3 if cross else None,
         vdim=5 if cross else None,
         batch_first=first,
     )
     inputs = [normal(B, 6, 4), normal(B, 5, 3), normal(B, 5, 5)]
-    padding = torch.zeros(B, 5 if cross else 6, dtype=torch.bool)
+    keys = 5 if cross else 6
+    padding = torch.zeros(B, keys, dtype=torch.bool)
     padding[:, -1] = masked
+    later = torch.ones(6, keys, dtype=torch.bool).triu(1)
+    mask = data.draw(st.sampled_from([None, later, normal(2 * B, 6, keys)]))
+    if mask is not None and mask.is_floating_point():
+        shown = torch.zeros(B, keys, dtype=mask.dtype)  # both masks of one dtype
+        padding = shown.masked_fill(padding, float("-inf"))
 
     def call(module: nn.Module, given: list[Tensor]) -> Tensor:
         given = given if cross else [given[0]] * 3
         given = given if first else [x.transpose(0, 1) for x in given]
-        output, _ = module(*given, key_padding_mask=padding, need_weights=False)
+        output, _ = module(
+            *given, key_padding_mask=padding, need_weights=False, attn_mask=mask
+        )
         return output if first else output.transpose(0, 1)
 
     assert_observed(Case(module, inputs, call), reduce)
@@ -274,6 +284,37 @@ OTHERS: dict[str, Callable[[], Case]] = {
 def test_other_kinds(name: str, reduce: str) -> None:
     torch.manual_seed(0)
     assert_observed(OTHERS[name](), reduce)
+
+
+FORMULAS = (
+    "layer norm",
+    "rms norm",
+    "group norm",
+    "batch norm",
+    "transformer layer",
+)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_spare_calling_a_module_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise AssertionError("called again")
+
+    monkeypatch.setattr(TransformedLayer, "_by_sample", fail)
+    torch.manual_seed(0)
+    assert_observed(OTHERS[name]())
+
+
+def test_attention_whose_weights_are_looked_at_is_called_again() -> None:
+    torch.manual_seed(0)
+    case = Case(
+        nn.MultiheadAttention(4, 2, batch_first=True),
+        normal(B, 3, 4),
+        lambda module, x: torch.cat(module(x, x, x), dim=-1),
+    )
+    assert_observed(case)
 
 
 class Gated(nn.Module):

@@ -95,6 +95,21 @@ class TransformedLayer(Layer):
             [None if gradient is None else axis for gradient in gradients],
         )
 
+    def sample_gradients(
+        self, call: Call, gradients: Sequence[Tensor | None]
+    ) -> dict[str, Tensor] | None:
+        """Return the gradients (b, *shape) of all parameters, where a formula has them.
+
+        None here: `torch.func` finds them. What a layer gives in its place is equal.
+
+        Parameters
+        ----------
+        call : Call
+        gradients : sequence of Tensor or None
+            One for each of its outputs.
+        """
+        return None
+
     def _reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
         """Return the vectors (k, b, *groups, c, n) of every parameter of a call."""
         parameters = {
@@ -126,12 +141,25 @@ class TransformedLayer(Layer):
             }
 
         rows = [
-            self._by_sample(
+            self._by_formula(call, gradients, wanted)
+            or self._by_sample(
                 call, partial(vectors, parameters), given, gradients, wanted
             )
             for gradients in call.gradients
         ]
         return {own: torch.stack([row[own] for row in rows]) for own in parameters}
+
+    def _by_formula(
+        self, call: Call, gradients: Sequence[Tensor | None], wanted: Vectors
+    ) -> dict[str, Tensor] | None:
+        found = self.sample_gradients(call, gradients)
+        if found is None:
+            return None
+        if wanted.per == "batch":
+            found = {own: each.sum(0, keepdim=True) for own, each in found.items()}
+        return {
+            own: self._columns(own, found[own], wanted, leading=1) for own in self.axes
+        }
 
     def _by_sample(
         self,
@@ -184,12 +212,14 @@ class TransformedLayer(Layer):
             found: dict[str, Tensor] = mapped(given, gradients)
         return found
 
-    def _columns(self, own: str, gradient: Tensor, wanted: Vectors) -> Tensor:
-        """Return a gradient reduced over the outputs: (*groups, c, n)."""
+    def _columns(
+        self, own: str, gradient: Tensor, wanted: Vectors, leading: int = 0
+    ) -> Tensor:
+        """Return a gradient reduced over the outputs: (..., *groups, c, n)."""
         axes = self.axes[own]
         # Entries that never meet cannot be told from their squares' sum.
         reduce = "rms" if axes.diagonal else wanted.reduce or "rms"
-        rows = rgo_core.to_rows(gradient, axes, xp=xp)
+        rows = rgo_core.to_rows(gradient, axes, leading=leading, xp=xp)
         columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp)
         return columns.mT
 

@@ -1,0 +1,59 @@
+"""Normalizations: their weight and bias meet the normalized input entry by entry."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rgo_core import Axes
+from rgo_torch.layers.layer import Call
+from rgo_torch.layers.transformed import TransformedLayer
+
+# Weight and bias have the shape of the last axes, or that of the channels, axis 1.
+LAST = (nn.LayerNorm, nn.RMSNorm)
+NORMALIZATIONS: tuple[type[nn.Module], ...] = (
+    *LAST,
+    nn.GroupNorm,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+)
+
+
+class NormalizationLayer(TransformedLayer):
+    """``y = w N(x) + b``: the gradients of w and b are sums of D N(x) and of D."""
+
+    def sample_gradients(
+        self, call: Call, gradients: Sequence[Tensor | None]
+    ) -> dict[str, Tensor] | None:
+        """Return the gradients of each sample, or None for one sample alone."""
+        (gradient,) = gradients
+        assert gradient is not None  # calls without one are left out
+        weight = self.module.get_parameter("weight")
+        kept = weight.ndim if isinstance(self.module, LAST) else 1
+        if gradient.ndim <= kept:
+            return None
+        products = {"bias": gradient.to(call.dtype)}
+        if "weight" in self.axes:
+            plain = {
+                own: (p.new_ones if own == "weight" else p.new_zeros)(p.shape)
+                for own, p in self.module.named_parameters()
+            }
+            normalized = functional_call(self.module, plain, (call.inputs,))
+            products["weight"] = products["bias"] * normalized
+        return {own: self._summed_places(products[own], kept) for own in self.axes}
+
+    def _summed_places(self, product: Tensor, kept: int) -> Tensor:
+        """Sum over all axes but the first and those of the parameter."""
+        first = product.ndim - kept if isinstance(self.module, LAST) else 1
+        places = set(range(1, product.ndim)) - set(range(first, first + kept))
+        return product.sum(sorted(places)) if places else product
+
+
+def normalization_axes(module: nn.Module) -> dict[str, Axes]:
+    """Return the axes of weight and bias: diagonal, for no two entries meet."""
+    return {
+        own: Axes(inputs=tuple(range(p.ndim)), diagonal=True)
+        for own, p in module.named_parameters(recurse=False)
+    }
