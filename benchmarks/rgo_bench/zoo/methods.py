@@ -1,4 +1,4 @@
-"""What the models are trained with: plainly, jointly, and with RGO."""
+"""What the models are trained with: plainly, the head alone, jointly, with RGO."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "plain": {},
     "rgo": {},
     "rgo-unencoded": {"encode": False},
+    "frozen": {},
     "joint": {},
 }
 OPTIONS: Final[Mapping[str, Any]] = {"project": "update", "relative": True}
@@ -99,6 +100,19 @@ class Protected:
             "protected": 100 * self.rgo.projector.protected_share,
             "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
         }
+
+
+def freeze_body(model: nn.Module, head: str) -> None:
+    """Leave the parameters of the head alone to be trained.
+
+    Parameters
+    ----------
+    model : nn.Module
+    head : str
+        The last module's name.
+    """
+    model.requires_grad_(False)
+    model.get_submodule(head).requires_grad_(True)
 
 
 def make_learner(

@@ -54,21 +54,25 @@ ZOO: Final[Mapping[str, Entry]] = {
         summary="ViT of transformers",
         build=hugging_face.vit,
         stream=permuted_digits,
+        head="model.classifier",
     ),
     "bert": Entry(
         summary="BERT of transformers, classifying",
         build=lambda: hugging_face.bert(CLASSES),
         stream=module_snippets,
+        head="model.classifier",
     ),
     "gpt2": Entry(
         summary="GPT-2 of transformers, language model",
         build=hugging_face.gpt2,
         stream=next_bytes,
+        head="model.lm_head",
     ),
     "llama": Entry(
         summary="Llama of transformers, language model",
         build=hugging_face.llama,
         stream=next_bytes,
+        head="model.lm_head",
     ),
     "encoder": Entry(
         summary="nn.TransformerEncoder, classifying",
@@ -82,6 +86,7 @@ ZOO: Final[Mapping[str, Entry]] = {
         summary="ConvNeXt of transformers",
         build=hugging_face.convnext,
         stream=split_digits,
+        head="model.classifier",
     ),
     "mobilenet": Entry(summary="MobileNetV3", build=MobileNet, stream=split_digits),
     "resnet-batch": Entry(
@@ -121,5 +126,6 @@ ZOO: Final[Mapping[str, Entry]] = {
         lr=1e-4,
         batch=8,
         steps=60,
+        head="model.classifier",
     ),
 }

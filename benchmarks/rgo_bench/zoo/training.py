@@ -12,7 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from rgo_bench.zoo.loss import accuracy, loss
 from rgo_bench.zoo.memory import peak_meter
-from rgo_bench.zoo.methods import Learner, make_learner
+from rgo_bench.zoo.methods import Learner, freeze_body, make_learner
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
 from rgo_bench.zoo.streams import Samples, Task
@@ -88,7 +88,10 @@ class _Run:
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.entry = model, entry
-        self.optimizer: Optimizer = AdamW(model.parameters(), lr=entry.lr, fused=True)
+        if method == "frozen":
+            freeze_body(model, entry.head)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer: Optimizer = AdamW(trained, lr=entry.lr, fused=True)
         self.learner: Learner = make_learner(
             method, model, self.optimizer, entry, seed, options
         )

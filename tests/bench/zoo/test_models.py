@@ -31,6 +31,7 @@ def test_a_model_gives_logits_that_can_be_learned(name: str) -> None:
     logits = model(x)
     assert logits.shape[:-1] == y.shape
     assert logits.shape[-1] > int(task.train.y.max())
+    assert list(model.get_submodule(entry.head).parameters())
     loss(logits, y).backward()
     reached = [p.grad is not None for p in model.parameters()]
     # MiniLM has position embeddings and a pooler that other uses need.

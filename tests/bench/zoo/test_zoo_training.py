@@ -24,6 +24,17 @@ def test_a_run_of_a_few_steps_ends_in_a_record(method: str) -> None:
     assert record.training == {"steps": 2, "batch": 16, "lr": 1e-3}
 
 
+def test_with_a_frozen_body_the_head_alone_is_trained() -> None:
+    torch.manual_seed(0)
+    before = ZOO["mixer"].build().state_dict()
+    model = ZOO["mixer"].build()
+    model.load_state_dict(before)
+    run = training._Run(model, "frozen", 0, ZOO["mixer"], {})
+    run.learn_in_turn(ZOO["mixer"].stream(0)[:1], 2)
+    changed = {n for n, p in model.state_dict().items() if not p.equal(before[n])}
+    assert changed == {"head.weight", "head.bias"}
+
+
 def test_a_run_depends_on_its_seed_alone() -> None:
     runs = [
         train("resnet-batch", "rgo", seed, options={}, steps=2, environment={})
