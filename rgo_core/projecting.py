@@ -55,7 +55,7 @@ def project(projection: Projection, gradient: Array, *, axis: int = -2) -> Array
     _check_axis(axis)
     check_features("gradient", gradient, axis, n)
     _check_leading(groups, gradient=gradient)
-    return _apply(projection, gradient, axis)
+    return apply_unchecked(projection, gradient, axis)
 
 
 def project_factors(
@@ -109,13 +109,14 @@ def project_factors(
         )
     _check_leading(groups, inputs=inputs, output_gradients=output_gradients)
     factored = rows < output_gradients.shape[-1]
-    left = _apply(projection, inputs, -1) if factored else inputs
+    left = apply_unchecked(projection, inputs, -1) if factored else inputs
     right = output_gradients
     gradient = right.mT @ left if axis == -1 else left.mT @ right
-    return gradient if factored else _apply(projection, gradient, axis)
+    return gradient if factored else apply_unchecked(projection, gradient, axis)
 
 
-def _apply(projection: Projection, gradient: Array, axis: int) -> Array:
+def apply_unchecked(projection: Projection, gradient: Array, axis: int) -> Array:
+    """Do as `project`, for one who knows that the shapes fit: at every step."""
     if isinstance(projection, DiagonalProjection):
         return project_diagonal(projection, gradient, axis)
     if isinstance(projection, LowRankProjection):

@@ -11,25 +11,30 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# For the hot path: one object for all, and what never changes asked once.
+PLAIN = nullcontext()
+_can_autocast = cache(torch.amp.is_autocast_available)
+
 
 def is_autocast(tensor: Tensor) -> bool:
     """Whether autocast is on for the device of `tensor`, where it can be."""
     device = tensor.device.type
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return _can_autocast(device) and torch.is_autocast_enabled(device)
 
 
 def true_float32(tensor: Tensor) -> AbstractContextManager[object]:
     """Switch autocast and coarser formats off for products on a tensor's device."""
     device = tensor.device.type
-    casts = is_autocast(tensor)
+    casts = _can_autocast(device) and torch.is_autocast_enabled(device)
     coarse = device == "cuda" or (device == "cpu" and _rounds_on_cpu())
     if not casts and not coarse:
-        return nullcontext()
+        return PLAIN
     stack = ExitStack()
     if casts:
         stack.enter_context(torch.autocast(device, enabled=False))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import rgo_core
+from rgo_core.projecting import apply_unchecked
 from rgo_torch._precision import true_float32
 
 # Multiplications from which on oneDNN is faster, copies and all: measured on one thread
@@ -15,7 +15,7 @@ LARGE = 2**24
 
 
 def projected_rows(projection: Any, rows: Tensor) -> Tensor:
-    """Return ``X P`` as `rgo_core.project` does, in true float32.
+    """Return ``X P`` as `rgo_core.project` does, in true float32, if the shapes fit.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def projected_rows(projection: Any, rows: Tensor) -> Tensor:
     """
     with true_float32(rows):
         if not _is_large(projection, rows):
-            projected: Tensor = rgo_core.project(projection, rows, axis=-1)
+            projected: Tensor = apply_unchecked(projection, rows, -1)
             return projected
         # P^T is P. What a Cholesky inverse makes lies by columns: oneDNN would copy it.
         by_rows = projection if projection.is_contiguous() else projection.mT
@@ -41,11 +41,11 @@ def projected_rows(projection: Any, rows: Tensor) -> Tensor:
 
 def _is_large(projection: Any, rows: Tensor) -> bool:
     return (
-        isinstance(projection, Tensor)
+        rows.ndim == 2
+        and isinstance(projection, Tensor)
+        and rows.numel() * len(projection) >= LARGE
         and rows.device.type == "cpu"
         and rows.dtype == torch.float32
-        and rows.ndim == 2
-        and rows.numel() * len(projection) >= LARGE
         and torch.backends.mkldnn.is_available()
         # Its products do not tell their derivatives to every transformation.
         and not torch.is_grad_enabled()

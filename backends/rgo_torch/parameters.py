@@ -152,9 +152,13 @@ class ProjectedParameter:
 
     def placed(self, projection: Projection) -> Projection:
         """Return a projection where the parameter is, in the dtype to apply it in."""
-        where = self.tensor.device, self.projection_dtype
+        tensor = self.tensor
         if isinstance(projection, Tensor):
-            return projection.to(*where)
+            # At every step: what is in its place already is not asked for twice.
+            if projection.dtype == tensor.dtype and projection.device == tensor.device:
+                return projection
+            return projection.to(tensor.device, self.projection_dtype)
+        where = tensor.device, self.projection_dtype
         return type(projection)(*(part.to(*where) for part in projection))
 
     def placed_moment(self, moment: Moment) -> Moment:
@@ -227,8 +231,12 @@ class ProjectedParameter:
 
     def projected(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
-        rows = self.rows(gradient).to(self.projection_dtype)
-        return self.from_rows(projected_rows(projection, rows)).to(gradient.dtype)
+        rows = self.rows(gradient)
+        dtype = self.projection_dtype
+        if rows.dtype == dtype:
+            return self.from_rows(projected_rows(projection, rows))
+        projected = projected_rows(projection, rows.to(dtype))
+        return self.from_rows(projected).to(gradient.dtype)
 
 
 def projection_parts(projection: Projection) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rgo_torch._precision import is_autocast, true_float32
 from rgo_torch._product import projected_rows
-from rgo_torch.layers.rows import RowLayer, rows_of
+from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import Projection, projection_dtype
 
 FindProjection = Callable[[], Projection | None]
@@ -56,18 +56,20 @@ class ProjectedForward:
     def take_parts(self) -> list[Tensor]:
         """Return what this backward pass has sent to the weight projected, once."""
         parts, self._parts = self._parts, []
+        if not parts:
+            return []
         here = _backward_pass()
         return [part for backward_pass, part in parts if backward_pass == here]
 
     def weight_gradient(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
         """Return the projected gradient of the weight, and note it as sent."""
         projection = self._find()
-        rows = rows_of(self.layer.input_rows(inputs))
-        gradients = rows_of(self.layer.output_rows(output_gradients))
+        rows = self.layer.all_rows(inputs)
+        gradients = self.layer.all_gradient_rows(output_gradients)
         if projection is None:  # paused since the forward pass
             return self.layer.as_weight(gradients.mT @ rows)
-        projected = projected_rows(projection, rows)
-        with true_float32(projected):
+        with true_float32(rows):
+            projected = projected_rows(projection, rows)
             gradient = self.layer.as_weight(gradients.mT @ projected)
         if not self._parts:
             torch.autograd.Variable._execution_engine.queue_callback(self._forget)

@@ -38,14 +38,14 @@ class ProjectedGradient:
             self._forward.remove()
 
     def _project(self, gradient: Tensor) -> Tensor | None:
+        parts = [] if self._forward is None else self._forward.take_parts()
+        if len(parts) == 1 and parts[0] is gradient:
+            return None  # nothing else reached the weight
         projection = self._find()
         if projection is None:
             return None
-        parts = [] if self._forward is None else self._forward.take_parts()
         if not parts:
             return self._parameter.projected(projection, gradient)
-        if len(parts) == 1 and parts[0] is gradient:
-            return None  # nothing else reached the weight
         sent = torch.stack(parts).sum(0)
         return sent + self._parameter.projected(projection, gradient - sent)
 

@@ -278,11 +278,12 @@ class GradientProjector:
 
     def _find(self, name: str) -> Projection | None:
         """Return the projection to apply now, where its parameter is."""
-        if self._paused or name not in self.projections:
+        kept = None if self._paused else self.projections.get(name)
+        if kept is None:
             return None
-        projection = self.parameters[name].placed(self.projections[name])
-        # The model may have moved since: a cast to what it was costs nothing.
-        self.projections[name] = projection
+        projection = self.parameters[name].placed(kept)
+        if projection is not kept:  # the model has moved since
+            self.projections[name] = projection
         return projection
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

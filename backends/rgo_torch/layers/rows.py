@@ -81,6 +81,14 @@ class RowLayer(Layer):
     def output_rows(self, outputs: Tensor) -> Tensor:
         """See an output gradient as (b, p, m), or (g, b, p, m / g) with groups."""
 
+    def all_rows(self, inputs: Tensor) -> Tensor:
+        """See the module's input as rows (r, n), or (g, r, n) with groups."""
+        return rows_of(self.input_rows(inputs))
+
+    def all_gradient_rows(self, outputs: Tensor) -> Tensor:
+        """See an output gradient as rows (r, m), or (g, r, m / g) with groups."""
+        return rows_of(self.output_rows(outputs))
+
     @abstractmethod
     def row_count(self, inputs: Tensor) -> int:
         """Return how many rows r, samples times positions, `input_rows` would give."""
@@ -193,6 +201,14 @@ class LinearLayer(RowLayer):
     def output_rows(self, outputs: Tensor) -> Tensor:
         """See (b, ..., m) as (b, p, m)."""
         return _positions(outputs)
+
+    def all_rows(self, inputs: Tensor) -> Tensor:
+        """See (b, ..., n) as (r, n)."""
+        return inputs if inputs.ndim == 2 else inputs.reshape(-1, self.features)
+
+    def all_gradient_rows(self, outputs: Tensor) -> Tensor:
+        """See (b, ..., m) as (r, m)."""
+        return outputs if outputs.ndim == 2 else outputs.reshape(-1, self.outputs)
 
     def row_count(self, inputs: Tensor) -> int:
         """Return the entries of (b, ..., n) over n."""
