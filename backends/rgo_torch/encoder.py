@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
 from rgo_torch.adapters import check_starts_at_zero, find_adapters
+from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.places import (
     At,
@@ -110,7 +111,7 @@ class FeatureEncoding(nn.Module):
         return f"{self.width}, axis={self.axis}"
 
 
-class FeatureEncoder:
+class FeatureEncoder(Uncopied):
     """Gives every layer of a model the permutation of the current task.
 
     Attaches a forward hook to each Linear and Conv2d, and to each Flatten between
@@ -195,6 +196,7 @@ class FeatureEncoder:
         found, last = _found_places(model, layout, places)
         excluded = excluded_names(found, last if unencoded is None else unencoded)
         _check_count("seed", seed)
+        remove_copied(model, _Encode)
         self.seed = int(seed)
         self.task_index = 0
         # Where each encoding is that hooks apply, by the module's name.
@@ -252,23 +254,33 @@ class FeatureEncoder:
     def _attach(self, place: FoundPlace) -> None:
         encoding = FeatureEncoding(place.channels.width, place.channels.axis)
         encoding.to(place.device)
-
-        def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (_encoded(encoding, args[0]), *args[1:]), kwargs
-            first, *_ = kwargs
-            return args, kwargs | {first: _encoded(encoding, kwargs[first])}
-
-        def after(module: nn.Module, args: Any, output: Any) -> Any:
-            return _encoded(encoding, output)
-
         self._encodings[place.name] = encoding
         self.places[place.name] = place.at
         self.handles.append(
-            place.module.register_forward_pre_hook(before, with_kwargs=True)
+            place.module.register_forward_pre_hook(
+                _EncodeInput(encoding), with_kwargs=True
+            )
             if place.at == "input"
-            else place.module.register_forward_hook(after)
+            else place.module.register_forward_hook(_EncodeOutput(encoding))
         )
+
+
+class _Encode(ModuleHook):
+    def __init__(self, encoding: FeatureEncoding) -> None:
+        self.encoding = encoding
+
+
+class _EncodeInput(_Encode):
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (_encoded(self.encoding, args[0]), *args[1:]), kwargs
+        first, *_ = kwargs
+        return args, kwargs | {first: _encoded(self.encoding, kwargs[first])}
+
+
+class _EncodeOutput(_Encode):
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        return _encoded(self.encoding, output)
 
 
 def _found_places(

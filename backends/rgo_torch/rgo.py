@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,9 +16,10 @@ from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.hooks import Uncopied, remove_copied
 from rgo_torch.layout import Overrides
 from rgo_torch.merging import merged_copy
-from rgo_torch.optimizers import Project
+from rgo_torch.optimizers import Project, as_optimizers
 from rgo_torch.parameters import Moment
 from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
@@ -30,7 +31,7 @@ from rgo_torch.wrappers import pretrained_from
 VERSION = 1
 
 
-class RGO:
+class RGO(Uncopied):
     """Lets a model learn task after task without forgetting and without replay.
 
     Parameters
@@ -41,8 +42,8 @@ class RGO:
         `summary`). State dict keys and the training loop stay as they are. Of a model
         with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
         left out, and features are encoded inside of the adapters alone.
-    optimizer : torch.optim.Optimizer
-        The one that steps the model.
+    optimizer : torch.optim.Optimizer, or several
+        What steps the model; where several optimizers do, a list of all of them.
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
         vectors; where None, `measured_damping` of the other options, or 0.03 if
@@ -99,8 +100,8 @@ class RGO:
     Raises
     ------
     ValueError
-        If an option is not one of those listed, or as `GradientProjector` and
-        `FeatureEncoder` do. The model is left without hooks then.
+        If an option is not one of those listed, another RGO is attached to the model,
+        or as `GradientProjector` and `FeatureEncoder` do. No hooks are left then.
 
     Warns
     -----
@@ -137,7 +138,7 @@ class RGO:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Iterable[Optimizer],
         *,
         damping: float | None = None,
         relative: bool | None = None,
@@ -159,10 +160,11 @@ class RGO:
     ) -> None:
         unencoded = renamed(unencoded, exclude)
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
+        optimizers = as_optimizers(optimizer)
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
         chosen = choose(
-            optimizer,
+            optimizers,
             beside_adapters=beside,
             encode=encode,
             curvature=curvature,
@@ -192,6 +194,7 @@ class RGO:
             "max_features": max_features,
             "sketch_rows": sketch_rows,
         }
+        remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
@@ -204,7 +207,7 @@ class RGO:
                 undo.callback(self.encoder.detach)
             self.projector = GradientProjector(
                 model,
-                optimizer,
+                optimizers,
                 project=chosen.project,
                 weights=chosen.weights,
                 biases=biases,
@@ -371,11 +374,8 @@ class RGO:
             As `task` does.
         """
         with self.task(task):
-            encoder = [] if self.encoder is None else self.encoder.handles
-            guard = [] if self._guard is None else self._guard.handles
-            hooks = [*encoder, *guard, *self.statistics.handles]
             parameters = self.projector.parameters.values()
-            return merged_copy(self.model, self.encoder, parameters, hooks)
+            return merged_copy(self.model, self.encoder, parameters)
 
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer, for good.
@@ -436,17 +436,10 @@ class RGO:
         self.projector.load_state_dict(state["parameters"])
         self.statistics.kept = kept
         self._finished, self._current = state["finished"], state["current"]
-        self.statistics.begin_task(self._finished if self._current is not None else 0)
-        # Between tasks the model goes on encoding for the last one.
-        self._encode(
-            max(self._finished - 1, 0) if self._current is None else self._current
-        )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise TypeError(
-            "an RGO cannot be copied: its hooks are on one model. Copy the model and "
-            "the optimizer, attach a new RGO, and load this one's state_dict into it"
-        )
+        # Between tasks the model goes on as in the last one.
+        last = max(self._finished - 1, 0) if self._current is None else self._current
+        self.statistics.begin_task(last)
+        self._encode(last)
 
     def _encode(self, task: int) -> None:
         if self.encoder is not None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.hooks import ModuleHook
 from rgo_torch.wrappers import named_modules
 
 Statistics = Literal["per-task", "frozen", "running"]
@@ -140,20 +141,29 @@ class RunningStatistics:
 
     def _freeze(self) -> None:
         """Have each normalisation run in eval mode, whatever mode the model is in."""
-        training: dict[nn.Module, bool] = {}
-
-        def before(module: nn.Module, args: Any) -> None:
-            training[module] = module.training
-            module.training = False
-
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            module.training = training.pop(module, module.training)
-
         for module in self.modules.values():
+            modes: list[bool] = []
             self.handles += [
-                module.register_forward_pre_hook(before),
-                module.register_forward_hook(after, always_call=True),
+                module.register_forward_pre_hook(_Freeze(modes)),
+                module.register_forward_hook(_Thaw(modes), always_call=True),
             ]
+
+
+class _Frozen(ModuleHook):
+    def __init__(self, modes: list[bool]) -> None:
+        self.modes = modes  # of the calls that have not returned
+
+
+class _Freeze(_Frozen):
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        self.modes.append(module.training)
+        module.training = False
+
+
+class _Thaw(_Frozen):
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.modes:
+            module.training = self.modes.pop()
 
 
 def _fits(part: Any, like: Tensor) -> bool:

@@ -87,6 +87,7 @@ def test_what_is_flattened_after_convolutions_is_permuted_too(nested: bool) -> N
     expected = permuted(expected.flatten(1), -1, f"{prefix}4", 3)
     assert torch.equal(whole(x), plain[5](expected))
     names = [f"{prefix}{name}" for name in ("4", "5")]
+    encoder.detach()
     assert set(FeatureEncoder(whole, unencoded=names).widths) == {
         f"{prefix}0",
         f"{prefix}2",
