@@ -23,7 +23,7 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
-from rgo_torch.wrappers import is_compiled, named_modules
+from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
 
 
 class FeatureEncoding(nn.Module):
@@ -330,34 +330,12 @@ class _Permute(torch.autograd.Function):
         return _permute(gradient, inverse, permutation, ctx.axis), None, None, None
 
 
-class _PermuteTransformed(torch.autograd.Function):
-    """The same for torch.func, in the form it asks for, which is slower to call."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
-    ) -> Tensor:
-        return features.index_select(axis, permutation)
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor
-    ) -> None:
-        _, permutation, inverse, ctx.axis = inputs
-        ctx.save_for_backward(permutation, inverse)
-
-    backward = _Permute.backward
-
-
 def _permute(
     features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
 ) -> Tensor:
-    function: Any = _Permute
-    if torch._C._are_functorch_transforms_active():
-        function = _PermuteTransformed
-    permuted: Tensor = function.apply(features, permutation, inverse, axis)
+    if is_transformed():
+        return features.index_select(axis, permutation)
+    permuted: Tensor = _Permute.apply(features, permutation, inverse, axis)  # type: ignore[no-untyped-call]
     return permuted
 
 

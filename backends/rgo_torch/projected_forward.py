@@ -21,6 +21,7 @@ from rgo_torch._precision import is_autocast, true_float32
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.parameters import Projection, projection_dtype
+from rgo_torch.wrappers import is_transformed
 
 FindProjection = Callable[[], Projection | None]
 
@@ -100,7 +101,7 @@ class ProjectedForward:
             # Mixed and half precision are left to PyTorch's own layer.
             and inputs.dtype == weight.dtype == projection_dtype(weight)
             and not is_autocast(weight)
-            and not torch._C._are_functorch_transforms_active()
+            and not is_transformed()
         )
 
     def _forget(self) -> None:

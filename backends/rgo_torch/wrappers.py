@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 
 def original_model(model: nn.Module) -> nn.Module:
@@ -23,6 +25,14 @@ def is_compiled(model: nn.Module) -> bool:
         hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
         for module in model.modules()
     )
+
+
+def is_transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation is at work.
+
+    Autograd functions of one's own have no rules for them.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
