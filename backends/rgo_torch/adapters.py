@@ -15,7 +15,7 @@ from torch import nn
 from rgo_torch.hooks import ModuleHook
 from rgo_torch.layers.layer import Layer
 from rgo_torch.places import FoundPlace, found_place
-from rgo_torch.wrappers import named_modules, original_model, plain_name
+from rgo_torch.wrappers import named_modules, named_parameters
 
 FROZEN = "frozen beside adapters"
 
@@ -104,8 +104,7 @@ def frozen_beside_adapters(model: nn.Module) -> set[str]:
 
 def frozen_parameters(model: nn.Module) -> set[str]:
     """Return the names of all parameters that are not trained."""
-    parameters = original_model(model).named_parameters(remove_duplicate=False)
-    return {plain_name(name) for name, p in parameters if not p.requires_grad}
+    return {name for name, p in named_parameters(model) if not p.requires_grad}
 
 
 def check_starts_at_zero(model: nn.Module) -> None:

@@ -22,7 +22,7 @@ from rgo_core import (
 from rgo_core._checks import check_integer
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.layer import Layer
-from rgo_torch.wrappers import original_model, plain_name
+from rgo_torch.wrappers import named_parameters
 
 Moment = SecondMoment | DiagonalMoment | SketchedMoment
 Projection = Tensor | DiagonalProjection | LowRankProjection
@@ -251,14 +251,16 @@ def projected_parameters(
     Where layers of different kinds share one, as an embedding and a head do, the axes
     are those of a use that is not diagonal, which protects both.
     """
-    names = {id(p): name for name, p in original_model(model).named_parameters()}
+    names: dict[int, str] = {}
+    for name, parameter in named_parameters(model):
+        names.setdefault(id(parameter), name)
     found: dict[str, ProjectedParameter] = {}
     for layer in layers:
         for own, axes in layer.axes.items():
             tensor = layer.parameter(own)
             if tensor is None:
                 continue
-            name = plain_name(names[id(tensor)])
+            name = names[id(tensor)]
             before = found.get(name)
             if before is None:
                 found[name] = ProjectedParameter(name, tensor, axes, bound)

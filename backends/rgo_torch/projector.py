@@ -14,6 +14,7 @@ import rgo_core
 from rgo_core._checks import check_choice
 from rgo_torch.adapters import FROZEN
 from rgo_torch.hooks import Uncopied, already_attached
+from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import Overrides, Skipped, find_layout
 from rgo_torch.optimizers import (
     Project,
@@ -31,7 +32,12 @@ from rgo_torch.parameters import (
     projection_parts,
 )
 from rgo_torch.projected_gradient import ProjectedGradient
-from rgo_torch.wrappers import original_model
+from rgo_torch.wrappers import (
+    check_whole,
+    named_modules,
+    named_parameters,
+    original_model,
+)
 
 Scaling = Literal["raw", "normalized"]
 
@@ -140,6 +146,7 @@ class GradientProjector(Uncopied):
         if not self.layers:
             raise ValueError(_nothing_to_project(self.skipped))
         self.parameters = projected_parameters(model, self.layers, bound)
+        self._names = {name for name, _ in named_parameters(model)}
         self._optimizers = as_optimizers(optimizer)
         check_optimizers(self._optimizers, self.parameters.values(), project)
         self._check_alone()
@@ -245,16 +252,31 @@ class GradientProjector(Uncopied):
         ------
         RuntimeError
             If one was replaced by another: ``load_state_dict(..., assign=True)`` does
-            so, and parametrizations do.
+            so, and parametrizations do. If a module was replaced, or one was added.
+        ValueError
+            If the model was sharded since.
         """
+        now = {name: p for name, p in named_parameters(self._model)}
+        modules = dict(named_modules(self._model))
         for name, parameter in self.parameters.items():
             for layer, own in parameter.uses:
+                if modules.get(layer.name) is not layer.module:
+                    raise RuntimeError(_replaced(layer, modules.get(layer.name)))
                 if layer.parameter(own) is not parameter.tensor:
+                    if name in now:
+                        check_whole(name, now[name])
                     raise RuntimeError(
                         f"{name}: the model has another parameter there than when RGO "
                         "was attached, and its gradient is not projected; attach a new "
                         "RGO, and load this one's state into it"
                     )
+        added = sorted(set(now) - self._names)
+        if added:
+            raise RuntimeError(
+                f"{', '.join(added)}: not there when RGO was attached, and not "
+                "protected; make all parts of the model before, or detach() RGO, "
+                "attach a new one, and load this one's state into it"
+            )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -382,6 +404,16 @@ class GradientProjector(Uncopied):
         self, moments: dict[str, Moment], projections: dict[str, Projection]
     ) -> None:
         self.moments, self.projections = moments, projections
+
+
+def _replaced(layer: Layer, now: nn.Module | None) -> str:
+    kind = type(layer.module).__name__
+    there = "none" if now is None else f"a new {type(now).__name__}"
+    return (
+        f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
+        f"{there} there, and its gradient is not projected; detach() RGO, attach a new one, "
+        "and load this one's state into it, with grown= where a layer has more outputs"
+    )
 
 
 def _owner(hook: Any) -> Any:

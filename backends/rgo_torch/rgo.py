@@ -26,6 +26,7 @@ from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
+from rgo_torch.workers import Workers
 from rgo_torch.wrappers import pretrained_from
 
 VERSION = 1
@@ -215,6 +216,7 @@ class RGO(Uncopied):
             )
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
+        self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
         self._attached = True
         self._finished = 0
@@ -259,8 +261,12 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        together: bool = True,
     ) -> None:
         """End the current task: observe its curvature and renew the projections.
+
+        Where torch.distributed has several workers, each calls it with its own share of
+        the data, and all get the projections of the whole.
 
         Parameters
         ----------
@@ -271,16 +277,29 @@ class RGO(Uncopied):
             True for the classes of this task.
         score : callable, optional
             For losses other than cross-entropy; see `second_moments`.
+        together : bool
+            Whether the workers' second moments are added up, those of a
+            DistributedDataParallel's process group or else of the default group. False
+            for a process that trains a model of its own.
 
         Raises
         ------
         RuntimeError
-            If no task was begun, or as `begin_task` does of the model.
+            If no task was begun, another worker fails or has other options, or as
+            `begin_task` does of the model.
         TypeError, ValueError
             As `second_moments` and `GradientProjector.consolidate` do. The task is
             still the current one then, and nothing has changed.
         """
-        self.consolidate(self.observe(batches, mask=mask, score=score))
+
+        def observe() -> dict[str, Moment]:
+            return self.observe(batches, mask=mask, score=score)
+
+        if together:
+            setting = {"encoding": self._encoding(), "options": self._options()}
+            self.consolidate(self._workers.observe(observe, setting))
+        else:
+            self.consolidate(observe())
 
     def observe(
         self,
@@ -291,8 +310,8 @@ class RGO(Uncopied):
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
-        Changes nothing. Distributed workers that saw parts of the data add their
-        moments (`rgo_core.merge`, or one all-reduce) before `consolidate`.
+        Changes nothing, and asks no other worker: where several saw parts of the data,
+        their moments are to be added (`rgo_core.merge`) before `consolidate`.
         """
         current = self._check_begun("observe")
         self._check_model()
@@ -449,6 +468,23 @@ class RGO(Uncopied):
         if self.encoder is None:
             return None
         return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options that second moments and projections belong to."""
+        return {
+            "per": self.per,
+            "reduce": self.reduce,
+            "curvature": self.curvature,
+            "damping": self.damping,
+            "relative": self.relative,
+            "weights": self.projector.weights,
+            "biases": self.projector.biases,
+        }
+
+    @property
+    def finished(self) -> int:
+        """How many tasks have ended."""
+        return self._finished
 
     def _check_attached(self) -> None:
         if not self._attached:

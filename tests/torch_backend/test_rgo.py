@@ -542,6 +542,39 @@ def test_a_model_that_got_other_parameters_is_noticed() -> None:
         rgo.begin_task(1)
 
 
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_layer_that_was_replaced_is_refused_by_name(place: int) -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    model[place] = copy.deepcopy(model[place])
+    message = (
+        f"^{place}: the Linear that RGO was attached to was replaced, there is a new "
+        "Linear there, .* with grown= where"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+    model[place] = nn.Identity()
+    with pytest.raises(RuntimeError, match=f"^{place}: .* there is a new Identity"):
+        rgo.begin_task(1)
+
+
+def test_a_layer_that_is_gone_is_noticed_at_the_end_of_a_task_too() -> None:
+    model, rgo = learner()
+    rgo.begin_task(0)
+    del model[4]
+    with pytest.raises(RuntimeError, match="^4: the Linear .* there is none there"):
+        rgo.end_task(batches())
+
+
+def test_a_layer_that_was_added_is_refused_by_name() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    model.append(nn.Linear(CLASSES, CLASSES))
+    message = "^5.bias, 5.weight: not there when RGO was attached, and not protected"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+
+
 def test_the_object_itself_is_not_copied() -> None:
     _, rgo = learner()
     with pytest.raises(TypeError, match="an RGO cannot be copied"):
