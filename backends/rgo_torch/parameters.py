@@ -124,6 +124,52 @@ class ProjectedParameter:
             return rgo_core.empty_sketch(n, min(n, self.bound.rows), **options)
         return rgo_core.empty_moment(n, **options)
 
+    def fresh_parts(self) -> dict[str, Tensor]:
+        """Return the parts of a state of which nothing was observed yet."""
+        kind, shapes = self._projection_form()
+        options: dict[str, Any] = {
+            "dtype": self.projection_dtype,
+            "device": self.tensor.device,
+        }
+        if kind is LowRankProjection:
+            filled = [torch.zeros, torch.ones]
+        else:
+            filled = [torch.zeros if self.form == "full" else torch.ones]
+        parts = {
+            key: fill(shape, **options)
+            for fill, (key, shape) in zip(filled, shapes.items(), strict=True)
+        }
+        if self.form == "full":
+            parts["projection"].diagonal(dim1=-2, dim2=-1).fill_(1)
+        return {**self.empty_moment()._asdict(), **parts}
+
+    def is_fresh(self, moment: Moment, projection: Projection) -> bool:
+        """Whether nothing was observed: the projection is the identity."""
+        if int(moment.count.sum()):
+            return False
+        fresh = self.fresh_parts()
+        parts = {**moment._asdict(), **projection_parts(projection)}
+        return all(torch.equal(part, fresh[key]) for key, part in parts.items())
+
+    def grown(self, entry: Any) -> Any:
+        """Return an entry of a state as that of a vector with more entries.
+
+        ``H`` of the new ones is zero and P the identity, which meet no old ones.
+        """
+        if not (self.is_vector and isinstance(entry, Mapping)):
+            return entry
+        fresh = self.fresh_parts()
+        found = dict(entry)
+        for key, part in entry.items():
+            after = fresh.get(key)
+            if not isinstance(part, Tensor) or after is None or not part.ndim:
+                continue
+            if part.ndim == after.ndim and part.shape[-1] < after.shape[-1]:
+                old = tuple(slice(length) for length in part.shape)
+                found[key] = after.to(part.device, part.dtype)
+                found[key][old] = part
+        return found
+
     @cached_property
     def _shape_of_rows(self) -> tuple[int, ...] | None:
         """The shape of its rows, where a view is all that it takes to see them."""
@@ -157,6 +203,18 @@ class ProjectedParameter:
             return projection.to(*where)
         return type(projection)(*(part.to(*where) for part in projection))
 
+    def kept(self, projection: Projection) -> Projection:
+        """Return a new projection as it is kept: placed, and by rows.
+
+        What lies otherwise in memory is multiplied in another order, and a file need
+        not tell how it lay.
+        """
+        placed = self.placed(projection)
+        if isinstance(placed, Tensor):
+            # P^T is P, and what a Cholesky inverse makes lies by columns.
+            return placed if placed.is_contiguous() else placed.mT.contiguous()
+        return type(placed)(*(part.contiguous() for part in placed))
+
     def placed_moment(self, moment: Moment) -> Moment:
         """Check a second moment, and return it where the parameter's is kept."""
         expected = self.empty_moment()
@@ -169,7 +227,9 @@ class ProjectedParameter:
         self._check_parts(moment._asdict(), shapes)
         device = self.moment_device
         placed: Any = (
-            part.to(device, torch.float64 if part.is_floating_point() else None)
+            part.to(
+                device, torch.float64 if part.is_floating_point() else None
+            ).contiguous()
             for part in moment
         )
         return type(moment)(*placed)
@@ -195,7 +255,7 @@ class ProjectedParameter:
         self._check_parts({key: parts[key] for key in expected}, expected)
         moment = type(empty)(*(parts[key] for key in empty._fields))
         projection = kind(*(parts[key] for key in shapes))
-        return self.placed_moment(moment), self.placed(projection)
+        return self.placed_moment(moment), self.kept(projection)
 
     def _projection_form(
         self,

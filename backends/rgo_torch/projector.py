@@ -1,6 +1,6 @@
 """Projected gradients for any PyTorch optimizer."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -256,7 +256,7 @@ class GradientProjector(Uncopied):
         ValueError
             If the model was sharded since.
         """
-        now = {name: p for name, p in named_parameters(self._model)}
+        now = dict(named_parameters(self._model))
         modules = dict(named_modules(self._model))
         for name, parameter in self.parameters.items():
             for layer, own in parameter.uses:
@@ -296,15 +296,18 @@ class GradientProjector(Uncopied):
     def state_dict(self) -> dict[str, Any]:
         """Return second moments and projections as plain dicts of tensors.
 
+        Those of every parameter: zeros and the identity where nothing was observed.
         Survives ``torch.save`` and ``torch.load(weights_only=True)``. The tensors are
         the projector's own, as in any PyTorch state dict.
         """
         return {
             name: {
-                **moment._asdict(),
+                **self.moments[name]._asdict(),
                 **projection_parts(self.projections[name]),
             }
-            for name, moment in self.moments.items()
+            if name in self.moments
+            else parameter.fresh_parts()
+            for name, parameter in self.parameters.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -316,6 +319,24 @@ class GradientProjector(Uncopied):
             If it is no such state, belongs to another network or holds NaN or
             infinity. Nothing has changed then.
         """
+        self._set(*self.loaded(state))
+
+    def loaded(
+        self, state: Mapping[str, Any], grown: Collection[str] = ()
+    ) -> tuple[dict[str, Moment], dict[str, Projection]]:
+        """Return the moments and the projections that a state holds, checked.
+
+        Parameters
+        ----------
+        state : mapping
+        grown : collection of str
+            Parameters that may have had fewer outputs.
+
+        Raises
+        ------
+        ValueError
+            As `load_state_dict` does.
+        """
         moments: dict[str, Moment] = {}
         projections: dict[str, Projection] = {}
         for name, entry in state.items():
@@ -324,8 +345,12 @@ class GradientProjector(Uncopied):
                     f"the state is of another network: it has {name!r}, this model has "
                     f"{sorted(self.parameters)}"
                 )
-            moments[name], projections[name] = self.parameters[name].loaded(entry)
-        self._set(moments, projections)
+            parameter = self.parameters[name]
+            given = parameter.grown(entry) if name in grown else entry
+            found = parameter.loaded(given)
+            if not parameter.is_fresh(*found):
+                moments[name], projections[name] = found
+        return moments, projections
 
     def _check_alone(self) -> None:
         """Raise ValueError where another projector is attached."""
@@ -398,7 +423,7 @@ class GradientProjector(Uncopied):
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error
-        return parameter.placed(projection)
+        return parameter.kept(projection)
 
     def _set(
         self, moments: dict[str, Moment], projections: dict[str, Projection]
@@ -411,8 +436,8 @@ def _replaced(layer: Layer, now: nn.Module | None) -> str:
     there = "none" if now is None else f"a new {type(now).__name__}"
     return (
         f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
-        f"{there} there, and its gradient is not projected; detach() RGO, attach a new one, "
-        "and load this one's state into it, with grown= where a layer has more outputs"
+        f"{there} there, and its gradient is not projected; detach() RGO, attach a new "
+        "one, and load this one's state into it, with grown= where a layer has more outputs"
     )
 
 

@@ -1,7 +1,7 @@
 """RGO in four lines: encoder and projector of one model, task after task."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
 from typing import Any
@@ -24,12 +24,11 @@ from rgo_torch.parameters import Moment
 from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
+from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
 from rgo_torch.workers import Workers
 from rgo_torch.wrappers import pretrained_from
-
-VERSION = 1
 
 
 class RGO(Uncopied):
@@ -417,42 +416,63 @@ class RGO(Uncopied):
         """Return all state as plain dicts of tensors, strings and numbers.
 
         With the model's and the optimizer's own it is all that a run needs to go on.
-        Survives ``torch.save`` and ``torch.load(weights_only=True)``.
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``,
+        `torch.distributed.checkpoint` and, by `flat_state`, safetensors. It has the
+        matrices of all protected parameters from the start, so that a fresh RGO's can
+        be loaded into.
         """
         return {
             "version": VERSION,
             "finished": self._finished,
             "current": self._current,
             "encoding": self._encoding(),
+            "options": self._options(),
             "parameters": self.projector.state_dict(),
             "statistics": self.statistics.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        strict: bool = True,
+        grown: Collection[str] = (),
+    ) -> None:
         """Take over a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            Of this version, or of 0.1.0.
+        strict : bool
+            Whether to refuse a state that was made with another `per`, `reduce`,
+            `curvature`, `damping`, `relative`, `weights` or `biases`. If not, RGO goes
+            on under its own.
+        grown : collection of str
+            Modules that have more outputs than when the state was made, the new ones
+            after the old, or were not there. What was is protected as before, what is
+            new not yet.
 
         Raises
         ------
         ValueError
-            If it is not such a state, or one of another network, seed or encoding.
-            Nothing has changed then.
+            If it is not such a state, one of another network, seed, encoding or other
+            options, or holds nothing of its finished tasks. Nothing has changed then.
         """
-        state = {"statistics": [], **state}  # of a version that kept none
-        missing = sorted(set(self.state_dict()) - set(state))
-        if missing:
-            raise ValueError(f"not a state of RGO: it lacks {missing}")
-        if state["version"] != VERSION:
-            raise ValueError(
-                f"expected a state of version {VERSION}, got {state['version']}"
-            )
-        if state["encoding"] != self._encoding():
-            raise ValueError(
-                "the state's encoding is not this one's: expected "
-                f"{self._encoding()}, got {state['encoding']}"
-            )
-        _check_progress(state["finished"], state["current"])
+        names = list(self.projector.parameters)
+        more = grown_names(grown, names)
+        state = checked_state(
+            state_dict,
+            self._encoding(),
+            self._options(),
+            names,
+            strict=strict,
+            grown=grown,
+        )
         kept = self.statistics.loaded(state["statistics"], state["finished"])
-        self.projector.load_state_dict(state["parameters"])
+        found = self.projector.loaded(state["parameters"], more)
+        check_observed(state["finished"], len(found[0]))
+        self.projector.moments, self.projector.projections = found
         self.statistics.kept = kept
         self._finished, self._current = state["finished"], state["current"]
         # Between tasks the model goes on as in the last one.
@@ -508,11 +528,3 @@ class RGO(Uncopied):
 
 def _is_index(value: Any, length: int) -> bool:
     return isinstance(value, Integral) and 0 <= int(value) < length
-
-
-def _check_progress(finished: Any, current: Any) -> None:
-    if not isinstance(finished, int) or finished < 0 or current not in (None, finished):
-        raise ValueError(
-            "not a state of RGO: expected a count of finished tasks and, as the "
-            f"current one, that or None, got {finished!r} and {current!r}"
-        )

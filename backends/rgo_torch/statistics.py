@@ -78,16 +78,20 @@ class RunningStatistics:
             handle.remove()
         self.handles.clear()
 
-    def state_dict(self) -> list[dict[str, Tensor]]:
-        """Return what is kept: for each task that ended, tensors by name."""
-        return [
+    def state_dict(self) -> tuple[dict[str, Tensor], ...]:
+        """Return what is kept: for each task that ended, tensors by name.
+
+        In a tuple, which torch.distributed.checkpoint does not take apart: a fresh
+        state has none of its names.
+        """
+        return tuple(
             {
                 f"{name}.{part}": tensor
                 for name, running in kept.items()
                 for part, tensor in running._asdict().items()
             }
             for kept in self.kept
-        ]
+        )
 
     def loaded(self, state: Any, finished: int) -> list[dict[str, Running]]:
         """Return what a state holds, checked.
@@ -101,7 +105,7 @@ class RunningStatistics:
         if not self.modules:
             return [{} for _ in range(finished)]
         expected = finished if self.kind == "per-task" else 0
-        if not isinstance(state, list) or len(state) != expected:
+        if not isinstance(state, tuple | list) or len(state) != expected:
             raise ValueError(
                 f"expected running statistics of {expected} tasks, for "
                 f"statistics={self.kind!r}, got {_length(state)}"
@@ -172,4 +176,4 @@ def _fits(part: Any, like: Tensor) -> bool:
 
 
 def _length(state: Any) -> str:
-    return f"{len(state)}" if isinstance(state, list) else type(state).__name__
+    return f"{len(state)}" if isinstance(state, tuple | list) else type(state).__name__

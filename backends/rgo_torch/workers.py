@@ -24,7 +24,7 @@ class Workers:
 
     def __init__(self, model: nn.Module) -> None:
         parallel = isinstance(model, nn.parallel.DistributedDataParallel)
-        self._group = model.process_group if parallel else None
+        self._group: Any = model.process_group if parallel else None
 
     @property
     def count(self) -> int:

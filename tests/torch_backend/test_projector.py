@@ -56,7 +56,7 @@ def state_of(model: nn.Module, projection: Callable[[int], Tensor]) -> dict:
         n = p.shape[-1]
         found[name] = {
             "matrix": torch.zeros(n, n, dtype=torch.float64),
-            "count": torch.zeros((), dtype=torch.int64),
+            "count": torch.ones((), dtype=torch.int64),
             "projection": projection(n),
         }
     return found

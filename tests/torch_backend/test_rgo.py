@@ -423,10 +423,14 @@ def lacking(key: str) -> Callable[[dict], dict]:
     return lambda state: {k: v for k, v in state.items() if k != key}
 
 
+def with_entry(name: str) -> Callable[[dict], dict]:
+    return lambda state: state | {"parameters": state["parameters"] | {name: {}}}
+
+
 BAD_STATES = {
     r"not a state of RGO: it lacks \['parameters'\]": lacking("parameters"),
     r"not a state of RGO: it lacks \['finished'\]": lacking("finished"),
-    "expected a state of version 1, got 2": edited(version=2),
+    "expected a state of version 1 or 2, got 3": edited(version=3),
     "the state's encoding is not this one's: .* got None": edited(encoding=None),
     "the state's encoding is not this one's: expected {'seed': 0": edited(
         encoding={"seed": 1, "widths": {"0": 8, "2": 8}}
@@ -434,8 +438,17 @@ BAD_STATES = {
     "expected a count of finished tasks .* got -1 and None": edited(finished=-1),
     "expected a count of finished tasks .* got 1 and 0": edited(current=0),
     "expected a count of finished tasks .* got '1'": edited(finished="1"),
-    "the state is of another network: it has 'x'": edited(parameters={"x": {}}),
-    "0.weight: expected a state with the tensors": edited(parameters={"0.weight": {}}),
+    "the state is of another network: it has 'x'": with_entry("x"),
+    "0.weight: expected a state with the tensors": with_entry("0.weight"),
+    r"the state lacks the parameters \['0.weight', .* name these in grown=": edited(
+        parameters={}
+    ),
+    "the state was made with per='batch' .here 'sample'., damping=3.0 .here": (
+        lambda state: (
+            state | {"options": state["options"] | {"per": "batch", "damping": 3.0}}
+        )
+    ),
+    "not a state of RGO: got a list": list,
 }
 
 
@@ -562,7 +575,7 @@ def test_a_layer_that_is_gone_is_noticed_at_the_end_of_a_task_too() -> None:
     model, rgo = learner()
     rgo.begin_task(0)
     del model[4]
-    with pytest.raises(RuntimeError, match="^4: the Linear .* there is none there"):
+    with pytest.raises(RuntimeError, match=r"^4: the Linear .* there is none there"):
         rgo.end_task(batches())
 
 
