@@ -437,7 +437,8 @@ def _replaced(layer: Layer, now: nn.Module | None) -> str:
     return (
         f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
         f"{there} there, and its gradient is not projected; detach() RGO, attach a new "
-        "one, and load this one's state into it, with grown= where a layer has more outputs"
+        "one, and load this one's state into it, with grown= where a layer has more "
+        "outputs"
     )
 
 

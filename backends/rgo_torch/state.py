@@ -1,7 +1,7 @@
 """What a state of RGO is: checks at the door, and its flat form.
 
-As nested dicts it serves `torch.save` and `torch.distributed.checkpoint`: what changes in
-number from task to task stands in a tuple, which the latter keeps whole. Flat it is named
+As nested dicts it serves `torch.save` and `torch.distributed.checkpoint`: what grows
+from task to task stands in a tuple, which the latter keeps whole. Flat it is named
 tensors alone, as safetensors takes them.
 """
 
@@ -189,8 +189,7 @@ def nested_state(flat: Mapping[str, Tensor]) -> dict[str, Any]:
             *owner, part = path
             parameters.setdefault("/".join(owner), {})[part] = tensor
         elif kind == "statistics":
-            task, *part = path
-            statistics[int(task)]["/".join(part)] = tensor
+            statistics[int(path[0])]["/".join(path[1:])] = tensor
     return {**rest, "parameters": parameters, "statistics": tuple(statistics)}
 
 

@@ -1,5 +1,6 @@
 """A module with protected parameters, and their curvature vectors from its calls."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +105,27 @@ class Layer(ABC):
         """Return what is asked for, with the layer's own choice where it is left."""
         per, reduce = self.own_vectors
         return wanted._replace(per=wanted.per or per, reduce=wanted.reduce or reduce)
+
+    def tells_samples(self, count: int, wanted: Vectors) -> bool:
+        """Tell whether the axis where samples are expected has as many as the batch.
+
+        Warns
+        -----
+        UserWarning
+            If one vector a sample is asked for, and it has not.
+        """
+        if count == wanted.samples or wanted.per != "sample":
+            return True
+        if count == 1:
+            return False  # what is the same for all samples, as positions are
+        warnings.warn(
+            f"{self.name or 'the model'}: the samples are not along the first axis of "
+            f"its inputs, which has {count} entries where the batch has "
+            f"{wanted.samples} samples: each entry counts as a sample. Put the samples "
+            "first, or pass per='position' for sequences that are joined",
+            stacklevel=2,
+        )
+        return False
 
     @classmethod
     def serves(cls, use: "Use", axes: Axes) -> bool:
