@@ -13,6 +13,7 @@ from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
+from rgo_torch.advice import drifting_statistics, encoded_shortcuts
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
@@ -107,7 +108,9 @@ class RGO(Uncopied):
     -----
     UserWarning
         If transformers says that the model was pretrained, and its own features would
-        be permuted; or as `GradientProjector` does.
+        be permuted; if what is called a shortcut and convolves would be permuted; if
+        ``statistics="running"`` meets running statistics; or as `GradientProjector`
+        does.
 
     Notes
     -----
@@ -188,7 +191,6 @@ class RGO(Uncopied):
         self.model = model
         self.damping, self.relative = chosen.damping, chosen.relative
         self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
-        self._notes = chosen.notes
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
@@ -215,6 +217,16 @@ class RGO(Uncopied):
             )
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
+        encoded = {} if self.encoder is None else self.encoder.places
+        advice = [
+            *encoded_shortcuts(
+                model, [n for n, at in encoded.items() if at != "input"]
+            ),
+            *drifting_statistics(self.statistics.modules, statistics),
+        ]
+        for note in advice:
+            warnings.warn(note, stacklevel=2)
+        self._notes = chosen.notes + advice
         self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
         self._attached = True
