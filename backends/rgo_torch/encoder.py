@@ -1,5 +1,6 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
@@ -69,6 +70,9 @@ class FeatureEncoding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``features[..., permutation, ...]``."""
+        if features.is_nested:  # TransformerEncoder makes one of what is padded
+            parts = [self(part) for part in features.unbind()]
+            return torch.nested.as_nested_tensor(parts, layout=features.layout)
         if features.shape[self.axis] != self.width:
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
@@ -302,11 +306,23 @@ def _found_places(
 
 def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
     """Permute what a module returned; of several things the first."""
+    if isinstance(output, Tensor):
+        return encoding(output)
     if isinstance(output, PackedSequence):
         return output._replace(data=encoding(output.data))
-    if isinstance(output, tuple):
-        return (_encoded(encoding, output[0]), *output[1:])
-    return encoding(output)
+    if isinstance(output, tuple | list) and output:
+        parts = (_encoded(encoding, output[0]), *output[1:])
+        # A named tuple is made by its own function.
+        return getattr(output, "_make", type(output))(parts)
+    if isinstance(output, Mapping) and output:
+        found: Any = copy.copy(output)
+        first = next(iter(output))
+        found[first] = _encoded(encoding, output[first])
+        return found
+    raise TypeError(
+        "expected a layer that is encoded to return a tensor, or tensors in a tuple, a "
+        f"list or a dict, got a {type(output).__name__}; name it in unencoded="
+    )
 
 
 class _Permute(torch.autograd.Function):

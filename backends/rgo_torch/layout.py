@@ -154,11 +154,16 @@ class _Module(NamedTuple):
             return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
         if _computes_weights(self.module):
             return dict.fromkeys(own, f"of {kind} whose weights are computed")
-        return frozen | {
-            key: "left unprotected as asked"
-            for key in own
-            if overrides.get(names[key], ...) is None
-        }
+        empty = {key: "has no entries" for key, p in own.items() if not p.numel()}
+        return (
+            frozen
+            | empty
+            | {
+                key: "left unprotected as asked"
+                for key in own
+                if overrides.get(names[key], ...) is None
+            }
+        )
 
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
         """Return the layer with the fast path, where the class is what it is known for.

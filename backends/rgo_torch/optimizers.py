@@ -17,7 +17,7 @@ ADAPTIVE = tuple(
     getattr(torch.optim, name)
     for name in (
         *("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax"),
-        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop"),
+        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop", "SparseAdam"),
     )
     if hasattr(torch.optim, name)
 )

@@ -287,8 +287,24 @@ class ProjectedParameter:
 
     def projected(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
+        if gradient.is_sparse:
+            return self._projected_sparse(projection, gradient)
         rows = self.rows(gradient).to(self.projection_dtype)
         return self.from_rows(projected_rows(projection, rows)).to(gradient.dtype)
+
+    def _projected_sparse(self, projection: Projection, gradient: Tensor) -> Tensor:
+        """Return a gradient with the rows that were looked up, still as such."""
+        by_row = self.axes.inputs == (0,) and self.axes.outputs == (1,)
+        if not (isinstance(projection, DiagonalProjection) and by_row):
+            return self.projected(projection, gradient.to_dense()).to_sparse(1)
+        gradient = gradient.coalesce()
+        rows = gradient.indices()
+        own = DiagonalProjection(projection.diagonal[rows[0]])
+        values = gradient.values().to(self.projection_dtype)
+        projected = rgo_core.project(own, values, axis=-2).to(gradient.dtype)
+        return torch.sparse_coo_tensor(
+            rows, projected, gradient.shape, is_coalesced=True, check_invariants=False
+        )
 
 
 def projection_parts(projection: Projection) -> dict[str, Tensor]:

@@ -65,7 +65,9 @@ class ProjectedForward:
         projection = self._find()
         rows = rows_of(self.layer.input_rows(inputs))
         gradients = rows_of(self.layer.output_rows(output_gradients))
-        if projection is None:  # paused since the forward pass
+        # Paused since the forward pass; or compiled autograd runs the backward pass,
+        # which takes no callback, and leaves all to where gradients meet.
+        if projection is None or torch.compiler.is_compiling():
             return self.layer.as_weight(gradients.mT @ rows)
         projected = projected_rows(projection, rows)
         with true_float32(projected):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
-from torch.utils import _pytree as pytree
 
 from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
@@ -54,8 +53,8 @@ class Call:
     @property
     def is_empty(self) -> bool:
         """Whether it was called with a batch of none."""
-        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
-        return any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in leaves)
+        given = [g for row in self.gradients for g in row if g is not None]
+        return not any(gradient.numel() for gradient in given)
 
     @property
     def dtype(self) -> torch.dtype:
