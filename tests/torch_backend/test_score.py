@@ -228,6 +228,21 @@ def test_a_batch_that_is_not_of_tensors_tells_no_samples_and_is_taken() -> None:
         second_moments(mlp(), graphs, score=lambda model, g: model(g.x).T[None])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_near_one_are_formed_in_float32(dtype: torch.dtype) -> None:
+    model = nn.Linear(4, 4, bias=False).to(dtype)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(4))
+    # Numbers that half precision has; 1 - p is 0.001, which it has not beside 1.
+    x = torch.eye(4, dtype=dtype) * 8
+    found = second_moments(model, [(x, torch.arange(4))], reduce="rms")
+    p = 1 / (1 + 3 * torch.exp(torch.tensor(-8.0, dtype=torch.float64)))
+    # sqrt(p (1 - p)) of one output of four, times 8 of one input.
+    expected = torch.eye(4, dtype=torch.float64) * 64 * p * (1 - p) / 4
+    error = torch.dist(found["weight"].matrix, expected)
+    assert error <= 4 * torch.finfo(dtype).eps * expected.norm()
+
+
 class Output(NamedTuple):
     """What the models of transformers return, in short."""
 
