@@ -229,18 +229,21 @@ def test_a_batch_that_is_not_of_tensors_tells_no_samples_and_is_taken() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_probabilities_near_one_are_formed_in_float32(dtype: torch.dtype) -> None:
+def test_probabilities_of_half_precision_are_formed_in_float32(
+    dtype: torch.dtype,
+) -> None:
     model = nn.Linear(4, 4, bias=False).to(dtype)
     with torch.no_grad():
         model.weight.copy_(torch.eye(4))
-    # Numbers that half precision has; 1 - p is 0.001, which it has not beside 1.
-    x = torch.eye(4, dtype=dtype) * 8
-    found = second_moments(model, [(x, torch.arange(4))], reduce="rms")
-    p = 1 / (1 + 3 * torch.exp(torch.tensor(-8.0, dtype=torch.float64)))
-    # sqrt(p (1 - p)) of one output of four, times 8 of one input.
-    expected = torch.eye(4, dtype=torch.float64) * 64 * p * (1 - p) / 4
-    error = torch.dist(found["weight"].matrix, expected)
-    assert error <= 4 * torch.finfo(dtype).eps * expected.norm()
+    generator = torch.Generator().manual_seed(0)
+    # Inputs, and so logits, that half precision has.
+    x, y = torch.randint(-16, 17, (64, 4), generator=generator) / 4, torch.arange(64)
+    found = second_moments(model, [(x.to(dtype), y % 4)], reduce="rms")
+    p = torch.softmax(x.double(), -1).gather(1, y[:, None] % 4)
+    # What flows back through the model is rounded once, and nothing before.
+    rounded = (p * (1 - p)).sqrt().to(dtype).double()
+    vectors = x.double() * rounded / 2  # the root mean square over 4 outputs
+    assert_near(found["weight"].matrix.float(), vectors.mT @ vectors)
 
 
 class Output(NamedTuple):
