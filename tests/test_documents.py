@@ -130,6 +130,25 @@ def test_the_quick_start_runs() -> None:
     np.testing.assert_allclose(names["step"], expected, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
+def test_every_way_to_save_a_state_goes_on() -> None:
+    names: dict = {}
+    start, *rest = code_blocks("docs/state.md")
+    exec(start, names)
+    before = names["rgo"].state_dict()
+    for block in rest[:3]:
+        exec(block, names)
+        assert_same(names["rgo"].state_dict(), before)
+    for block in rest[3:]:
+        exec(block, names)
+    assert_same(names["rgo_of_twin"].state_dict(), before)
+    grown = names["rgo"].state_dict()
+    assert (grown["finished"], grown["current"]) == (1, 1)
+    assert grown["parameters"]["2.bias"]["matrix"].shape == (15, 15)
+    assert names["moments"]["kernel"].matrix.dtype == np.float64
+    np.testing.assert_array_equal(names["moments"]["kernel"].matrix, 8.0)
+
+
 @pytest.mark.parametrize("library", ["flax", "equinox"])
 def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
     flax, equinox, *rest = code_blocks("docs/jax.md")
