@@ -1,6 +1,5 @@
 """The feature encoding layer, the task index traced: one program serves all tasks."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -97,7 +96,8 @@ def encode(
 
     Notes
     -----
-    Gathers back as well as forward: the scatter that JAX would derive is slow.
+    Gathers back as well as forward: the scatter that JAX would derive is slow. May be
+    differentiated in every mode.
 
     References
     ----------
@@ -124,24 +124,23 @@ def encode(
     return _permute(features, permutation, inverse, axis % features.ndim)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _permute(features: Array, permutation: Array, inverse: Array, axis: int) -> Array:
-    permuted: Array = rgo_core.permute(features, permutation, axis=axis, xp=jnp)
-    return permuted
+    """Permute, as what a solver of linear equations returns.
 
+    Forward-mode and reverse-mode derivatives then permute, too, the latter back.
+    """
 
-def _permute_forward(
-    features: Array, permutation: Array, inverse: Array, axis: int
-) -> tuple[Array, tuple[Array, Array]]:
-    return _permute(features, permutation, inverse, axis), (permutation, inverse)
+    def forth(features: Array) -> Array:
+        permuted: Array = rgo_core.permute(features, permutation, axis=axis, xp=jnp)
+        return permuted
 
+    def back(features: Array) -> Array:
+        restored: Array = rgo_core.permute(features, inverse, axis=axis, xp=jnp)
+        return restored
 
-def _permute_backward(
-    axis: int, saved: tuple[Array, Array], gradient: Array
-) -> tuple[Array, None, None]:
-    permutation, inverse = saved
-    # Through itself, so that it can be differentiated again.
-    return _permute(gradient, inverse, permutation, axis), None, None
-
-
-_permute.defvjp(_permute_forward, _permute_backward)
+    if not jnp.issubdtype(features.dtype, jnp.inexact):
+        return forth(features)
+    solved: Array = jax.lax.custom_linear_solve(
+        back, features, lambda _, x: forth(x), lambda _, x: back(x)
+    )
+    return solved

@@ -47,7 +47,8 @@ def dense(
     Notes
     -----
     Costs ``n^2 b`` beside the plain gradient where the batch is smaller than m, else
-    ``n^2 m``, see `rgo_core.project_factors`. A tap costs ``b (n + m)``.
+    ``n^2 m``, see `rgo_core.project_factors`. A tap costs ``b (n + m)``. With either,
+    JAX differentiates in reverse only; leave them out for `jax.jvp`.
 
     References
     ----------

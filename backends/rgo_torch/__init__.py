@@ -10,6 +10,7 @@ from rgo_torch.layout import Layout, Skipped, find_layout
 from rgo_torch.places import Place
 from rgo_torch.projector import GradientProjector
 from rgo_torch.rgo import RGO
+from rgo_torch.state import flat_state, nested_state
 
 __all__ = [
     "RGO",
@@ -22,7 +23,9 @@ __all__ = [
     "Place",
     "Skipped",
     "find_layout",
+    "flat_state",
     "measured_damping",
+    "nested_state",
     "register_layout",
     "second_moments",
 ]

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from rgo_torch.hooks import ModuleHook
 from rgo_torch.layers.layer import Layer
 from rgo_torch.places import FoundPlace, found_place
-from rgo_torch.wrappers import named_modules, original_model, plain_name
+from rgo_torch.wrappers import named_modules, named_parameters
 
 FROZEN = "frozen beside adapters"
 
@@ -103,8 +104,7 @@ def frozen_beside_adapters(model: nn.Module) -> set[str]:
 
 def frozen_parameters(model: nn.Module) -> set[str]:
     """Return the names of all parameters that are not trained."""
-    parameters = original_model(model).named_parameters(remove_duplicate=False)
-    return {plain_name(name) for name, p in parameters if not p.requires_grad}
+    return {name for name, p in named_parameters(model) if not p.requires_grad}
 
 
 def check_starts_at_zero(model: nn.Module) -> None:
@@ -142,7 +142,7 @@ class AdapterGuard:
         self._frozen = frozen_parameters(model)
         self._active = {} if adapters is None else adapters.active()
         self.handles = [
-            module.register_forward_pre_hook(self._check_forward(name))
+            module.register_forward_pre_hook(_CheckForward(name, self._active[name]))
             for name, module in (adapters.lora if adapters else {}).items()
         ]
 
@@ -171,20 +171,21 @@ class AdapterGuard:
             handle.remove()
         self.handles.clear()
 
-    def _check_forward(self, name: str) -> Any:
-        expected = self._active[name]
 
-        def hook(module: Any, args: Any) -> None:
-            if module.merged:
-                raise RuntimeError(
-                    f"{name}: its adapters {module.merged_adapters} are merged, which "
-                    "leaves no task's encoding but the first's; unmerge them, and use "
-                    "RGO.merge_for(task)"
-                )
-            if module.training:
-                _check_active(name, expected, tuple(module.active_adapters))
+class _CheckForward(ModuleHook):
+    def __init__(self, name: str, expected: tuple[str, ...]) -> None:
+        self.name, self.expected = name, expected
 
-        return hook
+    def __call__(self, module: Any, args: Any) -> None:
+        if module.merged:
+            raise RuntimeError(
+                f"{self.name}: its adapters {module.merged_adapters} are merged, which "
+                "leaves no task's encoding but the first's; unmerge them, and use "
+                "RGO.merge_for(task)"
+            )
+        if module.training:
+            found = tuple(module.active_adapters)
+            _check_active(self.name, self.expected, found)
 
 
 _OTHERS = {

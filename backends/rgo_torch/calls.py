@@ -22,7 +22,7 @@ def observed_calls(
     """Run one batch; return the calls that the scores depend on, and b."""
     with _recorded(layers) as calls, torch.compiler.set_stance("force_eager"):
         scores = score(model, batch)
-    check_scores(scores)
+    check_scores(scores, batch)
     _fill_gradients(scores, [call for of_layer in calls.values() for call in of_layer])
     found = {
         layer: [call for call in of_layer if call.gradients]

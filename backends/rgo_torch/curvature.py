@@ -71,7 +71,8 @@ def second_moments(
         For losses other than cross-entropy: ``score(model, batch)`` returns a tensor
         of shape (b,), or (k, b) for k vectors a sample, whose gradient is the curvature
         vector: outputs times a constant (detached) column of the square root of l''.
-        `per`, `reduce` apply as always; `curvature` and `mask` do not.
+        `per`, `reduce` apply as always; `curvature` and `mask` do not. The batch's
+        tensors, where it is made of them, tell b: one has as many along its first axis.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; see `find_layout`.
     max_features, sketch_rows : int
@@ -90,7 +91,8 @@ def second_moments(
         tensor of bool, or model or `score` do not return a tensor of scores.
     ValueError
         If there are no batches, a label is outside the classes in play, an option is
-        not one of those listed, a logit or vector is NaN or a vector infinite, no
+        not one of those listed, scores are not one a sample along their last axis, a
+        logit or vector is NaN or a vector infinite, no
         parameter is observed at all, or a layer is called with different numbers of
         samples in one forward pass.
 

@@ -1,5 +1,6 @@
 """What options of RGO are where they are left out: one depends on another."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch.optim import Optimizer
@@ -25,7 +26,7 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    optimizer: Optimizer,
+    optimizers: Sequence[Optimizer],
     *,
     beside_adapters: bool,
     encode: bool,
@@ -51,10 +52,9 @@ def choose(
     check_choice("curvature", curvature, ("ground-truth", "exact"))
     if project is not None:
         check_choice("project", project, ("gradient", "update"))
-    adapts = isinstance(optimizer, ADAPTIVE)
-    name = type(optimizer).__name__
-    notes = [f"the update is projected, not the gradient: {name} adapts"]
-    by_default = project is None and adapts
+    adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
+    notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
+    by_default = project is None and bool(adapts)
     if project is None:
         project = "update" if adapts else "gradient"
     left = per is None and reduce is None and project == "update"

@@ -1,5 +1,6 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
@@ -12,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
 from rgo_torch.adapters import check_starts_at_zero, find_adapters
+from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.places import (
     At,
@@ -22,7 +24,7 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
-from rgo_torch.wrappers import is_compiled, named_modules
+from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
 
 
 class FeatureEncoding(nn.Module):
@@ -68,6 +70,9 @@ class FeatureEncoding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``features[..., permutation, ...]``."""
+        if features.is_nested:  # TransformerEncoder makes one of what is padded
+            parts = [self(part) for part in features.unbind()]
+            return torch.nested.as_nested_tensor(parts, layout=features.layout)
         if features.shape[self.axis] != self.width:
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
@@ -110,7 +115,7 @@ class FeatureEncoding(nn.Module):
         return f"{self.width}, axis={self.axis}"
 
 
-class FeatureEncoder:
+class FeatureEncoder(Uncopied):
     """Gives every layer of a model the permutation of the current task.
 
     Attaches a forward hook to each Linear and Conv2d, and to each Flatten between
@@ -195,6 +200,7 @@ class FeatureEncoder:
         found, last = _found_places(model, layout, places)
         excluded = excluded_names(found, last if unencoded is None else unencoded)
         _check_count("seed", seed)
+        remove_copied(model, _Encode)
         self.seed = int(seed)
         self.task_index = 0
         # Where each encoding is that hooks apply, by the module's name.
@@ -252,23 +258,33 @@ class FeatureEncoder:
     def _attach(self, place: FoundPlace) -> None:
         encoding = FeatureEncoding(place.channels.width, place.channels.axis)
         encoding.to(place.device)
-
-        def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (_encoded(encoding, args[0]), *args[1:]), kwargs
-            first, *_ = kwargs
-            return args, kwargs | {first: _encoded(encoding, kwargs[first])}
-
-        def after(module: nn.Module, args: Any, output: Any) -> Any:
-            return _encoded(encoding, output)
-
         self._encodings[place.name] = encoding
         self.places[place.name] = place.at
         self.handles.append(
-            place.module.register_forward_pre_hook(before, with_kwargs=True)
+            place.module.register_forward_pre_hook(
+                _EncodeInput(encoding), with_kwargs=True
+            )
             if place.at == "input"
-            else place.module.register_forward_hook(after)
+            else place.module.register_forward_hook(_EncodeOutput(encoding))
         )
+
+
+class _Encode(ModuleHook):
+    def __init__(self, encoding: FeatureEncoding) -> None:
+        self.encoding = encoding
+
+
+class _EncodeInput(_Encode):
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (_encoded(self.encoding, args[0]), *args[1:]), kwargs
+        first, *_ = kwargs
+        return args, kwargs | {first: _encoded(self.encoding, kwargs[first])}
+
+
+class _EncodeOutput(_Encode):
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        return _encoded(self.encoding, output)
 
 
 def _found_places(
@@ -290,11 +306,23 @@ def _found_places(
 
 def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
     """Permute what a module returned; of several things the first."""
+    if isinstance(output, Tensor):
+        return encoding(output)
     if isinstance(output, PackedSequence):
         return output._replace(data=encoding(output.data))
-    if isinstance(output, tuple):
-        return (_encoded(encoding, output[0]), *output[1:])
-    return encoding(output)
+    if isinstance(output, tuple | list) and output:
+        parts = (_encoded(encoding, output[0]), *output[1:])
+        # A named tuple is made by its own function.
+        return getattr(output, "_make", type(output))(parts)
+    if isinstance(output, Mapping) and output:
+        found: Any = copy.copy(output)
+        first = next(iter(output))
+        found[first] = _encoded(encoding, output[first])
+        return found
+    raise TypeError(
+        "expected a layer that is encoded to return a tensor, or tensors in a tuple, a "
+        f"list or a dict, got a {type(output).__name__}; name it in unencoded="
+    )
 
 
 class _Permute(torch.autograd.Function):
@@ -318,34 +346,12 @@ class _Permute(torch.autograd.Function):
         return _permute(gradient, inverse, permutation, ctx.axis), None, None, None
 
 
-class _PermuteTransformed(torch.autograd.Function):
-    """The same for torch.func, in the form it asks for, which is slower to call."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
-    ) -> Tensor:
-        return features.index_select(axis, permutation)
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor
-    ) -> None:
-        _, permutation, inverse, ctx.axis = inputs
-        ctx.save_for_backward(permutation, inverse)
-
-    backward = _Permute.backward
-
-
 def _permute(
     features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
 ) -> Tensor:
-    function: Any = _Permute
-    if torch._C._are_functorch_transforms_active():
-        function = _PermuteTransformed
-    permuted: Tensor = function.apply(features, permutation, inverse, axis)
+    if is_transformed():
+        return features.index_select(axis, permutation)
+    permuted: Tensor = _Permute.apply(features, permutation, inverse, axis)  # type: ignore[no-untyped-call]
     return permuted
 
 

@@ -15,7 +15,7 @@ from rgo_torch.kinds import Kind, find_kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
-from rgo_torch.wrappers import named_modules, original_model, plain_name
+from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 
 Overrides = Mapping[str, Axes | None]
 
@@ -56,7 +56,7 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     ValueError
         If an override names no parameter or its axes do not fit the parameter's shape,
         or a module has parameters without a shape yet (a lazy module before its first
-        call), or there are adapters that RGO does not know.
+        call), the model is sharded, or there are adapters that RGO does not know.
 
     Examples
     --------
@@ -131,6 +131,7 @@ class _Module(NamedTuple):
             if "." not in key or key.startswith(owned)
         }
         for key, p in own.items():
+            check_whole(_join(self.name, key), p)
             if isinstance(p, nn.parameter.UninitializedParameter):
                 kind = type(self.module).__name__
                 raise ValueError(
@@ -153,11 +154,16 @@ class _Module(NamedTuple):
             return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
         if _computes_weights(self.module):
             return dict.fromkeys(own, f"of {kind} whose weights are computed")
-        return frozen | {
-            key: "left unprotected as asked"
-            for key in own
-            if overrides.get(names[key], ...) is None
-        }
+        empty = {key: "has no entries" for key, p in own.items() if not p.numel()}
+        return (
+            frozen
+            | empty
+            | {
+                key: "left unprotected as asked"
+                for key in own
+                if overrides.get(names[key], ...) is None
+            }
+        )
 
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
         """Return the layer with the fast path, where the class is what it is known for.
@@ -237,8 +243,7 @@ def _join(name: str, own: str) -> str:
 
 
 def _check_overrides(model: nn.Module, overrides: Overrides) -> None:
-    parameters = original_model(model).named_parameters(remove_duplicate=False)
-    names = {plain_name(name) for name, _ in parameters}
+    names = {name for name, _ in named_parameters(model)}
     unknown = sorted(set(overrides) - names)
     if unknown:
         raise ValueError(

@@ -7,7 +7,6 @@ the weights, and adapters into the layers beside them, which nothing else knows 
 
 import copy
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.hooks import remove_copied
 from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.wrappers import named_modules, original_model
@@ -24,7 +24,6 @@ def merged_copy(
     model: nn.Module,
     encoder: FeatureEncoder | None,
     parameters: Iterable[ProjectedParameter],
-    hooks: Iterable[Any],
 ) -> nn.Module:
     """Return a plain copy with the encoder's task folded in, and adapters merged.
 
@@ -34,8 +33,6 @@ def merged_copy(
     encoder : FeatureEncoder, optional
     parameters : iterable of ProjectedParameter
         All that the encoder's layers have.
-    hooks : iterable of RemovableHandle
-        The hooks to leave behind.
 
     Raises
     ------
@@ -45,7 +42,7 @@ def merged_copy(
     """
     layers = _foldable(encoder, parameters)
     copied = copy.deepcopy(original_model(model))
-    _remove_hooks(copied, {handle.id for handle in hooks})
+    remove_copied(copied)
     if encoder is not None:
         modules = dict(named_modules(copied))
         for name, layer in layers.items():
@@ -98,19 +95,6 @@ def _fold(
         if bias is not None:
             bias.copy_(bias[order.to(bias.device)])
     weight.copy_(weight.index_select(axis, order.to(weight.device)))
-
-
-def _remove_hooks(model: nn.Module, numbers: set[int]) -> None:
-    for module in model.modules():
-        for hooks in (
-            module._forward_hooks,
-            module._forward_hooks_with_kwargs,
-            module._forward_hooks_always_called,
-            module._forward_pre_hooks,
-            module._forward_pre_hooks_with_kwargs,
-        ):
-            for number in numbers.intersection(hooks):
-                del hooks[number]
 
 
 def _merged(model: nn.Module) -> nn.Module:

@@ -1,8 +1,8 @@
 """Which optimizers may step projected parameters, and how."""
 
 import warnings
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch.optim import Optimizer
@@ -17,37 +17,100 @@ ADAPTIVE = tuple(
     getattr(torch.optim, name)
     for name in (
         *("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax"),
-        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop"),
+        *("Muon", "NAdam", "RAdam", "RMSprop", "Rprop", "SparseAdam"),
     )
     if hasattr(torch.optim, name)
 )
 
 
-def check_optimizer(
-    optimizer: Optimizer, parameters: Iterable[ProjectedParameter], project: Project
-) -> None:
-    """Refuse an optimizer of another model; warn of one that undoes a projection.
+def as_optimizers(given: Optimizer | Iterable[Optimizer]) -> tuple[Optimizer, ...]:
+    """Return what was given, one optimizer or several, as several.
 
     Raises
     ------
+    TypeError
+        If one has no parameter groups.
+    """
+    single: Any = given
+    found: tuple[Any, ...] = (
+        (single,) if hasattr(given, "param_groups") else tuple(single)
+    )
+    for optimizer in found:
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                "optimizer must be an optimizer of PyTorch or several, got a "
+                f"{type(optimizer).__name__}"
+            )
+    return found
+
+
+def held_by(optimizer: Optimizer) -> set[int]:
+    """Return the ids of the parameters that an optimizer steps."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def check_optimizers(
+    optimizers: Sequence[Optimizer],
+    parameters: Iterable[ProjectedParameter],
+    project: Project,
+) -> None:
+    """Refuse optimizers of another model; warn of what is lost with those given.
+
+    Raises
+    ------
+    TypeError
+        If the updates of one are to be projected, and it calls no hooks.
     ValueError
-        If it holds none of the parameters.
+        If they hold none of the parameters.
 
     Warns
     -----
     UserWarning
-        If it is adaptive and would get projected gradients.
+        If one is adaptive and would get projected gradients, or updates are projected
+        and none holds a parameter that is trained.
     """
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    wanted = [id(parameter.tensor) for parameter in parameters]
-    if wanted and not held.intersection(wanted):
+    parameters = list(parameters)
+    unheld = unheld_parameters(optimizers, parameters)
+    if parameters and len(unheld) == len(parameters):
         raise ValueError(
             "optimizer must hold the model's parameters, got one that holds none of "
-            f"the {len(wanted)} to project: was the model rebuilt after the optimizer?"
+            f"the {len(parameters)} to project: was the model rebuilt after the "
+            "optimizer?"
         )
-    if project == "gradient" and isinstance(optimizer, ADAPTIVE):
-        warnings.warn(
-            f"{type(optimizer).__name__} rescales the gradient, which undoes a "
-            "projection of it; use project='update'",
-            stacklevel=4,
+    if project == "update":
+        for optimizer in optimizers:
+            _check_hooks(optimizer)
+        trained = [p.name for p in unheld if p.tensor.requires_grad]
+        if trained:
+            warnings.warn(
+                f"{', '.join(trained)}: held by no optimizer given, so that their "
+                "updates are not projected; give RGO all optimizers, in a list",
+                stacklevel=4,
+            )
+        return
+    for optimizer in optimizers:
+        if isinstance(optimizer, ADAPTIVE):
+            warnings.warn(
+                f"{type(optimizer).__name__} rescales the gradient, which undoes a "
+                "projection of it; use project='update'",
+                stacklevel=4,
+            )
+
+
+def unheld_parameters(
+    optimizers: Iterable[Optimizer], parameters: Iterable[ProjectedParameter]
+) -> list[ProjectedParameter]:
+    """Return the parameters that none of the optimizers steps."""
+    held = set().union(*map(held_by, optimizers))
+    return [p for p in parameters if id(p.tensor) not in held]
+
+
+def _check_hooks(optimizer: Optimizer) -> None:
+    """Refuse what looks like an optimizer and calls no hooks at its steps."""
+    calls = getattr(type(optimizer).step, "hooked", False)
+    if not calls or not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        raise TypeError(
+            "project='update' needs an optimizer that calls step hooks, as those of "
+            f"torch.optim do, got a {type(optimizer).__name__}; give RGO the optimizer "
+            "that it wraps"
         )

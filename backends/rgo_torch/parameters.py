@@ -22,7 +22,7 @@ from rgo_core import (
 from rgo_core._checks import check_integer
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.layer import Layer
-from rgo_torch.wrappers import original_model, plain_name
+from rgo_torch.wrappers import named_parameters
 
 Moment = SecondMoment | DiagonalMoment | SketchedMoment
 Projection = Tensor | DiagonalProjection | LowRankProjection
@@ -124,6 +124,52 @@ class ProjectedParameter:
             return rgo_core.empty_sketch(n, min(n, self.bound.rows), **options)
         return rgo_core.empty_moment(n, **options)
 
+    def fresh_parts(self) -> dict[str, Tensor]:
+        """Return the parts of a state of which nothing was observed yet."""
+        kind, shapes = self._projection_form()
+        options: dict[str, Any] = {
+            "dtype": self.projection_dtype,
+            "device": self.tensor.device,
+        }
+        if kind is LowRankProjection:
+            filled = [torch.zeros, torch.ones]
+        else:
+            filled = [torch.zeros if self.form == "full" else torch.ones]
+        parts = {
+            key: fill(shape, **options)
+            for fill, (key, shape) in zip(filled, shapes.items(), strict=True)
+        }
+        if self.form == "full":
+            parts["projection"].diagonal(dim1=-2, dim2=-1).fill_(1)
+        return {**self.empty_moment()._asdict(), **parts}
+
+    def is_fresh(self, moment: Moment, projection: Projection) -> bool:
+        """Whether nothing was observed: the projection is the identity."""
+        if int(moment.count.sum()):
+            return False
+        fresh = self.fresh_parts()
+        parts = {**moment._asdict(), **projection_parts(projection)}
+        return all(torch.equal(part, fresh[key]) for key, part in parts.items())
+
+    def grown(self, entry: Any) -> Any:
+        """Return an entry of a state as that of a vector with more entries.
+
+        ``H`` of the new ones is zero and P the identity, which meet no old ones.
+        """
+        if not (self.is_vector and isinstance(entry, Mapping)):
+            return entry
+        fresh = self.fresh_parts()
+        found = dict(entry)
+        for key, part in entry.items():
+            after = fresh.get(key)
+            if not isinstance(part, Tensor) or after is None or not part.ndim:
+                continue
+            if part.ndim == after.ndim and part.shape[-1] < after.shape[-1]:
+                old = tuple(slice(length) for length in part.shape)
+                found[key] = after.to(part.device, part.dtype)
+                found[key][old] = part
+        return found
+
     @cached_property
     def _shape_of_rows(self) -> tuple[int, ...] | None:
         """The shape of its rows, where a view is all that it takes to see them."""
@@ -161,6 +207,18 @@ class ProjectedParameter:
         where = tensor.device, self.projection_dtype
         return type(projection)(*(part.to(*where) for part in projection))
 
+    def kept(self, projection: Projection) -> Projection:
+        """Return a new projection as it is kept: placed, and by rows.
+
+        What lies otherwise in memory is multiplied in another order, and a file need
+        not tell how it lay.
+        """
+        placed = self.placed(projection)
+        if isinstance(placed, Tensor):
+            # P^T is P, and what a Cholesky inverse makes lies by columns.
+            return placed if placed.is_contiguous() else placed.mT.contiguous()
+        return type(placed)(*(part.contiguous() for part in placed))
+
     def placed_moment(self, moment: Moment) -> Moment:
         """Check a second moment, and return it where the parameter's is kept."""
         expected = self.empty_moment()
@@ -173,7 +231,9 @@ class ProjectedParameter:
         self._check_parts(moment._asdict(), shapes)
         device = self.moment_device
         placed: Any = (
-            part.to(device, torch.float64 if part.is_floating_point() else None)
+            part.to(
+                device, torch.float64 if part.is_floating_point() else None
+            ).contiguous()
             for part in moment
         )
         return type(moment)(*placed)
@@ -199,7 +259,7 @@ class ProjectedParameter:
         self._check_parts({key: parts[key] for key in expected}, expected)
         moment = type(empty)(*(parts[key] for key in empty._fields))
         projection = kind(*(parts[key] for key in shapes))
-        return self.placed_moment(moment), self.placed(projection)
+        return self.placed_moment(moment), self.kept(projection)
 
     def _projection_form(
         self,
@@ -231,12 +291,28 @@ class ProjectedParameter:
 
     def projected(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient or an update of the parameter, projected."""
+        if gradient.is_sparse:
+            return self._projected_sparse(projection, gradient)
         rows = self.rows(gradient)
         dtype = self.projection_dtype
         if rows.dtype == dtype:
             return self.from_rows(projected_rows(projection, rows))
         projected = projected_rows(projection, rows.to(dtype))
         return self.from_rows(projected).to(gradient.dtype)
+
+    def _projected_sparse(self, projection: Projection, gradient: Tensor) -> Tensor:
+        """Return a gradient with the rows that were looked up, still as such."""
+        by_row = self.axes.inputs == (0,) and self.axes.outputs == (1,)
+        if not (isinstance(projection, DiagonalProjection) and by_row):
+            return self.projected(projection, gradient.to_dense()).to_sparse(1)
+        gradient = gradient.coalesce()
+        rows = gradient.indices()
+        own = DiagonalProjection(projection.diagonal[rows[0]])
+        values = gradient.values().to(self.projection_dtype)
+        projected = rgo_core.project(own, values, axis=-2).to(gradient.dtype)
+        return torch.sparse_coo_tensor(
+            rows, projected, gradient.shape, is_coalesced=True, check_invariants=False
+        )
 
 
 def projection_parts(projection: Projection) -> dict[str, Tensor]:
@@ -259,14 +335,16 @@ def projected_parameters(
     Where layers of different kinds share one, as an embedding and a head do, the axes
     are those of a use that is not diagonal, which protects both.
     """
-    names = {id(p): name for name, p in original_model(model).named_parameters()}
+    names: dict[int, str] = {}
+    for name, parameter in named_parameters(model):
+        names.setdefault(id(parameter), name)
     found: dict[str, ProjectedParameter] = {}
     for layer in layers:
         for own, axes in layer.axes.items():
             tensor = layer.parameter(own)
             if tensor is None:
                 continue
-            name = plain_name(names[id(tensor)])
+            name = names[id(tensor)]
             before = found.get(name)
             if before is None:
                 found[name] = ProjectedParameter(name, tensor, axes, bound)

@@ -21,6 +21,7 @@ from rgo_torch._precision import is_autocast, true_float32
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import Projection, projection_dtype
+from rgo_torch.wrappers import is_transformed
 
 FindProjection = Callable[[], Projection | None]
 
@@ -66,7 +67,9 @@ class ProjectedForward:
         projection = self._find()
         rows = self.layer.all_rows(inputs)
         gradients = self.layer.all_gradient_rows(output_gradients)
-        if projection is None:  # paused since the forward pass
+        # Paused since the forward pass; or compiled autograd runs the backward pass,
+        # which takes no callback, and leaves all to where gradients meet.
+        if projection is None or torch.compiler.is_compiling():
             return self.layer.as_weight(gradients.mT @ rows)
         with true_float32(rows):
             projected = projected_rows(projection, rows)
@@ -102,7 +105,7 @@ class ProjectedForward:
             # Mixed and half precision are left to PyTorch's own layer.
             and inputs.dtype == weight.dtype == projection_dtype(weight)
             and not is_autocast(weight)
-            and not torch._C._are_functorch_transforms_active()
+            and not is_transformed()
         )
 
     def _forget(self) -> None:

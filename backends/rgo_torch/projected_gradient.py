@@ -1,7 +1,9 @@
 """The gradient of one parameter, projected as it reaches the parameter."""
 
+from types import MethodType
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
@@ -56,8 +58,14 @@ def _projected_forward(
     layer, own = parameter.uses[0]
     if own != "weight" or len(parameter.uses) > 1 or not isinstance(layer, RowLayer):
         return None
-    if "forward" in layer.module.__dict__:
+    forward = layer.module.__dict__.get("forward")
+    if forward is not None and not _is_class_s(forward, layer.module):
         return None  # someone else's
     if not layer.is_plain:
         return None
     return ProjectedForward(layer, find)
+
+
+def _is_class_s(forward: object, module: nn.Module) -> bool:
+    """Whether it is what a copy has in place of a projected forward: its class's."""
+    return forward == MethodType(type(module).forward, module)

@@ -1,6 +1,6 @@
 """Projected gradients for any PyTorch optimizer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -13,8 +13,16 @@ from torch.optim import Optimizer
 import rgo_core
 from rgo_core._checks import check_choice
 from rgo_torch.adapters import FROZEN
+from rgo_torch.hooks import Uncopied, already_attached
+from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import Overrides, Skipped, find_layout
-from rgo_torch.optimizers import Project, check_optimizer
+from rgo_torch.optimizers import (
+    Project,
+    as_optimizers,
+    check_optimizers,
+    held_by,
+    unheld_parameters,
+)
 from rgo_torch.parameters import (
     Moment,
     ProjectedParameter,
@@ -24,12 +32,17 @@ from rgo_torch.parameters import (
     projection_parts,
 )
 from rgo_torch.projected_gradient import ProjectedGradient
-from rgo_torch.wrappers import original_model
+from rgo_torch.wrappers import (
+    check_whole,
+    named_modules,
+    named_parameters,
+    original_model,
+)
 
 Scaling = Literal["raw", "normalized"]
 
 
-class GradientProjector:
+class GradientProjector(Uncopied):
     """Projects the gradients, or the updates, of a model's parameters.
 
     A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight, and
@@ -42,8 +55,8 @@ class GradientProjector:
     model : nn.Module
         May be compiled or wrapped by DistributedDataParallel. State dict and
         parameters stay as they are.
-    optimizer : torch.optim.Optimizer
-        The one that steps the model's parameters.
+    optimizer : torch.optim.Optimizer, or several
+        What steps the model's parameters; all of them, if there are several.
     project : {"gradient", "update"}
         "gradient", the paper's: during the backward pass, as the gradient reaches its
         parameter, so that accumulation, clipping and loss scaling act on projected
@@ -70,13 +83,17 @@ class GradientProjector:
     ------
     ValueError
         If an option is not one of those listed, the model has nothing to project, the
-        optimizer holds none of its parameters, or a lazy module has no shape yet.
+        optimizer holds none of its parameters, a lazy module has no shape yet, or a
+        projector is attached already.
+    TypeError
+        If the update is to be projected of an optimizer that calls no hooks.
 
     Warns
     -----
     UserWarning
         If an adaptive optimizer meets ``project="gradient"``: what it divides the
-        gradient by undoes the projection.
+        gradient by undoes the projection. If no optimizer holds a parameter whose
+        update is to be projected.
 
     Notes
     -----
@@ -107,7 +124,7 @@ class GradientProjector:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Iterable[Optimizer],
         *,
         project: Project = "gradient",
         weights: Scaling | None = None,
@@ -129,7 +146,10 @@ class GradientProjector:
         if not self.layers:
             raise ValueError(_nothing_to_project(self.skipped))
         self.parameters = projected_parameters(model, self.layers, bound)
-        check_optimizer(optimizer, self.parameters.values(), project)
+        self._names = {name for name, _ in named_parameters(model)}
+        self._optimizers = as_optimizers(optimizer)
+        check_optimizers(self._optimizers, self.parameters.values(), project)
+        self._check_alone()
         self.moments: dict[str, Moment] = {}
         # A parameter without an entry has the identity for its projection.
         self.projections: dict[str, Projection] = {}
@@ -142,10 +162,11 @@ class GradientProjector:
                 for name, parameter in self.parameters.items()
             ]
         else:
-            self._handles += [
-                optimizer.register_step_pre_hook(self._remember),
-                optimizer.register_step_post_hook(self._project_update),
-            ]
+            for given in self._optimizers:
+                self._handles += [
+                    given.register_step_pre_hook(self._remember),
+                    given.register_step_post_hook(self._project_update),
+                ]
 
     def consolidate(
         self,
@@ -195,19 +216,34 @@ class GradientProjector:
         self._set(self.moments | merged, self.projections | projections)
 
     @property
+    def unprotected(self) -> list[Skipped]:
+        """The parameters that steps change unprojected, each with the reason."""
+        parameters = self.parameters.values()
+        unheld = unheld_parameters(self._optimizers, parameters)
+        return self.skipped + [
+            Skipped(parameter.name, "held by no optimizer given")
+            for parameter in unheld
+            if self.project == "update"
+        ]
+
+    @property
     def protected_share(self) -> float:
         """How much of the model's parameters is projected, from 0 to 1, by entries."""
         model = original_model(self._model)
         total = sum(p.numel() for p in model.parameters())
-        return sum(p.tensor.numel() for p in self.parameters.values()) / total
+        return sum(p.numel() for p in self._protected()) / total
 
     @property
     def trained_share(self) -> float:
         """How much of what is trained now is projected, from 0 to 1, by entries."""
         model = original_model(self._model)
         total = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        tensors = [p.tensor for p in self.parameters.values()]
+        tensors = self._protected()
         return sum(p.numel() for p in tensors if p.requires_grad) / max(total, 1)
+
+    def _protected(self) -> list[nn.Parameter]:
+        left = {name for name, _ in self.unprotected}
+        return [p.tensor for name, p in self.parameters.items() if name not in left]
 
     def check_parameters(self) -> None:
         """Check that the model still has the parameters whose gradients are projected.
@@ -216,16 +252,31 @@ class GradientProjector:
         ------
         RuntimeError
             If one was replaced by another: ``load_state_dict(..., assign=True)`` does
-            so, and parametrizations do.
+            so, and parametrizations do. If a module was replaced, or one was added.
+        ValueError
+            If the model was sharded since.
         """
+        now = dict(named_parameters(self._model))
+        modules = dict(named_modules(self._model))
         for name, parameter in self.parameters.items():
             for layer, own in parameter.uses:
+                if modules.get(layer.name) is not layer.module:
+                    raise RuntimeError(_replaced(layer, modules.get(layer.name)))
                 if layer.parameter(own) is not parameter.tensor:
+                    if name in now:
+                        check_whole(name, now[name])
                     raise RuntimeError(
                         f"{name}: the model has another parameter there than when RGO "
                         "was attached, and its gradient is not projected; attach a new "
                         "RGO, and load this one's state into it"
                     )
+        added = sorted(set(now) - self._names)
+        if added:
+            raise RuntimeError(
+                f"{', '.join(added)}: not there when RGO was attached, and not "
+                "protected; make all parts of the model before, or detach() RGO, "
+                "attach a new one, and load this one's state into it"
+            )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -245,15 +296,18 @@ class GradientProjector:
     def state_dict(self) -> dict[str, Any]:
         """Return second moments and projections as plain dicts of tensors.
 
+        Those of every parameter: zeros and the identity where nothing was observed.
         Survives ``torch.save`` and ``torch.load(weights_only=True)``. The tensors are
         the projector's own, as in any PyTorch state dict.
         """
         return {
             name: {
-                **moment._asdict(),
+                **self.moments[name]._asdict(),
                 **projection_parts(self.projections[name]),
             }
-            for name, moment in self.moments.items()
+            if name in self.moments
+            else parameter.fresh_parts()
+            for name, parameter in self.parameters.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -265,6 +319,24 @@ class GradientProjector:
             If it is no such state, belongs to another network or holds NaN or
             infinity. Nothing has changed then.
         """
+        self._set(*self.loaded(state))
+
+    def loaded(
+        self, state: Mapping[str, Any], grown: Collection[str] = ()
+    ) -> tuple[dict[str, Moment], dict[str, Projection]]:
+        """Return the moments and the projections that a state holds, checked.
+
+        Parameters
+        ----------
+        state : mapping
+        grown : collection of str
+            Parameters that may have had fewer outputs.
+
+        Raises
+        ------
+        ValueError
+            As `load_state_dict` does.
+        """
         moments: dict[str, Moment] = {}
         projections: dict[str, Projection] = {}
         for name, entry in state.items():
@@ -273,8 +345,23 @@ class GradientProjector:
                     f"the state is of another network: it has {name!r}, this model has "
                     f"{sorted(self.parameters)}"
                 )
-            moments[name], projections[name] = self.parameters[name].loaded(entry)
-        self._set(moments, projections)
+            parameter = self.parameters[name]
+            given = parameter.grown(entry) if name in grown else entry
+            found = parameter.loaded(given)
+            if not parameter.is_fresh(*found):
+                moments[name], projections[name] = found
+        return moments, projections
+
+    def _check_alone(self) -> None:
+        """Raise ValueError where another projector is attached."""
+        for parameter in self.parameters.values():
+            hooks = (parameter.tensor._backward_hooks or {}).values()
+            if any(isinstance(_owner(hook), ProjectedGradient) for hook in hooks):
+                raise already_attached(parameter.name)
+        for optimizer in self._optimizers:
+            hooks = getattr(optimizer, "_optimizer_step_pre_hooks", {}).values()
+            if any(isinstance(_owner(hook), GradientProjector) for hook in hooks):
+                raise already_attached(type(optimizer).__name__)
 
     def _find(self, name: str) -> Projection | None:
         """Return the projection to apply now, where its parameter is."""
@@ -292,10 +379,13 @@ class GradientProjector:
                 "project='update' needs step() without a closure, which may evaluate "
                 "the loss between updates; got one. Use project='gradient'"
             )
+        several = len(self._optimizers) > 1
+        held = held_by(optimizer) if several else frozenset()
         self._before = {
-            name: self.parameters[name].tensor.detach().clone()
+            name: tensor.detach().clone()
             for name in self.projections
             if not self._paused
+            and (id(tensor := self.parameters[name].tensor) in held or not several)
         }
 
     @torch.no_grad()
@@ -334,12 +424,27 @@ class GradientProjector:
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error
-        return parameter.placed(projection)
+        return parameter.kept(projection)
 
     def _set(
         self, moments: dict[str, Moment], projections: dict[str, Projection]
     ) -> None:
         self.moments, self.projections = moments, projections
+
+
+def _replaced(layer: Layer, now: nn.Module | None) -> str:
+    kind = type(layer.module).__name__
+    there = "none" if now is None else f"a new {type(now).__name__}"
+    return (
+        f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
+        f"{there} there, and its gradient is not projected; detach() RGO, attach a new "
+        "one, and load this one's state into it, with grown= where a layer has more "
+        "outputs"
+    )
+
+
+def _owner(hook: Any) -> Any:
+    return getattr(hook, "__self__", None)
 
 
 def _nothing_to_project(skipped: Sequence[Skipped]) -> str:

@@ -1,10 +1,10 @@
 """RGO in four lines: encoder and projector of one model, task after task."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,24 +13,26 @@ from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
+from rgo_torch.advice import drifting_statistics, encoded_shortcuts
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.hooks import Uncopied, remove_copied
 from rgo_torch.layout import Overrides
 from rgo_torch.merging import merged_copy
-from rgo_torch.optimizers import Project
+from rgo_torch.optimizers import Project, as_optimizers
 from rgo_torch.parameters import Moment
 from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
+from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
+from rgo_torch.workers import Workers
 from rgo_torch.wrappers import pretrained_from
 
-VERSION = 1
 
-
-class RGO:
+class RGO(Uncopied):
     """Lets a model learn task after task without forgetting and without replay.
 
     Parameters
@@ -41,8 +43,8 @@ class RGO:
         `summary`). State dict keys and the training loop stay as they are. Of a model
         with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
         left out, and features are encoded inside of the adapters alone.
-    optimizer : torch.optim.Optimizer
-        The one that steps the model.
+    optimizer : torch.optim.Optimizer, or several
+        What steps the model; where several optimizers do, a list of all of them.
     damping : float, optional
         alpha > 0: how much curvature closes a direction. It belongs to the scale of the
         vectors; where None, `measured_damping` of the other options, or 0.03 if
@@ -99,14 +101,16 @@ class RGO:
     Raises
     ------
     ValueError
-        If an option is not one of those listed, or as `GradientProjector` and
-        `FeatureEncoder` do. The model is left without hooks then.
+        If an option is not one of those listed, another RGO is attached to the model,
+        or as `GradientProjector` and `FeatureEncoder` do. No hooks are left then.
 
     Warns
     -----
     UserWarning
         If transformers says that the model was pretrained, and its own features would
-        be permuted; or as `GradientProjector` does.
+        be permuted; if what is called a shortcut and convolves would be permuted; if
+        ``statistics="running"`` meets running statistics; or as `GradientProjector`
+        does.
 
     Notes
     -----
@@ -137,7 +141,7 @@ class RGO:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Iterable[Optimizer],
         *,
         damping: float | None = None,
         relative: bool | None = None,
@@ -159,10 +163,11 @@ class RGO:
     ) -> None:
         unencoded = renamed(unencoded, exclude)
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
+        optimizers = as_optimizers(optimizer)
         adapters = find_adapters(model)
         beside = adapters is not None or places is not None
         chosen = choose(
-            optimizer,
+            optimizers,
             beside_adapters=beside,
             encode=encode,
             curvature=curvature,
@@ -186,12 +191,12 @@ class RGO:
         self.model = model
         self.damping, self.relative = chosen.damping, chosen.relative
         self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
-        self._notes = chosen.notes
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
             "sketch_rows": sketch_rows,
         }
+        remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
@@ -204,7 +209,7 @@ class RGO:
                 undo.callback(self.encoder.detach)
             self.projector = GradientProjector(
                 model,
-                optimizer,
+                optimizers,
                 project=chosen.project,
                 weights=chosen.weights,
                 biases=biases,
@@ -212,6 +217,17 @@ class RGO:
             )
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
+        encoded = {} if self.encoder is None else self.encoder.places
+        advice = [
+            *encoded_shortcuts(
+                model, [n for n, at in encoded.items() if at != "input"]
+            ),
+            *drifting_statistics(self.statistics.modules, statistics),
+        ]
+        for note in advice:
+            warnings.warn(note, stacklevel=2)
+        self._notes = chosen.notes + advice
+        self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
         self._attached = True
         self._finished = 0
@@ -256,8 +272,12 @@ class RGO:
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        together: bool = True,
     ) -> None:
         """End the current task: observe its curvature and renew the projections.
+
+        Where torch.distributed has several workers, each calls it with its own share of
+        the data, and all get the projections of the whole.
 
         Parameters
         ----------
@@ -268,16 +288,29 @@ class RGO:
             True for the classes of this task.
         score : callable, optional
             For losses other than cross-entropy; see `second_moments`.
+        together : bool
+            Whether the workers' second moments are added up, those of a
+            DistributedDataParallel's process group or else of the default group. False
+            for a process that trains a model of its own.
 
         Raises
         ------
         RuntimeError
-            If no task was begun, or as `begin_task` does of the model.
+            If no task was begun, another worker fails or has other options, or as
+            `begin_task` does of the model.
         TypeError, ValueError
             As `second_moments` and `GradientProjector.consolidate` do. The task is
             still the current one then, and nothing has changed.
         """
-        self.consolidate(self.observe(batches, mask=mask, score=score))
+
+        def observe() -> dict[str, Moment]:
+            return self.observe(batches, mask=mask, score=score)
+
+        if together:
+            setting = {"encoding": self._encoding(), "options": self._options()}
+            self.consolidate(self._workers.observe(observe, setting))
+        else:
+            self.consolidate(observe())
 
     def observe(
         self,
@@ -288,8 +321,8 @@ class RGO:
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
-        Changes nothing. Distributed workers that saw parts of the data add their
-        moments (`rgo_core.merge`, or one all-reduce) before `consolidate`.
+        Changes nothing, and asks no other worker: where several saw parts of the data,
+        their moments are to be added (`rgo_core.merge`) before `consolidate`.
         """
         current = self._check_begun("observe")
         self._check_model()
@@ -371,11 +404,8 @@ class RGO:
             As `task` does.
         """
         with self.task(task):
-            encoder = [] if self.encoder is None else self.encoder.handles
-            guard = [] if self._guard is None else self._guard.handles
-            hooks = [*encoder, *guard, *self.statistics.handles]
             parameters = self.projector.parameters.values()
-            return merged_copy(self.model, self.encoder, parameters, hooks)
+            return merged_copy(self.model, self.encoder, parameters)
 
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer, for good.
@@ -398,55 +428,69 @@ class RGO:
         """Return all state as plain dicts of tensors, strings and numbers.
 
         With the model's and the optimizer's own it is all that a run needs to go on.
-        Survives ``torch.save`` and ``torch.load(weights_only=True)``.
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``,
+        `torch.distributed.checkpoint` and, by `flat_state`, safetensors. It has the
+        matrices of all protected parameters from the start, so that a fresh RGO's can
+        be loaded into.
         """
         return {
             "version": VERSION,
             "finished": self._finished,
             "current": self._current,
             "encoding": self._encoding(),
+            "options": self._options(),
             "parameters": self.projector.state_dict(),
             "statistics": self.statistics.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        strict: bool = True,
+        grown: Collection[str] = (),
+    ) -> None:
         """Take over a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            Of this version, or of 0.1.0.
+        strict : bool
+            Whether to refuse a state that was made with another `per`, `reduce`,
+            `curvature`, `damping`, `relative`, `weights` or `biases`. If not, RGO goes
+            on under its own.
+        grown : collection of str
+            Modules that have more outputs than when the state was made, the new ones
+            after the old, or were not there. What was is protected as before, what is
+            new not yet.
 
         Raises
         ------
         ValueError
-            If it is not such a state, or one of another network, seed or encoding.
-            Nothing has changed then.
+            If it is not such a state, one of another network, seed, encoding or other
+            options, or holds nothing of its finished tasks. Nothing has changed then.
         """
-        state = {"statistics": [], **state}  # of a version that kept none
-        missing = sorted(set(self.state_dict()) - set(state))
-        if missing:
-            raise ValueError(f"not a state of RGO: it lacks {missing}")
-        if state["version"] != VERSION:
-            raise ValueError(
-                f"expected a state of version {VERSION}, got {state['version']}"
-            )
-        if state["encoding"] != self._encoding():
-            raise ValueError(
-                "the state's encoding is not this one's: expected "
-                f"{self._encoding()}, got {state['encoding']}"
-            )
-        _check_progress(state["finished"], state["current"])
+        names = list(self.projector.parameters)
+        more = grown_names(grown, names)
+        state = checked_state(
+            state_dict,
+            self._encoding(),
+            self._options(),
+            names,
+            strict=strict,
+            grown=grown,
+        )
         kept = self.statistics.loaded(state["statistics"], state["finished"])
-        self.projector.load_state_dict(state["parameters"])
+        found = self.projector.loaded(state["parameters"], more)
+        check_observed(state["finished"], len(found[0]))
+        self.projector.moments, self.projector.projections = found
         self.statistics.kept = kept
         self._finished, self._current = state["finished"], state["current"]
-        self.statistics.begin_task(self._finished if self._current is not None else 0)
-        # Between tasks the model goes on encoding for the last one.
-        self._encode(
-            max(self._finished - 1, 0) if self._current is None else self._current
-        )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise TypeError(
-            "an RGO cannot be copied: its hooks are on one model. Copy the model and "
-            "the optimizer, attach a new RGO, and load this one's state_dict into it"
-        )
+        # Between tasks the model goes on as in the last one.
+        last = max(self._finished - 1, 0) if self._current is None else self._current
+        self.statistics.begin_task(last)
+        self._encode(last)
 
     def _encode(self, task: int) -> None:
         if self.encoder is not None:
@@ -456,6 +500,23 @@ class RGO:
         if self.encoder is None:
             return None
         return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options that second moments and projections belong to."""
+        return {
+            "per": self.per,
+            "reduce": self.reduce,
+            "curvature": self.curvature,
+            "damping": self.damping,
+            "relative": self.relative,
+            "weights": self.projector.weights,
+            "biases": self.projector.biases,
+        }
+
+    @property
+    def finished(self) -> int:
+        """How many tasks have ended."""
+        return self._finished
 
     def _check_attached(self) -> None:
         if not self._attached:
@@ -479,11 +540,3 @@ class RGO:
 
 def _is_index(value: Any, length: int) -> bool:
     return isinstance(value, Integral) and 0 <= int(value) < length
-
-
-def _check_progress(finished: Any, current: Any) -> None:
-    if not isinstance(finished, int) or finished < 0 or current not in (None, finished):
-        raise ValueError(
-            "not a state of RGO: expected a count of finished tasks and, as the "
-            f"current one, that or None, got {finished!r} and {current!r}"
-        )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import rgo_core
 from rgo_core.curvature import Curvature
@@ -89,12 +90,23 @@ def _check_labels(logits: Tensor, labels: Tensor, classes: Tensor | None) -> Non
         )
 
 
-def check_scores(scores: Any) -> None:
-    """Raise unless `scores` are rows of finite numbers, one a sample."""
+def check_scores(scores: Any, batch: Any) -> None:
+    """Raise unless `scores` are rows of finite numbers, one a sample of the batch.
+
+    What is no tensor, nor made of tensors, does not tell how many samples it has.
+    """
     if not isinstance(scores, Tensor) or scores.ndim == 0:
         raise TypeError(
             "a score must be a tensor of shape (b,) or (k, b), "
             f"got {'a scalar' if isinstance(scores, Tensor) else type(scores).__name__}"
+        )
+    leaves = pytree.tree_leaves(batch)
+    samples = {x.shape[0] for x in leaves if isinstance(x, Tensor) and x.ndim}
+    if scores.ndim > 2 or (samples and scores.shape[-1] not in samples):
+        among = f" for b in {sorted(samples)} samples" if samples else ""
+        raise ValueError(
+            f"expected scores of shape (b,) or (k, b){among}, got "
+            f"{tuple(scores.shape)}: the samples are along the last axis"
         )
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("the score of a batch must be finite, got NaN or infinity")

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.hooks import ModuleHook
 from rgo_torch.wrappers import named_modules
 
 Statistics = Literal["per-task", "frozen", "running"]
@@ -77,16 +78,20 @@ class RunningStatistics:
             handle.remove()
         self.handles.clear()
 
-    def state_dict(self) -> list[dict[str, Tensor]]:
-        """Return what is kept: for each task that ended, tensors by name."""
-        return [
+    def state_dict(self) -> tuple[dict[str, Tensor], ...]:
+        """Return what is kept: for each task that ended, tensors by name.
+
+        In a tuple, which torch.distributed.checkpoint does not take apart: a fresh
+        state has none of its names.
+        """
+        return tuple(
             {
                 f"{name}.{part}": tensor
                 for name, running in kept.items()
                 for part, tensor in running._asdict().items()
             }
             for kept in self.kept
-        ]
+        )
 
     def loaded(self, state: Any, finished: int) -> list[dict[str, Running]]:
         """Return what a state holds, checked.
@@ -100,7 +105,7 @@ class RunningStatistics:
         if not self.modules:
             return [{} for _ in range(finished)]
         expected = finished if self.kind == "per-task" else 0
-        if not isinstance(state, list) or len(state) != expected:
+        if not isinstance(state, tuple | list) or len(state) != expected:
             raise ValueError(
                 f"expected running statistics of {expected} tasks, for "
                 f"statistics={self.kind!r}, got {_length(state)}"
@@ -140,20 +145,29 @@ class RunningStatistics:
 
     def _freeze(self) -> None:
         """Have each normalisation run in eval mode, whatever mode the model is in."""
-        training: dict[nn.Module, bool] = {}
-
-        def before(module: nn.Module, args: Any) -> None:
-            training[module] = module.training
-            module.training = False
-
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            module.training = training.pop(module, module.training)
-
         for module in self.modules.values():
+            modes: list[bool] = []
             self.handles += [
-                module.register_forward_pre_hook(before),
-                module.register_forward_hook(after, always_call=True),
+                module.register_forward_pre_hook(_Freeze(modes)),
+                module.register_forward_hook(_Thaw(modes), always_call=True),
             ]
+
+
+class _Frozen(ModuleHook):
+    def __init__(self, modes: list[bool]) -> None:
+        self.modes = modes  # of the calls that have not returned
+
+
+class _Freeze(_Frozen):
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        self.modes.append(module.training)
+        module.training = False
+
+
+class _Thaw(_Frozen):
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.modes:
+            module.training = self.modes.pop()
 
 
 def _fits(part: Any, like: Tensor) -> bool:
@@ -162,4 +176,4 @@ def _fits(part: Any, like: Tensor) -> bool:
 
 
 def _length(state: Any) -> str:
-    return f"{len(state)}" if isinstance(state, list) else type(state).__name__
+    return f"{len(state)}" if isinstance(state, tuple | list) else type(state).__name__

@@ -42,11 +42,11 @@ def summarize(
     lines += [
         f"encoded: {name} ({w})" for name, w in encoded.items() if name not in own
     ]
-    frozen = [name for name, reason in projector.skipped if reason == FROZEN]
+    frozen = [name for name, reason in projector.unprotected if reason == FROZEN]
     lines += [f"not projected: {len(frozen)} parameters: {FROZEN}"] if frozen else []
     lines += [
         f"not projected: {name}: {reason}"
-        for name, reason in projector.skipped
+        for name, reason in projector.unprotected
         if reason != FROZEN
     ]
     lines += [
@@ -58,7 +58,7 @@ def summarize(
 
 
 def _headline(projector: GradientProjector) -> str:
-    if any(reason == FROZEN for _, reason in projector.skipped):
+    if any(reason == FROZEN for _, reason in projector.unprotected):
         share, of = projector.trained_share, "of what is trained is protected"
     else:
         share, of = projector.protected_share, "of the parameters are protected"

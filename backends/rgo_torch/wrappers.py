@@ -2,19 +2,28 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
+from torch.autograd import forward_ad
+
+# Where wrappers keep what they wrap: torch.compile, activation checkpoints, FSDP.
+INNER = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def original_model(model: nn.Module) -> nn.Module:
-    """Return the model behind `torch.compile` and (Distributed)DataParallel."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, wrappers):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
+    """Return what is behind `torch.compile`, DistributedDataParallel and the like."""
+    while (inner := _inner(model)) is not None:
         model = inner
+    return model
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, PARALLEL):
+        parallel: nn.Module = module.module
+        return parallel
+    found = (getattr(module, name, None) for name in INNER)
+    return next((inner for inner in found if isinstance(inner, nn.Module)), None)
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -25,16 +34,63 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def is_transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation is at work.
+
+    Autograd functions of one's own have no rules for them.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield modules by name, which does not depend on what is compiled or wrapped."""
-    for name, module in original_model(model).named_modules():
-        if not hasattr(module, "_orig_mod"):
-            yield plain_name(name), module
+    waiting, seen = [("", model)], set()
+    while waiting:
+        name, module = waiting.pop()
+        module = original_model(module)
+        if module in seen:
+            continue
+        seen.add(module)
+        yield name, module
+        waiting += [
+            (f"{name}.{own}" if name else own, child)
+            for own, child in reversed(module._modules.items())
+            if child is not None
+        ]
 
 
-def plain_name(name: str) -> str:
-    """Return the name of a module or a parameter as it is without `torch.compile`."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield parameters by such names; a tied one by each of its names."""
+    for name, module in named_modules(model):
+        for own, parameter in module._parameters.items():
+            if parameter is not None:
+                yield f"{name}.{own}" if name else own, parameter
+
+
+def check_whole(name: str, parameter: nn.Parameter) -> None:
+    """Refuse a parameter of which this worker has a part only.
+
+    Raises
+    ------
+    ValueError
+        If it is sharded by FSDP, by tensor parallelism or by DeepSpeed's ZeRO 3.
+    """
+    kinds = {kind.__name__ for kind in type(parameter).__mro__}
+    parts = [
+        what
+        for what, found in (
+            ("a DTensor", "DTensor" in kinds),
+            ("a FlatParameter of FSDP", hasattr(parameter, "_fqns")),
+            ("a part that ZeRO 3 left", hasattr(parameter, "ds_id")),
+        )
+        if found
+    ]
+    if parts:
+        raise ValueError(
+            f"{name}: expected a parameter that is whole on every worker, got "
+            f"{parts[0]}: RGO serves DistributedDataParallel, and no model that is "
+            "sharded by fully_shard, FSDP, tensor parallelism or DeepSpeed"
+        )
 
 
 def pretrained_from(model: nn.Module) -> str | None:

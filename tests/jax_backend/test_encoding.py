@@ -46,6 +46,40 @@ def test_its_gradient_is_that_of_plain_indexing(axis: int) -> None:
     np.testing.assert_allclose(twice, jax.jacrev(jax.grad(plain))(features), rtol=1e-6)
 
 
+def test_it_is_differentiated_in_every_mode_like_plain_indexing() -> None:
+    features, towards = draw((5,)), draw((5,), seed=1)
+    encoding = make_encoding(5, tasks=3, name="hidden")
+    order = encoding.permutations[2]
+
+    def value(features: Array) -> Array:
+        return (jnp.tanh(encode(features, encoding, 2)) ** 3 @ towards).sum()
+
+    def plain(features: Array) -> Array:
+        return (jnp.tanh(features[order]) ** 3 @ towards).sum()
+
+    for mode in (
+        lambda f: jax.jvp(f, (features,), (towards,)),
+        lambda f: jax.hessian(f)(features),
+        lambda f: jax.jit(jax.hessian(f))(features),
+        lambda f: jax.jacfwd(jax.vmap(f))(jnp.stack([features, towards])),
+        lambda f: jax.linearize(f, features)[1](towards),
+    ):
+        for found, expected in zip(
+            jax.tree.leaves(mode(value)), jax.tree.leaves(mode(plain)), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_its_gradient_is_gathered_and_integers_pass() -> None:
+    encoding = make_encoding(5, tasks=3, name="hidden")
+    value = jax.grad(lambda x: (encode(x, encoding, 2) ** 2).sum())
+    program = jax.jit(value).lower(draw((4, 5))).as_text()
+    assert "gather" in program
+    assert "scatter" not in program
+    counted = encode(jnp.arange(5), encoding, 2)
+    np.testing.assert_array_equal(counted, encoding.permutations[2])
+
+
 def test_one_program_serves_every_task() -> None:
     encoding = make_encoding(6, tasks=4, name="hidden")
     features = draw((2, 6))

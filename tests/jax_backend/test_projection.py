@@ -10,6 +10,7 @@ from core.tolerance import assert_close
 from flax import nnx
 from hypothesis import given
 from jax import Array
+from jax.extend.core import jaxprs_in_params
 from jax_backend.nets import (
     assert_same,
     count_traces,
@@ -428,3 +429,45 @@ def test_options_that_do_not_exist_are_refused(
     state = project_gradients().init({"w": jnp.eye(2)})
     with pytest.raises(ValueError, match=message):
         end_task(state, {}, **options)
+
+
+def products_of(program: Any) -> list[Any]:
+    """Return the precision of every matrix product in a program, however deep."""
+    found = []
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            found.append(equation.params["precision"])
+        for inner in jaxprs_in_params(equation.params):
+            found += products_of(inner)
+    return found
+
+
+HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+
+
+def test_updates_are_projected_in_true_float32() -> None:
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
+    transformation = project_gradients()
+    state = transformation.init(params)
+    program = jax.make_jaxpr(transformation.update)(params, state)
+    assert products_of(program.jaxpr) == [HIGHEST, HIGHEST]
+
+
+def test_the_gradient_of_a_factored_layer_is_projected_in_true_float32() -> None:
+    inputs, kernel, P = jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.eye(3)
+
+    def value(kernel: Array) -> Array:
+        return dense(inputs, kernel, projection=P).sum()
+
+    program = jax.make_jaxpr(jax.grad(value))(kernel)
+    # X W as the network has it; X P, and (X P)^T D.
+    assert products_of(program.jaxpr).count(HIGHEST) == 2
+
+
+def test_the_damping_that_is_left_out_is_the_measured_one() -> None:
+    state = project_gradients().init({"kernel": jnp.ones((3, 2))})
+    moments = observe({}, {"kernel": jnp.asarray([[1.0, 2.0, 3.0]])})
+    left, given = end_task(state, moments), end_task(state, moments, damping=0.03)
+    np.testing.assert_array_equal(left.weights["kernel"], given.weights["kernel"])
+    other = end_task(state, moments, damping=0.3)
+    assert not np.allclose(left.weights["kernel"], other.weights["kernel"])

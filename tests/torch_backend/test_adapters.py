@@ -168,7 +168,9 @@ def test_the_base_is_never_encoded() -> None:
 def test_a_module_that_was_pretrained_can_be_excluded() -> None:
     model = adapted(modules_to_save=["classifier", "pooler"])
     pooler = "base_model.model.bert.pooler.modules_to_save.default.dense"
-    assert pooler in FeatureEncoder(model).widths
+    encoder = FeatureEncoder(model)
+    assert pooler in encoder.widths
+    encoder.detach()
     assert pooler not in FeatureEncoder(model, unencoded=[pooler]).widths
 
 
@@ -234,6 +236,7 @@ def test_what_is_asked_for_is_done_beside_adapters_too() -> None:
     assert rgo.projector.project == "gradient"
     assert rgo.projector.weights == "raw"
     assert not rgo.relative
+    rgo.detach()
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     plain = RGO(model, sgd, curvature="exact")
     assert plain.projector.project == "gradient"

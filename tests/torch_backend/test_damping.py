@@ -1,8 +1,9 @@
 from typing import Any
 
 import pytest
+from torch_backend.nets import mlp, sgd
 
-from rgo_torch import measured_damping
+from rgo_torch import RGO, measured_damping
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,22 @@ from rgo_torch import measured_damping
 def test_no_damping_is_made_up(options: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measured_damping(*options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 0.03),
+        ({"encode": False}, 0.01),
+        ({"per": "batch"}, 0.01),
+        ({"reduce": "rms"}, 1.0),
+        ({"relative": True}, 0.03),
+        ({"project": "update"}, 0.3),
+        ({"project": "update", "per": "sample"}, 0.03),
+    ],
+)
+def test_the_damping_that_is_left_out_is_the_number_that_was_measured(
+    options: dict[str, Any], expected: float
+) -> None:
+    model = mlp()
+    assert RGO(model, sgd(model), **options).damping == expected

@@ -1,11 +1,18 @@
 """Parameters are named as in the model, and tied ones stand once."""
 
+import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_backend.nets import compiled, mlp
 
+from rgo_core import Axes
 from rgo_torch.layout import find_layout
-from rgo_torch.parameters import projected_parameters
+from rgo_torch.parameters import (
+    ProjectedParameter,
+    make_bound,
+    projected_parameters,
+)
 
 
 def test_every_weight_and_bias_has_features_of_its_own() -> None:
@@ -43,3 +50,18 @@ def test_a_projection_is_float32_at_the_least() -> None:
         model = nn.Linear(3, 2, dtype=dtype)
         found = projected_parameters(model, find_layout(model).layers)
         assert found["weight"].projection_dtype == expected
+
+
+@pytest.mark.parametrize(("device", "kept"), [("mps", "cpu"), ("cuda", "cuda")])
+@pytest.mark.parametrize("form", ["full", "diagonal", "sketch"])
+def test_second_moments_are_kept_where_float64_is(
+    device: str, kept: str, form: str
+) -> None:
+    with FakeTensorMode():  # a tensor that says where it is, and has no numbers
+        tensor = nn.Parameter(torch.empty(4, 3, device=device))
+        axes = Axes(outputs=(0,), inputs=(1,), diagonal=form == "diagonal")
+        bound = make_bound(2 if form == "sketch" else None, 2)
+        parameter = ProjectedParameter("x", tensor, axes, bound)
+        moment = parameter.empty_moment()
+        assert parameter.form == form
+        assert {part.device.type for part in moment} == {kept}

@@ -475,3 +475,56 @@ def assert_convolution_projected(layer: ConvolutionLayer, x: Tensor) -> None:
     assert_near(found[1], expected, scale=bound, amplification=n)
     for one, other in zip(found[2:], plain[2:], strict=True):
         assert_near(one, other, scale=float(d.norm()), amplification=n)
+
+
+def test_other_parameters_in_a_functional_call_are_those_that_count(sent: list) -> None:
+    model, _ = projected_model()
+    others = {name: 2 * p.detach() for name, p in model.named_parameters()}
+    for p in others.values():
+        p.requires_grad_()
+    x, y = batch(ROWS)
+    logits = torch.func.functional_call(model, others, (x,))
+    functional.cross_entropy(logits, y).backward()
+    plain = wide_mlp()
+    with torch.no_grad():
+        for p in plain.parameters():
+            p.mul_(2)
+    expected = gradients_of(plain, lambda: loss_of(plain, x, y))
+    assert torch.equal(logits, plain(x))
+    for name, p in others.items():
+        assert_near(p.grad, expected[name])
+    assert not sent
+
+
+def test_what_a_pass_that_failed_has_sent_is_not_taken_by_the_next(sent: list) -> None:
+    model, projector = projected_model()
+    x, y = batch(ROWS)
+    hidden = torch.tanh(model[2](model[0](x)))
+
+    def fail(gradient: Tensor) -> None:
+        raise RuntimeError("between the two uses")
+
+    hidden.register_hook(fail)
+    with pytest.raises(RuntimeError, match="between the two uses"):
+        functional.cross_entropy(model[4](model[2](hidden)), y).backward()
+    assert len(sent) == 1
+    assert model[2].__dict__["forward"]._parts
+    # A large batch sends nothing itself, and would take what is there.
+    assert_projected(model, projector, lambda: loss_of(model, *batch(64)))
+    model[2].__dict__["forward"]._parts.clear()
+
+
+def test_where_no_callback_is_taken_the_gradient_is_projected_at_the_weight(
+    sent: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Compiled autograd itself takes over a minute to start: it was run by hand.
+    model, projector = projected_model()
+
+    def loss() -> Tensor:
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
+        value = loss_of(model, *batch(ROWS))
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        return value
+
+    assert_projected(model, projector, loss)
+    assert not sent

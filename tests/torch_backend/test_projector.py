@@ -56,7 +56,7 @@ def state_of(model: nn.Module, projection: Callable[[int], Tensor]) -> dict:
         n = p.shape[-1]
         found[name] = {
             "matrix": torch.zeros(n, n, dtype=torch.float64),
-            "count": torch.zeros((), dtype=torch.int64),
+            "count": torch.ones((), dtype=torch.int64),
             "projection": projection(n),
         }
     return found
@@ -503,12 +503,104 @@ def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
 def test_an_optimizer_of_a_part_of_the_model_is_welcome() -> None:
     model = mlp()
     optimizer = sgd(model[4])
-    projector = consolidated(model, optimizer, project="update")
+    message = "^0.weight, 0.bias, 2.weight, 2.bias: held by no optimizer given, so that"
+    with pytest.warns(UserWarning, match=message):
+        projector = consolidated(model, optimizer, project="update")
+    assert [name for name, _ in projector.unprotected] == [
+        *("0.weight", "0.bias", "2.weight", "2.bias")
+    ]
+    assert projector.protected_share == pytest.approx(36 / 212)
     before = weights_of(model)
     train(model, optimizer, batches(1))
     assert torch.equal(model[0].weight, before["0.weight"])
     assert not torch.equal(model[4].weight, before["4.weight"])
     projector.detach()
+
+
+@pytest.mark.parametrize("project", ["gradient", "update"])
+def test_several_optimizers_step_as_one(project: str) -> None:
+    found = []
+    for apart in (False, True):
+        model = mlp()
+        parts = [model[:2], model[2:]] if apart else [model]
+        optimizers = [sgd(part, momentum=0.9) for part in parts]
+        projector = consolidated(model, optimizers, project=project)
+        for x, y in batches(3):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss_of(model, x, y).backward()
+            for optimizer in reversed(optimizers):
+                optimizer.step()
+        assert not projector.unprotected
+        found.append(weights_of(model))
+    assert_same(*found)
+
+
+def test_a_part_that_is_frozen_needs_no_optimizer() -> None:
+    model = mlp()
+    model[0].requires_grad_(False)
+    projector = GradientProjector(model, sgd(model[2:]), project="update")
+    model[0].requires_grad_(True)
+    reason = "held by no optimizer given"
+    assert projector.unprotected == [("0.weight", reason), ("0.bias", reason)]
+
+
+class Lookahead:
+    """Steps another optimizer, and goes back half the way every second time."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        self.inner, self.param_groups = inner, inner.param_groups
+        self.slow = [p.detach().clone() for g in self.param_groups for p in g["params"]]
+        self.steps = 0
+
+    def step(self) -> None:
+        self.inner.step()
+        self.steps += 1
+        fast = [p for group in self.param_groups for p in group["params"]]
+        for p, slow in zip(fast, self.slow, strict=True):
+            if self.steps % 2 == 0:
+                p.data.lerp_(slow, 0.5)
+                slow.copy_(p.data)
+
+
+def test_an_optimizer_that_calls_no_hooks_is_refused_and_its_inner_one_serves() -> None:
+    model = mlp()
+    adam = torch.optim.Adam(model.parameters(), lr=0.01)
+    message = r"needs an optimizer that calls step hooks, .* got a Lookahead; give RGO"
+    with pytest.raises(TypeError, match=message):
+        GradientProjector(model, Lookahead(adam), project="update")
+    GradientProjector(model, Lookahead(sgd(model))).detach()
+    projector = GradientProjector(model, adam, project="update")
+    projector.consolidate(second_moments(model, batches(1, 4)), damping=1e-9)
+    outer, before = Lookahead(adam), weights_of(model)
+    for x, y in batches(4):
+        outer.inner.zero_grad()
+        loss_of(model, x, y).backward()
+        outer.step()
+    x, moved = batch(4)[0], model[0].weight.detach() - before["0.weight"]
+    assert float((x @ moved.mT).norm() / (x.norm() * moved.norm())) < 1e-3
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    model = mlp()
+    message = "must be an optimizer of PyTorch or several, got a Linear"
+    with pytest.raises(TypeError, match=message):
+        GradientProjector(model, [sgd(model), model[0]])
+
+
+@pytest.mark.parametrize("first", ["gradient", "update"])
+@pytest.mark.parametrize("second", ["gradient", "update"])
+def test_a_second_projector_on_a_model_is_refused(first: str, second: str) -> None:
+    model = mlp()
+    optimizer = sgd(model)
+    projector = GradientProjector(model, optimizer, project=first)
+    hooks = list(hooks_of(model))
+    message = r"(0.weight|SGD): expected a model that nothing of rgo_torch is attached"
+    with pytest.raises(ValueError, match=message):
+        GradientProjector(model, optimizer, project=second)
+    assert list(hooks_of(model)) == hooks
+    projector.detach()
+    GradientProjector(model, optimizer, project=second)
 
 
 @pytest.mark.parametrize("kind", ADAPTIVE)
@@ -519,7 +611,8 @@ def test_an_adaptive_optimizer_with_projected_gradients_is_warned_of(
     optimizer = kind(model.parameters(), lr=0.1)
     message = f"{kind.__name__} rescales the gradient, .* use project='update'"
     with pytest.warns(UserWarning, match=message):
-        GradientProjector(model, optimizer)
+        projector = GradientProjector(model, optimizer)
+    projector.detach()
     GradientProjector(model, optimizer, project="update")
 
 

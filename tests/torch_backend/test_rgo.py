@@ -423,10 +423,14 @@ def lacking(key: str) -> Callable[[dict], dict]:
     return lambda state: {k: v for k, v in state.items() if k != key}
 
 
+def with_entry(name: str) -> Callable[[dict], dict]:
+    return lambda state: state | {"parameters": state["parameters"] | {name: {}}}
+
+
 BAD_STATES = {
     r"not a state of RGO: it lacks \['parameters'\]": lacking("parameters"),
     r"not a state of RGO: it lacks \['finished'\]": lacking("finished"),
-    "expected a state of version 1, got 2": edited(version=2),
+    "expected a state of version 1 or 2, got 3": edited(version=3),
     "the state's encoding is not this one's: .* got None": edited(encoding=None),
     "the state's encoding is not this one's: expected {'seed': 0": edited(
         encoding={"seed": 1, "widths": {"0": 8, "2": 8}}
@@ -434,8 +438,17 @@ BAD_STATES = {
     "expected a count of finished tasks .* got -1 and None": edited(finished=-1),
     "expected a count of finished tasks .* got 1 and 0": edited(current=0),
     "expected a count of finished tasks .* got '1'": edited(finished="1"),
-    "the state is of another network: it has 'x'": edited(parameters={"x": {}}),
-    "0.weight: expected a state with the tensors": edited(parameters={"0.weight": {}}),
+    "the state is of another network: it has 'x'": with_entry("x"),
+    "0.weight: expected a state with the tensors": with_entry("0.weight"),
+    r"the state lacks the parameters \['0.weight', .* name these in grown=": edited(
+        parameters={}
+    ),
+    "the state was made with per='batch' .here 'sample'., damping=3.0 .here": (
+        lambda state: (
+            state | {"options": state["options"] | {"per": "batch", "damping": 3.0}}
+        )
+    ),
+    "not a state of RGO: got a list": list,
 }
 
 
@@ -538,6 +551,39 @@ def test_a_model_that_got_other_parameters_is_noticed() -> None:
     state = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state, assign=True)
     message = r"0.weight: the model has another parameter there"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+
+
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_layer_that_was_replaced_is_refused_by_name(place: int) -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    model[place] = copy.deepcopy(model[place])
+    message = (
+        f"^{place}: the Linear that RGO was attached to was replaced, there is a new "
+        "Linear there, .* with grown= where"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+    model[place] = nn.Identity()
+    with pytest.raises(RuntimeError, match=f"^{place}: .* there is a new Identity"):
+        rgo.begin_task(1)
+
+
+def test_a_layer_that_is_gone_is_noticed_at_the_end_of_a_task_too() -> None:
+    model, rgo = learner()
+    rgo.begin_task(0)
+    del model[4]
+    with pytest.raises(RuntimeError, match=r"^4: the Linear .* there is none there"):
+        rgo.end_task(batches())
+
+
+def test_a_layer_that_was_added_is_refused_by_name() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    model.append(nn.Linear(CLASSES, CLASSES))
+    message = "^5.bias, 5.weight: not there when RGO was attached, and not protected"
     with pytest.raises(RuntimeError, match=message):
         rgo.begin_task(1)
 

@@ -1,6 +1,7 @@
 """What is backpropagated from the logits, and what is refused."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -195,6 +196,54 @@ def test_a_score_that_is_no_row_of_numbers_is_refused(
 ) -> None:
     with pytest.raises(TypeError, match=message):
         second_moments(mlp(), [batch()[0]], score=score)
+
+
+@pytest.mark.parametrize("per", ["sample", "batch", "position"])
+@pytest.mark.parametrize(
+    ("score", "shape"),
+    [
+        (lambda model, x: model(x), r"\(16, 4\)"),  # (b, k)
+        (lambda model, x: model(x)[:, :1], r"\(16, 1\)"),
+        (lambda model, x: model(x).reshape(-1), r"\(64,\)"),
+        (lambda model, x: model(x).T[None], r"\(1, 4, 16\)"),
+    ],
+)
+def test_a_score_whose_last_axis_is_not_the_samples_is_refused(
+    score: Callable, shape: str, per: str
+) -> None:
+    message = rf"expected scores of shape \(b,\) or \(k, b\) for b in \[16\] .* {shape}"
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [batch()[0]], score=score, per=per)
+
+
+def test_a_batch_that_is_not_of_tensors_tells_no_samples_and_is_taken() -> None:
+    x = batch()[0]
+    graphs = [type("Graph", (), {"x": x})()]
+    found = second_moments(mlp(), graphs, score=lambda model, g: model(g.x)[:, 0])
+    expected = second_moments(mlp(), [x], score=lambda model, x: model(x)[:, 0])
+    assert torch.equal(found["0.weight"].matrix, expected["0.weight"].matrix)
+    with pytest.raises(
+        ValueError, match=r"expected scores of shape .*, got \(1, 4, 16"
+    ):
+        second_moments(mlp(), graphs, score=lambda model, g: model(g.x).T[None])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_of_half_precision_are_formed_in_float32(
+    dtype: torch.dtype,
+) -> None:
+    model = nn.Linear(4, 4, bias=False).to(dtype)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(4))
+    generator = torch.Generator().manual_seed(0)
+    # Inputs, and so logits, that half precision has.
+    x, y = torch.randint(-16, 17, (64, 4), generator=generator) / 4, torch.arange(64)
+    found = second_moments(model, [(x.to(dtype), y % 4)], reduce="rms")
+    p = torch.softmax(x.double(), -1).gather(1, y[:, None] % 4)
+    # What flows back through the model is rounded once, and nothing before.
+    rounded = (p * (1 - p)).sqrt().to(dtype).double()
+    vectors = x.double() * rounded / 2  # the root mean square over 4 outputs
+    assert_near(found["weight"].matrix.float(), vectors.mT @ vectors)
 
 
 class Output(NamedTuple):

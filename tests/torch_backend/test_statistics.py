@@ -90,7 +90,8 @@ def test_frozen_ones_are_those_of_the_first_task_in_training_too() -> None:
 
 
 def test_running_ones_are_pytorchs() -> None:
-    rgo, model = learned("running")
+    with pytest.warns(UserWarning, match="norm: running statistics that every task"):
+        rgo, model = learned("running")
     last = running(model)
     with rgo.task(0):
         assert_same(running(model), last)

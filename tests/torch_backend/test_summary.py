@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 from torch import nn
 from torch_backend.nets import mlp, sgd
@@ -49,6 +50,53 @@ def test_what_is_not_projected_is_listed_with_the_reason_and_counted() -> None:
 def test_without_encoding_no_layer_is_marked() -> None:
     model = mlp()
     assert "yes" not in RGO(model, sgd(model), encode=False).summary()
+
+
+class Residual(nn.Module):
+    """Has a shortcut that convolves, as torchvision names it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(3, 4, 1)
+        self.downsample = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sums = (self.inner(x) + self.downsample(x)).mean((-2, -1))
+        logits: torch.Tensor = self.head(sums)
+        return logits
+
+
+def test_a_shortcut_that_is_not_named_is_warned_of_once_and_listed() -> None:
+    model = Residual()
+    message = "^downsample.0: by the name a shortcut around a residual block, whose"
+    with pytest.warns(UserWarning, match=message) as caught:
+        rgo = RGO(model, sgd(model))
+    assert len(caught) == 1
+    assert str(caught[0].message) in rgo.summary().splitlines()
+    rgo.detach()
+    rgo = RGO(model, sgd(model), unencoded=["downsample.0", "head"])
+    assert "shortcut" not in rgo.summary()
+    rgo.detach()
+    RGO(model, sgd(model), encode=False)
+
+
+def test_running_statistics_that_drift_are_warned_of_and_listed() -> None:
+    model = Residual()
+    options = {"encode": False, "statistics": "running"}
+    message = "^downsample.1: running statistics that every task moves, which no proj"
+    with pytest.warns(UserWarning, match=message):
+        rgo = RGO(model, sgd(model), **options)
+    assert "downsample.1: running statistics that every task moves" in rgo.summary()
+
+
+def test_what_no_optimizer_holds_is_not_protected_where_updates_are_projected() -> None:
+    model = mlp()
+    with pytest.warns(UserWarning, match="4.weight, 4.bias: held by no optimizer"):
+        rgo = RGO(model, sgd(model[:4]), project="update")
+    table = rgo.summary()
+    assert table.startswith("83.0 % of the parameters are protected\n")  # 176 of 212
+    assert "not projected: 4.bias: held by no optimizer given" in table.splitlines()
 
 
 def test_explicit_encodings_are_listed() -> None:

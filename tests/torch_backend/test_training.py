@@ -6,6 +6,7 @@ import pytest
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_backend.nets import (
@@ -14,7 +15,9 @@ from torch_backend.nets import (
     assert_same,
     batch,
     batches,
+    conv_net,
     gradients_of,
+    images,
     loss_of,
     mlp,
     sgd,
@@ -28,6 +31,8 @@ import rgo_core
 from rgo_torch import RGO
 
 pytestmark = [
+    # PyTorch's own, at the first forward-mode derivative.
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is dep:DeprecationWarning"),
     # Dynamo's own, which it hides from all but pytest.
     pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
     pytest.mark.filterwarnings(
@@ -429,3 +434,39 @@ def test_a_cuda_model_takes_the_steps_of_the_cpu() -> None:
         found.append(weights_of(candidate))
     for name, weight in found[1].items():
         assert_near(found[0][name].cpu(), weight, amplification=50)
+
+
+def dual(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        made = function(forward_ad.make_dual(x, torch.ones_like(x)))
+        tangent: Tensor = forward_ad.unpack_dual(made).tangent
+        return tangent
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        lambda function, x: torch.func.jvp(function, (x,), (torch.ones_like(x),))[1],
+        lambda function, x: torch.func.hessian(lambda x: function(x)[0, 0])(x),
+        lambda function, x: torch.func.jacfwd(function)(x),
+        lambda function, x: torch.func.vmap(torch.func.jacrev(function))(x[:, None]),
+        dual,
+    ],
+    ids=["jvp", "hessian", "jacfwd", "vmap of jacrev", "forward AD"],
+)
+@pytest.mark.parametrize("make", [wide_mlp, conv_net])
+def test_derivatives_of_every_mode_are_those_of_the_plain_network(
+    mode: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+    make: Callable[[], nn.Sequential],
+) -> None:
+    model = make().double()
+    x = images(SMALL)[0] if make is conv_net else batch(SMALL)[0]
+    rgo = RGO(model, sgd(model), unencoded=["4"] if make is wide_mlp else ["4", "5"])
+    rgo.begin_task(0)
+    rgo.end_task([(x.double(), torch.arange(SMALL) % CLASSES)])
+    rgo.begin_task(1)
+    plain = rgo.merge_for(1)
+    smooth = [lambda x, net=net: net(x.sin()).sin() for net in (model, plain)]
+    found, expected = (mode(function, x.double()).detach() for function in smooth)
+    assert_near(found, expected, amplification=100)
+    assert float(found.norm()) > 0

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from rgo_torch import RGO
 from rgo_torch.integrations._closures import run_closures_first
-from rgo_torch.integrations._workers import end_task_together
 from rgo_torch.score import Score
 
 MaskOfTask = Callable[[int], Tensor]
@@ -150,10 +149,9 @@ class Continued:
     def _end(self, batches: Iterable[Any]) -> None:
         mask = None
         if self._mask is not None:
-            mask = self._mask(self.rgo.state_dict()["finished"])
+            mask = self._mask(self.rgo.finished)
         score = self._score or self._own_score(mask)
-        end_task_together(
-            self.rgo,
+        self.rgo.end_task(
             islice(batches, self._max_batches),
             mask=mask if score is None else None,
             score=score,

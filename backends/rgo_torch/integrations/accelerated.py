@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_torch.integrations._continued import Continued
-from rgo_torch.integrations._workers import end_task_together
 from rgo_torch.score import Score
 
 try:
@@ -84,4 +83,4 @@ class AcceleratedRGO(Continued):
 
         To be called in every process.
         """
-        end_task_together(self.rgo, batches, mask=mask, score=score)
+        self.rgo.end_task(batches, mask=mask, score=score)

@@ -79,7 +79,7 @@ class RGOPlugin(Continued, SupervisedPlugin):
         self._evaluation.close()  # where one was broken off
         self._begin(strategy.model, strategy.optimizer)
         index = strategy.experience.current_experience
-        self._tasks[index] = self.rgo.state_dict()["finished"]
+        self._tasks[index] = self.rgo.finished
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """End the task with the experience's data."""

@@ -46,6 +46,10 @@ class EmbeddingLayer(Layer):
 
     def _of_call(self, call: Call, wanted: Vectors) -> list[Tensor]:
         table, ids = self._embedding, call.inputs
+        # Of one axis are the positions that all samples have, or joined sequences.
+        apart = ids.ndim < 2 or self.tells_samples(len(ids), wanted) or len(ids) == 1
+        if not apart:
+            ids = ids.reshape(-1)
         ids = ids.reshape(len(ids) if ids.ndim else 1, -1)
         samples = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         if wanted.per == "batch":

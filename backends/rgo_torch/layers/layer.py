@@ -1,5 +1,6 @@
 """A module with protected parameters, and their curvature vectors from its calls."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
-from torch.utils import _pytree as pytree
 
 from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
@@ -53,8 +53,8 @@ class Call:
     @property
     def is_empty(self) -> bool:
         """Whether it was called with a batch of none."""
-        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
-        return any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in leaves)
+        given = [g for row in self.gradients for g in row if g is not None]
+        return not any(gradient.numel() for gradient in given)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,6 +104,27 @@ class Layer(ABC):
         """Return what is asked for, with the layer's own choice where it is left."""
         per, reduce = self.own_vectors
         return wanted._replace(per=wanted.per or per, reduce=wanted.reduce or reduce)
+
+    def tells_samples(self, count: int, wanted: Vectors) -> bool:
+        """Tell whether the axis where samples are expected has as many as the batch.
+
+        Warns
+        -----
+        UserWarning
+            If one vector a sample is asked for, and it has not.
+        """
+        if count == wanted.samples or wanted.per != "sample":
+            return True
+        if count == 1:
+            return False  # what is the same for all samples, as positions are
+        warnings.warn(
+            f"{self.name or 'the model'}: the samples are not along the first axis of "
+            f"its inputs, which has {count} entries where the batch has "
+            f"{wanted.samples} samples: each entry counts as a sample. Put the samples "
+            "first, or pass per='position' for sequences that are joined",
+            stacklevel=2,
+        )
+        return False
 
     @classmethod
     def serves(cls, use: "Use", axes: Axes) -> bool:

@@ -148,7 +148,7 @@ class RowLayer(Layer):
                 f"{self.full_name(own)}: its layer must be called with the same "
                 f"samples each time in a forward pass, got {counts} of them"
             )
-        if wanted.per == "sample" and counts[0] != wanted.samples:
+        if not self.tells_samples(counts[0], wanted):
             return "position"
         assert wanted.per is not None  # resolved before
         return wanted.per

@@ -175,6 +175,10 @@ class TransformedLayer(Layer):
         has no per-sample form; the sum over the batch serves it, as the paper's does.
         """
         if wanted.per != "batch" and not self._summed:
+            axis = self.sample_axis
+            shapes = [tuple(g.shape) for g in gradients if g is not None]
+            if shapes and len(shapes[0]) > axis:
+                self.tells_samples(shapes[0][axis], wanted)
             try:
                 return self._mapped(call, vectors, given, gradients)
             except (RuntimeError, ValueError, IndexError, TypeError):

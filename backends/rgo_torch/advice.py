@@ -1,0 +1,56 @@
+"""What of a model is at risk though all of its parameters are protected."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from rgo_torch.places import CONVOLUTIONS
+from rgo_torch.statistics import Statistics
+from rgo_torch.wrappers import named_modules
+
+# What people call the way around a residual block.
+SHORTCUTS = frozenset({"downsample", "shortcut", "skip", "identity_conv", "proj_skip"})
+
+
+def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
+    """Return advice on convolutions that lead around a block and are permuted.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoded : iterable of str
+        The names of the layers whose outputs are permuted.
+    """
+    modules = dict(named_modules(model))
+    found = [
+        name
+        for name in encoded
+        if isinstance(modules.get(name), CONVOLUTIONS)
+        and SHORTCUTS.intersection(name.split("."))
+    ]
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
+        "channels the encoding had better leave in order; name it, and the head, in "
+        "unencoded="
+    ]
+
+
+def drifting_statistics(
+    modules: Mapping[str, nn.Module], statistics: Statistics
+) -> list[str]:
+    """Return advice on normalisations whose statistics go on with every task.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+        Those with running statistics, by name.
+    statistics : {"per-task", "frozen", "running"}
+    """
+    if statistics != "running" or not modules:
+        return []
+    return [
+        f"{', '.join(modules)}: running statistics that every task moves, which no "
+        "projection protects; statistics='per-task' keeps them for each task"
+    ]

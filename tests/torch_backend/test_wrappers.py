@@ -1,0 +1,144 @@
+"""Names do not depend on what wraps a model; what a wrapper cuts up is refused."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
+from torch_backend.nets import (
+    assert_same,
+    batch,
+    batches,
+    compiled,
+    gradients_of,
+    loss_of,
+    mlp,
+    sgd,
+)
+
+from rgo_torch import RGO
+from rgo_torch.wrappers import named_modules, named_parameters
+
+NEEDS_GLOO = pytest.mark.skipif(
+    not distributed.is_available() or not distributed.is_gloo_available(),
+    reason="needs gloo",
+)
+
+
+@pytest.fixture
+def one_worker(tmp_path: object) -> Iterator[None]:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+def checkpointed(model: nn.Module) -> nn.Module:
+    apply_activation_checkpointing(
+        model,
+        checkpoint_wrapper_fn=checkpoint_wrapper,
+        check_fn=lambda module: isinstance(module, nn.Linear),
+    )
+    return model
+
+
+def with_a_compiled_part(model: nn.Sequential) -> nn.Module:
+    model[2] = compiled(model[2])
+    return model
+
+
+def data_parallel(model: nn.Module) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def with_a_parallel_part(model: nn.Sequential) -> nn.Module:
+    model[2] = data_parallel(model[2])
+    return model
+
+
+def all_of_them(model: nn.Sequential) -> nn.Module:
+    return compiled(data_parallel(checkpointed(model)))
+
+
+WRAPS = [
+    checkpointed,
+    compiled,
+    with_a_compiled_part,
+    data_parallel,
+    with_a_parallel_part,
+    all_of_them,
+]
+
+
+@NEEDS_GLOO
+@pytest.mark.usefixtures("one_worker")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # Dynamo's own
+@pytest.mark.filterwarnings(
+    "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
+)
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_a_wrapped_model_has_the_names_and_the_gradients_of_a_plain_one(
+    wrap: Callable[[nn.Module], nn.Module],
+) -> None:
+    torch.compiler.reset()
+    plain, inner = mlp(), mlp()
+    wrapped = wrap(inner)
+    assert [name for name, _ in named_modules(wrapped)] == [
+        name for name, _ in plain.named_modules()
+    ]
+    found = []
+    for model in (plain, wrapped):
+        rgo = RGO(model, sgd(model))
+        for task in range(2):
+            rgo.begin_task(task)
+            rgo.end_task(batches(seed=task))
+        rgo.begin_task(2)
+        gradients_of(model, lambda model=model: loss_of(model, *batch()))
+        gradients = {name: p.grad for name, p in named_parameters(model)}
+        found.append((list(rgo.projector.parameters), gradients))
+    assert found[0][0] == [name for name, _ in plain.named_parameters()]
+    assert_same(*found)
+
+
+def test_a_tied_parameter_has_all_of_its_names_and_a_shared_module_one() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    model.append(model[0])
+    names = [name for name, _ in named_parameters(model)]
+    assert names == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+@NEEDS_GLOO
+@pytest.mark.usefixtures("one_worker")
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_sharded_model_is_refused_whenever_it_is_sharded(attached: bool) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+    model = mlp()
+    message = r"0.weight: expected a parameter that is whole on every worker, got a DT"
+    if attached:
+        rgo = RGO(model, sgd(model))
+        fully_shard(model, mesh=mesh)
+        with pytest.raises(ValueError, match=message):
+            rgo.begin_task(0)
+        return
+    fully_shard(model, mesh=mesh)
+    with pytest.raises(ValueError, match=message):
+        RGO(model, sgd(model))
+
+
+@pytest.mark.parametrize(
+    ("mark", "what"),
+    [("_fqns", "a FlatParameter of FSDP"), ("ds_id", "a part that ZeRO 3 left")],
+)
+def test_what_other_libraries_cut_up_is_refused(mark: str, what: str) -> None:
+    model = mlp()
+    setattr(model[2].weight, mark, 1)
+    with pytest.raises(ValueError, match=f"2.weight: expected .* got {what}: RGO"):
+        RGO(model, sgd(model))
