@@ -45,6 +45,7 @@ class Entry:
     # Convolutions whose outputs are added to others: their order must stay.
     shortcuts: tuple[str, ...] = ()
     head: str = "head"
+    head_lr: float = 1e-2  # of the head alone, on a frozen body
 
 
 _SHORTCUTS = ("blocks.1.shortcut.0", "blocks.2.shortcut.0")
@@ -117,7 +118,10 @@ ZOO: Final[Mapping[str, Entry]] = {
         summary="Conv1d on recorded speech", build=AudioNetwork, stream=speakers
     ),
     "unet": Entry(
-        summary="U-Net, segmenting", build=UNet, stream=digits_on_photographs
+        summary="U-Net, segmenting",
+        build=UNet,
+        stream=digits_on_photographs,
+        steps=900,
     ),
     "minilm": Entry(
         summary="MiniLM, pretrained, fine-tuned in full",

@@ -62,7 +62,7 @@ def train(
         method=method,
         seed=seed,
         options=dict(options),
-        training={"steps": steps, "batch": entry.batch, "lr": entry.lr},
+        training={"steps": steps, "batch": entry.batch, "lr": run.lr},
         parameters=parameters,
         accuracy=run.accuracy,
         seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
@@ -88,10 +88,12 @@ class _Run:
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.entry = model, entry
+        self.lr = entry.lr
         if method == "frozen":
             freeze_body(model, entry.head)
+            self.lr = entry.head_lr
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer: Optimizer = AdamW(trained, lr=entry.lr, fused=True)
+        self.optimizer: Optimizer = AdamW(trained, lr=self.lr, fused=True)
         self.learner: Learner = make_learner(
             method, model, self.optimizer, entry, seed, options
         )
