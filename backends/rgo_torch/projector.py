@@ -121,7 +121,7 @@ class GradientProjector:
         check_choice("biases", biases, ("raw", "normalized"))
         if weights is None:
             weights = "normalized" if project == "gradient" else "raw"
-        self._model = model
+        self._model, self._optimizer = model, optimizer
         self.project = project
         self.weights, self.biases = weights, biases
         bound = make_bound(max_features, sketch_rows)
@@ -153,6 +153,7 @@ class GradientProjector:
         *,
         damping: float,
         relative: bool = False,
+        donate: bool = False,
     ) -> None:
         """Add second moments to those of earlier tasks and renew the projections.
 
@@ -164,6 +165,8 @@ class GradientProjector:
             alpha > 0; see `rgo_core.consolidate`.
         relative : bool
             Whether `damping` counts in units of the mean of H's diagonal.
+        donate : bool
+            Whether a dict of `moments` may be emptied, which saves the memory of one.
 
         Raises
         ------
@@ -184,9 +187,10 @@ class GradientProjector:
                 f"moments must be named after projected parameters, got {unknown}; "
                 f"there are {sorted(self.parameters)}"
             )
+        left = moments if donate and isinstance(moments, dict) else dict(moments)
         merged = {
-            name: self._merged(self.parameters[name], moment)
-            for name, moment in moments.items()
+            name: self._merged(self.parameters[name], left.pop(name))
+            for name in list(left)
         }
         projections = {
             name: self._projection(self.parameters[name], moment, damping, relative)
@@ -226,6 +230,16 @@ class GradientProjector:
                         "was attached, and its gradient is not projected; attach a new "
                         "RGO, and load this one's state into it"
                     )
+
+    def forget_estimates(self) -> None:
+        """Let the optimizer begin anew with what it estimates, if updates are projected.
+
+        Of each projected parameter alone. The moments of Adam and its kin are of single
+        entries, which stand for other features as soon as an encoding changes.
+        """
+        if self.project == "update":
+            for parameter in self.parameters.values():
+                self._optimizer.state.pop(parameter.tensor, None)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
+from rgo_torch.chunks import SampleScore, TrainingBatch, check_chunk_size
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
@@ -93,6 +94,11 @@ class RGO:
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    chunk_size : int, optional
+        How many samples the curvature pass takes at once at most; see `second_moments`.
+        Where None: beside adapters half as many as a training step did at most, so that
+        it needs no more memory (where cross-entropy is observed with one vector a sample
+        or position; a `score` of one's own takes whole batches); else whole batches.
     exclude
         The old name of `unencoded`, with a warning; gone in the next release.
 
@@ -155,6 +161,7 @@ class RGO:
         places: Iterable[str | Place] | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        chunk_size: int | None = None,
         exclude: Iterable[str] | None = None,
     ) -> None:
         unencoded = renamed(unencoded, exclude)
@@ -186,6 +193,8 @@ class RGO:
         self.model = model
         self.damping, self.relative = chosen.damping, chosen.relative
         self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
+        check_chunk_size(chunk_size, self.per)
+        self.chunk_size = chunk_size
         self._notes = chosen.notes
         self._forms: dict[str, Any] = {
             "layout": layout,
@@ -213,6 +222,7 @@ class RGO:
             undo.pop_all()
         self.statistics = RunningStatistics(model, statistics)
         self._guard = AdapterGuard(model, adapters) if beside else None
+        self._trained = TrainingBatch(model) if beside else None
         self._attached = True
         self._finished = 0
         self._current: int | None = None
@@ -247,6 +257,8 @@ class RGO:
         self._check_attached()
         self._check_model()
         self._encode(self._finished)
+        if self._trained is not None and self._finished and self.encoder is not None:
+            self.projector.forget_estimates()
         self.statistics.begin_task(self._finished)
         self._current = self._finished
 
@@ -277,7 +289,8 @@ class RGO:
             As `second_moments` and `GradientProjector.consolidate` do. The task is
             still the current one then, and nothing has changed.
         """
-        self.consolidate(self.observe(batches, mask=mask, score=score))
+        moments = self.observe(batches, mask=mask, score=score)
+        self.consolidate(moments, donate=True)
 
     def observe(
         self,
@@ -302,15 +315,18 @@ class RGO:
                 curvature=self.curvature,
                 mask=mask,
                 score=score,
+                chunk_size=self._chunk_size(mask, score),
                 **self._forms,
             )
 
-    def consolidate(self, moments: Mapping[str, Moment]) -> None:
+    def consolidate(
+        self, moments: Mapping[str, Moment], *, donate: bool = False
+    ) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
         self._check_begun("consolidate")
         self._check_model()
         self.projector.consolidate(
-            moments, damping=self.damping, relative=self.relative
+            moments, damping=self.damping, relative=self.relative, donate=donate
         )
         self.statistics.end_task()
         self._finished += 1
@@ -373,7 +389,8 @@ class RGO:
         with self.task(task):
             encoder = [] if self.encoder is None else self.encoder.handles
             guard = [] if self._guard is None else self._guard.handles
-            hooks = [*encoder, *guard, *self.statistics.handles]
+            trained = [] if self._trained is None else self._trained.handles
+            hooks = [*encoder, *guard, *trained, *self.statistics.handles]
             parameters = self.projector.parameters.values()
             return merged_copy(self.model, self.encoder, parameters, hooks)
 
@@ -387,6 +404,8 @@ class RGO:
         self.statistics.detach()
         if self._guard is not None:
             self._guard.detach()
+        if self._trained is not None:
+            self._trained.detach()
         if self.encoder is not None:
             self.encoder.detach()
 
@@ -447,6 +466,16 @@ class RGO:
             "an RGO cannot be copied: its hooks are on one model. Copy the model and "
             "the optimizer, attach a new RGO, and load this one's state_dict into it"
         )
+
+    def _chunk_size(self, mask: Tensor | None, score: Score | None) -> int | None:
+        """Return how many samples the curvature pass may take at once."""
+        if self.chunk_size is not None or self._trained is None or self.per == "batch":
+            return self.chunk_size
+        alone = score is None or isinstance(score, SampleScore)
+        whole = isinstance(mask, Tensor) and mask.ndim > 1  # one for each sample
+        samples = self._trained.samples if alone and not whole else None
+        # Half: what reaches the outputs of layers is kept beside their inputs.
+        return samples and max(samples // 2, 1)
 
     def _encode(self, task: int) -> None:
         if self.encoder is not None:
