@@ -106,7 +106,9 @@ def _length(batch: Any) -> int | None:
         entries = list(batch) if isinstance(batch, tuple | list) else [batch]
     tensors = [entry for entry in entries if isinstance(entry, Tensor)]
     others = [entry for entry in entries if not isinstance(entry, Tensor)]
-    if not all(entry is None or isinstance(entry, bool | int | float) for entry in others):
+    if not all(
+        entry is None or isinstance(entry, bool | int | float) for entry in others
+    ):
         return None
     lengths = {tensor.shape[0] if tensor.ndim else None for tensor in tensors}
     return lengths.pop() if len(lengths) == 1 else None

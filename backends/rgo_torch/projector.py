@@ -232,7 +232,7 @@ class GradientProjector:
                     )
 
     def forget_estimates(self) -> None:
-        """Let the optimizer begin anew with what it estimates, if updates are projected.
+        """Let the optimizer begin anew with what it estimates, of projected updates.
 
         Of each projected parameter alone. The moments of Adam and its kin are of single
         entries, which stand for other features as soon as an encoding changes.

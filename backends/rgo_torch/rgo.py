@@ -97,8 +97,8 @@ class RGO:
     chunk_size : int, optional
         How many samples the curvature pass takes at once at most; see `second_moments`.
         Where None: beside adapters half as many as a training step did at most, so that
-        it needs no more memory (where cross-entropy is observed with one vector a sample
-        or position; a `score` of one's own takes whole batches); else whole batches.
+        it needs no more memory (a `score` of one's own takes whole batches, for it may
+        look at several samples together); else whole batches.
     exclude
         The old name of `unencoded`, with a warning; gone in the next release.
 
@@ -235,6 +235,12 @@ class RGO:
         ----------
         task : int, optional
             Its index, the number of tasks finished; for the reader, and checked.
+
+        Notes
+        -----
+        Beside adapters, where updates are projected and features encoded, the optimizer
+        forgets what it estimates of projected parameters: an entry is of other features
+        now than in the task before.
 
         Raises
         ------
