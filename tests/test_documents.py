@@ -1,10 +1,12 @@
 """The examples of the README and of the documentation run as they stand."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from torch.nn import functional
 import rgo_core
 import rgo_jax
 import rgo_torch
+from rgo_bench.lora.record import read_lora_records
+from rgo_bench.lora.table import lora_rows, lora_sheet
 from rgo_bench.render import render_markdown
 from rgo_bench.zoo.record import read_zoo_record
 from rgo_bench.zoo.table import zoo_sheet
@@ -150,6 +154,61 @@ def test_the_examples_with_adapters_remember_their_first_task(
     for block in rest:
         exec(block, names)
     assert list(names["rgo"].encoder.widths) == ["1.down", "1.up", "2"]
+
+
+def test_the_adapters_table_is_that_of_their_records() -> None:
+    records = read_lora_records(ROOT / "benchmarks/results/lora")
+    table = render_markdown(lora_sheet(records).grids)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs/adapters.md").read_text()
+    assert "\n".join(rows) in page
+
+
+def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
+    page = (ROOT / "docs/adapters.md").read_text()
+    results = ROOT / "benchmarks/results"
+    lora, rgo = read_lora_records(results / "lora-memory")
+    ratio = f"{rgo.peak_mib / lora.peak_mib:.2f} times"
+    assert f"{lora.peak_mib:.0f} MiB for LoRA, {rgo.peak_mib:.0f} MiB" in page
+    assert ratio in page
+    counted = json.loads((results / "memory-adapters.json").read_text())["rows"]
+    sizes = {row["sketch_rows"]: row["state_bytes"] for row in counted[:3]}
+    assert f"| {sizes[None] / 2**30:.1f} GiB |" in page
+    assert f"| {sizes[64] / 2**20:.1f} MiB |" in page
+    for record in read_lora_records(results / "lora"):
+        if record.method == "rgo" and "moment tasks" in record.abilities:
+            names = ("given", "moment tasks", "moment accuracy")
+            cells = " | ".join(f"{record.abilities[name]:.1f}" for name in names)
+            assert f"| {record.model} | {cells} |" in page
+
+
+def test_the_readme_tells_of_adapters_what_was_recorded() -> None:
+    rows = lora_rows(read_lora_records(ROOT / "benchmarks/results/lora"))
+    readme = (ROOT / "README.md").read_text()
+    for method in ("lora", "rgo", "each"):
+        found = {
+            row.stream: f"{fmean(row.acc):.1f} / {fmean(row.bwt):.1f}"
+            for row in rows
+            if row.method == method and not row.variant
+        }
+        streams = ("modules", "packages", "languages")
+        cells = " | ".join(found[f"minilm-{stream}"] for stream in streams)
+        assert cells.replace("0.0", "0") in readme.replace("0.0", "0")
+
+
+@pytest.mark.parametrize("library", ["flax", "equinox"])
+def test_adapters_in_jax_remember_their_first_task(library: str) -> None:
+    flax, equinox, loop = code_blocks("docs/jax-adapters.md")
+    tasks = [permuted_digits(task) for task in range(2)]
+    stream = [[(x.numpy(), y.numpy()) for x, y in task] for task in tasks]
+    names: dict = {"stream": stream}
+    exec(flax if library == "flax" else equinox, names)
+    exec(loop, names)
+    right = [
+        (np.asarray(names["logits"](names["params"], x, 0)).argmax(-1) == y).mean()
+        for x, y in stream[0]
+    ]
+    assert np.mean(right) > 0.7
 
 
 def loops() -> dict[str, str]:
