@@ -1,9 +1,11 @@
 """The examples of the README and of the documentation run as they stand."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +19,8 @@ from torch_backend.nets import assert_same
 import rgo_core
 import rgo_jax
 import rgo_torch
+from rgo_bench.lora.record import read_lora_records
+from rgo_bench.lora.table import lora_rows, lora_sheet
 from rgo_bench.render import render_markdown
 from rgo_bench.zoo.record import read_zoo_record
 from rgo_bench.zoo.table import zoo_sheet
@@ -182,6 +186,81 @@ def test_the_examples_with_adapters_remember_their_first_task(
     for block in rest:
         exec(block, names)
     assert list(names["rgo"].encoder.widths) == ["1.down", "1.up", "2"]
+
+
+def test_the_adapters_table_is_that_of_their_records() -> None:
+    records = read_lora_records(ROOT / "benchmarks/results/lora")
+    table = render_markdown(lora_sheet(records).grids)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs/adapters.md").read_text()
+    assert "\n".join(rows) in page
+
+
+def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
+    page = (ROOT / "docs/adapters.md").read_text()
+    results = ROOT / "benchmarks/results"
+    lora, rgo = read_lora_records(results / "lora-memory")
+    ratio = f"{rgo.peak_mib / lora.peak_mib:.2f} times"
+    assert f"{lora.peak_mib:.0f} MiB for LoRA, {rgo.peak_mib:.0f} MiB" in page
+    assert ratio in page
+    # Steps are as long in all tasks; the pass is of as many samples in any run.
+    plain, own = lora.seconds["train"] / 24, rgo.seconds["train"] / 24
+    time = (100 * own + rgo.seconds["consolidate"] / 4) / (100 * plain)
+    assert f"at 100 steps a task {time:.2f} times" in page
+    counted = json.loads((results / "memory-adapters.json").read_text())["rows"]
+    sizes = {row["sketch_rows"]: row["state_bytes"] for row in counted[:3]}
+    assert f"| {sizes[None] / 2**30:.1f} GiB |" in page
+    assert f"| {sizes[64] / 2**20:.1f} MiB |" in page
+    for record in read_lora_records(results / "lora"):
+        told = record.model.startswith("minilm") and not record.variant
+        if told and "moment tasks" in record.abilities:
+            names = ("given", "moment tasks", "moment accuracy")
+            cells = " | ".join(f"{record.abilities[name]:.1f}" for name in names)
+            assert f"| {record.model} | {cells} |" in page
+
+
+def test_the_readme_tells_of_adapters_what_was_recorded() -> None:
+    rows = lora_rows(read_lora_records(ROOT / "benchmarks/results/lora"))
+    readme = (ROOT / "README.md").read_text()
+    for method in ("lora", "rgo", "each"):
+        found = {
+            row.stream: f"{fmean(row.acc):.1f} / {fmean(row.bwt):.1f}"
+            for row in rows
+            if row.method == method and not row.variant
+        }
+        streams = ("modules", "packages", "languages")
+        cells = " | ".join(found[f"minilm-{stream}"] for stream in streams)
+        assert cells.replace("0.0", "0") in readme.replace("0.0", "0")
+
+
+def test_adapters_in_jax_are_the_zero_function_in_any_order() -> None:
+    _, equinox, _ = code_blocks("docs/jax-adapters.md")
+    names: dict = {"stream": [None] * 2}
+    exec(equinox, names)
+    layer, x = names["network"].layer, np.linspace(-1, 1, 64, dtype=np.float32)
+    for task in range(2):
+        assert np.array_equal(layer(x, task), layer.base(x))
+    trained = names["params"]
+    assert trained.layer.base.weight is None
+    assert trained.layer.a.weight is not None
+
+
+def test_the_loop_with_adapters_in_jax_trains_them_alone() -> None:
+    flax, _, loop = code_blocks("docs/jax-adapters.md")
+    stream = [
+        [(x.numpy(), y.numpy()) for x, y in permuted_digits(task)[:4]]
+        for task in range(2)
+    ]
+    names: dict = {"stream": stream}
+    exec(flax, names)
+    before = names["params"]
+    exec(loop, names)
+    assert not any("base" in name for name in names["moments"])
+    assert len(names["moments"]) == 4  # a, b, and the head's kernel and bias
+    closed = np.linalg.eigvalsh(names["protection"].weights["layer/a/kernel"])
+    assert closed.min() < 0.5 < 1 < closed.max()
+    moved = names["params"]["layer"]["b"]["kernel"]
+    assert not np.array_equal(moved[...], before["layer"]["b"]["kernel"][...])
 
 
 def loops() -> dict[str, str]:

@@ -12,6 +12,7 @@ from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
+from rgo_torch.chunks import check_chunk_size, parts
 from rgo_torch.layers.layer import Layer, Use, Vectors
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.parameters import (
@@ -39,6 +40,7 @@ def second_moments(
     layout: Overrides | None = None,
     max_features: int | None = None,
     sketch_rows: int = 128,
+    chunk_size: int | None = None,
 ) -> dict[str, Moment]:
     """Return the second moment of the curvature vectors of every projected parameter.
 
@@ -77,6 +79,11 @@ def second_moments(
         Axes of parameters by name, in place of those found; see `find_layout`.
     max_features, sketch_rows : int
         A weight of more inputs than `max_features` gets a sketch of so many rows.
+    chunk_size : int, optional
+        Batches of more samples come in parts of so many, which takes the memory of one
+        part. Not with ``per="batch"``, and only with a `score` of which each sample's
+        does not depend on the others. A batch is cut along the first axis of its
+        tensors, where all have one length; it stays whole otherwise, or where None.
 
     Returns
     -------
@@ -91,8 +98,9 @@ def second_moments(
         tensor of bool, or model or `score` do not return a tensor of scores.
     ValueError
         If there are no batches, a label is outside the classes in play, an option is
-        not one of those listed, scores are not one a sample along their last axis, a
-        logit or vector is NaN or a vector infinite, no
+        not one of those listed, `chunk_size` is not an integer of at least 1 or given
+        with ``per="batch"``, scores are not one a sample along their last axis, a logit
+        or vector is NaN or a vector infinite, no
         parameter is observed at all, or a layer is called with different numbers of
         samples in one forward pass.
 
@@ -125,6 +133,7 @@ def second_moments(
     """
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
+    check_chunk_size(chunk_size, per)
     bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
     layers = find_layout(model, layout).layers
@@ -134,11 +143,12 @@ def second_moments(
     batch_count = 0
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in batches:
-            calls, samples = observed_calls(layers, model, score, batch)
-            for block in blocks:
-                block.add(calls, per, reduce, samples)
+            for part in parts(batch, chunk_size):
+                calls, samples = observed_calls(layers, model, score, part)
+                for block in blocks:
+                    block.add(calls, per, reduce, samples)
+                del calls  # before the next forward pass
             batch_count += 1
-            del calls  # before the next forward pass
     if not batch_count:
         raise ValueError("the curvature pass needs at least one batch, got none")
     moments = {block.name: block.finish() for block in blocks}

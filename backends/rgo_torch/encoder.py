@@ -337,6 +337,10 @@ class _Permute(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(permutation, inverse)
         ctx.axis = axis
+        if axis in (-1, features.ndim - 1):
+            # Of two axes PyTorch gathers the last one several times faster on the CPU.
+            rows = features.reshape(-1, features.shape[-1])
+            return rows.index_select(1, permutation).reshape(features.shape)
         return features.index_select(axis, permutation)
 
     @staticmethod

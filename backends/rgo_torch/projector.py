@@ -174,6 +174,7 @@ class GradientProjector(Uncopied):
         *,
         damping: float,
         relative: bool = False,
+        donate: bool = False,
     ) -> None:
         """Add second moments to those of earlier tasks and renew the projections.
 
@@ -185,6 +186,8 @@ class GradientProjector(Uncopied):
             alpha > 0; see `rgo_core.consolidate`.
         relative : bool
             Whether `damping` counts in units of the mean of H's diagonal.
+        donate : bool
+            Whether a dict of `moments` may be emptied, which saves the memory of one.
 
         Raises
         ------
@@ -205,9 +208,10 @@ class GradientProjector(Uncopied):
                 f"moments must be named after projected parameters, got {unknown}; "
                 f"there are {sorted(self.parameters)}"
             )
+        left = moments if donate and isinstance(moments, dict) else dict(moments)
         merged = {
-            name: self._merged(self.parameters[name], moment)
-            for name, moment in moments.items()
+            name: self._merged(self.parameters[name], left.pop(name))
+            for name in list(left)
         }
         projections = {
             name: self._projection(self.parameters[name], moment, damping, relative)
@@ -277,6 +281,17 @@ class GradientProjector(Uncopied):
                 "protected; make all parts of the model before, or detach() RGO, "
                 "attach a new one, and load this one's state into it"
             )
+
+    def forget_estimates(self) -> None:
+        """Let the optimizer begin anew with what it estimates, of projected updates.
+
+        Of each projected parameter alone. The moments of Adam and its kin are of single
+        entries, which stand for other features as soon as an encoding changes.
+        """
+        if self.project == "update":
+            for optimizer in self._optimizers:
+                for parameter in self.parameters.values():
+                    optimizer.state.pop(parameter.tensor, None)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.advice import drifting_statistics, encoded_shortcuts
+from rgo_torch.chunks import SampleScore, TrainingBatch, check_chunk_size
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
 from rgo_torch.encoder import FeatureEncoder
@@ -95,6 +96,11 @@ class RGO(Uncopied):
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    chunk_size : int, optional
+        How many samples the curvature pass takes at once at most; see `second_moments`.
+        Where None: beside adapters half as many as a training step did at most, so that
+        it needs no more memory (a `score` of one's own takes whole batches, for it may
+        look at several samples together); else whole batches.
     exclude
         The old name of `unencoded`, with a warning; gone in the next release.
 
@@ -159,6 +165,7 @@ class RGO(Uncopied):
         places: Iterable[str | Place] | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        chunk_size: int | None = None,
         exclude: Iterable[str] | None = None,
     ) -> None:
         unencoded = renamed(unencoded, exclude)
@@ -191,6 +198,8 @@ class RGO(Uncopied):
         self.model = model
         self.damping, self.relative = chosen.damping, chosen.relative
         self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
+        check_chunk_size(chunk_size, self.per)
+        self.chunk_size = chunk_size
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
@@ -229,6 +238,7 @@ class RGO(Uncopied):
         self._notes = chosen.notes + advice
         self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
+        self._trained = TrainingBatch(model) if beside else None
         self._attached = True
         self._finished = 0
         self._current: int | None = None
@@ -241,6 +251,12 @@ class RGO(Uncopied):
         ----------
         task : int, optional
             Its index, the number of tasks finished; for the reader, and checked.
+
+        Notes
+        -----
+        Beside adapters, where updates are projected and features encoded, the optimizer
+        forgets what it estimates of projected parameters: an entry is of other features
+        now than in the task before.
 
         Raises
         ------
@@ -263,6 +279,8 @@ class RGO(Uncopied):
         self._check_attached()
         self._check_model()
         self._encode(self._finished)
+        if self._trained is not None and self._finished and self.encoder is not None:
+            self.projector.forget_estimates()
         self.statistics.begin_task(self._finished)
         self._current = self._finished
 
@@ -308,9 +326,10 @@ class RGO(Uncopied):
 
         if together:
             setting = {"encoding": self._encoding(), "options": self._options()}
-            self.consolidate(self._workers.observe(observe, setting))
+            moments = self._workers.observe(observe, setting)
         else:
-            self.consolidate(observe())
+            moments = observe()
+        self.consolidate(moments, donate=True)
 
     def observe(
         self,
@@ -335,15 +354,18 @@ class RGO(Uncopied):
                 curvature=self.curvature,
                 mask=mask,
                 score=score,
+                chunk_size=self._chunk_size(mask, score),
                 **self._forms,
             )
 
-    def consolidate(self, moments: Mapping[str, Moment]) -> None:
+    def consolidate(
+        self, moments: Mapping[str, Moment], *, donate: bool = False
+    ) -> None:
         """Renew the projections and end the task: the second half of `end_task`."""
         self._check_begun("consolidate")
         self._check_model()
         self.projector.consolidate(
-            moments, damping=self.damping, relative=self.relative
+            moments, damping=self.damping, relative=self.relative, donate=donate
         )
         self.statistics.end_task()
         self._finished += 1
@@ -417,6 +439,8 @@ class RGO(Uncopied):
         self.statistics.detach()
         if self._guard is not None:
             self._guard.detach()
+        if self._trained is not None:
+            self._trained.detach()
         if self.encoder is not None:
             self.encoder.detach()
 
@@ -491,6 +515,16 @@ class RGO(Uncopied):
         last = max(self._finished - 1, 0) if self._current is None else self._current
         self.statistics.begin_task(last)
         self._encode(last)
+
+    def _chunk_size(self, mask: Tensor | None, score: Score | None) -> int | None:
+        """Return how many samples the curvature pass may take at once."""
+        if self.chunk_size is not None or self._trained is None or self.per == "batch":
+            return self.chunk_size
+        alone = score is None or isinstance(score, SampleScore)
+        whole = isinstance(mask, Tensor) and mask.ndim > 1  # one for each sample
+        samples = self._trained.samples if alone and not whole else None
+        # Half: what reaches the outputs of layers is kept beside their inputs.
+        return samples and max(samples // 2, 1)
 
     def _encode(self, task: int) -> None:
         if self.encoder is not None:

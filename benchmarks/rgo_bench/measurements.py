@@ -8,6 +8,7 @@ import torch
 import typer
 from rich.table import Table
 
+from rgo_bench.lora.large import LARGE, state_rows
 from rgo_bench.networks import NETWORKS
 from rgo_bench.numerics import FORMS, KINDS, FormError, measure_errors
 from rgo_bench.records import describe_environment, replace_file
@@ -62,13 +63,33 @@ def steps(
 
 
 def memory(
-    networks: Networks,
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="Networks; see `rgo-bench list`.")
+    ] = None,
     batch: Batch = 10,
     side: Side = 32,
     device: Device = "cpu",
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"Large models with adapters, of {', '.join(LARGE)}."),
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Of a large model's LoRA.", min=1)] = 16,
     out: OutFile = None,
 ) -> None:
-    """Measure the memory of a curvature pass beside that of a training step."""
+    """Measure the memory of a curvature pass beside that of a training step.
+
+    Or count what the state takes beside LoRA on all linear layers of a large model,
+    without a weight of it.
+    """
+    if (model is None) == (networks is None):
+        raise ValueError(
+            "expected networks to measure or a --model to count, got "
+            f"{'neither' if model is None else 'both'}"
+        )
+    if model is not None:
+        _count_states(model.split(","), rank, out)
+        return
+    assert networks is not None
     _check(networks, device)
     table = Table("network", "step MiB", "pass MiB", "of it H", "rest / step")
     rows = []
@@ -95,6 +116,17 @@ def numerics(
     sizes = {"features": features, "count": vectors, "seed": seed}
     rows = [row._asdict() | sizes for row in found]
     _end(table, rows, out, "cpu", torch.get_num_threads())
+
+
+def _count_states(models: list[str], rank: int, out: Path | None) -> None:
+    table = Table("model", "rank", "layers", "kept", "adapter MiB", "state MiB")
+    rows = []
+    for row in state_rows(models, rank=rank):
+        rows.append(row._asdict())
+        kept = "whole" if row.sketch_rows is None else f"{row.sketch_rows} rows"
+        sizes = (f"{b / 2**20:.1f}" for b in (row.adapter_bytes, row.state_bytes))
+        table.add_row(row.model, str(rank), str(row.layers), kept, *sizes)
+    _end(table, rows, out, "meta", torch.get_num_threads())
 
 
 def _error_text(row: FormError) -> str:

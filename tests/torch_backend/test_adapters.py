@@ -355,8 +355,9 @@ def test_a_fresh_process_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     state = {"rgo": rgo.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(state, tmp_path / "rgo.pt")
     tests = str(Path(__file__).parents[1])  # pytest's own path is not inherited
+    paths = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", CONTINUE, str(tmp_path)]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": tests})
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths})
     learn(rgo, optimizer, range(1, 3))
     found = torch.load(tmp_path / "end.pt")
     for name, parameter in model.named_parameters():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core.curvature import Curvature
+from rgo_torch.chunks import SampleScore
 from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.integrations._labels import label_score
 from rgo_torch.score import Score
@@ -178,7 +179,7 @@ def cross_entropy_score(
             logits, labels = logits[..., :-1, :], labels[..., 1:]
         return label_score(logits, labels, curvature=curvature, mask=mask)
 
-    return score
+    return SampleScore(score)
 
 
 def is_causal(model: nn.Module) -> bool:

@@ -1,19 +1,22 @@
 """The command ``rgo-bench lora``."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib as mpl
 import torch
 import typer
 
 from rgo_bench.choices import chosen
-from rgo_bench.lora.methods import METHODS
+from rgo_bench.lora.choice import METHODS
+from rgo_bench.lora.plot import STYLE, lora_figure
 from rgo_bench.lora.record import lora_path, read_lora_records, write_lora_record
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.lora.training import learn
-from rgo_bench.records import check_writable, describe_environment
+from rgo_bench.records import check_writable, describe_environment, replace_file
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import parse_options
 from rgo_bench.terminal import Format, errors, show
@@ -38,6 +41,9 @@ def lora(
         "results/lora"
     ),
     force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw all records of the folder: an SVG file.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
     format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
 ) -> None:
@@ -53,7 +59,13 @@ def lora(
             for seed in parse_seeds(seeds):
                 own = options if method.startswith("rgo") else {}
                 _run(stream, method, seed, own, steps, out, force)
-    show(lora_sheet(read_lora_records(out)), format_)
+    records = read_lora_records(out)
+    if plot is not None:
+        picture = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
+        replace_file(plot, picture.getvalue())
+    show(lora_sheet(records), format_)
 
 
 def _run(

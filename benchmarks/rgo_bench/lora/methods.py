@@ -1,11 +1,12 @@
-"""What the adapter is trained with: plainly, with RGO, with its halves, and bounds."""
+"""Training an adapter plainly, with RGO, with its halves, and for each task anew."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
@@ -14,14 +15,6 @@ from rgo_bench.lora.registry import Entry
 from rgo_bench.zoo.methods import tensors
 from rgo_bench.zoo.streams import Samples
 
-METHODS: Final[Mapping[str, str]] = {
-    "lora": "LoRA",
-    "frozen": "frozen features, head only",
-    "each": "one LoRA a task",
-    "encoded": "LoRA, encoding only",
-    "rgo-unencoded": "LoRA + RGO, no encoding",
-    "rgo": "LoRA + RGO",
-}
 CURVATURE_SAMPLES, CURVATURE_BATCH = 256, 64
 
 
@@ -61,6 +54,10 @@ class Method:
     def task(self, task: int) -> AbstractContextManager[None]:
         """Make `model` that of a task, inside the context."""
         return nullcontext()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what a step of training descends."""
+        return cross_entropy(self.model(x), y)
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded of the state at the end."""
@@ -137,13 +134,3 @@ class Unencoded(Protected):
     """The same without the encoding."""
 
     own: Mapping[str, Any] = {"encode": False}
-
-
-CLASSES_OF: Final[Mapping[str, type[Method]]] = {
-    "lora": Method,
-    "frozen": Frozen,
-    "each": Each,
-    "encoded": Encoded,
-    "rgo-unencoded": Unencoded,
-    "rgo": Protected,
-}

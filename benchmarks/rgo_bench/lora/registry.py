@@ -7,6 +7,7 @@ from typing import Final
 
 from torch import nn
 
+from rgo_bench.lora.ability import retrieval
 from rgo_bench.lora.model import frozen_minilm, frozen_small_bert
 from rgo_bench.lora.streams import SOURCES, text_stream
 from rgo_bench.lora.topics import topics
@@ -23,6 +24,8 @@ class Entry:
     lr: float
     steps: int  # of a task
     batch: int = 16
+    # What the pretrained body could do before, in percent.
+    ability: Callable[[nn.Module], float] | None = None
 
 
 STREAMS: Final[Mapping[str, Entry]] = {
@@ -33,6 +36,7 @@ STREAMS: Final[Mapping[str, Entry]] = {
             stream=partial(text_stream, name),
             lr=1e-3,
             steps=100,
+            ability=retrieval,
         )
         for name in SOURCES
     },

@@ -4,7 +4,7 @@ import gettext
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -104,6 +104,17 @@ def language_text(name: str) -> str:
         catalog: Mapping[Any, str] = gettext.GNUTranslations(opened)._catalog  # type: ignore[attr-defined]
     translated = (text for key, text in catalog.items() if key and text != key)
     return "\n".join(re.sub(r"[%{(][^\s]*", "", text) for text in translated)
+
+
+def pieces_of(texts: Sequence[str], length: int) -> Tensor:
+    """Return the first word pieces of each text, (N, length), zero after the last."""
+    pieces = _pieces()
+    rows = torch.zeros(len(texts), length, dtype=torch.int64)
+    for row, text in zip(rows, texts, strict=True):
+        first, *inner, last = pieces.encode(text).ids
+        ids = [first, *inner[: length - 2], last]
+        row[: len(ids)] = torch.tensor(ids)
+    return rows
 
 
 SOURCES: Final[Mapping[str, tuple[tuple[str, ...], Callable[[str], str]]]] = {

@@ -5,11 +5,14 @@ from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
 from rgo_bench.grids import Grid, Sheet
-from rgo_bench.lora.methods import METHODS
+from rgo_bench.lora.choice import METHODS
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"
-HEADER: Final = ("stream", "method", "seeds", "ACC", "BWT", "learned", "time", "state")
+HEADER: Final = (
+    *("stream", "method", "seeds", "ACC", "BWT", "learned", "time", "state"),
+    "own ability",
+)
 
 
 class LoraRow(NamedTuple):
@@ -25,6 +28,8 @@ class LoraRow(NamedTuple):
     seconds: float  # of the processor, for training and consolidating
     time: float | None  # over LoRA's; None where that was not run
     state: float  # MiB beside the adapter
+    # What the body can still do of what it could, in percent; None where not measured.
+    ability: float | None
 
 
 def lora_rows(records: Iterable[ZooRecord]) -> list[LoraRow]:
@@ -50,6 +55,7 @@ def lora_sheet(records: Iterable[ZooRecord]) -> Sheet:
             *map(_spread, (row.acc, row.bwt, row.learned)),
             "" if row.time is None else f"{row.time:.2f}",
             f"{row.state:.1f} MiB" if row.state else "",
+            "" if row.ability is None else f"{row.ability:.1f}",
         )
         for row in rows
     ]
@@ -64,6 +70,8 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Lor
     first = records[0]
     seconds = fmean(record.learning_seconds for record in records)
     base = fmean(record.learning_seconds for record in plain) if plain else None
+    known = (record.abilities.get("retrieval") for record in records)
+    abilities = [ability for ability in known if ability is not None]
     return LoraRow(
         stream=first.model,
         method=first.method,
@@ -77,6 +85,7 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Lor
         seconds=seconds,
         time=seconds / base if base else None,
         state=fmean(record.state_bytes for record in records) / 2**20,
+        ability=fmean(abilities) if abilities else None,
     )
 
 

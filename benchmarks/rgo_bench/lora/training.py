@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from rgo_bench.lora.methods import CLASSES_OF, Method
+from rgo_bench.lora.choice import CLASSES_OF
+from rgo_bench.lora.guessing import guessed
+from rgo_bench.lora.methods import Method, Protected
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.zoo.loss import accuracy
 from rgo_bench.zoo.memory import peak_meter
@@ -52,6 +53,12 @@ def learn(
     learner = CLASSES_OF[method](entry, seed, options)
     run = _Run(learner, seed)
     run.learn(tasks, steps)
+    most = peak()
+    abilities = {}
+    if entry.ability is not None:
+        abilities["retrieval"] = entry.ability(learner.model)
+    if isinstance(learner, Protected) and learner.rgo.encoder is not None:
+        abilities |= guessed(learner, tasks)
     return ZooRecord(
         model=f"{entry.model}-{stream}",
         method=method,
@@ -61,7 +68,8 @@ def learn(
         parameters=sum(p.numel() for p in learner.model.parameters()),
         accuracy=run.accuracy,
         seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
-        peak_mib=peak(),
+        peak_mib=most,
+        abilities=abilities,
         environment=dict(environment),
         **learner.facts(),
     )
@@ -85,13 +93,11 @@ class _Run:
                 self.accuracy.append(self._tested(tasks[: index + 1]))
 
     def _take_steps(self, samples: Samples, steps: int) -> None:
-        model, optimizer = self.learner.model.train(), self.learner.optimizer
+        optimizer = self.learner.optimizer
+        self.learner.model.train()
         for chosen in self._batches(len(samples.x), steps):
             optimizer.zero_grad()
-            value = functional.cross_entropy(
-                model(samples.x[chosen]), samples.y[chosen]
-            )
-            value.backward()
+            self.learner.loss(samples.x[chosen], samples.y[chosen]).backward()
             optimizer.step()
 
     def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
@@ -107,7 +113,9 @@ class _Run:
         found = []
         for index, task in enumerate(tasks):
             with self.learner.task(index):
-                found.append(round(accuracy(self.learner.model, task.test), 3))
+                # No larger than in training, whose memory is what is measured.
+                batch = self.learner.entry.batch
+                found.append(round(accuracy(self.learner.model, task.test, batch), 3))
         return found
 
     @contextmanager

@@ -42,12 +42,12 @@ def score(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, samples: Samples) -> float:
+def accuracy(model: nn.Module, samples: Samples, batch: int = TEST_BATCH) -> float:
     """Return the accuracy in percent over samples and positions, in eval mode."""
     training = model.training
     model.eval()
     right = counted = 0
-    for x, y in zip(*(part.split(TEST_BATCH) for part in samples), strict=True):
+    for x, y in zip(*(part.split(batch) for part in samples), strict=True):
         known = y != IGNORED
         right += int((model(x).argmax(-1) == y)[known].sum())
         counted += int(known.sum())

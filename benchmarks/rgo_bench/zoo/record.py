@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, final
+from typing import Any, Final, final
 
 from rgo_bench.records import replace_file, variant_name
+
+# Fields that records of earlier versions have not.
+LATER: Final = {"abilities"}
 
 
 @final
@@ -29,6 +32,8 @@ class ZooRecord:
     environment: Mapping[str, Any]
     protected: float = 0.0  # percent of the parameters
     state_bytes: int = 0
+    # What else was measured at the end, in percent, by name.
+    abilities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def variant(self) -> str:
@@ -95,9 +100,9 @@ def read_zoo_record(path: Path) -> ZooRecord:
         content = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected a record of the zoo, got {error}") from None
-    known = sorted(field.name for field in fields(ZooRecord))
+    known = sorted(each.name for each in fields(ZooRecord))
     found = sorted(content) if isinstance(content, dict) else content
-    if found != known:
+    if not isinstance(content, dict) or {*known} - LATER != {*found} - LATER:
         raise ValueError(f"{path}: expected a record with {known}, got {found}")
     return ZooRecord(**content)
 

@@ -24,8 +24,11 @@ def test_adapters_learn_are_recorded_and_printed(
     assert "Task after task, one adapter" in result.output
     plain, rgo = read_lora_records(tmp_path)
     assert (plain.options, rgo.options) == ({}, {"damping": 0.5})
-    again = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
+    picture = tmp_path / "picture.svg"
+    drawn = ["--set", "damping=0.5", "--plot", str(picture)]
+    again = CliRunner().invoke(app, [*asked, *drawn])
     assert "modules lora 0" not in again.output
+    assert "minilm-modules" in picture.read_text()
     shown = CliRunner().invoke(app, ["table", str(tmp_path)])
     assert "rgo damping=0.5" in shown.output
 
@@ -34,7 +37,7 @@ def test_adapters_learn_are_recorded_and_printed(
     ("asked", "message"),
     [
         (("--streams", "novels"), "--streams: expected one of modules, .*, got novels"),
-        (("--methods", "ewc"), "--methods: expected one of lora, .*, got ewc"),
+        (("--methods", "gem"), "--methods: expected one of lora, .*, got gem"),
         (("--set", "x=1"), "--set: expected options of RGO, .*, got x"),
     ],
 )

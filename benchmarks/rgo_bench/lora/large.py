@@ -1,0 +1,124 @@
+"""What RGO's state takes beside the adapters of large models, without their weights."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import torch
+
+import rgo_torch
+from rgo_bench.choices import chosen
+from rgo_bench.zoo.models.hugging_face import need
+
+MAX_FEATURES: Final = 1024
+SKETCHES: Final = (None, 128, 64)  # rows; None: whole second moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Large:
+    """A model of transformers, by its published sizes."""
+
+    kind: str
+    config: str
+    sizes: Mapping[str, Any]
+
+
+LARGE: Final[Mapping[str, Large]] = {
+    "llama-3-8b": Large(
+        kind="LlamaForCausalLM",
+        config="LlamaConfig",
+        sizes={
+            "vocab_size": 128256,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+        },
+    ),
+    "minilm-l6": Large(
+        kind="BertModel",
+        config="BertConfig",
+        sizes={
+            "vocab_size": 30522,
+            "hidden_size": 384,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+        },
+    ),
+}
+
+
+class StateRow(NamedTuple):
+    """What one form of the second moments takes."""
+
+    model: str
+    rank: int
+    sketch_rows: int | None  # None: whole second moments
+    layers: int  # with an adapter
+    trained: int  # parameters
+    adapter_bytes: int  # of what is trained
+    state_bytes: int  # of second moments and projections
+
+
+def state_rows(
+    models: Iterable[str],
+    *,
+    rank: int = 16,
+    sketches: Iterable[int | None] = SKETCHES,
+) -> list[StateRow]:
+    """Return the state of RGO beside LoRA on all linear layers, for each sketch.
+
+    The models are built on PyTorch's meta device, of shapes alone. Weights of more than
+    1024 inputs keep a sketch.
+
+    Parameters
+    ----------
+    models : iterable of str
+        Keys of `LARGE`.
+    rank : int
+        r of the adapters.
+    sketches : iterable of int or None
+        Rows of a sketch; None for whole second moments.
+
+    Raises
+    ------
+    ValueError
+        If a model is none of `LARGE`.
+    ModuleNotFoundError
+        If transformers or peft is not installed.
+    """
+    rows = []
+    for name in chosen("--model", list(models), LARGE):
+        model = _adapted(LARGE[name], rank)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        for sketch in sketches:
+            rgo = rgo_torch.RGO(
+                model,
+                torch.optim.AdamW(trained),
+                max_features=None if sketch is None else MAX_FEATURES,
+                sketch_rows=sketch or 1,
+            )
+            parameters = rgo.projector.parameters.values()
+            rows.append(
+                StateRow(
+                    model=name,
+                    rank=rank,
+                    sketch_rows=sketch,
+                    layers=sum(".lora_A." in p.name for p in parameters),
+                    trained=sum(p.numel() for p in trained),
+                    adapter_bytes=sum(p.nbytes for p in trained),
+                    state_bytes=sum(p.state_bytes for p in parameters),
+                )
+            )
+            rgo.detach()
+    return rows
+
+
+def _adapted(large: Large, rank: int) -> Any:
+    transformers, peft = need("transformers"), need("peft")
+    config = getattr(transformers, large.config)(**large.sizes)
+    targets = peft.LoraConfig(r=rank, target_modules="all-linear")
+    with torch.device("meta"):
+        return peft.get_peft_model(getattr(transformers, large.kind)(config), targets)

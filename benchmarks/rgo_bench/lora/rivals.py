@@ -1,0 +1,168 @@
+"""What else is done against forgetting in adapters, and without adapters."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW, Optimizer
+
+from rgo_bench.lora.methods import Method
+from rgo_bench.lora.registry import Entry
+from rgo_bench.zoo.streams import Samples
+
+ORTHOGONALITY: Final = 0.5  # lambda_1 of O-LoRA's own runs
+STIFFNESS: Final = 1.0  # of EWC; of 1, 10, 100 and 1000 the best on made-up topics
+FISHER_SAMPLES: Final = 64
+# The state of RGO on MiniLM: what replay may keep.
+REPLAY_BYTES: Final = 23_012_752
+
+
+class Full(Method):
+    """The whole model is trained, at a tenth of the adapters' rate."""
+
+    def build(self) -> nn.Module:
+        """Return the model without an adapter, thawed."""
+        return self.entry.build().requires_grad_(True)
+
+    def make_optimizer(self) -> Optimizer:
+        """Return AdamW over everything."""
+        return AdamW(self.model.parameters(), lr=self.entry.lr / 10)
+
+
+class Orthogonal(Method):
+    """O-LoRA: each task's adapter is new and orthogonal to those before.
+
+    The loss has ``lambda sum (A_i A_t^T)^2`` over the entries more, for every earlier
+    adapter i. Those are frozen and stay in the sum, which is the same as to merge them
+    into the layer beside. The head is shared, for the task is not asked for in testing.
+
+    References
+    ----------
+    Wang et al., "Orthogonal Subspace Learning for Language Model Continual Learning",
+    Findings of EMNLP 2023, equations 7 and 8.
+    """
+
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
+        self._layers: list[Any] = [
+            module for module in self.model.modules() if hasattr(module, "lora_A")
+        ]
+        # A layer's earlier A, one below the other.
+        self._earlier: list[list[Tensor]] = [[] for _ in self._layers]
+
+    def begin_task(self, task: int) -> None:
+        """Freeze the adapter, and begin with a new one."""
+        if not task:
+            return
+        for layer, earlier in zip(self._layers, self._earlier, strict=True):
+            earlier.append(layer.lora_A["default"].weight.detach().clone())
+            with torch.no_grad():
+                layer.base_layer.weight += layer.get_delta_weight("default")
+            layer.reset_lora_parameters("default", init_lora_weights=True)
+        self.optimizer = self.make_optimizer()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the cross-entropy and the penalty."""
+        value = super().loss(x, y)
+        if self._earlier[0]:
+            for layer, earlier in zip(self._layers, self._earlier, strict=True):
+                product = torch.cat(earlier) @ layer.lora_A["default"].weight.mT
+                value = value + ORTHOGONALITY * product.square().sum()
+        return value
+
+    def facts(self) -> dict[str, Any]:
+        """Return the bytes of the earlier adapters."""
+        return {"state_bytes": sum(a.nbytes for e in self._earlier for a in e)}
+
+
+class Elastic(Method):
+    """EWC on what is trained: ``lambda sum F (w - w*)^2`` is added to the loss.
+
+    F is the sum over tasks of the mean squared gradient of a sample's loss, each
+    task's divided by its largest entry.
+
+    References
+    ----------
+    Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
+    """
+
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
+        self._trained = [p for p in self.model.parameters() if p.requires_grad]
+        self._fisher: list[Tensor] = []
+        self._kept: list[Tensor] = []
+
+    def end_task(self, samples: Samples) -> None:
+        """Add the Fisher information of some samples, spread over all."""
+        last = len(samples.x) - 1
+        chosen = torch.linspace(0, last, FISHER_SAMPLES).long().unique()
+        found = [torch.zeros_like(p) for p in self._trained]
+        for index in chosen.split(1):
+            value = cross_entropy(self.model(samples.x[index]), samples.y[index])
+            gradients = torch.autograd.grad(value, self._trained)
+            for total, gradient in zip(found, gradients, strict=True):
+                total += gradient.square()
+        largest = max(float(total.max()) for total in found)
+        found = [total / max(largest, 1e-30) for total in found]
+        if self._fisher:
+            found = [a + b for a, b in zip(self._fisher, found, strict=True)]
+        self._fisher = found
+        self._kept = [p.detach().clone() for p in self._trained]
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the cross-entropy and the penalty."""
+        value = super().loss(x, y)
+        pairs = zip(self._trained, self._kept, self._fisher, strict=True)
+        if self._kept:
+            moved = (((w - kept).square() * f).sum() for w, kept, f in pairs)
+            value = value + STIFFNESS * torch.stack(list(moved)).sum()
+        return value
+
+    def facts(self) -> dict[str, Any]:
+        """Return the bytes of Fisher information and weights."""
+        return {"state_bytes": sum(t.nbytes for t in (*self._fisher, *self._kept))}
+
+
+class Replay(Method):
+    """ER: a step sees as many samples of earlier tasks as of its own.
+
+    As many are kept as fit into the bytes of RGO's state: of text, all of them.
+
+    References
+    ----------
+    Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019.
+    """
+
+    def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
+        super().__init__(entry, seed, options)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._memory: Samples | None = None
+
+    def end_task(self, samples: Samples) -> None:
+        """Keep the samples, or an even choice of all where they are too many."""
+        if self._memory is not None:
+            samples = Samples(
+                torch.cat([self._memory.x, samples.x]),
+                torch.cat([self._memory.y, samples.y]),
+            )
+        each = samples.x[0].nbytes + samples.y[0].nbytes
+        most = min(REPLAY_BYTES // each, len(samples.x))
+        order = torch.randperm(len(samples.x), generator=self._generator)[:most]
+        self._memory = Samples(samples.x[order], samples.y[order])
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross-entropy of new and old samples."""
+        if self._memory is not None:
+            size = (len(x),)
+            of = len(self._memory.x)
+            chosen = torch.randint(of, size, generator=self._generator)
+            x = torch.cat([x, self._memory.x[chosen]])
+            y = torch.cat([y, self._memory.y[chosen]])
+        return super().loss(x, y)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the bytes of the samples kept."""
+        kept = self._memory or ()
+        return {"state_bytes": sum(part.nbytes for part in kept)}
