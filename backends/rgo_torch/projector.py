@@ -274,7 +274,8 @@ class GradientProjector(Uncopied):
                         "was attached, and its gradient is not projected; attach a new "
                         "RGO, and load this one's state into it"
                     )
-        added = sorted(set(now) - self._names)
+        new = set(now) - self._names
+        added = sorted(name for name in new if now[name].requires_grad)
         if added:
             raise RuntimeError(
                 f"{', '.join(added)}: not there when RGO was attached, and not "
