@@ -41,12 +41,12 @@ def test_a_worker_on_its_own_ends_its_task_as_ever() -> None:
     reason="needs gloo",
 )
 def test_two_workers_get_the_projections_of_one(tmp_path: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [sys.executable, *launch, SCRIPT, tmp_path],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen([sys.executable, SCRIPT, tmp_path, str(rank)], env=environment)
+        for rank in range(2)
+    ]
+    assert [worker.wait() for worker in workers] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert_same(first, second)
     alone = one_worker().state_dict()

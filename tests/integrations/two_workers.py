@@ -10,9 +10,10 @@ from rgo_torch import RGO
 from rgo_torch.integrations._workers import end_task_together
 
 
-def main(folder: str) -> None:
-    distributed.init_process_group("gloo")
-    rank = distributed.get_rank()
+def main(folder: str, rank: int) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     model = network()
     rgo = RGO(model, sgd(model.parameters()), seed=0)
     for task in range(TASKS):
@@ -24,4 +25,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
