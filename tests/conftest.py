@@ -1,4 +1,7 @@
-"""Settings of the property tests and a marker, for every suite under this folder."""
+"""Settings of the property tests and of JAX, and a marker, for every suite here."""
+
+import os
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -9,6 +12,24 @@ settings.register_profile(
 )
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
+
+
+# What JAX compiled once, other runs of the same program, the other test process and
+# the processes that tests start read back, if it took longer than reading it does.
+COMPILED = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all test processes one folder for what JAX compiles."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return  # the user's, or of the process that started this one
+    folder = tempfile.TemporaryDirectory(prefix="rgo-tests-jax-")
+    config.add_cleanup(folder.cleanup)
+    os.environ.update(COMPILED, JAX_COMPILATION_CACHE_DIR=folder.name)
+    config.add_cleanup(lambda: os.environ.pop("JAX_COMPILATION_CACHE_DIR"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 # Sides of square inputs of three channels, but for the MLP's rows.
 SHAPES = {
     "mlp": (784,),
@@ -145,6 +143,8 @@ class Rows:
     """A file of rows, written anew with each; what failed is kept as such."""
 
     def __init__(self, asked: Asked, name: str) -> None:
+        import torch  # only here: two phases only start others
+
         from rgo_bench.records import describe_environment
 
         self._path = asked.out / name

@@ -26,8 +26,6 @@ from rgo_bench.records import (
     read_records,
     replace_file,
 )
-from rgo_bench.report import write_report
-from rgo_bench.report.commands import spec_command
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
@@ -211,6 +209,8 @@ def table(
     absent = unrecorded(specs, manner)
     errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
     if missing:
+        from rgo_bench.report.commands import spec_command  # loads Matplotlib
+
         for spec in absent:
             more = ["--compile"] if compile_ else []
             more = ["--out", str(out), "--device", device, *more]
@@ -256,6 +256,8 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figure, heat maps and times as one page that needs no network."""
+    from rgo_bench.report import write_report  # loads Matplotlib
+
     costs = [json.loads(file.read_text()) for file in cost or ()]
     records = read_records(results)
     _check_some(results, records)

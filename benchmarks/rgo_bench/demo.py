@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rgo_bench.plots import figure_average_accuracy
 from rgo_bench.records import Record
 from rgo_bench.spec import Spec, make_spec
 
@@ -20,5 +19,7 @@ def demo_specs(seed: int = 0) -> Iterator[Spec]:
 
 def write_plot(records: list[Record], path: Path) -> None:
     """Draw the average accuracy over the tasks seen, as a picture file."""
+    from rgo_bench.plots import figure_average_accuracy  # loads Matplotlib
+
     path.parent.mkdir(parents=True, exist_ok=True)
     figure_average_accuracy(records).savefig(path, dpi=150)

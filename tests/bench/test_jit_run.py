@@ -29,10 +29,12 @@ def spec_of(method: str, *, seed: int = 0, backend: str = "jax", **more: Any) ->
 
 CASES = [
     ("rgo", {}),
-    ("rgo", {"per": "batch", "biases": "normalized", "damping": 0.05}),
-    ("rgo", {"curvature": "exact", "observed": 50}),
+    (
+        "rgo",
+        {"per": "batch", "biases": "normalized", "damping": 0.05, "observed": 50},
+    ),
     ("rgo", {"preset": "paper"}),
-    ("rgo", {"samples": 195}),  # the last batch has five
+    ("rgo", {"curvature": "exact", "samples": 195}),  # the last batch has five
     ("rgo-2", {}),
     ("sgd", {}),
     ("stl", {}),

@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -51,14 +52,29 @@ def test_without_a_compiler_no_compiled_step_is_timed(
         measure_step("mlp", SHAPE, compiled=True)
 
 
-def test_the_memory_of_the_pass_holds_the_second_moments() -> None:
-    found = measure_memory("mlp", SHAPE, batch=2)
+def command(name: str, file: Path, *options: str) -> tuple[str, dict[str, Any]]:
+    """Return what a command prints and what it writes."""
+    always = ["--batch=2", "--side=8", f"--out={file}"]
+    result = CliRunner().invoke(app, [name, "mlp", *always, *options])
+    assert result.exit_code == 0
+    return result.output, json.loads(file.read_text())
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    return command("memory", tmp_path_factory.mktemp("memory") / "found.json")
+
+
+def test_the_memory_of_the_pass_holds_the_second_moments(
+    memory: tuple[str, dict[str, Any]],
+) -> None:
+    (found,) = memory[1]["rows"]
     widths = [192, 256, 256]  # the inputs; the biases have 256, 256 and 100
     entries = sum(n * n for n in [*widths, 256, 256, 100])
-    assert found.moments == entries * 8 / 2**20
-    assert found.observe > found.moments
-    assert found.train > 0
-    assert found.ratio == (found.observe - found.moments) / found.train
+    assert found["moments"] == entries * 8 / 2**20
+    assert found["observe"] > found["moments"]
+    assert found["train"] > 0
+    assert found["ratio"] == (found["observe"] - found["moments"]) / found["train"]
 
 
 def test_a_process_that_fails_says_why() -> None:
@@ -66,20 +82,17 @@ def test_a_process_that_fails_says_why() -> None:
         measure_memory("vgg-11", SHAPE)
 
 
-@pytest.mark.parametrize("command", ["steps", "memory"])
 def test_the_commands_print_a_table_and_write_what_was_measured(
-    command: str, tmp_path: Path
+    memory: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    file = tmp_path / "found.json"
-    options = ["--batch=2", "--side=8", f"--out={file}"]
-    options += ["--repeats=1"] if command == "steps" else []
-    result = CliRunner().invoke(app, [command, "mlp", *options])
-    assert result.exit_code == 0
-    assert "mlp" in result.output
-    found = json.loads(file.read_text())
-    assert [row["network"] for row in found["rows"]] == ["mlp"]
-    assert found["rows"][0]["batch"] == 2
-    assert found["environment"]["device"] == "cpu"
+    for output, found in (
+        memory,
+        command("steps", tmp_path / "found.json", "--repeats=1"),
+    ):
+        assert "mlp" in output
+        assert [row["network"] for row in found["rows"]] == ["mlp"]
+        assert found["rows"][0]["batch"] == 2
+        assert found["environment"]["device"] == "cpu"
 
 
 def test_where_the_host_does_not_tell_its_memory_that_is_said(
