@@ -143,13 +143,15 @@ class ProjectedParameter:
             parts["projection"].diagonal(dim1=-2, dim2=-1).fill_(1)
         return {**self.empty_moment()._asdict(), **parts}
 
-    def is_fresh(self, moment: Moment, projection: Projection) -> bool:
-        """Whether nothing was observed: the projection is the identity."""
-        if int(moment.count.sum()):
+    def is_fresh(self, entry: Mapping[str, Tensor]) -> bool:
+        """Whether nothing was observed in an entry of a state: P is the identity.
+
+        It is looked at where it lies, before it is moved to a device that would wait.
+        """
+        if int(entry["count"].sum()):
             return False
         fresh = self.fresh_parts()
-        parts = {**moment._asdict(), **projection_parts(projection)}
-        return all(torch.equal(part, fresh[key]) for key, part in parts.items())
+        return all(torch.equal(entry[key].to(p.device), p) for key, p in fresh.items())
 
     def grown(self, entry: Any) -> Any:
         """Return an entry of a state as that of a vector with more entries.

@@ -364,7 +364,7 @@ class GradientProjector(Uncopied):
             parameter = self.parameters[name]
             given = parameter.grown(entry) if name in grown else entry
             found = parameter.loaded(given)
-            if not parameter.is_fresh(*found):
+            if not parameter.is_fresh(given):
                 moments[name], projections[name] = found
         return moments, projections
 
