@@ -340,7 +340,10 @@ class _Permute(torch.autograd.Function):
         if axis in (-1, features.ndim - 1):
             # Of two axes PyTorch gathers the last one several times faster on the CPU.
             rows = features.reshape(-1, features.shape[-1])
-            return rows.index_select(1, permutation).reshape(features.shape)
+            # No view: what follows may overwrite it.
+            gathered = torch.empty_like(features, memory_format=torch.contiguous_format)
+            torch.index_select(rows, 1, permutation, out=gathered.view(rows.shape))
+            return gathered
         return features.index_select(axis, permutation)
 
     @staticmethod

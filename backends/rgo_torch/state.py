@@ -163,6 +163,15 @@ def flat_state(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def nested_state(flat: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the state that `flat_state` made flat.
 
+    Parameters
+    ----------
+    flat : mapping of str to Tensor
+
+    Returns
+    -------
+    dict of str to object
+        For `RGO.load_state_dict`.
+
     Raises
     ------
     ValueError

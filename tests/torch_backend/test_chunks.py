@@ -135,7 +135,7 @@ def test_no_vector_of_a_batch_is_cut() -> None:
 
 def test_what_adam_estimates_begins_anew_with_an_encoding() -> None:
     rgo, _ = beside()
-    optimizer = rgo.projector._optimizer
+    (optimizer,) = rgo.projector._optimizers
     assert len(optimizer.state) == 4
     rgo.end_task([pair(8)])
     rgo.begin_task(1)
@@ -143,4 +143,5 @@ def test_what_adam_estimates_begins_anew_with_an_encoding() -> None:
     plain, _ = beside(encode=False)
     plain.end_task([pair(8)])
     plain.begin_task(1)
-    assert len(plain.projector._optimizer.state) == 4
+    (kept,) = plain.projector._optimizers
+    assert len(kept.state) == 4

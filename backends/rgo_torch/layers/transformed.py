@@ -155,6 +155,7 @@ class TransformedLayer(Layer):
         found = self.sample_gradients(call, gradients)
         if found is None:
             return None
+        self.tells_samples(len(next(iter(found.values()))), wanted)
         if wanted.per == "batch":
             found = {own: each.sum(0, keepdim=True) for own, each in found.items()}
         return {

@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib as mpl
 import torch
 import typer
 
 from rgo_bench.choices import chosen
 from rgo_bench.lora.choice import METHODS
-from rgo_bench.lora.plot import STYLE, lora_figure
 from rgo_bench.lora.record import lora_path, read_lora_records, write_lora_record
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
@@ -62,6 +60,10 @@ def lora(
     records = read_lora_records(out)
     if plot is not None:
         picture = io.BytesIO()
+        import matplotlib as mpl  # here: it takes long to load
+
+        from rgo_bench.lora.plot import STYLE, lora_figure
+
         with mpl.rc_context(STYLE):
             lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
         replace_file(plot, picture.getvalue())
