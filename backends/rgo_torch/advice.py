@@ -6,10 +6,28 @@ from torch import nn
 
 from rgo_torch.places import CONVOLUTIONS
 from rgo_torch.statistics import Statistics
-from rgo_torch.wrappers import named_modules
+from rgo_torch.wrappers import named_modules, pretrained_from
 
 # What people call the way around a residual block.
 SHORTCUTS = frozenset({"downsample", "shortcut", "skip", "identity_conv", "proj_skip"})
+
+
+def permuted_pretraining(model: nn.Module) -> list[str]:
+    """Return advice on a model whose own features should stay in order.
+
+    Parameters
+    ----------
+    model : nn.Module
+        One that is encoded, and not in adapters alone.
+    """
+    source = pretrained_from(model)
+    if source is None:
+        return []
+    return [
+        f"the model was pretrained ({source}), and from the second task on its "
+        "features are permuted, which breaks what it knows: fine-tune adapters, inside "
+        "of which RGO encodes, or pass encode=False"
+    ]
 
 
 def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Projected gradients for any PyTorch optimizer."""
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -155,6 +156,9 @@ class GradientProjector(Uncopied):
         self.projections: dict[str, Projection] = {}
         self._paused = False
         self._before: dict[str, Tensor] = {}
+        # To notice updates that no hook saw: who has stepped, and versions before.
+        self._stepped: dict[int, Optimizer] = {}
+        self._versions: dict[str, int] = {}
         self._handles: list[Any] = []
         if project == "gradient":
             self._handles += [
@@ -197,11 +201,18 @@ class GradientProjector(Uncopied):
             If a name is unknown, a shape does not fit, or `rgo_core.consolidate`
             refuses. Nothing has changed then.
 
+        Warns
+        -----
+        UserWarning
+            If updates are projected, and parameters changed without a step of the
+            optimizers given: those of another are not projected.
+
         Notes
         -----
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
         """
         self.check_parameters()
+        self._warn_of_others()
         unknown = sorted(set(moments) - set(self.parameters))
         if unknown:
             raise ValueError(
@@ -218,6 +229,36 @@ class GradientProjector(Uncopied):
             for name, moment in merged.items()
         }
         self._set(self.moments | merged, self.projections | projections)
+        self.watch()
+
+    def watch(self) -> None:
+        """Notice from now on what changes protected parameters unprojected.
+
+        Parameters that were set by hand before count as they are; see `consolidate`.
+        """
+        self._stepped = {}
+        self._versions = {
+            name: self.parameters[name].tensor._version
+            for name in self.projections
+            if self.project == "update"
+        }
+
+    def _warn_of_others(self) -> None:
+        held = set().union(*map(held_by, self._stepped.values()))
+        changed = [
+            name
+            for name, version in self._versions.items()
+            if (tensor := self.parameters[name].tensor)._version != version
+            and id(tensor) not in held
+        ]
+        if changed:
+            warnings.warn(
+                f"{', '.join(changed)}: changed since the last task by something else "
+                "than the optimizers given, whose updates alone are projected. For a "
+                "new optimizer detach() RGO, attach a new one to it and load this "
+                "one's state, or use project='gradient'",
+                stacklevel=5,
+            )
 
     @property
     def unprotected(self) -> list[Skipped]:
@@ -395,14 +436,19 @@ class GradientProjector(Uncopied):
                 "project='update' needs step() without a closure, which may evaluate "
                 "the loss between updates; got one. Use project='gradient'"
             )
-        several = len(self._optimizers) > 1
-        held = held_by(optimizer) if several else frozenset()
+        self._stepped[id(optimizer)] = optimizer
         self._before = {
-            name: tensor.detach().clone()
-            for name in self.projections
+            name: self.parameters[name].tensor.detach().clone()
+            for name in self._names_of(optimizer)
             if not self._paused
-            and (id(tensor := self.parameters[name].tensor) in held or not several)
         }
+
+    def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
+        """Return the parameters with a projection that an optimizer may step."""
+        if len(self._optimizers) == 1:
+            return self.projections
+        held = held_by(optimizer)
+        return [n for n in self.projections if id(self.parameters[n].tensor) in held]
 
     @torch.no_grad()
     def _project_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

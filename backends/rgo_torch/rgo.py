@@ -13,7 +13,11 @@ from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
-from rgo_torch.advice import drifting_statistics, encoded_shortcuts
+from rgo_torch.advice import (
+    drifting_statistics,
+    encoded_shortcuts,
+    permuted_pretraining,
+)
 from rgo_torch.chunks import SampleScore, TrainingBatch, check_chunk_size
 from rgo_torch.curvature import second_moments
 from rgo_torch.defaults import choose
@@ -30,7 +34,6 @@ from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
 from rgo_torch.workers import Workers
-from rgo_torch.wrappers import pretrained_from
 
 
 class RGO(Uncopied):
@@ -185,14 +188,9 @@ class RGO(Uncopied):
             relative=relative,
             weights=weights,
         )
-        source = pretrained_from(model)
-        if encode and source is not None and not beside:
-            warnings.warn(
-                f"the model was pretrained ({source}), and from the second task on its "
-                "features are permuted, which breaks what it knows: fine-tune "
-                "adapters, inside of which RGO encodes, or pass encode=False",
-                stacklevel=2,
-            )
+        if encode and not beside:
+            for note in permuted_pretraining(model):
+                warnings.warn(note, stacklevel=2)
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
         self.model = model
@@ -224,21 +222,24 @@ class RGO(Uncopied):
                 biases=biases,
                 **self._forms,
             )
+            undo.callback(self.projector.detach)
+            self.statistics = RunningStatistics(model, statistics)
+            undo.callback(self.statistics.detach)
+            encoded = {} if self.encoder is None else self.encoder.places
+            advice = [
+                *encoded_shortcuts(
+                    model, [n for n, at in encoded.items() if at != "input"]
+                ),
+                *drifting_statistics(self.statistics.modules, statistics),
+            ]
+            for note in advice:  # which may be errors to whoever listens
+                warnings.warn(note, stacklevel=2)
             undo.pop_all()
-        self.statistics = RunningStatistics(model, statistics)
-        encoded = {} if self.encoder is None else self.encoder.places
-        advice = [
-            *encoded_shortcuts(
-                model, [n for n, at in encoded.items() if at != "input"]
-            ),
-            *drifting_statistics(self.statistics.modules, statistics),
-        ]
-        for note in advice:
-            warnings.warn(note, stacklevel=2)
         self._notes = chosen.notes + advice
         self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
         self._trained = TrainingBatch(model) if beside else None
+        self._beside_adapters = beside
         self._attached = True
         self._finished = 0
         self._current: int | None = None
@@ -252,12 +253,6 @@ class RGO(Uncopied):
         task : int, optional
             Its index, the number of tasks finished; for the reader, and checked.
 
-        Notes
-        -----
-        Beside adapters, where updates are projected and features encoded, the optimizer
-        forgets what it estimates of projected parameters: an entry is of other features
-        now than in the task before.
-
         Raises
         ------
         ValueError
@@ -267,6 +262,12 @@ class RGO(Uncopied):
             If called inside of `task`, whose end would restore another encoding, after
             `detach`, if adapters were switched or something frozen beside them is
             trained now, or as `GradientProjector.check_parameters` does.
+
+        Notes
+        -----
+        Beside adapters, where updates are projected and features encoded, the optimizer
+        forgets what it estimates of projected parameters: an entry is of other features
+        now than in the task before. Not so where a task is begun again.
         """
         if task is not None and task != self._finished:
             unfinished = "" if self._current is None else ", which has not ended yet"
@@ -279,7 +280,10 @@ class RGO(Uncopied):
         self._check_attached()
         self._check_model()
         self._encode(self._finished)
-        if self._trained is not None and self._finished and self.encoder is not None:
+        is_new = self._current is None and self._finished > 0
+        if is_new:
+            self.projector.watch()
+        if is_new and self._beside_adapters and self.encoder is not None:
             self.projector.forget_estimates()
         self.statistics.begin_task(self._finished)
         self._current = self._finished

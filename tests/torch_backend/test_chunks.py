@@ -140,6 +140,10 @@ def test_what_adam_estimates_begins_anew_with_an_encoding() -> None:
     rgo.end_task([pair(8)])
     rgo.begin_task(1)
     assert not optimizer.state
+    rgo.model(torch.randn(6, 6)).square().mean().backward()
+    optimizer.step()
+    rgo.begin_task(1)  # again, as in a process that goes on in the middle
+    assert len(optimizer.state) == 4
     plain, _ = beside(encode=False)
     plain.end_task([pair(8)])
     plain.begin_task(1)

@@ -3,6 +3,7 @@
 import copy
 import io
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -636,3 +637,46 @@ def test_the_features_of_a_pretrained_model_are_not_permuted_without_a_word(
     RGO(nn.Sequential(model), sgd(model), encode=False)
     fresh = transformers.BertModel(config)
     RGO(fresh, sgd(fresh))
+
+
+@pytest.mark.parametrize("makes_anew", [False, True])
+def test_updates_of_an_optimizer_that_is_not_known_are_warned_of(
+    makes_anew: bool,
+) -> None:
+    model, rgo = learner(project="update")
+    learn(model, rgo, 0)
+    if makes_anew:
+        rgo.optimizer = sgd(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learn(model, rgo, 1)
+    messages = [str(warning.message) for warning in caught]
+    expected = r"0\.weight, .*: changed since the last task by something else than"
+    assert [bool(re.match(expected, message)) for message in messages] == (
+        [True] if makes_anew else []
+    )
+
+
+def test_parameters_that_are_set_between_tasks_or_after_steps_are_no_others(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model, rgo = learner(project="update")
+    learn(model, rgo, 0)
+    model.load_state_dict(weights_of(model))
+    rgo.begin_task(1)
+    train(model, rgo.optimizer, batches(seed=1))
+    model.load_state_dict(weights_of(model))  # of the best epoch, say
+    rgo.end_task(batches(seed=1))
+    assert not recwarn.list
+
+
+def test_where_a_warning_is_an_error_no_hooks_are_left() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    optimizer, before = sgd(model), list(hooks_of(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="running statistics that every task"):
+            RGO(model, optimizer, statistics="running")
+    assert list(hooks_of(model)) == before
+    with pytest.warns(UserWarning, match="running statistics that every task"):
+        RGO(model, optimizer, statistics="running")
