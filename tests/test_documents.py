@@ -19,10 +19,9 @@ from torch_backend.nets import assert_same
 import rgo_core
 import rgo_jax
 import rgo_torch
-from rgo_bench.lora.record import read_lora_records
 from rgo_bench.lora.table import lora_rows, lora_sheet
 from rgo_bench.render import render_markdown
-from rgo_bench.zoo.record import read_zoo_record
+from rgo_bench.zoo.record import read_zoo_record, read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 from rgo_torch.kinds import KINDS
 
@@ -189,7 +188,7 @@ def test_the_examples_with_adapters_remember_their_first_task(
 
 
 def test_the_adapters_table_is_that_of_their_records() -> None:
-    records = read_lora_records(ROOT / "benchmarks/results/lora")
+    records = read_zoo_records(ROOT / "benchmarks/results/lora", "lora")
     table = render_markdown(lora_sheet(records).grids)
     rows = [line for line in table.splitlines() if line.startswith("|")]
     page = (ROOT / "docs/adapters.md").read_text()
@@ -199,7 +198,7 @@ def test_the_adapters_table_is_that_of_their_records() -> None:
 def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
     page = (ROOT / "docs/adapters.md").read_text()
     results = ROOT / "benchmarks/results"
-    lora, rgo = read_lora_records(results / "lora-memory")
+    lora, rgo = read_zoo_records(results / "lora-memory", "lora")
     ratio = f"{rgo.peak_mib / lora.peak_mib:.2f} times"
     assert f"{lora.peak_mib:.0f} MiB for LoRA, {rgo.peak_mib:.0f} MiB" in page
     assert ratio in page
@@ -211,7 +210,7 @@ def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
     sizes = {row["sketch_rows"]: row["state_bytes"] for row in counted[:3]}
     assert f"| {sizes[None] / 2**30:.1f} GiB |" in page
     assert f"| {sizes[64] / 2**20:.1f} MiB |" in page
-    for record in read_lora_records(results / "lora"):
+    for record in read_zoo_records(results / "lora", "lora"):
         told = record.model.startswith("minilm") and not record.variant
         if told and "moment tasks" in record.abilities:
             names = ("given", "moment tasks", "moment accuracy")
@@ -220,7 +219,7 @@ def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
 
 
 def test_the_readme_tells_of_adapters_what_was_recorded() -> None:
-    rows = lora_rows(read_lora_records(ROOT / "benchmarks/results/lora"))
+    rows = lora_rows(read_zoo_records(ROOT / "benchmarks/results/lora", "lora"))
     readme = (ROOT / "README.md").read_text()
     for method in ("lora", "rgo", "each"):
         found = {

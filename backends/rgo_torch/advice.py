@@ -50,8 +50,8 @@ def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         return []
     return [
         f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
-        "channels the encoding had better leave in order; name it, and the head, in "
-        "unencoded="
+        "channels the paper's networks leave in order and this encoding permutes; to "
+        "leave them too, name it, and the head, in unencoded="
     ]
 
 

@@ -13,7 +13,6 @@ from rgo_bench.cost import measure_costs, parse_subject, summarize_costs
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.lora.command import lora
-from rgo_bench.lora.record import read_lora_records
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.measurements import memory, numerics, steps
 from rgo_bench.methods import METHODS
@@ -188,7 +187,10 @@ def table(
 ) -> None:
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     if what not in PAPER_TABLES:
-        of_zoo, of_lora = read_zoo_records(Path(what)), read_lora_records(Path(what))
+        of_zoo, of_lora = (
+            read_zoo_records(Path(what)),
+            read_zoo_records(Path(what), "lora"),
+        )
         records = read_records(Path(what))
         _check_some(what, [*records, *of_zoo, *of_lora])
         if records:

@@ -202,9 +202,8 @@ class TransformedLayer(Layer):
             ]
             return vectors(*batches)
 
-        entries = sum(
-            p.numel() for own in self.axes if (p := self.parameter(own)) is not None
-        )
+        # Of submodules too: a whole model that is called again holds much of each sample.
+        entries = sum(p.numel() for p in self.module.parameters())
         mapped = vmap(
             one,
             in_dims=axes,

@@ -1,25 +1,25 @@
 """The command ``rgo-bench lora``."""
 
 import io
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 
 from rgo_bench.choices import chosen
 from rgo_bench.lora.choice import METHODS
-from rgo_bench.lora.record import lora_path, read_lora_records, write_lora_record
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.lora.training import learn
-from rgo_bench.records import check_writable, describe_environment, replace_file
+from rgo_bench.records import check_writable, replace_file
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import parse_options
-from rgo_bench.terminal import Format, errors, show
+from rgo_bench.terminal import Format, show
 from rgo_bench.zoo.methods import check_options
-from rgo_bench.zoo.record import ZooRecord, read_zoo_record
+from rgo_bench.zoo.record import read_zoo_records
+from rgo_bench.zoo.recorded import recorded
 
 
 def lora(
@@ -56,8 +56,20 @@ def lora(
         for method in by:
             for seed in parse_seeds(seeds):
                 own = options if method.startswith("rgo") else {}
-                _run(stream, method, seed, own, steps, out, force)
-    records = read_lora_records(out)
+                entry = STREAMS[stream]
+                of_task = steps or entry.steps
+                recorded(
+                    partial(learn, stream, method, seed, options=own, steps=of_task),
+                    out,
+                    kind="lora",
+                    model=f"{entry.model}-{stream}",
+                    method=method,
+                    seed=seed,
+                    options=own,
+                    steps=of_task,
+                    force=force,
+                )
+    records = read_zoo_records(out, "lora")
     if plot is not None:
         picture = io.BytesIO()
         import matplotlib as mpl  # here: it takes long to load
@@ -68,41 +80,3 @@ def lora(
             lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
         replace_file(plot, picture.getvalue())
     show(lora_sheet(records), format_)
-
-
-def _run(
-    stream: str,
-    method: str,
-    seed: int,
-    options: Mapping[str, Any],
-    steps: int | None,
-    out: Path,
-    force: bool,
-) -> None:
-    """Run, unless the record is there and of as many steps."""
-    entry = STREAMS[stream]
-    path = lora_path(
-        out, model=f"{entry.model}-{stream}", method=method, options=options, seed=seed
-    )
-    if (
-        path.exists()
-        and not force
-        and _steps(read_zoo_record(path)) == (steps or entry.steps)
-    ):
-        return
-    environment = describe_environment(
-        "torch", device="cpu", threads=torch.get_num_threads()
-    )
-    record = learn(
-        stream, method, seed, options=options, steps=steps, environment=environment
-    )
-    write_lora_record(out, record)
-    seconds = sum(record.seconds.values())
-    errors.print(
-        f"{stream} {method} {seed}: ACC {record.acc:.1f}, BWT {record.bwt:.1f}, "
-        f"{seconds:.0f} s"
-    )
-
-
-def _steps(record: ZooRecord) -> int:
-    return int(record.training["steps"])

@@ -1,13 +1,9 @@
 """One adapter learns a stream of text with a method."""
 
-import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rgo_bench.lora.choice import CLASSES_OF
 from rgo_bench.lora.guessing import guessed
@@ -17,6 +13,7 @@ from rgo_bench.zoo.loss import accuracy
 from rgo_bench.zoo.memory import peak_meter
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.streams import Samples, Task
+from rgo_bench.zoo.turns import Clock, take_steps
 
 
 def learn(
@@ -67,7 +64,7 @@ def learn(
         training={"steps": steps, "batch": entry.batch, "lr": entry.lr},
         parameters=sum(p.numel() for p in learner.model.parameters()),
         accuracy=run.accuracy,
-        seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
+        seconds=run.clock.rounded(),
         peak_mib=most,
         abilities=abilities,
         environment=dict(environment),
@@ -79,35 +76,29 @@ class _Run:
     def __init__(self, learner: Method, seed: int) -> None:
         self.learner = learner
         self.generator = torch.Generator().manual_seed(seed)
-        self.seconds = dict.fromkeys(("train", "consolidate", "evaluate"), 0.0)
+        self.clock = Clock()
         self.accuracy: list[list[float]] = []
 
     def learn(self, tasks: list[Task], steps: int) -> None:
         for index, task in enumerate(tasks):
             self.learner.begin_task(index)  # of Each: with a new model
-            with self._phase("train"):
+            with self.clock.phase("train"):
                 self._take_steps(task.train, steps)
-            with self._phase("consolidate"):
+            with self.clock.phase("consolidate"):
                 self.learner.end_task(task.train)
-            with self._phase("evaluate"):
+            with self.clock.phase("evaluate"):
                 self.accuracy.append(self._tested(tasks[: index + 1]))
 
     def _take_steps(self, samples: Samples, steps: int) -> None:
-        optimizer = self.learner.optimizer
         self.learner.model.train()
-        for chosen in self._batches(len(samples.x), steps):
-            optimizer.zero_grad()
-            self.learner.loss(samples.x[chosen], samples.y[chosen]).backward()
-            optimizer.step()
-
-    def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
-        """Yield `steps` batches from as many passes in random order as it takes."""
-        batch = self.learner.entry.batch
-        passes = math.ceil(steps * batch / count)
-        orders = [
-            torch.randperm(count, generator=self.generator) for _ in range(passes)
-        ]
-        yield from torch.cat(orders)[: steps * batch].split(batch)
+        take_steps(
+            self.learner.optimizer,
+            self.learner.loss,
+            samples,
+            steps=steps,
+            batch=self.learner.entry.batch,
+            generator=self.generator,
+        )
 
     def _tested(self, tasks: list[Task]) -> list[float]:
         found = []
@@ -117,10 +108,3 @@ class _Run:
                 batch = self.learner.entry.batch
                 found.append(round(accuracy(self.learner.model, task.test, batch), 3))
         return found
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        """Count the processor's time, which other work on the machine leaves alone."""
-        start = time.process_time()
-        yield
-        self.seconds[name] += time.process_time() - start

@@ -1,23 +1,19 @@
 """The command ``rgo-bench zoo``."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 
 from rgo_bench.choices import chosen
-from rgo_bench.records import check_writable, describe_environment
+from rgo_bench.records import check_writable
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import parse_options
-from rgo_bench.terminal import Format, errors, show
+from rgo_bench.terminal import Format, show
 from rgo_bench.zoo.methods import METHODS, check_options
-from rgo_bench.zoo.record import (
-    ZooRecord,
-    read_zoo_record,
-    write_zoo_record,
-    zoo_path,
-)
+from rgo_bench.zoo.recorded import recorded
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.table import zoo_sheet
 from rgo_bench.zoo.training import train
@@ -57,33 +53,18 @@ def zoo(
         for method in by:
             for seed in parse_seeds(seeds):
                 own = options if method.startswith("rgo") else {}
-                records.append(_run(name, method, seed, own, steps, out, force))
+                of_task = steps or ZOO[name].steps
+                learn = partial(train, name, method, seed, options=own, steps=of_task)
+                records.append(
+                    recorded(
+                        learn,
+                        out,
+                        model=name,
+                        method=method,
+                        seed=seed,
+                        options=own,
+                        steps=of_task,
+                        force=force,
+                    )
+                )
     show(zoo_sheet(records), format_)
-
-
-def _run(
-    name: str,
-    method: str,
-    seed: int,
-    options: dict[str, Any],
-    steps: int | None,
-    out: Path,
-    force: bool,
-) -> ZooRecord:
-    """Run, or read the record that is there, if it is of as many steps."""
-    path = zoo_path(out, model=name, method=method, options=options, seed=seed)
-    if path.exists() and not force:
-        known = read_zoo_record(path)
-        if known.training["steps"] == (steps or ZOO[name].steps):
-            return known
-    environment = describe_environment(
-        "torch", device="cpu", threads=torch.get_num_threads()
-    )
-    record = train(
-        name, method, seed, options=options, steps=steps, environment=environment
-    )
-    write_zoo_record(out, record)
-    bwt = "" if record.bwt is None else f", BWT {record.bwt:.1f}"
-    seconds = sum(record.seconds.values())
-    errors.print(f"{name} {method} {seed}: ACC {record.acc:.1f}{bwt}, {seconds:.0f} s")
-    return record

@@ -69,16 +69,26 @@ class ZooRecord:
 
 
 def zoo_path(
-    out: Path, *, model: str, method: str, options: Mapping[str, Any], seed: int
+    out: Path,
+    *,
+    model: str,
+    method: str,
+    options: Mapping[str, Any],
+    seed: int,
+    kind: str = "zoo",
 ) -> Path:
-    """Return where a record is kept: ``OUT/MODEL/METHOD/[VARIANT/]zoo-SEED.json``."""
-    return out / model / method / variant_name(options, {}) / f"zoo-{seed}.json"
+    """Return where a record is kept: ``OUT/MODEL/METHOD/[VARIANT/]KIND-SEED.json``.
+
+    The kind tells the command that made it, ``"zoo"`` or ``"lora"``.
+    """
+    return out / model / method / variant_name(options, {}) / f"{kind}-{seed}.json"
 
 
-def write_zoo_record(out: Path, record: ZooRecord) -> Path:
+def write_zoo_record(out: Path, record: ZooRecord, kind: str = "zoo") -> Path:
     """Write a record, whole or not at all, and return its file."""
     path = zoo_path(
         out,
+        kind=kind,
         model=record.model,
         method=record.method,
         options=record.options,
@@ -107,6 +117,6 @@ def read_zoo_record(path: Path) -> ZooRecord:
     return ZooRecord(**content)
 
 
-def read_zoo_records(out: Path) -> list[ZooRecord]:
-    """Read every record of the zoo in a folder and its subfolders; often none."""
-    return [read_zoo_record(path) for path in sorted(out.rglob("zoo-*.json"))]
+def read_zoo_records(out: Path, kind: str = "zoo") -> list[ZooRecord]:
+    """Read every record of a kind in a folder and its subfolders; often none."""
+    return [read_zoo_record(path) for path in sorted(out.rglob(f"{kind}-*.json"))]

@@ -1,13 +1,10 @@
 """A model of the zoo learns its tasks one after another."""
 
-import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from rgo_bench.zoo.loss import accuracy, loss
@@ -16,6 +13,7 @@ from rgo_bench.zoo.methods import Learner, freeze_body, make_learner
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
 from rgo_bench.zoo.streams import Samples, Task
+from rgo_bench.zoo.turns import Clock, take_steps
 
 
 def train(
@@ -65,7 +63,7 @@ def train(
         training={"steps": steps, "batch": entry.batch, "lr": run.lr},
         parameters=parameters,
         accuracy=run.accuracy,
-        seconds={phase: round(s, 2) for phase, s in run.seconds.items()},
+        seconds=run.clock.rounded(),
         peak_mib=peak(),
         environment=dict(environment),
         **run.learner.facts(),
@@ -98,46 +96,37 @@ class _Run:
             method, model, self.optimizer, entry, seed, options
         )
         self.generator = torch.Generator().manual_seed(seed)
-        self.seconds = dict.fromkeys(("train", "consolidate", "evaluate"), 0.0)
+        self.clock = Clock()
         self.accuracy: list[list[float]] = []
 
     def learn_in_turn(self, tasks: list[Task], steps: int) -> None:
         for index, task in enumerate(tasks):
             self.learner.begin_task(index)
-            with self._phase("train"):
+            with self.clock.phase("train"):
                 self._take_steps(task.train, steps)
-            with self._phase("consolidate"):
+            with self.clock.phase("consolidate"):
                 self.learner.end_task(task.train)
-            with self._phase("evaluate"):
+            with self.clock.phase("evaluate"):
                 self.accuracy.append(self._tested(tasks[: index + 1]))
 
     def learn_together(self, tasks: list[Task], steps: int) -> None:
         parts = zip(*(task.train for task in tasks), strict=True)
         samples = map(torch.cat, parts)
-        with self._phase("train"):
+        with self.clock.phase("train"):
             self._take_steps(Samples(*samples), steps * len(tasks))
-        with self._phase("evaluate"):
+        with self.clock.phase("evaluate"):
             self.accuracy.append(self._tested(tasks))
 
     def _take_steps(self, samples: Samples, steps: int) -> None:
         self.model.train()
-        batches = self._batches(len(samples.x), steps)
-        for chosen in batches:
-            self.optimizer.zero_grad()
-            value = loss(self.model(samples.x[chosen]), samples.y[chosen])
-            if not math.isfinite(value.item()):
-                raise ValueError(f"loss: expected a finite number, got {value.item()}")
-            value.backward()
-            self.optimizer.step()
-
-    def _batches(self, count: int, steps: int) -> Iterator[Tensor]:
-        """Yield `steps` batches from as many passes in random order as it takes."""
-        batch = self.entry.batch
-        passes = math.ceil(steps * batch / count)
-        orders = [
-            torch.randperm(count, generator=self.generator) for _ in range(passes)
-        ]
-        yield from torch.cat(orders)[: steps * batch].split(batch)
+        take_steps(
+            self.optimizer,
+            lambda x, y: loss(self.model(x), y),
+            samples,
+            steps=steps,
+            batch=self.entry.batch,
+            generator=self.generator,
+        )
 
     def _tested(self, tasks: list[Task]) -> list[float]:
         found = []
@@ -145,10 +134,3 @@ class _Run:
             with self.learner.task(index):
                 found.append(round(accuracy(self.model, task.test), 3))
         return found
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        """Count the processor's time, which other work on the machine leaves alone."""
-        start = time.process_time()
-        yield
-        self.seconds[name] += time.process_time() - start

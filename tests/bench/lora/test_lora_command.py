@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 from bench.lora.small_body import put
 
 from rgo_bench.cli import app
-from rgo_bench.lora.record import read_lora_records
+from rgo_bench.zoo.record import read_zoo_records
 
 # Theirs.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -22,7 +22,7 @@ def test_adapters_learn_are_recorded_and_printed(
     result = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
     assert result.exit_code == 0, result.output
     assert "Task after task, one adapter" in result.output
-    plain, rgo = read_lora_records(tmp_path)
+    plain, rgo = read_zoo_records(tmp_path, "lora")
     assert (plain.options, rgo.options) == ({}, {"damping": 0.5})
     picture = tmp_path / "picture.svg"
     drawn = ["--set", "damping=0.5", "--plot", str(picture)]

@@ -6,9 +6,8 @@ import pytest
 from bench.zoo.sample_zoo import zoo_record
 
 from rgo_bench.lora.plot import lora_figure
-from rgo_bench.lora.record import read_lora_records, write_lora_record
 from rgo_bench.lora.table import lora_rows, lora_sheet
-from rgo_bench.zoo.record import read_zoo_records
+from rgo_bench.zoo.record import read_zoo_records, write_zoo_record
 
 
 def test_methods_come_in_their_order_with_their_time_over_lora() -> None:
@@ -64,7 +63,7 @@ def test_without_a_plain_adapter_there_is_no_ratio() -> None:
 
 def test_records_lie_apart_from_those_of_the_zoo(tmp_path: Path) -> None:
     record = zoo_record(method="rgo", model="minilm-modules")
-    path = write_lora_record(tmp_path, record)
+    path = write_zoo_record(tmp_path, record, "lora")
     assert path == tmp_path / "minilm-modules" / "rgo" / "lora-0.json"
-    assert read_lora_records(tmp_path) == [record]
+    assert read_zoo_records(tmp_path, "lora") == [record]
     assert read_zoo_records(tmp_path) == []
