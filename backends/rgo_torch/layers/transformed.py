@@ -202,7 +202,7 @@ class TransformedLayer(Layer):
             ]
             return vectors(*batches)
 
-        # Of submodules too: a whole model that is called again holds much of each sample.
+        # Of submodules too: a whole model called again holds much of each sample.
         entries = sum(p.numel() for p in self.module.parameters())
         mapped = vmap(
             one,
