@@ -338,15 +338,19 @@ def hold(kind: Kind) -> None:
         *kind.diagonal
     }
     samples = gradients_by_sample(apply, params, xs)
-    vectors = jax.jit(
-        lambda params, xs: curvature_vectors(
+
+    @jax.jit
+    def protected(params: Any, xs: Any) -> Any:
+        vectors = curvature_vectors(
             batched_score(apply), params, xs, layout=layout, reduce="rms"
         )
-    )(params, xs)
-    moments = observe(empty_moments(params, layout), vectors)
-    transformation = project_gradients(layout)
-    state = end_task(transformation.init(params), moments, damping=0.5)
-    updates = dict(named_leaves(transformation.update(params, state)[0]))
+        moments = observe(empty_moments(params, layout), vectors)
+        transformation = project_gradients(layout)
+        state = end_task(transformation.init(params), moments, damping=0.5)
+        return moments, transformation.update(params, state)[0]
+
+    moments, projected_params = protected(params, xs)
+    updates = dict(named_leaves(projected_params))
     for path, leaf in named_leaves(params):
         rows = kind.rows[path]
         seen = np.stack([rows(sample[path]) for sample in samples])

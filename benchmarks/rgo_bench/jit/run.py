@@ -1,7 +1,7 @@
 """Runs of the compiled programs: of one seed, or of several at once."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,12 @@ import torch
 
 import rgo_jax
 from rgo_bench.checkpoint import read_checkpoint
-from rgo_bench.jit.network import channels_last, convert_network, convert_params
+from rgo_bench.jit.network import (
+    Network,
+    channels_last,
+    convert_network,
+    convert_params,
+)
 from rgo_bench.jit.program import Learner, Program, Task, make_program
 from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOptions
@@ -58,8 +63,15 @@ class JitRun:
         self.keeps_tasks = self.spec.method == "stl"
         options = self.spec.method_options
         self.options = options if isinstance(options, RGOOptions) else None
-        self.network = convert_network(self._draw(self.spec.seed))
-        self.program = self._make_program()
+        self.network, self.program = _compiled(
+            self.spec.network,
+            self.stream.input_shape,
+            self.stream.classes,
+            lr=self.stream.lr,
+            batch=self.stream.batch,
+            options=self.options,
+            mapped=len(specs) > 1,
+        )
         with jax.default_device(self.device):
             self.learner = self._begin(0)
             self.moments: Any = {}
@@ -123,15 +135,6 @@ class JitRun:
     def _draw(self, seed: int) -> torch.nn.Module:
         make = NETWORKS[self.spec.network]
         return make(self.stream.input_shape, self.stream.classes, seed)
-
-    def _make_program(self) -> Program:
-        return make_program(
-            self.network,
-            lr=self.stream.lr,
-            batch=self.stream.batch,
-            options=self.options,
-            mapped=len(self.states) > 1,
-        )
 
     def _begin(self, task: int) -> Learner:
         seeds = [state.spec.seed for state in self.states]
@@ -292,6 +295,23 @@ def run_mapped(
     for record in records:
         write_record(out, record)
     return records
+
+
+@lru_cache(maxsize=4)
+def _compiled(
+    name: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    lr: float,
+    batch: int,
+    options: RGOOptions | None,
+    mapped: bool,
+) -> tuple[Network, Program]:
+    """Return a network and its programs: seeds one after another compile them once."""
+    network = convert_network(NETWORKS[name](input_shape, classes, 0))
+    program = make_program(network, lr=lr, batch=batch, options=options, mapped=mapped)
+    return network, program
 
 
 def _done(tree: Any) -> Any:
