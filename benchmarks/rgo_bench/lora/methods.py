@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
 from rgo_bench.lora.model import adapted
 from rgo_bench.lora.registry import Entry
+from rgo_bench.zoo.loss import loss as mean_loss
+from rgo_bench.zoo.loss import score
 from rgo_bench.zoo.methods import tensors
 from rgo_bench.zoo.streams import Samples
 
@@ -38,7 +39,8 @@ class Method:
 
     def build(self) -> nn.Module:
         """Return the model."""
-        return adapted(self.entry.build())
+        entry = self.entry
+        return adapted(entry.build(), entry.targets, entry.head)
 
     def make_optimizer(self) -> Optimizer:
         """Return AdamW over what is trained."""
@@ -57,7 +59,7 @@ class Method:
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return what a step of training descends."""
-        return cross_entropy(self.model(x), y)
+        return mean_loss(self.model(x), y)
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded of the state at the end."""
@@ -68,7 +70,18 @@ class Frozen(Method):
     """The head alone is trained."""
 
     def build(self) -> nn.Module:
-        """Return the model without an adapter."""
+        """Return the model without an adapter.
+
+        Raises
+        ------
+        ValueError
+            If it has no new head.
+        """
+        if self.entry.head is None:
+            raise ValueError(
+                "frozen: expected a stream with a new head to be trained, got one of "
+                f"{self.entry.model} without"
+            )
         return self.entry.build()
 
 
@@ -120,7 +133,10 @@ class Protected(Method):
         last = len(samples.x) - 1
         chosen = torch.linspace(0, last, CURVATURE_SAMPLES).long().unique()
         parts = (part[chosen].split(CURVATURE_BATCH) for part in samples)
-        self.rgo.end_task(list(zip(*parts, strict=True)))
+        batches = list(zip(*parts, strict=True))
+        # Of one label a sample RGO has the score itself.
+        each_position = samples.y.ndim > 1
+        self.rgo.end_task(batches, score=score if each_position else None)
 
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""

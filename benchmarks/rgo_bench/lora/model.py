@@ -1,5 +1,6 @@
 """A frozen body with one adapter and one new head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,7 +10,6 @@ from rgo_bench.lora.topics import LENGTH, WORDS
 from rgo_bench.zoo.models.hugging_face import minilm, need
 
 RANK, ALPHA = 8, 16
-TARGETS = ("query", "value")
 
 
 class SentenceClassifier(nn.Module):
@@ -50,14 +50,14 @@ def frozen_small_bert() -> nn.Module:
     return SentenceClassifier(body.requires_grad_(False), config.hidden_size)
 
 
-def adapted(model: nn.Module) -> nn.Module:
-    """Return a model with LoRA of rank 8 on the queries and the values."""
+def adapted(model: nn.Module, targets: Sequence[str], head: str | None) -> nn.Module:
+    """Return a model with LoRA of rank 8 on some layers, beside a new head."""
     peft = need("peft")
     config = peft.LoraConfig(
         r=RANK,
         lora_alpha=ALPHA,
-        target_modules=list(TARGETS),
-        modules_to_save=["head"],
+        target_modules=list(targets),
+        modules_to_save=None if head is None else [head],
     )
     with_adapter: nn.Module = peft.get_peft_model(model, config)
     return with_adapter

@@ -7,6 +7,7 @@ from typing import Final
 
 from torch import nn
 
+from rgo_bench.lora import next_bytes
 from rgo_bench.lora.ability import retrieval
 from rgo_bench.lora.model import frozen_minilm, frozen_small_bert
 from rgo_bench.lora.streams import SOURCES, text_stream
@@ -19,11 +20,13 @@ class Entry:
     """A stream."""
 
     model: str  # its name
-    build: Callable[[], nn.Module]  # frozen but for the head
+    build: Callable[[], nn.Module]  # frozen but for a new head, where it has one
     stream: Callable[[int], list[Task]]  # of a seed
     lr: float
     steps: int  # of a task
     batch: int = 16
+    targets: tuple[str, ...] = ("query", "value")  # the layers with an adapter
+    head: str | None = "head"  # what is new and trained whole
     # What the pretrained body could do before, in percent.
     ability: Callable[[nn.Module], float] | None = None
 
@@ -42,5 +45,15 @@ STREAMS: Final[Mapping[str, Entry]] = {
     },
     "topics": Entry(
         model="bert", build=frozen_small_bert, stream=topics, lr=1e-2, steps=40
+    ),
+    "bytes": Entry(
+        model="llama",
+        build=next_bytes.frozen_language_model,
+        stream=next_bytes.languages,
+        lr=1e-2,
+        steps=200,
+        targets=next_bytes.TARGETS,
+        head=None,
+        ability=next_bytes.english,
     ),
 }

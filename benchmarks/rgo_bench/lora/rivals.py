@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from rgo_bench.lora.methods import Method
@@ -100,7 +99,7 @@ class Elastic(Method):
         chosen = torch.linspace(0, last, FISHER_SAMPLES).long().unique()
         found = [torch.zeros_like(p) for p in self._trained]
         for index in chosen.split(1):
-            value = cross_entropy(self.model(samples.x[index]), samples.y[index])
+            value = super().loss(samples.x[index], samples.y[index])
             gradients = torch.autograd.grad(value, self._trained)
             for total, gradient in zip(found, gradients, strict=True):
                 total += gradient.square()

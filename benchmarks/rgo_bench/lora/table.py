@@ -9,6 +9,7 @@ from rgo_bench.lora.choice import METHODS
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"
+OWN: Final = {"retrieval", "english"}  # what the body could do before, by its stream
 HEADER: Final = (
     *("stream", "method", "seeds", "ACC", "BWT", "learned", "time", "state"),
     "own ability",
@@ -70,8 +71,9 @@ def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> Lor
     first = records[0]
     seconds = fmean(record.learning_seconds for record in records)
     base = fmean(record.learning_seconds for record in plain) if plain else None
-    known = (record.abilities.get("retrieval") for record in records)
-    abilities = [ability for ability in known if ability is not None]
+    abilities = [
+        r.abilities[name] for r in records for name in OWN & r.abilities.keys()
+    ]
     return LoraRow(
         stream=first.model,
         method=first.method,

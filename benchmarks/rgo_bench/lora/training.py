@@ -53,8 +53,9 @@ def learn(
     most = peak()
     abilities = {}
     if entry.ability is not None:
-        abilities["retrieval"] = entry.ability(learner.model)
-    if isinstance(learner, Protected) and learner.rgo.encoder is not None:
+        abilities[entry.ability.__name__] = entry.ability(learner.model)
+    encoded = isinstance(learner, Protected) and learner.rgo.encoder is not None
+    if isinstance(learner, Protected) and encoded and entry.head is not None:
         abilities |= guessed(learner, tasks)
     return ZooRecord(
         model=f"{entry.model}-{stream}",

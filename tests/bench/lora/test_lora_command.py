@@ -30,7 +30,7 @@ def test_adapters_learn_are_recorded_and_printed(
     assert "modules lora 0" not in again.output
     assert "minilm-modules" in picture.read_text()
     shown = CliRunner().invoke(app, ["table", str(tmp_path)])
-    assert "rgo damping=0.5" in shown.output
+    assert "damping=0.5" in shown.output  # where a wide table may break the line
 
 
 @pytest.mark.parametrize(
