@@ -41,16 +41,12 @@ def test_a_task_is_what_follows_each_byte_of_a_language() -> None:
 
 
 def test_the_model_is_trained_once_and_frozen() -> None:
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
     one, other = (next_bytes.frozen_language_model() for _ in range(2))
     assert not any(p.requires_grad for p in one.parameters())
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
     assert next_bytes.english(one) > 10  # of 256 bytes
-    again = next_bytes._drawn()
-    assert torch.get_rng_state().equal(before) is False
-    assert next_bytes.english(again) < 5
+    assert next_bytes.english(next_bytes._drawn()) < 5
 
 
 @pytest.mark.parametrize("method", ["lora", "rgo", "each"])
