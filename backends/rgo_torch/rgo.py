@@ -350,15 +350,7 @@ class RGO(Uncopied):
                 "by itself would have a part of them"
             )
 
-        def observe() -> dict[str, Moment]:
-            return self.observe(batches, mask=mask, score=score)
-
-        if together:
-            setting = {"encoding": self._encoding(), "options": self._options()}
-            parameters = self.projector.parameters
-            moments = self._workers.observe(observe, setting, parameters)
-        else:
-            moments = observe()
+        moments = self.observe(batches, mask=mask, score=score, together=together)
         self.consolidate(moments, donate=True, together=together)
 
     def observe(
@@ -367,12 +359,26 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        together: bool = False,
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
-        Changes nothing, and asks no other worker: where several saw parts of the data,
-        their moments are to be added (`rgo_core.merge`) before `consolidate`.
+        Changes nothing. Unless `together`, it asks no other worker: where several saw
+        parts of the data, their moments are to be added (`rgo_core.merge`) before
+        `consolidate`. With it they are: on each worker those that it keeps.
         """
+
+        def seen() -> dict[str, Moment]:
+            return self._observed(batches, mask, score)
+
+        if not together:
+            return seen()
+        setting = {"encoding": self._encoding(), "options": self._options()}
+        return self._workers.observe(seen, setting, self.projector.parameters)
+
+    def _observed(
+        self, batches: Iterable[Any], mask: Tensor | None, score: Score | None
+    ) -> dict[str, Moment]:
         current = self._check_begun("observe")
         self._check_model()
         with self.task(current):

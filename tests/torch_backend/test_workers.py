@@ -125,13 +125,9 @@ def test_sharded_moments_lie_with_one_worker_each(found: Found) -> None:
     kept: dict[str, int] = dict.fromkeys(whole, 0)
     for of_worker in found:
         for name, entry in of_worker["sharded"]["state"]["parameters"].items():
-            assert torch.equal(
-                entry["projection"],
-                found[0]["sharded"]["state"]["parameters"][name]["projection"],
-            )
-            assert_near(
-                entry["projection"], whole[name]["projection"], amplification=1e4
-            )
+            projection = entry["projection"]
+            assert torch.equal(projection, first[name]["projection"])
+            assert_near(projection, whole[name]["projection"], amplification=1e4)
             if "matrix" in entry:
                 kept[name] += 1
                 assert_near(entry["matrix"], whole[name]["matrix"], amplification=1e4)
