@@ -69,7 +69,7 @@ def trained(
     model = network()
     parallel = DistributedDataParallel(model, process_group=group, **(ddp or {}))
     if hook is not None:
-        parallel.register_comm_hook(None, hook)
+        parallel.register_comm_hook(group, hook)
     optimizer = (adam if "project" in options else sgd)(parallel.parameters())
     rgo = RGO(parallel, optimizer, seed=0, process_group=group, **options)
     for task in range(TASKS):
@@ -163,7 +163,6 @@ def work(rank: int, folder: Path) -> None:
         found["pair sharded from 4"] = loaded(path, pair, moments="sharded")
         save(folder / "of-2-sharded", found["pair sharded"], pair)
     else:
-        found["outside"] = message(print, process_group=None)
         try:
             fresh(process_group=pair)
         except ValueError as error:
