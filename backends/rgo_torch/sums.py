@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -62,8 +62,7 @@ def sum_moments(
         (None,) if owners is None else range(distributed.get_world_size(group))
     ):
         own = [n for n in names if owners is None or owners[n] == owner]
-        plain = [moments[n] for n in own if not isinstance(moments[n], SketchedMoment)]
-        for bucket in _buckets(part for moment in plain for part in _parts(moment)):
+        for bucket in _buckets(part for n in own for part in _parts(moments[n])):
             _sum(bucket, group, owner)
         for name in own:
             moment = moments[name]
@@ -71,21 +70,19 @@ def sum_moments(
                 moment = _merged_sketches(moment, group)
             if owner in (None, rank):
                 whole = count[names.index(name)].to(torch.int64)
-                mirrored = _mirrored(moment)
-                summed[name] = cast(
-                    "Moment", mirrored._replace(count=whole.to(moment.count.device))
-                )
+                whole = whole.to(moment.count.device)
+                summed[name] = _mirrored(moment)._replace(count=whole)
     return {name: summed[name] for name in moments if name in summed}
 
 
-def _parts(moment: SecondMoment | DiagonalMoment) -> Iterator[Tensor]:
-    """View every number that must travel, once."""
+def _parts(moment: Moment) -> Iterator[Tensor]:
+    """View every number that has a sum, once."""
     if isinstance(moment, DiagonalMoment):
         yield moment.diagonal
-        return
-    matrix = moment.matrix
-    for start in range(0, matrix.shape[-1], BLOCK):
-        yield matrix[..., start : start + BLOCK, start:]
+    elif isinstance(moment, SecondMoment):
+        matrix = moment.matrix
+        for start in range(0, matrix.shape[-1], BLOCK):
+            yield matrix[..., start : start + BLOCK, start:]
 
 
 def _mirrored(moment: Moment) -> Moment:
@@ -139,6 +136,8 @@ def _merged_sketches(mine: SketchedMoment, group: Any) -> SketchedMoment:
     sketches = []
     for of_worker in everyone:
         parts = of_worker.to(mine.rows.device).split([part.numel() for part in kept])
-        shaped = (p.reshape(k.shape) for p, k in zip(parts, kept, strict=True))
-        sketches.append(SketchedMoment(*shaped, mine.count))
+        rows, shrunk, trace = (
+            part.reshape(own.shape) for part, own in zip(parts, kept, strict=True)
+        )
+        sketches.append(SketchedMoment(rows, shrunk, trace, mine.count))
     return reduce(rgo_core.merge, sketches)

@@ -46,7 +46,9 @@ class Workers:
     ) -> None:
         check_choice("moments", kept, ("replicated", "sharded"))
         parallel = isinstance(model, nn.parallel.DistributedDataParallel)
-        self._group = model.process_group if parallel and group is None else group
+        self._group: Any = group
+        if parallel and group is None:
+            self._group = model.process_group
         self.sharded = kept == "sharded"
         there = distributed.is_available() and distributed.is_initialized()
         if group is not None:
@@ -214,6 +216,8 @@ def _apart(mine: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in mine.items():
         if value == (there := other.get(key)):
             continue
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        found[key] = _apart(value, there) if both else value
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            found[key] = _apart(value, there)
+        else:
+            found[key] = value
     return found

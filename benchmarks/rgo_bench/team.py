@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.futures import Future
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -88,11 +89,12 @@ class Team:
         parallel.register_comm_hook(None, self._mean)
         return parallel
 
-    def _mean(self, state: None, bucket: Any) -> Any:
+    def _mean(self, state: None, bucket: distributed.GradBucket) -> Future[Tensor]:
         """Average a bucket of gradients, each weighed by its share."""
         gradients = bucket.buffer().mul_(self._weight / self.count)
         future = distributed.all_reduce(gradients, async_op=True).get_future()
-        return future.then(lambda summed: summed.value()[0])
+        averaged: Future[Tensor] = future.then(lambda summed: summed.value()[0])
+        return averaged
 
 
 @contextmanager

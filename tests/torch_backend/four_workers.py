@@ -127,6 +127,13 @@ def broken() -> Iterator[Any]:
         raise OSError("the disk is gone")
 
 
+def huge(rgo: RGO) -> Iterator[Any]:
+    """Yield samples whose vectors are finite, and their squares are not."""
+    nn.init.zeros_(rgo.model.get_parameter("4.weight"))
+    x, y = share(0)
+    yield 1e200 * x, y
+
+
 def lost() -> Iterator[Any]:
     """Yield a worker's share; the third dies of it."""
     if distributed.get_rank() == 2:
@@ -174,7 +181,7 @@ def work(rank: int, folder: Path) -> None:
     found["other"] = message(both, damping=1.0 + rank)
     layout = {"0.bias": None} if rank else None
     found["layout"] = message(both, layout=layout)
-    found["small"] = message(both, damping=1e-300)
+    found["huge"] = message(lambda rgo: ends(rgo, huge(rgo)))
     found["sharded apart"] = message(partial(both, together=False), moments="sharded")
     torch.save(found, folder / f"{rank}.pt")
     # The last: what is lost is not found again.
