@@ -165,12 +165,9 @@ class Running(Protocol):
 
 def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Running:
     """Return a run that has learned nothing yet, for a loop of one's own; see `run`."""
+    if Team().count > 1:
+        check_together(spec, compiled=compiled)
     if spec.backend == "jax":
-        if Team().count > 1:
-            raise ValueError(
-                "several processes expect --backend torch, got jax, which uses its "
-                "devices from one"
-            )
         from rgo_bench.jit import JitRun  # only now, for JAX need not be there
 
         return JitRun([spec], device)
@@ -301,8 +298,6 @@ def usable_device(device: str) -> torch.device:
 def _make_method(
     spec: Spec, stream: Stream, device: torch.device, *, compiled: bool, team: Team
 ) -> Method:
-    if team.count > 1:
-        _check_together(spec, compiled)
     if compiled:
         # What earlier runs compiled counts towards a limit, after which nothing is.
         torch.compiler.reset()
@@ -339,14 +334,23 @@ def _wrapper(
     return partial(compiled_forward, device=device) if compiled else None
 
 
-def _check_together(spec: Spec, compiled: bool) -> None:
-    """Refuse what several processes would do otherwise than one."""
+def check_together(spec: Spec, *, compiled: bool) -> None:
+    """Refuse what several processes would do otherwise than one.
+
+    Raises
+    ------
+    ValueError
+        If the method is none of those that can, the backend is JAX, which uses all of
+        its devices from one process, or steps are to be compiled.
+    """
     able = [name for name, known in METHODS.items() if _is_parallel(known.build)]
     if spec.method not in able:
         raise ValueError(
             f"several processes expect one of the methods {', '.join(able)}, got "
             f"{spec.method}; use --jobs for several runs"
         )
+    if spec.backend == "jax":
+        raise ValueError("several processes expect --backend torch, got jax")
     if compiled:
         raise ValueError("several processes expect no --compile, got it")
 

@@ -1,18 +1,15 @@
-"""Run by `test_workers`: four processes, each with a share of every task's data.
-
-They are forks of one, which has imported everything: that takes longer than the rest.
-"""
+"""Run by `test_workers`: four processes, each with a share of every task's data."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from forked import fork
 from integrations.own_loop import TASKS, adam, network, sgd, task_data
 from torch import Tensor, distributed, nn
 from torch.distributed import checkpoint
@@ -142,14 +139,6 @@ def lost() -> Iterator[Any]:
 
 
 def work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=RANKS,
-        timeout=timedelta(seconds=30),
-    )
     pair = distributed.new_group([0, 1])
     found: dict[str, Any] = {name: trained(**o) for name, o in OPTIONS.items()}
     found["uneven"] = trained(seen=uneven)
@@ -188,22 +177,5 @@ def work(rank: int, folder: Path) -> None:
     (folder / f"{rank}.txt").write_text(message(lambda rgo: ends(rgo, lost())))
 
 
-def main(folder: Path) -> None:
-    children = []
-    for rank in range(RANKS):
-        child = os.fork()
-        if not child:
-            try:
-                work(rank, folder)
-            except BaseException as error:
-                print(f"worker {rank}: {error!r}", file=sys.stderr, flush=True)
-                raise
-            finally:
-                os._exit(1)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    fork(RANKS, work, Path(sys.argv[1]))
