@@ -1,4 +1,4 @@
-"""Runs on Ray: what it refuses. Whole sweeps, with kills: `benchmarks/scale/kills.py`."""
+"""Runs on Ray: what is refused. Sweeps with kills: `benchmarks/scale/kills.py`."""
 
 import sys
 from pathlib import Path
