@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import distributed
 
 from rgo_torch.parameters import ProjectedParameter, Projection, projection_parts
@@ -85,6 +84,4 @@ def spread(
             if not own and sent is not part:
                 part.copy_(sent)
         found[name] = projection
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
     return found
