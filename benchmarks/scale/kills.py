@@ -23,7 +23,7 @@ from typing import Any
 
 from rgo_bench.records import describe_environment, read_records, replace_file
 
-SWEEP = ["run", "permuted-digits", "--set", "tasks=6", "--set", "samples=300"]
+SWEEP = ["run", "permuted-digits", "--set", "tasks=12", "--set", "samples=1000"]
 PATIENCE = 60.0
 Kill = Callable[[random.Random], str]
 

@@ -166,6 +166,35 @@ def measured(name: str) -> list[dict[str, Any]]:
     return rows
 
 
+def table(found: dict[str, Any]) -> str:
+    """Return the rows as a table of docs/scale.md."""
+    heads = (
+        *("network", "processes", "run, s", "train, s", "curvature, s"),
+        *("invert and send, s", "sum, s", "sum, % of run", "peak MiB a rank"),
+        *("H MiB a rank, sharded", "P in float64", "P after two tasks", "weights"),
+    )
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " --: |" * (len(heads) - 1)]
+    for row in found["rows"]:
+        seconds = row["seconds"]
+        cells = (
+            row["network"],
+            row["processes"],
+            *(
+                f"{seconds[phase]:.1f}"
+                for phase in ("whole", "train", "curvature", "consolidate")
+            ),
+            f"{max(row['summing']):.3f}",
+            f"{row['summing share in percent']:.2f}",
+            ", ".join(f"{peak:.0f}" for peak in row["peak MiB"]),
+            ", ".join(f"{kept:.1f}" for kept in row["H MiB, sharded"]),
+            f"{row['P in float64, to one process']:.0e}",
+            f"{row['P after two tasks, to one process']:.0e}",
+            f"{row['weights after two tasks, to one process']:.0e}",
+        )
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -181,6 +210,7 @@ def main() -> None:
         found["environment"] = describe_environment("torch", device="cpu", threads=1)
         text = json.dumps(found, indent=1) + "\n"
         replace_file(chosen.out, text.encode())
+    print(table(found))
 
 
 if __name__ == "__main__":
