@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import jax
 
@@ -60,17 +61,16 @@ def summed(
     for path, moment in moments.items():
         check_kept_double(path, moment)
         with jax.enable_x64(True):
-            if isinstance(moment, SketchedMoment):
-                total: Moment = _merged(moment, axis_name)
-            else:
-                total = jax.lax.psum(moment, axis_name)
+            total: Any = _total(moment, axis_name)
             if path in earlier:
                 total = rgo_core.merge(earlier[path], total)
         found[path] = total
     return {**earlier, **found}
 
 
-def _merged(moment: SketchedMoment, axis_name: str | Sequence[str]) -> SketchedMoment:
+def _total(moment: Moment, axis_name: str | Sequence[str]) -> Any:
+    if not isinstance(moment, SketchedMoment):
+        return jax.lax.psum(moment, axis_name)  # type: ignore[no-untyped-call]
     every = jax.lax.all_gather(moment, axis_name)
     count = every.count.shape[0]
     parts = [jax.tree.map(lambda part, i=i: part[i], every) for i in range(count)]

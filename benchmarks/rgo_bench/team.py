@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -86,10 +86,10 @@ class Team:
                 "statistics are of the whole mini-batch; use --jobs for several seeds"
             )
         parallel = DistributedDataParallel(network)
-        parallel.register_comm_hook(None, self._mean)
+        parallel.register_comm_hook(None, lambda _, bucket: self._mean(bucket))
         return parallel
 
-    def _mean(self, state: None, bucket: distributed.GradBucket) -> Future[Tensor]:
+    def _mean(self, bucket: Any) -> Future[Tensor]:
         """Average a bucket of gradients, each weighed by its share."""
         gradients = bucket.buffer().mul_(self._weight / self.count)
         future = distributed.all_reduce(gradients, async_op=True).get_future()

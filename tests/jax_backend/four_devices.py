@@ -137,14 +137,20 @@ def distance(found: object, expected: object) -> float:
     )
 
 
+def make_mesh(shape: tuple[int, ...], names: tuple[str, ...]) -> jax.sharding.Mesh:
+    """Return a mesh for which the compiler finds the shardings in between."""
+    kinds = (jax.sharding.AxisType.Auto,) * len(names)
+    return jax.make_mesh(shape, names, axis_types=kinds)
+
+
 def main() -> None:
     one = learn(None)
     found = {}
-    mesh = jax.make_mesh((4,), ("data",))
+    mesh = make_mesh((4,), ("data",))
     four = learn(mesh)
     found["data"] = [distance(a, b) for a, b in zip(four[:3], one[:3], strict=True)]
     found["traced"] = four[3]
-    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    mesh = make_mesh((2, 2), ("data", "model"))
     columns = NamedSharding(mesh, P(None, "model"))
     whole = NamedSharding(mesh, P())
     weights = {
