@@ -8,7 +8,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,8 @@ def same(ranks: list[dict[str, Any]], what: str) -> bool:
     return all(np.array_equal(rank[what][n], first[n]) for rank in ranks for n in first)
 
 
-def measured(name: str) -> list[dict[str, Any]]:
-    """Return a row for each number of processes."""
-    rows: list[dict[str, Any]] = []
+def measured(name: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each number of processes."""
     one: dict[str, Any] = {}
     for count in COUNTS:
         ranks = in_processes(count, partial(learn, name))
@@ -136,34 +135,30 @@ def measured(name: str) -> list[dict[str, Any]]:
             one = {"run": ranks[0], "end": whole[0]}
         seconds = max(rank["seconds"]["whole"] for rank in ranks)
         summing = max(rank["summing"] for rank in ranks)
-        rows.append(
-            {
-                "network": name,
-                "processes": count,
-                "seconds": ranks[0]["seconds"],
-                "summing": [rank["summing"] for rank in ranks],
-                "sending": [rank["sending"] for rank in ranks],
-                "summing share in percent": 100 * summing / seconds,
-                "peak MiB": [rank["peak"] / 2**20 for rank in ranks],
-                "H MiB, replicated": [rank["bytes"] / 2**20 for rank in whole],
-                "H MiB, sharded": [rank["bytes"] / 2**20 for rank in parts],
-                "P in float64, to one process": distance(
-                    whole[0]["projections"], one["end"]["projections"]
-                ),
-                "P the same on all ranks": same(whole, "projections")
-                and same(parts, "projections")
-                and same(ranks, "projections"),
-                "P after two tasks, to one process": distance(
-                    ranks[0]["projections"], one["run"]["projections"]
-                ),
-                "weights after two tasks, to one process": distance(
-                    ranks[0]["weights"], one["run"]["weights"]
-                ),
-                "accuracy": ranks[0]["accuracy"],
-            }
-        )
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+        yield {
+            "network": name,
+            "processes": count,
+            "seconds": ranks[0]["seconds"],
+            "summing": [rank["summing"] for rank in ranks],
+            "sending": [rank["sending"] for rank in ranks],
+            "summing share in percent": 100 * summing / seconds,
+            "peak MiB": [rank["peak"] / 2**20 for rank in ranks],
+            "H MiB, replicated": [rank["bytes"] / 2**20 for rank in whole],
+            "H MiB, sharded": [rank["bytes"] / 2**20 for rank in parts],
+            "P in float64, to one process": distance(
+                whole[0]["projections"], one["end"]["projections"]
+            ),
+            "P the same on all ranks": same(whole, "projections")
+            and same(parts, "projections")
+            and same(ranks, "projections"),
+            "P after two tasks, to one process": distance(
+                ranks[0]["projections"], one["run"]["projections"]
+            ),
+            "weights after two tasks, to one process": distance(
+                ranks[0]["weights"], one["run"]["weights"]
+            ),
+            "accuracy": ranks[0]["accuracy"],
+        }
 
 
 def table(found: dict[str, Any]) -> str:
@@ -205,11 +200,14 @@ def main() -> None:
     if chosen.out.exists():
         found = json.loads(chosen.out.read_text())
     for name in chosen.network or RUNS:
-        rows = measured(name)
-        found["rows"] = [r for r in found["rows"] if r["network"] != name] + rows
-        found["environment"] = describe_environment("torch", device="cpu", threads=1)
-        text = json.dumps(found, indent=1) + "\n"
-        replace_file(chosen.out, text.encode())
+        found["rows"] = [row for row in found["rows"] if row["network"] != name]
+        for row in measured(name):
+            print(json.dumps(row), flush=True)
+            found["rows"].append(row)
+            environment = describe_environment("torch", device="cpu", threads=1)
+            found["environment"] = environment
+            text = json.dumps(found, indent=1) + "\n"
+            replace_file(chosen.out, text.encode())
     print(table(found))
 
 
