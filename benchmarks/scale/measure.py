@@ -30,11 +30,15 @@ from rgo_bench.team import Team
 from rgo_torch import workers
 
 RUNS: dict[str, dict[str, Any]] = {
-    "mlp": {"stream": "permuted-mnist", "network": None, "options": {}},
+    "mlp": {
+        "stream": "permuted-mnist",
+        "network": None,
+        "options": {"samples": 2000},
+    },
     "lenet-5": {
         "stream": "split-cifar100",
         "network": "lenet-5",
-        "options": {"epochs": 2},
+        "options": {"epochs": 1},
     },
 }
 TASKS, COUNTS = 2, (1, 2, 4)
