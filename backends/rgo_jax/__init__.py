@@ -10,6 +10,7 @@ from rgo_jax.curvature import (
 from rgo_jax.encoding import Encoding, encode, make_encoding
 from rgo_jax.layers import conv, dense
 from rgo_jax.layout import Axes, Layout, find_layout
+from rgo_jax.meshes import summed
 from rgo_jax.projection import (
     ProjectionState,
     end_task,
@@ -37,5 +38,6 @@ __all__ = [
     "projection_state",
     "save",
     "softmax_score",
+    "summed",
     "tapped_vectors",
 ]

@@ -143,6 +143,15 @@ class ProjectedParameter:
             parts["projection"].diagonal(dim1=-2, dim2=-1).fill_(1)
         return {**self.empty_moment()._asdict(), **parts}
 
+    def empty_projection(self) -> Projection:
+        """Return memory for a projection, of any content."""
+        make, shapes = self._projection_form()
+        where: dict[str, Any] = {
+            "dtype": self.projection_dtype,
+            "device": self.tensor.device,
+        }
+        return make(*(torch.empty(shape, **where) for shape in shapes.values()))
+
     def is_fresh(self, entry: Mapping[str, Tensor]) -> bool:
         """Whether nothing was observed in an entry of a state: P is the identity.
 
@@ -152,6 +161,12 @@ class ProjectedParameter:
             return False
         fresh = self.fresh_parts()
         return all(torch.equal(entry[key].to(p.device), p) for key, p in fresh.items())
+
+    def is_identity(self, projection: Projection) -> bool:
+        """Whether a projection leaves all as it is."""
+        fresh = self.fresh_parts()
+        parts = projection_parts(projection)
+        return all(torch.equal(part, fresh[key]) for key, part in parts.items())
 
     def grown(self, entry: Any) -> Any:
         """Return an entry of a state as that of a vector with more entries.
@@ -249,9 +264,29 @@ class ProjectedParameter:
             If it has other parts than the parameter's, or other shapes.
         """
         empty = self.empty_moment()
-        kind, shapes = self._projection_form()
         expected = {key: tuple(part.shape) for key, part in empty._asdict().items()}
-        expected |= shapes
+        projection = self.loaded_projection(entry, expected)
+        moment = type(empty)(*(entry[key] for key in empty._fields))
+        return self.placed_moment(moment), projection
+
+    def loaded_projection(
+        self, entry: Any, others: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Projection:
+        """Return the projection of an entry of a state that may hold no more.
+
+        Parameters
+        ----------
+        entry : mapping of str to Tensor
+        others : mapping of str to tuple of int, optional
+            What else it must hold, by shape.
+
+        Raises
+        ------
+        ValueError
+            If it lacks a part, or one has another shape.
+        """
+        kind, shapes = self._projection_form()
+        expected = {**(others or {}), **shapes}
         parts = entry if isinstance(entry, Mapping) else {}
         if not all(isinstance(parts.get(key), Tensor) for key in expected):
             raise ValueError(
@@ -259,9 +294,7 @@ class ProjectedParameter:
                 f"{list(parts) or type(entry).__name__}"
             )
         self._check_parts({key: parts[key] for key in expected}, expected)
-        moment = type(empty)(*(parts[key] for key in empty._fields))
-        projection = kind(*(parts[key] for key in shapes))
-        return self.placed_moment(moment), self.kept(projection)
+        return self.kept(kind(*(parts[key] for key in shapes)))
 
     def _projection_form(
         self,

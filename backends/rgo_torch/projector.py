@@ -1,7 +1,7 @@
 """Projected gradients for any PyTorch optimizer."""
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from rgo_torch.parameters import (
     projection_parts,
 )
 from rgo_torch.projected_gradient import ProjectedGradient
+from rgo_torch.workers import Renew, Renewed
 from rgo_torch.wrappers import (
     check_whole,
     named_modules,
@@ -152,6 +153,8 @@ class GradientProjector(Uncopied):
         check_optimizers(self._optimizers, self.parameters.values(), project)
         self._check_alone()
         self.moments: dict[str, Moment] = {}
+        # Whose moments are kept here; None: all. Other workers keep the rest.
+        self.owned: Collection[str] | None = None
         # A parameter without an entry has the identity for its projection.
         self.projections: dict[str, Projection] = {}
         self._paused = False
@@ -179,6 +182,7 @@ class GradientProjector(Uncopied):
         damping: float,
         relative: bool = False,
         donate: bool = False,
+        divide: Callable[[Renew], Renewed] | None = None,
     ) -> None:
         """Add second moments to those of earlier tasks and renew the projections.
 
@@ -192,11 +196,13 @@ class GradientProjector(Uncopied):
             Whether `damping` counts in units of the mean of H's diagonal.
         donate : bool
             Whether a dict of `moments` may be emptied, which saves the memory of one.
+        divide : callable, optional
+            Has several workers renew a share each; see `Workers.divided`.
 
         Raises
         ------
         RuntimeError
-            As `check_parameters` does.
+            As `check_parameters` does; as `divide` does.
         ValueError
             If a name is unknown, a shape does not fit, or `rgo_core.consolidate`
             refuses. Nothing has changed then.
@@ -220,14 +226,21 @@ class GradientProjector(Uncopied):
                 f"there are {sorted(self.parameters)}"
             )
         left = moments if donate and isinstance(moments, dict) else dict(moments)
-        merged = {
-            name: self._merged(self.parameters[name], left.pop(name))
-            for name in list(left)
-        }
-        projections = {
-            name: self._projection(self.parameters[name], moment, damping, relative)
-            for name, moment in merged.items()
-        }
+
+        def renew(mine: Callable[[str], bool]) -> Renewed:
+            merged = {
+                name: self._merged(self.parameters[name], left.pop(name))
+                for name in list(left)
+                if self.owned is None or name in self.owned
+            }
+            projections = {
+                name: self._projection(self.parameters[name], moment, damping, relative)
+                for name, moment in merged.items()
+                if mine(name)
+            }
+            return merged, projections
+
+        merged, projections = divide(renew) if divide else renew(lambda name: True)
         self._set(self.moments | merged, self.projections | projections)
         self.watch()
 
@@ -355,7 +368,8 @@ class GradientProjector(Uncopied):
 
         Those of every parameter: zeros and the identity where nothing was observed.
         Survives ``torch.save`` and ``torch.load(weights_only=True)``. The tensors are
-        the projector's own, as in any PyTorch state dict.
+        the projector's own, as in any PyTorch state dict. Where workers share the
+        moments, those of others are left out.
         """
         return {
             name: {
@@ -363,9 +377,18 @@ class GradientProjector(Uncopied):
                 **projection_parts(self.projections[name]),
             }
             if name in self.moments
-            else parameter.fresh_parts()
+            else self._without_moment(parameter)
             for name, parameter in self.parameters.items()
         }
+
+    def _without_moment(self, parameter: ProjectedParameter) -> dict[str, Tensor]:
+        if self.owned is None or parameter.name in self.owned:
+            return parameter.fresh_parts()
+        kept = self.projections.get(parameter.name)
+        if kept is None:
+            fresh = parameter.fresh_parts()
+            return {key: fresh[key] for key in fresh if key.startswith("projection")}
+        return projection_parts(kept)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned.
@@ -404,6 +427,11 @@ class GradientProjector(Uncopied):
                 )
             parameter = self.parameters[name]
             given = parameter.grown(entry) if name in grown else entry
+            if self.owned is not None and name not in self.owned:
+                projection = parameter.loaded_projection(given)
+                if not parameter.is_identity(projection):
+                    projections[name] = projection
+                continue
             found = parameter.loaded(given)
             if not parameter.is_fresh(given):
                 moments[name], projections[name] = found

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -33,7 +34,7 @@ from rgo_torch.score import Score
 from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
-from rgo_torch.workers import Workers
+from rgo_torch.workers import Kept, Workers
 
 
 class RGO(Uncopied):
@@ -93,6 +94,13 @@ class RGO(Uncopied):
         Where to encode, in place of all that: names of modules whose inputs are
         permuted, or a `Place`. For adapters of one's own: the model counts as one with
         adapters, and what is frozen when RGO is attached is left out.
+    process_group : torch.distributed.ProcessGroup, optional
+        The workers that train this model together; those of a DistributedDataParallel,
+        or else of the default group where there is one, if None. See `end_task`.
+    moments : {"replicated", "sharded"}
+        Whether each of several workers keeps all second moments, or a share of them,
+        which divides their memory by the workers. A state is whole then in
+        `torch.distributed.checkpoint` alone.
     max_features : int, optional
         A weight of more inputs keeps a sketch of its second moment (Frequent
         Directions), of `sketch_rows` rows: ``n l`` numbers in place of ``n^2``, exact
@@ -166,6 +174,8 @@ class RGO(Uncopied):
         layout: Overrides | None = None,
         statistics: Statistics = "per-task",
         places: Iterable[str | Place] | None = None,
+        process_group: Any = None,
+        moments: Kept = "replicated",
         max_features: int | None = None,
         sketch_rows: int = 128,
         chunk_size: int | None = None,
@@ -203,6 +213,7 @@ class RGO(Uncopied):
             "max_features": max_features,
             "sketch_rows": sketch_rows,
         }
+        self._workers = Workers(model, process_group, moments)
         remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
@@ -223,6 +234,7 @@ class RGO(Uncopied):
                 **self._forms,
             )
             undo.callback(self.projector.detach)
+            self.projector.owned = self._workers.owned(self.projector.parameters)
             self.statistics = RunningStatistics(model, statistics)
             undo.callback(self.statistics.detach)
             encoded = {} if self.encoder is None else self.encoder.places
@@ -236,7 +248,6 @@ class RGO(Uncopied):
                 warnings.warn(note, stacklevel=2)
             undo.pop_all()
         self._notes = chosen.notes + advice
-        self._workers = Workers(model)
         self._guard = AdapterGuard(model, adapters) if beside else None
         self._trained = TrainingBatch(model) if beside else None
         self._beside_adapters = beside
@@ -299,7 +310,8 @@ class RGO(Uncopied):
         """End the current task: observe its curvature and renew the projections.
 
         Where torch.distributed has several workers, each calls it with its own share of
-        the data, and all get the projections of the whole.
+        the data, of at least one batch and any size, and all get the projections of the
+        whole, bit for bit.
 
         Parameters
         ----------
@@ -311,29 +323,35 @@ class RGO(Uncopied):
         score : callable, optional
             For losses other than cross-entropy; see `second_moments`.
         together : bool
-            Whether the workers' second moments are added up, those of a
-            DistributedDataParallel's process group or else of the default group. False
-            for a process that trains a model of its own.
+            Whether the workers' second moments are added up. False for a process that
+            trains a model of its own.
 
         Raises
         ------
         RuntimeError
-            If no task was begun, another worker fails or has other options, or as
-            `begin_task` does of the model.
+            If no task was begun, or as `begin_task` does of the model. If there are
+            several workers and any of them fails in any way, has other options or is
+            lost: all raise the same error.
         TypeError, ValueError
             As `second_moments` and `GradientProjector.consolidate` do. The task is
             still the current one then, and nothing has changed.
+        ValueError
+            If moments are sharded, and workers not together.
+
+        Notes
+        -----
+        Of w workers: all tell whether they observed, sums of ``n (n + 256) / 2``
+        float64 numbers a weight are formed, each worker inverts about a w-th (by
+        ``n^3``), and sends what comes of it to all others, ``n^2`` numbers.
         """
+        if self._workers.sharded and not together:
+            raise ValueError(
+                "together=False expects moments='replicated', got 'sharded': a worker "
+                "by itself would have a part of them"
+            )
 
-        def observe() -> dict[str, Moment]:
-            return self.observe(batches, mask=mask, score=score)
-
-        if together:
-            setting = {"encoding": self._encoding(), "options": self._options()}
-            moments = self._workers.observe(observe, setting)
-        else:
-            moments = observe()
-        self.consolidate(moments, donate=True)
+        moments = self.observe(batches, mask=mask, score=score, together=together)
+        self.consolidate(moments, donate=True, together=together)
 
     def observe(
         self,
@@ -341,12 +359,26 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        together: bool = False,
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
-        Changes nothing, and asks no other worker: where several saw parts of the data,
-        their moments are to be added (`rgo_core.merge`) before `consolidate`.
+        Changes nothing. Unless `together`, it asks no other worker: where several saw
+        parts of the data, their moments are to be added (`rgo_core.merge`) before
+        `consolidate`. With it they are: on each worker those that it keeps.
         """
+
+        def seen() -> dict[str, Moment]:
+            return self._observed(batches, mask, score)
+
+        if not together:
+            return seen()
+        setting = {"encoding": self._encoding(), "options": self._options()}
+        return self._workers.observe(seen, setting, self.projector.parameters)
+
+    def _observed(
+        self, batches: Iterable[Any], mask: Tensor | None, score: Score | None
+    ) -> dict[str, Moment]:
         current = self._check_begun("observe")
         self._check_model()
         with self.task(current):
@@ -363,13 +395,29 @@ class RGO(Uncopied):
             )
 
     def consolidate(
-        self, moments: Mapping[str, Moment], *, donate: bool = False
+        self,
+        moments: Mapping[str, Moment],
+        *,
+        donate: bool = False,
+        together: bool = False,
     ) -> None:
-        """Renew the projections and end the task: the second half of `end_task`."""
+        """Renew the projections and end the task: the second half of `end_task`.
+
+        With `together` several workers, which have the same moments, invert a share
+        each; they always do where moments are sharded.
+        """
         self._check_begun("consolidate")
         self._check_model()
+        parameters = self.projector.parameters
+        shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
-            moments, damping=self.damping, relative=self.relative, donate=donate
+            moments,
+            damping=self.damping,
+            relative=self.relative,
+            donate=donate,
+            divide=partial(self._workers.divided, parameters=parameters)
+            if shared
+            else None,
         )
         self.statistics.end_task()
         self._finished += 1
@@ -511,7 +559,7 @@ class RGO(Uncopied):
         )
         kept = self.statistics.loaded(state["statistics"], state["finished"])
         found = self.projector.loaded(state["parameters"], more)
-        check_observed(state["finished"], len(found[0]))
+        check_observed(state["finished"], len(found[1]))
         self.projector.moments, self.projector.projections = found
         self.statistics.kept = kept
         self._finished, self._current = state["finished"], state["current"]

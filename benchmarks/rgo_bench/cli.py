@@ -30,7 +30,9 @@ from rgo_bench.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
 from rgo_bench.table1 import table1_specs
 from rgo_bench.terminal import (
+    LOCAL,
     Format,
+    choose_engine,
     console,
     end_with,
     errors,
@@ -58,6 +60,13 @@ Threads = Annotated[
 Compile = Annotated[
     bool,
     typer.Option("--compile", help="Steps through torch.compile; CUDA graphs on cuda."),
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="local: processes here. ray: a Ray cluster.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray cluster: auto, or ray://HOST:10001; else one here."),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")]
 
@@ -117,10 +126,13 @@ def run(
         list[str] | None,
         typer.Option(help="A module of yours that registers methods."),
     ] = None,
+    engine: EngineName = LOCAL.name,
+    address: Address = None,
 ) -> None:
     """Run methods on a stream; a run that was cut off goes on where it stopped."""
     if seed is not None and seeds is not None:
         raise ValueError("--seed, --seeds: expected one of them, got both")
+    chosen_engine = choose_engine(engine, address)
     chosen = parse_seeds(seeds) if seeds is not None else [seed or 0]
     import_plugins(plugin or ())
     options = parse_options(set_ or [])
@@ -149,7 +161,7 @@ def run(
             raise ValueError(f"--vmap: expected --backend jax, got {backend}")
         show(accuracy_sheet(run_mapped_shown(specs, manner)))
         return
-    records, failures = run_shown(specs, manner, jobs=jobs)
+    records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
     show(accuracy_sheet(records))
     end_with(failures)
 
@@ -184,8 +196,11 @@ def table(
             help="Whether to run what is missing; by default of Table 1 alone.",
         ),
     ] = None,
+    engine: EngineName = LOCAL.name,
+    address: Address = None,
 ) -> None:
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
+    chosen_engine = choose_engine(engine, address)
     if what not in PAPER_TABLES:
         of_zoo, of_lora = (
             read_zoo_records(Path(what)),
@@ -220,7 +235,7 @@ def table(
         return
     if not (PAPER_TABLES[what].runs if run_ is None else run_):
         specs = [spec for spec in specs if spec not in absent]
-    records, failures = run_shown(specs, manner, jobs=jobs)
+    records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
     show(PAPER_TABLES[what].sheet(records), format_)
     end_with(failures)
 

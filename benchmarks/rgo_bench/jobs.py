@@ -92,7 +92,7 @@ def run_jobs(
         if jobs > 1 and unrecorded([spec], manner):
             apart[place] = spec
         else:
-            results[place] = _attempt(spec, manner, bars)
+            results[place] = attempt(spec, manner, bars)
     if apart:
         with _Workers(manner, bars) as workers:
             results |= workers.work(apart, jobs)
@@ -249,7 +249,7 @@ def _inherited(threads: int) -> Iterator[None]:
 
 def _work(spec: Spec, manner: Manner, line: Connection) -> None:
     import_plugins(manner.plugins)
-    result = _attempt(spec, manner, _SameBar(_Messenger(line)))
+    result = attempt(spec, manner, _SameBar(_Messenger(line)))
     line.send(("result", result))
 
 
@@ -277,7 +277,8 @@ def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
     )
 
 
-def _attempt(spec: Spec, manner: Manner, bars: Bars) -> Record | Failure:
+def attempt(spec: Spec, manner: Manner, bars: Bars) -> Record | Failure:
+    """Run one spec in this process, and return what came of it, whatever it is."""
     try:
         return run_here(spec, manner, bars)
     except Exception as error:  # whatever it is: the other runs go on

@@ -1,6 +1,6 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgo_bench.checkpoint import read_checkpoint, write_checkpoint
-from rgo_bench.compilation import begin_step, check_compiler, compiled_forward
+from rgo_bench.compilation import (
+    Forward,
+    begin_step,
+    check_compiler,
+    compiled_forward,
+)
 from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.methods.method import fitting
 from rgo_bench.networks import NETWORKS
@@ -26,6 +31,7 @@ from rgo_bench.run_state import RunState, check_config
 from rgo_bench.spec import Spec
 from rgo_bench.streams import Samples, Stream
 from rgo_bench.streams.draws import task_generator
+from rgo_bench.team import Team
 
 # Test samples of one forward pass: enough to be fast, few enough for any device.
 TEST_BATCH, TEST_INPUTS = 2000, 2**21
@@ -111,8 +117,9 @@ def run(
         variant=spec.variant,
         seed=spec.seed,
     )
-    reporter = reporter or Silent()
-    if path.exists() and not force:
+    team = Team()
+    reporter = (reporter if team.leads else None) or Silent()
+    if team.agreed(path.exists()) and not force:
         record = read_record(path)
         check_config(path, "record", record.config, spec)
         _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
@@ -123,14 +130,18 @@ def run(
         so_far = running.so_far
         check_writable(path.parent)
         checkpoint = path.with_suffix(".checkpoint")
-        if checkpoint.exists() and not force:
+        if team.agreed(checkpoint.exists()) and not force:
             running.resume(checkpoint)
             _report_done(reporter, spec, so_far.task, so_far.average)
         while so_far.task < so_far.stream.tasks:
             running.learn(reporter)
-            write_checkpoint(checkpoint, running.state_dict())
-        write_record(out, running.record())
-    _remove_leftovers(path)
+            if team.leads:
+                write_checkpoint(checkpoint, running.state_dict())
+        if team.leads:
+            write_record(out, running.record())
+    if team.leads:
+        _remove_leftovers(path)
+    team.agreed(None)  # it is there now
     return read_record(path)
 
 
@@ -154,6 +165,8 @@ class Running(Protocol):
 
 def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Running:
     """Return a run that has learned nothing yet, for a loop of one's own; see `run`."""
+    if Team().count > 1:
+        check_together(spec, compiled=compiled)
     if spec.backend == "jax":
         from rgo_bench.jit import JitRun  # only now, for JAX need not be there
 
@@ -166,9 +179,12 @@ class _Run:
 
     def __init__(self, spec: Spec, device: torch.device, *, compiled: bool) -> None:
         self.device = device
+        self.team = Team()
         self.so_far = RunState(spec, device)
         self.stream = self.so_far.stream
-        self.method = _make_method(spec, self.stream, device, compiled=compiled)
+        self.method = _make_method(
+            spec, self.stream, device, compiled=compiled, team=self.team
+        )
         self.compiled = compiled and self.method.compiles
 
     def learn(self, reporter: Reporter) -> None:
@@ -220,7 +236,7 @@ class _Run:
             for batch in batches:
                 if self.compiled:
                     begin_step(self.device)
-                method.step(*batch)
+                method.step(*self.team.deal(*batch))
                 pending += 1
                 if pending == REPORT_EVERY:
                     reporter.stepped(task, pending)
@@ -240,13 +256,14 @@ class _Run:
     @torch.no_grad()
     def _percent_right(self, samples: Samples, task: int) -> float:
         size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
-        x, y = _on(self.device, samples)
+        whole = len(samples.y)
+        x, y = map(self.team.share, _on(self.device, samples))
         right = torch.zeros((), device=self.device)
         for inputs, labels in zip(
             torch.split(x, size), torch.split(y, size), strict=True
         ):
             right += (self._logits(inputs, task).argmax(-1) == labels).sum()
-        return 100 * float(right) / len(y)
+        return 100 * float(self.team.total(right)) / whole
 
     @torch.no_grad()
     def _logits(self, x: Tensor, task: int) -> Tensor:
@@ -279,7 +296,7 @@ def usable_device(device: str) -> torch.device:
 
 
 def _make_method(
-    spec: Spec, stream: Stream, device: torch.device, *, compiled: bool
+    spec: Spec, stream: Stream, device: torch.device, *, compiled: bool, team: Team
 ) -> Method:
     if compiled:
         # What earlier runs compiled counts towards a limit, after which nothing is.
@@ -303,10 +320,43 @@ def _make_method(
             for mask in masks
         ),
         own_outputs=_disjoint(masks),
-        compile_network=partial(compiled_forward, device=device) if compiled else None,
+        compile_network=_wrapper(device, compiled, team),
     )
     method: Method = METHODS[spec.method].build(setting, spec.method_options)
     return method
+
+
+def _wrapper(
+    device: torch.device, compiled: bool, team: Team
+) -> Callable[[torch.nn.Module], Forward] | None:
+    if team.count > 1:
+        return team.forward
+    return partial(compiled_forward, device=device) if compiled else None
+
+
+def check_together(spec: Spec, *, compiled: bool) -> None:
+    """Refuse what several processes would do otherwise than one.
+
+    Raises
+    ------
+    ValueError
+        If the method is none of those that can, the backend is JAX, which uses all of
+        its devices from one process, or steps are to be compiled.
+    """
+    able = [name for name, known in METHODS.items() if _is_parallel(known.build)]
+    if spec.method not in able:
+        raise ValueError(
+            f"several processes expect one of the methods {', '.join(able)}, got "
+            f"{spec.method}; use --jobs for several runs"
+        )
+    if spec.backend == "jax":
+        raise ValueError("several processes expect --backend torch, got jax")
+    if compiled:
+        raise ValueError("several processes expect no --compile, got it")
+
+
+def _is_parallel(build: Any) -> bool:
+    return bool(getattr(build, "parallel", False))
 
 
 def _disjoint(masks: Sequence[NDArray[np.bool_] | None]) -> bool:

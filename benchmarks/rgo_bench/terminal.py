@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import typer
 from rich.console import Console
@@ -17,12 +18,37 @@ from rgo_bench.jobs import (
     unrecorded,
 )
 from rgo_bench.progress import Bars
+from rgo_bench.ray_jobs import run_on_ray
 from rgo_bench.records import Record
 from rgo_bench.render import render_csv, render_latex, render_markdown, render_rich
 from rgo_bench.spec import Spec
 
+
+class Engine(NamedTuple):
+    """Where several runs are made."""
+
+    name: str  # "local" or "ray"
+    address: str | None = None  # of a Ray cluster
+
+
+LOCAL = Engine("local")
 console = Console()
 errors = Console(stderr=True)
+
+
+def choose_engine(name: str, address: str | None) -> Engine:
+    """Return the engine that two options of the command line stand for.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or an address is given to one that has none.
+    """
+    if name not in ("local", "ray"):
+        raise ValueError(f"--engine: expected local or ray, got {name}")
+    if address is not None and name != "ray":
+        raise ValueError(f"--address: expected --engine ray, got {name}")
+    return Engine(name, address)
 
 
 class Format(StrEnum):
@@ -35,7 +61,7 @@ class Format(StrEnum):
 
 
 def run_shown(
-    specs: Sequence[Spec], manner: Manner, *, jobs: int = 1
+    specs: Sequence[Spec], manner: Manner, *, jobs: int = 1, engine: Engine = LOCAL
 ) -> tuple[list[Record], list[Failure]]:
     """Run `specs` behind progress bars.
 
@@ -43,6 +69,9 @@ def run_shown(
     """
     bars = Bars(console)
     with bars.shown():
+        if engine.name == "ray":
+            outcome = run_on_ray(specs, manner, address=engine.address, bars=bars)
+            return outcome.records, outcome.failures
         if len(specs) == 1:
             return [run_here(specs[0], manner, bars)], []
         outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)

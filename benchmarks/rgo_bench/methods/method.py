@@ -61,6 +61,9 @@ class Method(ABC):
     keeps_tasks: ClassVar[bool] = False
     # Whether steps call what the setting's `compile_network` returns.
     compiles: ClassVar[bool] = False
+    # Whether several processes may make one run, each with a part of every mini-batch;
+    # what the method makes of a task is then the same in all.
+    parallel: ClassVar[bool] = False
 
     def __init__(self, setting: Setting, options: MethodOptions) -> None:
         self.setting = setting

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from rgo_bench.methods.method import (
     fitting,
 )
 from rgo_bench.streams.options import check_count
+from rgo_bench.team import Team
 from rgo_torch.damping import RELATIVE_DAMPING
 from rgo_torch.score import cross_entropy_score
 
@@ -89,8 +90,15 @@ class RGO(NetworkMethod):
     """
 
     options: RGOOptions
+    parallel: ClassVar[bool] = True
 
     def __init__(self, setting: Setting, options: RGOOptions) -> None:
+        self._team = Team()
+        if self._team.count > 1 and options.per == "batch":
+            raise ValueError(
+                "several processes expect per=sample, got batch: none has a whole "
+                "mini-batch, whose one vector is not a sum of theirs"
+            )
         super().__init__(setting, options)
         chosen = options.as_dict()
         for name in ("observed", "softmax", "permutations"):
@@ -118,9 +126,10 @@ class RGO(NetworkMethod):
                 self._batches(x, y),
                 mask=self.setting.masks[self.current],
                 score=score,
+                together=True,
             )
         with clock.phase("consolidate"):
-            self.rgo.consolidate(moments)
+            self.rgo.consolidate(moments, together=True)
 
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits under the task's encoding."""
@@ -138,7 +147,8 @@ class RGO(NetworkMethod):
 
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         # A stream draws a task's samples at random: the first are a random part.
-        x, y = x[: self.options.observed], y[: self.options.observed]
+        observed = slice(self.options.observed)
+        x, y = self._team.share(x[observed]), self._team.share(y[observed])
         size = self.setting.batch
         if self.options.per == "sample":
             size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, x.shape[1:])

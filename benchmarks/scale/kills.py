@@ -1,0 +1,191 @@
+"""What is lost when something dies: `python kills.py KIND OUT [--moments 10]`.
+
+KIND is `rank` (one of two processes that torchrun started), `worker` (a process of a
+run on Ray) or `node` (one of two nodes of a Ray cluster, by SIGKILL of all its
+processes). Each kill comes at a random moment of a sweep, which is made once before
+without any. A sweep that does not end within 60 s beyond the time that one took is said
+to hang.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rgo_bench.records import describe_environment, read_records, replace_file
+
+SWEEP = ["run", "permuted-digits", "--set", "tasks=12", "--set", "samples=1000"]
+PATIENCE = 60.0
+Kill = Callable[[random.Random], str]
+
+
+def children_of(process: int) -> list[int]:
+    """Return the processes below one, nearest first."""
+    found = [process]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += map(int, task.read_text().split())
+            except OSError:  # it has ended
+                continue
+    return found[1:]
+
+
+def command_of(process: int) -> str:
+    """Return a process's command line; nothing if it has ended."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return b" ".join(words).decode(errors="replace")
+
+
+def sweep(kind: str, out: Path, address: str | None) -> list[str]:
+    """Return the command of a sweep."""
+    if kind == "rank":
+        launch = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "3"]
+        launch += ["--nproc-per-node", "2", "-m", "rgo_bench"]
+        return [sys.executable, *launch, *SWEEP, "--out", str(out)]
+    engine = ["--engine", "ray", "--address", str(address)]
+    more = ["--method", "rgo,sgd", "--seeds", "0,1", "--out", str(out)]
+    return [sys.executable, "-m", "rgo_bench", *SWEEP, *more, *engine]
+
+
+def victims(kind: str, process: int, raylets: list[int]) -> list[int]:
+    """Return what may be killed now."""
+    if kind == "rank":
+        below = children_of(process)
+        return [p for p in below if "-m rgo_bench" in command_of(p)]
+    workers = [p for raylet in raylets for p in children_of(raylet)]
+    return [p for p in workers if command_of(p).startswith("ray::_run")]
+
+
+def one(
+    kind: str, after: float | None, seconds: float, draw: random.Random
+) -> dict[str, Any]:
+    """Make the sweep, and kill something after so many seconds; None: nothing."""
+    with tempfile.TemporaryDirectory() as folder, cluster(kind) as (address, nodes):
+        out, log = Path(folder) / "records", Path(folder) / "log"
+        start = time.monotonic()
+        with log.open("wb") as written:
+            process = subprocess.Popen(
+                sweep(kind, out, address), stdout=written, stderr=written
+            )
+        killed = "nothing"
+        if after is not None:
+            time.sleep(after)
+            if process.poll() is None:
+                killed = kill(kind, process.pid, nodes, draw)
+        hangs = False
+        try:
+            process.wait(seconds + PATIENCE)
+        except subprocess.TimeoutExpired:
+            hangs = True
+            for each in [*children_of(process.pid), process.pid]:
+                stop(each)
+            process.wait()
+        found = read_records(out) if out.exists() else []
+        answer = {
+            "killed": killed,
+            "after": after,
+            "seconds": time.monotonic() - start,
+            "hangs": hangs,
+            "exit": process.returncode,
+            "records": {
+                f"{r.method} {r.seed}": [list(map(str, row)) for row in r.accuracy]
+                for r in found
+            },
+        }
+        if process.returncode:
+            answer["log"] = log.read_text(errors="replace")[-1500:]
+        return answer
+
+
+def kill(kind: str, process: int, nodes: list[int], draw: random.Random) -> str:
+    """Kill one thing, and tell what it was."""
+    if kind == "node":
+        node = nodes[-1]  # the head holds the cluster together
+        for each in [*children_of(node), node]:
+            stop(each)
+        return "the second node"
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:  # it may not have begun yet
+        there = victims(kind, process, nodes)
+        if there:
+            stop(draw.choice(there))
+            return f"a {kind}"
+        time.sleep(0.05)
+    return "nothing"
+
+
+def stop(process: int) -> None:
+    """Kill a process that this one started, if it is still there."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+@contextmanager
+def cluster(kind: str) -> Iterator[tuple[str | None, list[int]]]:
+    """Start two nodes of Ray's on this machine, for as long as the context."""
+    if kind == "rank":
+        yield None, []
+        return
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+        nodes = [made.head_node, second]
+        yield made.address, [_raylet(node) for node in nodes]
+    finally:
+        made.shutdown()
+
+
+def _raylet(node: Any) -> int:
+    processes = node.all_processes["raylet"]
+    return int(processes[0].process.pid)
+
+
+def main() -> None:
+    """Kill at random moments, and write what became of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("rank", "worker", "node"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--moments", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    draw = random.Random(chosen.seed)
+    whole = one(chosen.kind, None, 600.0, draw)
+    if whole["exit"] or not whole["records"]:
+        raise RuntimeError(f"expected a sweep without kills to end well, got {whole}")
+    rows: list[dict[str, Any]] = []
+    for _ in range(chosen.moments):
+        after = draw.uniform(0, whole["seconds"])
+        row = one(chosen.kind, after, whole["seconds"], draw)
+        records = row.pop("records")
+        row["lost"] = len(whole["records"]) - len(records)
+        row["same numbers"] = records == whole["records"]
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        found = {
+            "kind": chosen.kind,
+            "seconds without a kill": whole["seconds"],
+            "records": len(whole["records"]),
+            "rows": rows,
+            "environment": describe_environment("torch", device="cpu", threads=1),
+        }
+        replace_file(chosen.out, (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

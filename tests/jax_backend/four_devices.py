@@ -1,0 +1,169 @@
+"""Run by `test_meshes`: four devices of one processor, which JAX makes when it starts.
+
+Prints, as JSON, how far what they have is from what one has.
+"""
+
+import json
+import os
+import sys
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import rgo_jax
+
+FEATURES, HIDDEN, CLASSES, SAMPLES, TASKS = 12, 8, 4, 16, 2
+COUNTS = {"step": 0, "observe": 0}
+losses = optax.softmax_cross_entropy_with_integer_labels
+
+
+def start() -> dict:
+    draw = np.random.default_rng(0)
+    return {
+        "first": {
+            "kernel": jnp.asarray(draw.normal(size=(FEATURES, HIDDEN)), jnp.float32),
+            "bias": jnp.zeros(HIDDEN),
+        },
+        "last": {
+            "kernel": jnp.asarray(draw.normal(size=(HIDDEN, CLASSES)), jnp.float32),
+        },
+    }
+
+
+def data(task: int) -> tuple[Array, Array]:
+    draw = np.random.default_rng(10 + task)
+    x = jnp.asarray(draw.normal(size=(SAMPLES, FEATURES)), jnp.float32)
+    return x, jnp.asarray(draw.integers(CLASSES, size=SAMPLES))
+
+
+def logits(params: dict, x: Array) -> Array:
+    first, last = params["first"], params["last"]
+    return jnp.maximum(x @ first["kernel"] + first["bias"], 0) @ last["kernel"]
+
+
+def score(params: dict, batch: tuple[Array, Array]) -> Array:
+    return rgo_jax.softmax_score(logits(params, batch[0]), batch[1])
+
+
+optimizer = optax.chain(rgo_jax.project_gradients(), optax.sgd(0.1))
+
+
+@jax.jit
+def step(params: dict, state: tuple, x: Array, y: Array) -> tuple[dict, tuple]:
+    COUNTS["step"] += 1  # when it is traced
+
+    def loss(params: dict) -> Array:
+        return losses(logits(params, x), y).mean()
+
+    updates, state = optimizer.update(jax.grad(loss)(params), state)
+    return optax.apply_updates(params, updates), state
+
+
+def learn(mesh: jax.sharding.Mesh | None, weights: dict | None = None) -> tuple:
+    """Learn the tasks, on a mesh or on one device."""
+    params = start()
+    state = optimizer.init(params)
+    moments = rgo_jax.empty_moments(params)
+    before: dict = {"traced": dict(COUNTS)}
+    seen = jax.jit(observe if mesh is None else on_mesh(mesh))
+    if mesh is not None:
+        everywhere = NamedSharding(mesh, P())
+        moments = jax.device_put(moments, everywhere)
+        if weights is None:
+            params, state = jax.device_put((params, state), everywhere)
+        else:
+            params = jax.tree.map(lambda p, s: jax.device_put(p, s), params, weights)
+            state = jax.device_put(state, everywhere)
+            state = sharded(state, mesh)
+    for task in range(TASKS):
+        x, y = data(task)
+        if mesh is not None:
+            x, y = jax.device_put((x, y), NamedSharding(mesh, P("data")))
+        for _ in range(3):
+            params, state = step(params, state, x, y)
+        moments = seen(moments, params, x, y)
+        state = rgo_jax.end_task(state, moments)
+        if weights is not None and mesh is not None:
+            state = sharded(state, mesh)
+    traced = {name: COUNTS[name] - before["traced"][name] for name in COUNTS}
+    return params, moments, rgo_jax.projection_state(state), traced
+
+
+def observe(moments: dict, params: dict, x: Array, y: Array) -> dict:
+    COUNTS["observe"] += 1
+    vectors = rgo_jax.curvature_vectors(score, params, (x, y))
+    return rgo_jax.observe(moments, vectors)
+
+
+def on_mesh(mesh: jax.sharding.Mesh):
+    """Return `observe`, each device with its own samples."""
+
+    def part(moments: dict, params: dict, x: Array, y: Array) -> dict:
+        COUNTS["observe"] += 1
+        vectors = rgo_jax.curvature_vectors(score, params, (x, y))
+        return rgo_jax.summed(rgo_jax.observe({}, vectors), "data", before=moments)
+
+    specs = P(), P(), P("data"), P("data")
+    return jax.shard_map(
+        part, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False
+    )
+
+
+def sharded(state: tuple, mesh: jax.sharding.Mesh) -> tuple:
+    """Place the rows of the first layer's P over the devices of the other axis."""
+    rows = NamedSharding(mesh, P("model", None))
+
+    def place(array: Array) -> Array:
+        if array.shape == (FEATURES, FEATURES):
+            return jax.device_put(array, rows)
+        return array
+
+    return jax.tree.map(place, state)
+
+
+def distance(found: object, expected: object) -> float:
+    parts = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    return max(
+        float(np.linalg.norm(np.asarray(a) - np.asarray(b)))
+        / max(float(np.linalg.norm(np.asarray(b))), 1e-300)
+        for a, b in parts
+    )
+
+
+def make_mesh(shape: tuple[int, ...], names: tuple[str, ...]) -> jax.sharding.Mesh:
+    """Return a mesh for which the compiler finds the shardings in between."""
+    kinds = (jax.sharding.AxisType.Auto,) * len(names)
+    return jax.make_mesh(shape, names, axis_types=kinds)
+
+
+def main() -> None:
+    one = learn(None)
+    found = {}
+    mesh = make_mesh((4,), ("data",))
+    four = learn(mesh)
+    found["data"] = [distance(a, b) for a, b in zip(four[:3], one[:3], strict=True)]
+    found["traced"] = four[3]
+    mesh = make_mesh((2, 2), ("data", "model"))
+    columns = NamedSharding(mesh, P(None, "model"))
+    whole = NamedSharding(mesh, P())
+    weights = {
+        "first": {"kernel": columns, "bias": whole},
+        "last": {"kernel": NamedSharding(mesh, P("model", None))},
+    }
+    both = learn(mesh, weights)
+    found["model"] = [distance(a, b) for a, b in zip(both[:3], one[:3], strict=True)]
+    placed = both[2].weights["first/kernel"]
+    found["shards"] = sorted({s.data.shape for s in placed.addressable_shards})
+    found["devices"] = jax.device_count()
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Devices that saw parts of the data know what one would."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rgo_core
+import rgo_jax
+
+SCRIPT = Path(__file__).with_name("four_devices.py")
+ROUNDING = 1e-5  # of three steps of float32 and two tasks, summed in another order
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """Return what four devices of a process of their own have found."""
+    ended = subprocess.run(
+        [sys.executable, SCRIPT],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=120,
+    )
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    assert answer["devices"] == 4
+    return answer
+
+
+def test_samples_on_four_devices_give_the_numbers_of_one(found: dict) -> None:
+    assert all(distance < ROUNDING for distance in found["data"])
+
+
+def test_weights_and_projections_may_be_sharded_besides(found: dict) -> None:
+    assert all(distance < ROUNDING for distance in found["model"])
+    assert found["shards"] == [[6, 12]]
+
+
+def test_a_mesh_compiles_as_often_as_one_device(found: dict) -> None:
+    assert found["traced"]["observe"] == 1
+    assert found["traced"]["step"] <= 2  # after the first task P lies where it was made
+
+
+def test_sketches_of_several_devices_are_merged() -> None:
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 6)), jnp.float32)
+    with jax.enable_x64(True):
+        empty = rgo_core.empty_sketch(6, 2, xp=jnp)
+
+    def seen(rows: jax.Array) -> Any:
+        own = rgo_jax.observe({"kernel": empty}, {"kernel": rows})
+        return rgo_jax.summed(own, "data")["kernel"]
+
+    sketch = jax.vmap(seen, axis_name="data")(rows)
+    every = np.asarray(rows, np.float64).reshape(-1, 6)
+    assert sketch.count.tolist() == [8, 8]
+    np.testing.assert_allclose(sketch.trace, np.full(2, (every**2).sum()), rtol=1e-12)
+    first = np.asarray(sketch.rows)[0]
+    left = np.linalg.eigvalsh(every.T @ every - first.T @ first)
+    assert left.min() > -1e-9
+    assert left.max() <= float(sketch.shrunk[0]) + 1e-9
+
+
+def test_sums_are_added_to_what_all_have_in_common() -> None:
+    rows = jnp.ones((2, 1, 3))
+    before = rgo_jax.observe(
+        {}, {"kernel": jnp.ones((5, 3)), "other": jnp.ones((1, 2))}
+    )
+
+    def seen(rows: jax.Array) -> Any:
+        own = rgo_jax.observe({}, {"kernel": rows})
+        return rgo_jax.summed(own, "data", before=before)
+
+    moments = jax.vmap(seen, axis_name="data", out_axes=0)(rows)
+    assert moments["kernel"].count.tolist() == [7, 7]
+    assert np.array_equal(moments["kernel"].matrix, np.full((2, 3, 3), 7.0))
+    assert set(moments) == {"kernel", "other"}
+
+
+def test_what_was_rounded_to_float32_is_refused() -> None:
+    moment = rgo_core.SecondMoment(jnp.ones((2, 2)), jnp.asarray(1))
+    with pytest.raises(TypeError, match="kernel: expected a second moment in float64"):
+        rgo_jax.summed({"kernel": moment}, "data")
