@@ -294,6 +294,8 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
         together: bool = True,
     ) -> None:
         """End the current task: observe its curvature and renew the projections.
@@ -310,6 +312,10 @@ class RGO(Uncopied):
             True for the classes of this task.
         score : callable, optional
             For losses other than cross-entropy; see `second_moments`.
+        samples, whole : int, optional
+            Observe so many samples (of each worker's), and let them stand for the whole
+            (of each worker's share); see `second_moments`. The cost of the pass falls
+            as they do, and the damping keeps its meaning.
         together : bool
             Whether the workers' second moments are added up, those of a
             DistributedDataParallel's process group or else of the default group. False
@@ -326,7 +332,9 @@ class RGO(Uncopied):
         """
 
         def observe() -> dict[str, Moment]:
-            return self.observe(batches, mask=mask, score=score)
+            return self.observe(
+                batches, mask=mask, score=score, samples=samples, whole=whole
+            )
 
         if together:
             setting = {"encoding": self._encoding(), "options": self._options()}
@@ -341,6 +349,8 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
 
@@ -359,6 +369,8 @@ class RGO(Uncopied):
                 mask=mask,
                 score=score,
                 chunk_size=self._chunk_size(mask, score),
+                samples=samples,
+                whole=whole,
                 **self._forms,
             )
 

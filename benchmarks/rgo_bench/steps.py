@@ -269,7 +269,7 @@ def _answer(question: Mapping[str, Any]) -> dict[str, float]:
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
-        count = 2 + rgo_torch.curvature.BLOCK // batch  # enough to fold a block
+        count = 2 + max(rgo_torch.curvature.BLOCKS) // batch  # enough to fold a block
         found = rgo_torch.second_moments(model, _batches(shape, batch, count, device))
         moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
     peak = _held(device, peak=True) - before

@@ -125,11 +125,13 @@ class JitRun:
         return make(self.stream.input_shape, self.stream.classes, seed)
 
     def _make_program(self) -> Program:
+        samples = self.stream.samples
         return make_program(
             self.network,
             lr=self.stream.lr,
             batch=self.stream.batch,
             options=self.options,
+            share=1.0 if self.options is None else self.options.share(samples),
             mapped=len(self.states) > 1,
         )
 

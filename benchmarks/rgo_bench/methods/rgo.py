@@ -53,6 +53,7 @@ class RGOOptions(MethodOptions):
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
     observed: int | None = None  # samples that the second pass sees; None: all
+    extrapolate: bool = False  # whether those observed stand for all of the task
     softmax: Literal["present"] | None = None  # None: over the task's classes
     permutations: Literal["shared"] | None = None  # None: each layer has its own
 
@@ -74,6 +75,11 @@ class RGOOptions(MethodOptions):
             )
             object.__setattr__(self, "damping", damping)
 
+    def share(self, samples: int) -> float:
+        """Return what part of a task's samples those observed stand as, for all."""
+        observed = samples if self.observed is None else min(self.observed, samples)
+        return observed / samples if self.extrapolate else 1.0
+
     def changed(self, **options: Any) -> Self:
         """Return other options, with the damping measured for them if none is given."""
         return super().changed(**{"damping": None, **options})
@@ -93,7 +99,7 @@ class RGO(NetworkMethod):
     def __init__(self, setting: Setting, options: RGOOptions) -> None:
         super().__init__(setting, options)
         chosen = options.as_dict()
-        for name in ("observed", "softmax", "permutations"):
+        for name in ("observed", "extrapolate", "softmax", "permutations"):
             del chosen[name]  # the rest are RGO's own
         self.rgo = rgo_torch.RGO(
             self.network,
@@ -118,6 +124,7 @@ class RGO(NetworkMethod):
                 self._batches(x, y),
                 mask=self.setting.masks[self.current],
                 score=score,
+                whole=len(x) if self.options.extrapolate else None,
             )
         with clock.phase("consolidate"):
             self.rgo.consolidate(moments)
