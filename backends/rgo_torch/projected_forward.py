@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from rgo_torch._precision import is_autocast, true_float32
-from rgo_torch._product import projected_rows
+from rgo_torch._product import rows_times
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.parameters import Projection, projection_dtype
+from rgo_torch.parameters import Projection
 from rgo_torch.wrappers import is_transformed
+
+# The dtypes that projections are applied in.
+EXACT = (torch.float32, torch.float64)
 
 FindProjection = Callable[[], Projection | None]
 
@@ -54,11 +57,17 @@ class ProjectedForward:
             return self._plain(input)
         return _projected(input, self._weight, self.layer.bias, self)
 
+    def takes(self, gradient: Tensor) -> bool:
+        """Whether a gradient is just what was sent; then it is taken for sent."""
+        parts = self._parts
+        if len(parts) != 1 or parts[0][1] is not gradient:
+            return False
+        self._parts = []
+        return True
+
     def take_parts(self) -> list[Tensor]:
         """Return what this backward pass has sent to the weight projected, once."""
         parts, self._parts = self._parts, []
-        if not parts:
-            return []
         here = _backward_pass()
         return [part for backward_pass, part in parts if backward_pass == here]
 
@@ -68,15 +77,15 @@ class ProjectedForward:
         rows = self.layer.all_rows(inputs)
         gradients = self.layer.all_gradient_rows(output_gradients)
         # Paused since the forward pass; or compiled autograd runs the backward pass,
-        # which takes no callback, and leaves all to where gradients meet.
+        # whose passes have no numbers, and leaves all to where gradients meet.
         if projection is None or torch.compiler.is_compiling():
             return self.layer.as_weight(gradients.mT @ rows)
         with true_float32(rows):
-            projected = projected_rows(projection, rows)
-            gradient = self.layer.as_weight(gradients.mT @ projected)
-        if not self._parts:
-            torch.autograd.Variable._execution_engine.queue_callback(self._forget)
-        self._parts.append((_backward_pass(), gradient))
+            gradient = self.layer.as_weight(gradients.mT @ rows_times(projection, rows))
+        here = _backward_pass()
+        if self._parts and self._parts[0][0] != here:  # of a pass that failed
+            self._parts = []
+        self._parts.append((here, gradient))
         return gradient
 
     def remove(self) -> None:
@@ -103,13 +112,10 @@ class ProjectedForward:
             and torch.is_grad_enabled()
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
-            and inputs.dtype == weight.dtype == projection_dtype(weight)
+            and inputs.dtype == weight.dtype in EXACT
             and not is_autocast(weight)
             and not is_transformed()
         )
-
-    def _forget(self) -> None:
-        self._parts = []
 
 
 class _Projected(torch.autograd.Function):
@@ -130,11 +136,10 @@ class _Projected(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         layer = ctx.owner.layer
         of_input, of_weight, of_bias, _ = ctx.needs_input_grad
-        others = [i for i in range(d.ndim) if i != layer.channel_axis % d.ndim]
         return (
             layer.input_gradient(inputs, weight, d) if of_input else None,
             ctx.owner.weight_gradient(inputs, d) if of_weight else None,
-            (d.sum(others) if others else d) if of_bias else None,
+            _summed(d, layer.channel_axis) if of_bias else None,
             None,
         )
 
@@ -142,6 +147,14 @@ class _Projected(torch.autograd.Function):
 _projected: Callable[[Tensor, Tensor, Tensor | None, ProjectedForward], Tensor] = (
     _Projected.apply
 )
+
+
+def _summed(d: Tensor, kept: int) -> Tensor:
+    """Sum over all axes but one."""
+    if d.ndim == 2:
+        return d.sum(0 if kept in (1, -1) else 1)
+    others = [axis for axis in range(d.ndim) if axis != kept % d.ndim]
+    return d.sum(others) if others else d
 
 
 def _backward_pass() -> int:
