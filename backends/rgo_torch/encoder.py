@@ -26,7 +26,6 @@ from rgo_torch.places import (
 )
 from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
 
-
 # Entries up to which PyTorch's own gather, and its sum back, is faster on the CPU.
 SMALL = 2**15
 

@@ -26,6 +26,9 @@ from rgo_torch.wrappers import is_transformed
 # The dtypes that projections are applied in.
 EXACT = (torch.float32, torch.float64)
 
+# For the hot path, which looks nothing up twice.
+_at_the_end = torch.autograd.Variable._execution_engine.queue_callback  # type: ignore[no-untyped-call]
+
 FindProjection = Callable[[], Projection | None]
 
 
@@ -77,15 +80,14 @@ class ProjectedForward:
         rows = self.layer.all_rows(inputs)
         gradients = self.layer.all_gradient_rows(output_gradients)
         # Paused since the forward pass; or compiled autograd runs the backward pass,
-        # whose passes have no numbers, and leaves all to where gradients meet.
+        # which takes no callback, and leaves all to where gradients meet.
         if projection is None or torch.compiler.is_compiling():
             return self.layer.as_weight(gradients.mT @ rows)
         with true_float32(rows):
             gradient = self.layer.as_weight(gradients.mT @ rows_times(projection, rows))
-        here = _backward_pass()
-        if self._parts and self._parts[0][0] != here:  # of a pass that failed
-            self._parts = []
-        self._parts.append((here, gradient))
+        if not self._parts:
+            _at_the_end(self._forget)
+        self._parts.append((_backward_pass(), gradient))
         return gradient
 
     def remove(self) -> None:
@@ -116,6 +118,9 @@ class ProjectedForward:
             and not is_autocast(weight)
             and not is_transformed()
         )
+
+    def _forget(self) -> None:
+        self._parts = []
 
 
 class _Projected(torch.autograd.Function):

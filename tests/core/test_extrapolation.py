@@ -23,7 +23,7 @@ from rgo_core import (
 EMPTY = {
     "full": lambda n: empty_moment(n),
     "diagonal": lambda n: empty_diagonal(n),
-    "sketch": lambda n: empty_sketch(n, 3),
+    "sketch": lambda n: empty_sketch(n, n),  # as many rows: nothing is cut off
 }
 
 
