@@ -21,9 +21,9 @@ def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
     BLAS then forms one triangle, in half the multiplications, and the other is copied.
     """
     if matrix.ndim == 2 and rows.shape[-2] * rows.shape[-1] >= LARGE:
-        views = [_host_view(array, xp) for array in (matrix, rows)]
-        if all(view is not None for view in views):
-            _add_on_host(*views)
+        target, given = _host_view(matrix, xp), _host_view(rows, xp)
+        if target is not None and given is not None:
+            _add_on_host(target, given)
             return matrix
     if is_torch_namespace(xp) and matrix.ndim == 2:
         return matrix.addmm_(rows.mT, rows)

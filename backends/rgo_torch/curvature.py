@@ -207,9 +207,10 @@ class _Block:
         """Return the whole's second moment; None where the layers were never called."""
         if self._waiting:
             self._fold()
-        if self._moment is None or share == 1:
+        moment: Any = self._moment
+        if moment is None or share == 1:
             return self._moment
-        found: Moment = rgo_core.extrapolate(self._moment, share)
+        found: Moment = rgo_core.extrapolate(moment, share)
         return found
 
     def _fold(self) -> None:

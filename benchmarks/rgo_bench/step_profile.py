@@ -18,6 +18,7 @@ from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
 
 PHASES = ("forward", "backward", "update")
+WARM = 3  # steps that are not timed
 
 
 class StepProfile(NamedTuple):
@@ -82,15 +83,14 @@ def profile_step(
     products = kinds["rgo"].products()
     taken: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     alone: list[float] = []
-    for number in range(rounds + 3):
+    for number in range(-WARM, rounds):
         for kind, stepper in kinds.items():
-            taken[kind].append(stepper.step())
+            times = stepper.step()
+            if number >= 0:
+                taken[kind].append(times)
         alone.append(_timed(products))
-        if number == 2:  # warm now
-            for found in (*taken.values(), alone):
-                found.clear()
     plain, encoded, rgo = (_by_phase(taken[kind]) for kind in kinds)
-    product = 1e6 * median(alone)
+    product = 1e6 * median(alone[WARM:])
     encoding = max(0.0, sum(encoded.values()) - sum(plain.values()))
     rest = sum(rgo.values()) - sum(plain.values()) - product - encoding
     return StepProfile(
