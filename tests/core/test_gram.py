@@ -39,6 +39,7 @@ def test_vectors_of_another_dtype_and_order_give_the_same() -> None:
     np.testing.assert_allclose(found.matrix, moment.matrix, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("how", ["columns", "gradient", "vmap"])
 def test_what_blas_cannot_write_to_is_added_as_before(how: str) -> None:
     matrix, rows = torch.from_numpy(BEFORE.copy()), torch.from_numpy(VECTORS)
