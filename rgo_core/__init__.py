@@ -37,6 +37,7 @@ from rgo_core.curvature import (
     squared_error_curvature,
 )
 from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
+from rgo_core.extrapolation import extrapolate
 from rgo_core.metrics import (
     average_accuracy,
     backward_transfer,
@@ -70,6 +71,7 @@ __all__ = [
     "empty_diagonal",
     "empty_moment",
     "empty_sketch",
+    "extrapolate",
     "features",
     "forgetting",
     "forgetting_bound",

@@ -52,6 +52,14 @@ def check_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
 
 
+def check_share(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a number in (0, 1]."""
+    if isinstance(value, bool) or not (
+        isinstance(value, Real) and 0 < float(value) <= 1
+    ):
+        raise ValueError(f"{name} must be a number in (0, 1], got {value!r}")
+
+
 def check_integer(name: str, value: object, least: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `least`."""
     if not isinstance(value, int | np.integer) or value < least:

@@ -121,7 +121,9 @@ def apply_unchecked(projection: Projection, gradient: Array, axis: int) -> Array
         return project_diagonal(projection, gradient, axis)
     if isinstance(projection, LowRankProjection):
         return project_low_rank(projection, gradient, axis)
-    return projection @ gradient if axis == -2 else gradient @ projection
+    # A vector from the right, since P is symmetric: the faster way round.
+    first = axis == -2 or gradient.ndim == 1
+    return projection @ gradient if first else gradient @ projection
 
 
 def _check_projection(projection: Projection) -> tuple[tuple[int, ...], int]:

@@ -11,7 +11,6 @@ form: a sketch or its diagonal. The verbs are the same for all.
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from array_api_compat import is_numpy_namespace, is_torch_namespace
 
 from rgo_core._checks import (
     check_axes,
@@ -20,7 +19,9 @@ from rgo_core._checks import (
     check_finite,
     check_floating,
     check_integer,
+    check_share,
 )
+from rgo_core._gram import add_gram
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.diagonal import DiagonalMoment, observe_diagonal
@@ -86,10 +87,11 @@ def observe(
     moment: Moment,
     vectors: Array,
     *,
+    share: float = 1.0,
     donate: bool = False,
     xp: Namespace | None = None,
 ) -> Moment:
-    """Add a block of curvature vectors: ``H + sum g g^T``.
+    """Add a block of curvature vectors: ``H + sum g g^T / share``.
 
     Parameters
     ----------
@@ -97,9 +99,14 @@ def observe(
         Of n features; its leading axes (...) are groups.
     vectors : array (..., r, n)
         One curvature vector a row, of any real floating-point dtype.
+    share : float
+        How much of the task's samples is observed in all, in (0, 1], if only a part of
+        them, drawn at random, is: each then stands for ``1 / share``; see
+        `extrapolate`.
     donate : bool
         Whether `moment` may be used up: NumPy and PyTorch then add in its memory, and
-        PyTorch needs none beside it. A sketch is always made anew.
+        PyTorch needs none beside it, large blocks on the host in half the
+        multiplications. A sketch is always made anew.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 
@@ -114,8 +121,9 @@ def observe(
         If `vectors` is not real floating-point, or `moment` is not float64 or no second
         moment.
     ValueError
-        If the shapes do not fit or a vector holds NaN or infinity. Arrays that JAX is
-        tracing have no values: their finiteness is for the caller to check.
+        If the shapes do not fit, `share` is not in (0, 1] or a vector holds NaN or
+        infinity. Arrays that JAX is tracing have no values: their finiteness is for the
+        caller to check.
 
     Notes
     -----
@@ -132,6 +140,7 @@ def observe(
            [2., 4.]])
     """
     check_moment("moment", moment)
+    check_share("share", share)
     state = moment[0]
     xp = resolve(xp, state, vectors)
     check_floating("vectors", vectors, xp)
@@ -147,6 +156,8 @@ def observe(
         )
     check_finite("vectors", vectors, xp)
     rows = xp.astype(vectors, state.dtype)
+    if share != 1:
+        rows = rows * (1 / float(share)) ** 0.5
     if isinstance(moment, DiagonalMoment):
         return observe_diagonal(moment, rows, donate=donate, xp=xp)
     if isinstance(moment, SketchedMoment):
@@ -207,18 +218,8 @@ def _observe_dense(
 ) -> SecondMoment:
     count = moment.count + rows.shape[-2]
     if donate:
-        return SecondMoment(_add_product(moment.matrix, rows, xp), count)
+        return SecondMoment(add_gram(moment.matrix, rows, xp), count)
     return SecondMoment(moment.matrix + rows.mT @ rows, count)
-
-
-def _add_product(matrix: Array, rows: Array, xp: Namespace) -> Array:
-    """Add ``rows^T rows``, in the memory of `matrix` where that can be written to."""
-    if is_torch_namespace(xp) and matrix.ndim == 2:
-        return matrix.addmm_(rows.mT, rows)
-    if is_torch_namespace(xp) or is_numpy_namespace(xp):
-        matrix += rows.mT @ rows
-        return matrix
-    return matrix + rows.mT @ rows
 
 
 def check_moment(name: str, moment: object) -> None:

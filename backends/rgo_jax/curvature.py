@@ -1,6 +1,7 @@
 """Curvature vectors of a network's parameters, and their second moments."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -228,9 +229,12 @@ def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Moment
 
 
 def observe(
-    moments: Mapping[str, Moment], vectors: Mapping[str, Array]
+    moments: Mapping[str, Moment],
+    vectors: Mapping[str, Array],
+    *,
+    share: float = 1.0,
 ) -> dict[str, Moment]:
-    """Add curvature vectors to second moments: ``H + sum g g^T``.
+    """Add curvature vectors to second moments: ``H + sum g g^T / share``.
 
     Parameters
     ----------
@@ -238,6 +242,10 @@ def observe(
         By path, as `empty_moments` makes them, of JAX or of NumPy; one that is missing
         starts from an empty whole one.
     vectors : mapping of str to array (groups..., v, n)
+    share : float
+        How much of the task's samples is observed in all, in (0, 1], where that is a
+        part drawn at random: ``2000 / 10_000``, say. Each then stands for ``1 / share``
+        (`rgo_core.extrapolate`), so that a damping keeps its meaning.
 
     Returns
     -------
@@ -267,17 +275,17 @@ def observe(
         check_finite(f"{path}: vectors", rows, jnp)
         if path in moments:
             check_kept_double(path, moments[path])
+    add = in_double(partial(_observe, share))
     seen = {
-        path: _observe(moments[path] if path in moments else _empty(rows), rows)
+        path: add(moments[path] if path in moments else _empty(rows), rows)
         for path, rows in vectors.items()
     }
     return {**moments, **seen}
 
 
-@in_double
-def _observe(moment: Any, rows: Array) -> Any:
+def _observe(share: float, moment: Any, rows: Array) -> Any:
     seen = moment._replace(count=jnp.zeros((), jnp.int64))
-    after = rgo_core.observe(seen, rows, xp=jnp)
+    after = rgo_core.observe(seen, rows, share=share, xp=jnp)
     # The count of a stack of moments has its axes too.
     return after._replace(count=moment.count + after.count)
 

@@ -30,13 +30,18 @@ def projected_rows(projection: Any, rows: Tensor) -> Tensor:
         Of the shape of `rows`.
     """
     with true_float32(rows):
-        if not _is_large(projection, rows):
-            projected: Tensor = apply_unchecked(projection, rows, -1)
-            return projected
-        # P^T is P. What a Cholesky inverse makes lies by columns: oneDNN would copy it.
-        by_rows = projection if projection.is_contiguous() else projection.mT
-        # What is in oneDNN's own layout is multiplied by oneDNN.
-        return functional.linear(rows.to_mkldnn(), by_rows).to_dense()
+        return rows_times(projection, rows)
+
+
+def rows_times(projection: Any, rows: Tensor) -> Tensor:
+    """Do as `projected_rows`, for one who has made sure of true float32."""
+    if not _is_large(projection, rows):
+        projected: Tensor = apply_unchecked(projection, rows, -1)
+        return projected
+    # P^T is P. What a Cholesky inverse makes lies by columns: oneDNN would copy it.
+    by_rows = projection if projection.is_contiguous() else projection.mT
+    # What is in oneDNN's own layout is multiplied by oneDNN.
+    return functional.linear(rows.to_mkldnn(), by_rows).to_dense()
 
 
 def _is_large(projection: Any, rows: Tensor) -> bool:

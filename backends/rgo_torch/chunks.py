@@ -58,7 +58,7 @@ def parts(batch: Any, size: int | None) -> Iterator[Any]:
 
     Whole where `size` is None, or it is none of tensors alone that are all as long.
     """
-    count = _length(batch)
+    count = length(batch)
     if size is None or count is None or count <= size:
         yield batch
         return
@@ -106,8 +106,8 @@ class _Note(ModuleHook):
                 return
 
 
-def _length(batch: Any) -> int | None:
-    """Return how many samples all tensors of a batch have, or None."""
+def length(batch: Any) -> int | None:
+    """Return how many samples all tensors of a batch have; None if that is unclear."""
     if isinstance(batch, Mapping):
         entries = list(batch.values())
     else:

@@ -21,11 +21,13 @@ from rgo_torch.parameters import (
     make_bound,
     projected_parameters,
 )
+from rgo_torch.sampling import Sampling
 from rgo_torch.score import Score, cross_entropy_score
 from rgo_torch.wrappers import original_model
 
-# Vectors are folded into the second moment in blocks: a product of few rows is slow.
-BLOCK = 128
+# Vectors are folded into the second moment in blocks, as many as there are features
+# within these bounds: a product of few rows is slow, and many need memory.
+BLOCKS = (128, 512)
 
 
 def second_moments(
@@ -41,6 +43,8 @@ def second_moments(
     max_features: int | None = None,
     sketch_rows: int = 128,
     chunk_size: int | None = None,
+    samples: int | None = None,
+    whole: int | None = None,
 ) -> dict[str, Moment]:
     """Return the second moment of the curvature vectors of every projected parameter.
 
@@ -84,6 +88,15 @@ def second_moments(
         part. Not with ``per="batch"``, and only with a `score` of which each sample's
         does not depend on the others. A batch is cut along the first axis of its
         tensors, where all have one length; it stays whole otherwise, or where None.
+    samples : int, optional
+        Observe a part: stop with the batch that reaches so many samples. The batches
+        must come in random order, as of a loader that shuffles.
+    whole : int, optional
+        How many samples the observed ones stand for: the second moments are scaled to
+        it (`rgo_core.extrapolate`), so that a damping keeps its meaning. Where None:
+        with `samples`, what a DataLoader's sampler or a list of batches holds (give it
+        for other iterables); without, those observed. Give it alone where `batches` is
+        a random part already.
 
     Returns
     -------
@@ -98,7 +111,8 @@ def second_moments(
         tensor of bool, or model or `score` do not return a tensor of scores.
     ValueError
         If there are no batches, a label is outside the classes in play, an option is
-        not one of those listed, `chunk_size` is not an integer of at least 1 or given
+        not one of those listed, `samples` needs a `whole` or that is fewer than were
+        observed, `chunk_size` is not an integer of at least 1 or given
         with ``per="batch"``, scores are not one a sample along their last axis, a logit
         or vector is NaN or a vector infinite, no
         parameter is observed at all, or a layer is called with different numbers of
@@ -140,18 +154,21 @@ def second_moments(
     parameters = projected_parameters(model, layers, bound)
     blocks = [_Block(parameter) for parameter in parameters.values()]
     score = cross_entropy_score(curvature, mask) if score is None else score
+    sampling = Sampling(batches, samples, whole)
     batch_count = 0
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
-        for batch in batches:
+        for batch in sampling:
             for part in parts(batch, chunk_size):
-                calls, samples = observed_calls(layers, model, score, part)
+                calls, count = observed_calls(layers, model, score, part)
                 for block in blocks:
-                    block.add(calls, per, reduce, samples)
+                    block.add(calls, per, reduce, count)
                 del calls  # before the next forward pass
+                sampling.note(count)
             batch_count += 1
     if not batch_count:
         raise ValueError("the curvature pass needs at least one batch, got none")
-    moments = {block.name: block.finish() for block in blocks}
+    share = sampling.share
+    moments = {block.name: block.finish(share) for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}
     if not found:
         raise ValueError("no score depends on the output of a protected layer")
@@ -166,6 +183,8 @@ class _Block:
         self._parameter = parameter
         self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
+        least, most = BLOCKS
+        self._size = min(max(least, parameter.features), most)
 
     def add(
         self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int
@@ -181,14 +200,18 @@ class _Block:
             if uses and kind.serves(uses[0], self._parameter.axes):
                 layer = uses[0].layer
                 self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
-        if sum(v.shape[-2] for v in self._waiting) >= BLOCK:
+        if sum(v.shape[-2] for v in self._waiting) >= self._size:
             self._fold()
 
-    def finish(self) -> Moment | None:
-        """Return the second moment, or None where the layers were never called."""
+    def finish(self, share: float) -> Moment | None:
+        """Return the whole's second moment; None where the layers were never called."""
         if self._waiting:
             self._fold()
-        return self._moment
+        moment: Any = self._moment
+        if moment is None or share == 1:
+            return self._moment
+        found: Moment = rgo_core.extrapolate(moment, share)
+        return found
 
     def _fold(self) -> None:
         parameter = self._parameter

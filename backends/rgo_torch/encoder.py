@@ -26,6 +26,9 @@ from rgo_torch.places import (
 )
 from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
 
+# Entries up to which PyTorch's own gather, and its sum back, is faster on the CPU.
+SMALL = 2**15
+
 
 class FeatureEncoding(nn.Module):
     """A parameter-free layer that permutes the channels of what passes through.
@@ -307,7 +310,7 @@ def _found_places(
 def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
     """Permute what a module returned; of several things the first."""
     if isinstance(output, Tensor):
-        return encoding(output)
+        return encoding.forward(output)  # it has no hooks
     if isinstance(output, PackedSequence):
         return output._replace(data=encoding(output.data))
     if isinstance(output, tuple | list) and output:
@@ -356,10 +359,19 @@ class _Permute(torch.autograd.Function):
 def _permute(
     features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
 ) -> Tensor:
-    if is_transformed():
+    if is_transformed() or _is_small(features):
         return features.index_select(axis, permutation)
     permuted: Tensor = _Permute.apply(features, permutation, inverse, axis)  # type: ignore[no-untyped-call]
     return permuted
+
+
+def _is_small(features: Tensor) -> bool:
+    """Whether a function of one's own costs more than PyTorch's backward pass."""
+    return (
+        not torch.compiler.is_compiling()
+        and features.device.type == "cpu"
+        and features.numel() <= SMALL
+    )
 
 
 def _check_count(name: str, value: Any) -> None:

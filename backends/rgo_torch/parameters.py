@@ -198,8 +198,15 @@ class ProjectedParameter:
             return (self.features,)
         return (*groups, self.outputs // math.prod(groups), self.features)
 
+    @cached_property
+    def _is_rows(self) -> bool:
+        """Whether it is its rows as it stands."""
+        return self._shape_of_rows == tuple(self.tensor.shape)
+
     def rows(self, tensor: Tensor) -> Tensor:
         """View the parameter, or its gradient, as (*groups, m, n), a vector as (n,)."""
+        if self._is_rows:
+            return tensor
         if self._shape_of_rows is not None:
             return tensor.reshape(self._shape_of_rows)
         rows: Tensor = rgo_core.to_rows(tensor, self.axes, leading=0, xp=xp)
@@ -207,6 +214,8 @@ class ProjectedParameter:
 
     def from_rows(self, rows: Tensor) -> Tensor:
         """View rows as the parameter."""
+        if self._is_rows:
+            return rows
         shape = self.tensor.shape
         if self._shape_of_rows is not None:
             return rows.reshape(shape)

@@ -18,10 +18,16 @@ import torch
 from torch import Tensor
 
 from rgo_torch._precision import is_autocast, true_float32
-from rgo_torch._product import projected_rows
+from rgo_torch._product import rows_times
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.parameters import Projection, projection_dtype
+from rgo_torch.parameters import Projection
 from rgo_torch.wrappers import is_transformed
+
+# The dtypes that projections are applied in.
+EXACT = (torch.float32, torch.float64)
+
+# For the hot path, which looks nothing up twice.
+_at_the_end = torch.autograd.Variable._execution_engine.queue_callback
 
 FindProjection = Callable[[], Projection | None]
 
@@ -54,11 +60,17 @@ class ProjectedForward:
             return self._plain(input)
         return _projected(input, self._weight, self.layer.bias, self)
 
+    def takes(self, gradient: Tensor) -> bool:
+        """Whether a gradient is just what was sent; then it is taken for sent."""
+        parts = self._parts
+        if len(parts) != 1 or parts[0][1] is not gradient:
+            return False
+        self._parts = []
+        return True
+
     def take_parts(self) -> list[Tensor]:
         """Return what this backward pass has sent to the weight projected, once."""
         parts, self._parts = self._parts, []
-        if not parts:
-            return []
         here = _backward_pass()
         return [part for backward_pass, part in parts if backward_pass == here]
 
@@ -72,10 +84,9 @@ class ProjectedForward:
         if projection is None or torch.compiler.is_compiling():
             return self.layer.as_weight(gradients.mT @ rows)
         with true_float32(rows):
-            projected = projected_rows(projection, rows)
-            gradient = self.layer.as_weight(gradients.mT @ projected)
+            gradient = self.layer.as_weight(gradients.mT @ rows_times(projection, rows))
         if not self._parts:
-            torch.autograd.Variable._execution_engine.queue_callback(self._forget)
+            _at_the_end(self._forget)
         self._parts.append((_backward_pass(), gradient))
         return gradient
 
@@ -103,7 +114,7 @@ class ProjectedForward:
             and torch.is_grad_enabled()
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
-            and inputs.dtype == weight.dtype == projection_dtype(weight)
+            and inputs.dtype == weight.dtype in EXACT
             and not is_autocast(weight)
             and not is_transformed()
         )
@@ -130,11 +141,10 @@ class _Projected(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         layer = ctx.owner.layer
         of_input, of_weight, of_bias, _ = ctx.needs_input_grad
-        others = [i for i in range(d.ndim) if i != layer.channel_axis % d.ndim]
         return (
             layer.input_gradient(inputs, weight, d) if of_input else None,
             ctx.owner.weight_gradient(inputs, d) if of_weight else None,
-            (d.sum(others) if others else d) if of_bias else None,
+            _summed(d, layer.channel_axis) if of_bias else None,
             None,
         )
 
@@ -142,6 +152,14 @@ class _Projected(torch.autograd.Function):
 _projected: Callable[[Tensor, Tensor, Tensor | None, ProjectedForward], Tensor] = (
     _Projected.apply
 )
+
+
+def _summed(d: Tensor, kept: int) -> Tensor:
+    """Sum over all axes but one."""
+    if d.ndim == 2:
+        return d.sum(0 if kept in (1, -1) else 1)
+    others = [axis for axis in range(d.ndim) if axis != kept % d.ndim]
+    return d.sum(others) if others else d
 
 
 def _backward_pass() -> int:

@@ -40,9 +40,9 @@ class ProjectedGradient:
             self._forward.remove()
 
     def _project(self, gradient: Tensor) -> Tensor | None:
-        parts = [] if self._forward is None else self._forward.take_parts()
-        if len(parts) == 1 and parts[0] is gradient:
+        if self._forward is not None and self._forward.takes(gradient):
             return None  # nothing else reached the weight
+        parts = [] if self._forward is None else self._forward.take_parts()
         projection = self._find()
         if projection is None:
             return None

@@ -483,8 +483,9 @@ class GradientProjector(Uncopied):
         for name, before in self._before.items():
             parameter, projection = self.parameters[name], self._find(name)
             assert projection is not None  # remembered because there is one
-            update = parameter.projected(projection, parameter.tensor - before)
-            parameter.tensor.copy_(before + update)
+            # In the weight's own memory: first the update alone, then all again.
+            update = parameter.tensor.detach().sub_(before)
+            torch.add(before, parameter.projected(projection, update), out=update)
         self._before = {}
 
     def _merged(self, parameter: ProjectedParameter, moment: Moment) -> Moment:

@@ -305,6 +305,8 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
         together: bool = True,
     ) -> None:
         """End the current task: observe its curvature and renew the projections.
@@ -322,6 +324,10 @@ class RGO(Uncopied):
             True for the classes of this task.
         score : callable, optional
             For losses other than cross-entropy; see `second_moments`.
+        samples, whole : int, optional
+            Observe so many samples (of each worker's), and let them stand for the whole
+            (of each worker's share); see `second_moments`. The cost of the pass falls
+            as they do, and the damping keeps its meaning.
         together : bool
             Whether the workers' second moments are added up. False for a process that
             trains a model of its own.
@@ -350,7 +356,14 @@ class RGO(Uncopied):
                 "by itself would have a part of them"
             )
 
-        moments = self.observe(batches, mask=mask, score=score, together=together)
+        moments = self.observe(
+            batches,
+            mask=mask,
+            score=score,
+            samples=samples,
+            whole=whole,
+            together=together,
+        )
         self.consolidate(moments, donate=True, together=together)
 
     def observe(
@@ -359,6 +372,8 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
         together: bool = False,
     ) -> dict[str, Moment]:
         """Return the second moments of the current task: the first half of `end_task`.
@@ -369,7 +384,7 @@ class RGO(Uncopied):
         """
 
         def seen() -> dict[str, Moment]:
-            return self._observed(batches, mask, score)
+            return self._observed(batches, mask, score, samples, whole)
 
         if not together:
             return seen()
@@ -377,7 +392,12 @@ class RGO(Uncopied):
         return self._workers.observe(seen, setting, self.projector.parameters)
 
     def _observed(
-        self, batches: Iterable[Any], mask: Tensor | None, score: Score | None
+        self,
+        batches: Iterable[Any],
+        mask: Tensor | None,
+        score: Score | None,
+        samples: int | None,
+        whole: int | None,
     ) -> dict[str, Moment]:
         current = self._check_begun("observe")
         self._check_model()
@@ -391,6 +411,8 @@ class RGO(Uncopied):
                 mask=mask,
                 score=score,
                 chunk_size=self._chunk_size(mask, score),
+                samples=samples,
+                whole=whole,
                 **self._forms,
             )
 

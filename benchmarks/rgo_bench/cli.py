@@ -9,12 +9,17 @@ import typer
 from rich.table import Table
 
 from rgo_bench import demo as demonstration
-from rgo_bench.cost import measure_costs, parse_subject, summarize_costs
+from rgo_bench.cost import (
+    measure_costs,
+    own_options,
+    parse_subject,
+    summarize_costs,
+)
 from rgo_bench.grids import accuracy_sheet
 from rgo_bench.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.lora.command import lora
 from rgo_bench.lora.table import lora_sheet
-from rgo_bench.measurements import memory, numerics, steps
+from rgo_bench.measurements import memory, numerics, profile, steps
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.paper import PUBLISHED_NETWORKS
@@ -290,16 +295,25 @@ def cost(
     ] = "sgd,rgo",
     repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE: a stream's option.")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE: of the stream, or of a method."),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="A JSON file to write.")] = None,
 ) -> None:
     """Time whole runs, interleaved, each in a process of its own; and their memory."""
     options = parse_options(set_ or [])
+    unknown = set(options)
     for subject in method.split(","):
         name, backend, _ = parse_subject(subject)
-        make_spec(stream, name, 0, options, backend=backend)
+        own = own_options(stream, subject, options)
+        make_spec(stream, name, 0, own, backend=backend)
+        unknown -= set(own)
+    if unknown:
+        raise ValueError(
+            f"--set: expected options of {stream} or of {method}, got "
+            f"{', '.join(sorted(unknown))}"
+        )
     costs = measure_costs(
         stream,
         method.split(","),
@@ -324,6 +338,7 @@ def cost(
 
 
 app.command()(steps)
+app.command()(profile)
 app.command()(memory)
 app.command()(numerics)
 app.command()(zoo)

@@ -15,6 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from rgo_bench.methods import METHODS
+from rgo_bench.spec import check_name
+from rgo_bench.streams import STREAMS
+
 # Of every thread pool that the packages bring.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -46,7 +50,7 @@ def measure_costs(
         Names, for instance ``rgo``, ``rgo:jax`` or ``rgo:jax:5``, which is five seeds
         at once (see `parse_subject`).
     options : mapping
-        Options of the stream, for all methods.
+        Of the stream, for all methods, and of the methods that have them.
     repeats : int
         Whole runs of each method; the first ones of all methods come first.
     threads : int
@@ -67,7 +71,8 @@ def measure_costs(
     costs = []
     for _ in range(repeats):
         for method in methods:
-            costs.append(_measure(stream, method, options, threads))
+            own = own_options(stream, method, options)
+            costs.append(_measure(stream, method, own, threads))
             ran(costs[-1])
     return costs
 
@@ -92,6 +97,25 @@ def parse_subject(text: str) -> tuple[str, str, int]:
     if int(seeds) > 1 and backend != "jax":
         raise ValueError(f"--method: expected several seeds of jax alone, got {text!r}")
     return method, backend, int(seeds)
+
+
+def own_options(
+    stream: str, subject: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options that the stream or the subject's method has.
+
+    Examples
+    --------
+    >>> own_options("permuted-mnist", "sgd", {"tasks": 2, "observed": 100})
+    {'tasks': 2}
+    """
+    method, _, _ = parse_subject(subject)
+    check_name("stream", stream, STREAMS)
+    check_name("method", method, METHODS)
+    known = {*STREAMS[stream].defaults.as_dict(), *METHODS[method].defaults.as_dict()}
+    if METHODS[method].presets:
+        known.add("preset")
+    return {name: value for name, value in options.items() if name in known}
 
 
 def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:

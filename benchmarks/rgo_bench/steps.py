@@ -29,11 +29,12 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
 
 CLASSES = 100
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
 STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
 
 
 class StepTime(NamedTuple):
-    """Steps of plain SGD and of RGO on one network."""
+    """Steps of a plain optimizer and of RGO on one network."""
 
     network: str
     batch: int
@@ -44,6 +45,7 @@ class StepTime(NamedTuple):
     # What compiled steps take over plain ones, the median over repeats; where timed.
     sgd_compiled: float | None = None
     rgo_compiled: float | None = None
+    optimizer: str = "sgd"
 
 
 def measure_step(
@@ -52,11 +54,12 @@ def measure_step(
     *,
     batch: int = 10,
     device: str = "cpu",
+    optimizer: str = "sgd",
     compiled: bool = False,
     repeats: int = 7,
     seconds: float = 1.0,
 ) -> StepTime:
-    """Time steps of SGD and of RGO in its second task, in turn.
+    """Time steps of an optimizer and of RGO in its second task, in turn.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def measure_step(
     batch : int
     device : str
         ``"cpu"`` or ``"cuda"``.
+    optimizer : {"sgd", "adamw"}
+        With AdamW updates are projected, which the floor does not count.
     compiled : bool
         Whether to time both through `torch.compile` too.
     repeats : int
@@ -92,7 +97,12 @@ def measure_step(
     if compiled:
         check_compiler()
     take = [
-        _stepper(network, input_shape, batch, place, projected=projected, compiled=fast)
+        _stepper(
+            *(network, input_shape, batch, place),
+            optimizer=optimizer,
+            projected=projected,
+            compiled=fast,
+        )
         for fast in ((False, True) if compiled else (False,))
         for projected in (False, True)
     ]
@@ -114,6 +124,7 @@ def measure_step(
         floor=step_operations(plain, input_shape, batch).ratio,
         sgd_compiled=over[0] if over else None,
         rgo_compiled=over[1] if over else None,
+        optimizer=optimizer,
     )
 
 
@@ -185,17 +196,18 @@ def _stepper(
     batch: int,
     device: torch.device,
     *,
+    optimizer: str,
     projected: bool,
     compiled: bool,
 ) -> Callable[[], None]:
     torch.manual_seed(0)
     model = NETWORKS[network](tuple(input_shape), CLASSES, 0).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    x, y = next(_batches(input_shape, batch, 1, device))
+    stepped = OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
+    x, y = next(draw_batches(input_shape, batch, 1, device))
     if projected:
-        rgo = rgo_torch.RGO(model, optimizer)
+        rgo = rgo_torch.RGO(model, stepped)
         rgo.begin_task()
-        rgo.end_task(_batches(input_shape, batch, 10, device))
+        rgo.end_task(draw_batches(input_shape, batch, 10, device))
         rgo.begin_task()
 
     forward: Forward = compiled_forward(model, device) if compiled else model
@@ -203,16 +215,17 @@ def _stepper(
     def step() -> None:
         if compiled:
             begin_step(device)
-        optimizer.zero_grad()
+        stepped.zero_grad()
         functional.cross_entropy(forward(x), y).backward()
-        optimizer.step()
+        stepped.step()
 
     return step
 
 
-def _batches(
+def draw_batches(
     input_shape: Sequence[int], batch: int, count: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield random inputs and labels."""
     for _ in range(count):
         x = torch.randn(batch, *input_shape, device=device)
         yield x, torch.randint(CLASSES, (batch,), device=device)
@@ -264,13 +277,15 @@ def _answer(question: Mapping[str, Any]) -> dict[str, float]:
     _settle(model, shape, device)
     before, moments = _held(device), 0
     if question["what"] == "train":
-        for x, y in _batches(shape, batch, 3, device):
+        for x, y in draw_batches(shape, batch, 3, device):
             optimizer.zero_grad()
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
-        count = 2 + rgo_torch.curvature.BLOCK // batch  # enough to fold a block
-        found = rgo_torch.second_moments(model, _batches(shape, batch, count, device))
+        count = 2 + max(rgo_torch.curvature.BLOCKS) // batch  # enough to fold a block
+        found = rgo_torch.second_moments(
+            model, draw_batches(shape, batch, count, device)
+        )
         moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
     peak = _held(device, peak=True) - before
     return {"peak": peak / 2**20, "moments": moments / 2**20}

@@ -11,7 +11,7 @@ from bench.short_runs import SETTINGS
 from typer.testing import CliRunner
 
 from rgo_bench.cli import app
-from rgo_bench.cost import parse_subject
+from rgo_bench.cost import own_options, parse_subject
 from rgo_bench.records import read_records
 
 
@@ -112,3 +112,15 @@ def test_several_seeds_are_of_jax_alone() -> None:
         ValueError, match=r"expected several seeds of jax alone, got 'r"
     ):
         parse_subject("rgo:torch:3")
+
+
+def test_options_timed_are_those_of_the_stream_or_of_a_method() -> None:
+    chosen = {"tasks": 2, "observed": 5}
+    assert own_options("permuted-digits", "rgo:jax", chosen) == chosen
+    assert own_options("permuted-digits", "sgd", chosen) == {"tasks": 2}
+    command = ["cost", "permuted-digits", "--method", "sgd", "--set", "observed=5"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, ValueError)
+    assert "expected options of permuted-digits or of sgd, got observed" in str(
+        result.exception
+    )

@@ -33,7 +33,7 @@ CASES = [
         "rgo",
         {"per": "batch", "biases": "normalized", "damping": 0.05, "observed": 50},
     ),
-    ("rgo", {"preset": "paper"}),
+    ("rgo", {"preset": "paper", "observed": 100, "extrapolate": True}),
     ("rgo", {"curvature": "exact", "samples": 195}),  # the last batch has five
     ("rgo-2", {}),
     ("sgd", {}),

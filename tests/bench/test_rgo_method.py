@@ -41,6 +41,7 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     chosen = RGOOptions(**options).as_dict()
     observed = chosen.pop("observed")
+    extrapolate = chosen.pop("extrapolate")
     del chosen["softmax"], chosen["permutations"]
     rgo = rgo_torch.RGO(network, optimizer, seed=0, **chosen)
     x, y = samples(0, tiny_setting(), count)
@@ -50,7 +51,8 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
         functional.cross_entropy(network(inputs), labels).backward()
         optimizer.step()
     x, y = x[:observed], y[:observed]
-    rgo.end_task(zip(x.split(size), y.split(size), strict=True))
+    batches = zip(x.split(size), y.split(size), strict=True)
+    rgo.end_task(batches, whole=count if extrapolate else None)
     return rgo
 
 
@@ -78,6 +80,15 @@ def test_a_part_of_the_samples_is_observed_where_that_is_asked_for() -> None:
     assert int(method.rgo.projector.moments["0.weight"].count) == 8
     with pytest.raises(ValueError, match="'observed': expected a positive integer"):
         RGOOptions(observed=0)
+
+
+def test_a_part_that_is_observed_can_stand_for_all_samples() -> None:
+    method = make_method("rgo", {"observed": 8, "extrapolate": True})
+    learn_one(method)
+    expected = by_hand(SAMPLE_BATCH, observed=8, extrapolate=True)
+    assert equal(method.rgo.state_dict(), expected.state_dict())
+    assert method.options.share(20) == 0.4
+    assert RGOOptions(observed=8).share(20) == 1
 
 
 def test_the_head_is_not_encoded_and_networks_may_say_what_is() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rgo_bench import measurements, steps
+from rgo_bench import measurements, step_profile, steps
 from rgo_bench.cli import app
 from rgo_bench.networks import NETWORKS
 from rgo_bench.operations import step_operations
@@ -114,3 +114,58 @@ def test_an_unknown_network_is_refused_before_anything_is_measured() -> None:
     result = CliRunner().invoke(app, ["steps", "mlp", "alexnet"])
     assert isinstance(result.exception, ValueError)
     assert "network: expected one of mlp, " in str(result.exception)
+
+
+def test_the_profile_of_a_step_adds_up(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    options = ["--shape=64", "--batch=2", "--rounds=3", f"--out={file}"]
+    result = CliRunner().invoke(app, ["profile", "mlp", *options])
+    assert result.exit_code == 0
+    (row,) = json.loads(file.read_text())["rows"]
+    plain, ours = (sum(row[kind].values()) for kind in ("plain", "rgo"))
+    assert min(row["plain"].values()) > 0
+    assert row["products"] > 0
+    assert row["ratio"] == pytest.approx(ours / plain)
+    assert row["floor"] == pytest.approx(1 + row["products"] / plain)
+    parts = row["products"] + row["encoding"] + row["rest"]
+    assert parts >= ours - plain - 1e-6
+    assert f"{row['products']:.0f}" in result.output
+
+
+def test_a_profile_multiplies_what_a_step_does() -> None:
+    # Two inputs a layer are fewer than its outputs: they are multiplied, not gradients.
+    stepper = step_profile._Stepper("mlp", (64,), 2, "sgd", "rgo")
+    shapes = []
+    original = step_profile.projected_rows
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            step_profile,
+            "projected_rows",
+            lambda p, rows: shapes.append(tuple(rows.shape)) or original(p, rows),
+        )
+        stepper.products()()
+    assert sorted(shapes) == sorted(
+        [(2, 64), (256,), (2, 256), (256,), (2, 256), (100,)]
+    )
+
+
+def test_updates_are_timed_where_they_are_projected() -> None:
+    found = measure_step("mlp", SHAPE, batch=2, optimizer="adamw", repeats=1, seconds=0)
+    assert found.optimizer == "adamw"
+    assert min(found.sgd, found.rgo) > 0
+    stepper = step_profile._Stepper("mlp", (64,), 2, "adamw", "rgo")
+    assert stepper.rgo is not None
+    assert stepper.rgo.projector.project == "update"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shape=3,x"], "--shape: expected numbers as in 3,32,32, got '3,x'"),
+        (["--optimizer=lion"], "optimizer: expected one of sgd, adamw, got 'lion'"),
+    ],
+)
+def test_what_cannot_be_profiled_is_refused(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["profile", "mlp", *options])
+    assert isinstance(result.exception, ValueError)
+    assert message in str(result.exception)

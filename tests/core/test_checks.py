@@ -117,6 +117,18 @@ REFUSALS: list[Refusal] = [
         ]
     ),
     # diagonal and sketch
+    *(
+        (
+            *(rgo_core.extrapolate, (MOMENT, share), {}, ValueError),
+            rf"share must be a number in \(0, 1\], got {share!r}",
+        )
+        for share in (0, 1.5, True, "half", float("nan"))
+    ),
+    (rgo_core.extrapolate, (P, 0.5), {}, TypeError, f"moment {FORMS} ndarray"),
+    (
+        *(rgo_core.observe, (MOMENT, X[0]), {"share": 0.0}, ValueError),
+        r"share must be a number in \(0, 1\], got 0\.0",
+    ),
     (rgo_core.empty_diagonal, (0,), {}, ValueError, "features must be an integer >= 1"),
     *(
         (rgo_core.empty_sketch, arguments, {}, ValueError, message)

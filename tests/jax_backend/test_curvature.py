@@ -229,3 +229,18 @@ def test_empty_moments_fit_the_parameters() -> None:
     moments = empty_moments(params)
     shapes = {path: moment.matrix.shape for path, moment in moments.items()}
     assert shapes == {"layer0/kernel": (3, 3), "layer0/bias": (4, 4)}
+
+
+def test_a_part_observed_stands_for_the_whole() -> None:
+    before = observe({}, {"w": jnp.ones((2, 3))})
+    rows = {"w": jnp.asarray([[1.0, 2.0, 3.0]])}
+
+    def part(moments: Any, rows: Any) -> Any:
+        return observe(moments, rows, share=0.25)
+
+    for found in (part(before, rows), jax.jit(part)(before, rows)):
+        expected = np.ones((3, 3)) * 2 + 4 * np.outer([1, 2, 3], [1, 2, 3])
+        np.testing.assert_array_equal(np.asarray(found["w"].matrix), expected)
+        assert int(found["w"].count) == 3
+    with pytest.raises(ValueError, match=r"share must be a number in \(0, 1\], got 2"):
+        observe({}, rows, share=2)

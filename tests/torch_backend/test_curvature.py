@@ -17,7 +17,7 @@ from torch_backend.nets import (
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.curvature import BLOCK
+from rgo_torch.curvature import BLOCKS
 
 OPTIONS = {
     "per": st.sampled_from(["sample", "batch"]),
@@ -68,7 +68,7 @@ def test_a_linear_layer_is_observed_like_per_sample_gradients(
 
 def test_several_batches_add_up_across_blocks() -> None:
     model = mlp().double()
-    data = [(x.double(), y) for x, y in batches(4, size=BLOCK // 2 + 1)]
+    data = [(x.double(), y) for x, y in batches(4, size=BLOCKS[0] // 2 + 1)]
     assert_moments(model, data)
     assert int(second_moments(model, data)["0.weight"].count) == 4 * len(data[0][0])
 

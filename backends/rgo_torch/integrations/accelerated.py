@@ -78,9 +78,11 @@ class AcceleratedRGO(Continued):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
     ) -> None:
         """End the task as `rgo_torch.RGO.end_task` does, with all processes' batches.
 
         To be called in every process.
         """
-        self.rgo.end_task(batches, mask=mask, score=score)
+        self.rgo.end_task(batches, mask=mask, score=score, samples=samples, whole=whole)

@@ -49,12 +49,14 @@ def make_program(
     lr: float,
     batch: int,
     options: RGOOptions | None,
+    share: float = 1.0,
     mapped: bool,
 ) -> Program:
     """Compile for a network, for RGO with `options`, or for plain SGD.
 
-    With `mapped` every function takes several seeds at once, stacked along the first
-    axis of all arguments but the task's index.
+    The samples observed are a `share` of those that they stand for. With `mapped` every
+    function takes several seeds at once, stacked along the first axis of all arguments
+    but the task's index.
     """
     optimizer = optax.sgd(lr)
     if options is not None:
@@ -63,7 +65,7 @@ def make_program(
     functions: dict[str, Callable[..., Any]] = {
         "begin": partial(_begin, optimizer),
         "train": partial(_train, network, optimizer, options is not None),
-        "observe": partial(_observe, network, options, batch),
+        "observe": partial(_observe, network, options, batch, share),
         "end": partial(_end, options),
         "test": partial(_test, network),
     }
@@ -129,6 +131,7 @@ def _observe(
     network: Network,
     options: RGOOptions | None,
     batch: int,
+    share: float,
     learner: Learner,
     task: Task,
     moments: Moments,
@@ -155,7 +158,7 @@ def _observe(
         vectors = rgo_jax.tapped_vectors(
             lambda taps: score(learner.params, samples, taps), taps
         )
-        return rgo_jax.observe(moments, vectors)
+        return rgo_jax.observe(moments, vectors, share=share)
     vectors = jax.lax.map(
         lambda group: rgo_jax.curvature_vectors(
             lambda params, samples: score(params, samples, {}),
@@ -167,7 +170,7 @@ def _observe(
         jax.tree.map(lambda array: _grouped(array, batch), samples),
     )
     flat = {path: rows.reshape(-1, rows.shape[-1]) for path, rows in vectors.items()}
-    return rgo_jax.observe(moments, flat)
+    return rgo_jax.observe(moments, flat, share=share)
 
 
 def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Learner:

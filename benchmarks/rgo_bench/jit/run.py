@@ -61,8 +61,9 @@ class JitRun:
         self.so_far = self.states[0]
         self.stream = self.so_far.stream
         self.keeps_tasks = self.spec.method == "stl"
-        options = self.spec.method_options
-        self.options = options if isinstance(options, RGOOptions) else None
+        chosen = self.spec.method_options
+        options = chosen if isinstance(chosen, RGOOptions) else None
+        self.options = options
         self.network, self.program = _compiled(
             self.spec.network,
             self.stream.input_shape,
@@ -70,6 +71,7 @@ class JitRun:
             lr=self.stream.lr,
             batch=self.stream.batch,
             options=self.options,
+            share=1.0 if options is None else options.share(self.stream.samples),
             mapped=len(specs) > 1,
         )
         with jax.default_device(self.device):
@@ -306,11 +308,14 @@ def _compiled(
     lr: float,
     batch: int,
     options: RGOOptions | None,
+    share: float,
     mapped: bool,
 ) -> tuple[Network, Program]:
     """Return a network and its programs: seeds one after another compile them once."""
     network = convert_network(NETWORKS[name](input_shape, classes, 0))
-    program = make_program(network, lr=lr, batch=batch, options=options, mapped=mapped)
+    program = make_program(
+        network, lr=lr, batch=batch, options=options, share=share, mapped=mapped
+    )
     return network, program
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 import torch
 from torch import Tensor, nn
 
+import rgo_core
 import rgo_torch
 from rgo_bench.clock import Clock
 from rgo_bench.methods.method import (
@@ -54,6 +55,7 @@ class RGOOptions(MethodOptions):
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
     observed: int | None = None  # samples that the second pass sees; None: all
+    extrapolate: bool = False  # whether those observed stand for all of the task
     softmax: Literal["present"] | None = None  # None: over the task's classes
     permutations: Literal["shared"] | None = None  # None: each layer has its own
 
@@ -74,6 +76,11 @@ class RGOOptions(MethodOptions):
                 self.per, self.reduce, encode=self.encode
             )
             object.__setattr__(self, "damping", damping)
+
+    def share(self, samples: int) -> float:
+        """Return what part of a task's samples those observed stand as, for all."""
+        observed = samples if self.observed is None else min(self.observed, samples)
+        return observed / samples if self.extrapolate else 1.0
 
     def changed(self, **options: Any) -> Self:
         """Return other options, with the damping measured for them if none is given."""
@@ -101,7 +108,7 @@ class RGO(NetworkMethod):
             )
         super().__init__(setting, options)
         chosen = options.as_dict()
-        for name in ("observed", "softmax", "permutations"):
+        for name in ("observed", "extrapolate", "softmax", "permutations"):
             del chosen[name]  # the rest are RGO's own
         self.rgo = rgo_torch.RGO(
             self.network,
@@ -122,12 +129,16 @@ class RGO(NetworkMethod):
         """Observe the task's curvature and renew the projections."""
         score = self._present_score if self.options.softmax == "present" else None
         with clock.phase("curvature"):
-            moments = self.rgo.observe(
+            moments: dict[str, Any] = self.rgo.observe(
                 self._batches(x, y),
                 mask=self.setting.masks[self.current],
                 score=score,
                 together=True,
             )
+            if self.options.extrapolate:
+                # Here and not by `whole`: of the parts of all processes together.
+                part = self.options.share(len(x))
+                moments = {n: rgo_core.extrapolate(m, part) for n, m in moments.items()}
         with clock.phase("consolidate"):
             self.rgo.consolidate(moments, together=True)
 

@@ -1,0 +1,108 @@
+"""A part of a task's samples, and how many it stands for."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, final
+
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+
+from rgo_core._checks import check_integer
+from rgo_torch.chunks import length
+
+
+@final
+class Sampling:
+    """The batches that a curvature pass takes, and the share that it has then seen.
+
+    Parameters
+    ----------
+    batches : iterable
+    samples : int, optional
+        The pass ends with the batch that reaches so many; None: with the last.
+    whole : int, optional
+        How many samples those observed stand for. Where None: if `samples` is given,
+        as many as the loader draws in an epoch, or as there are in a list; else those
+        observed.
+
+    Raises
+    ------
+    ValueError
+        If one is not an integer of at least 1, or nothing tells the whole.
+
+    Warns
+    -----
+    UserWarning
+        If `samples` would be the first ones of a loader that does not shuffle.
+    """
+
+    def __init__(
+        self, batches: Iterable[Any], samples: int | None, whole: int | None
+    ) -> None:
+        for name, number in (("samples", samples), ("whole", whole)):
+            if number is not None:
+                check_integer(name, number, 1)
+        self._batches = batches
+        self._samples = samples
+        if samples is not None and whole is None:
+            whole = _count_all(batches)
+        self._whole = whole
+        self._seen = 0
+        if samples is not None and _is_ordered(batches) and samples < (whole or 0):
+            warnings.warn(
+                f"samples={samples} are the first of a loader that does not shuffle: "
+                "if its data set is in some order, they do not stand for the rest; "
+                "make the loader with shuffle=True",
+                stacklevel=3,
+            )
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches until enough samples were noted as seen."""
+        for batch in self._batches:
+            yield batch
+            if self._samples is not None and self._seen >= self._samples:
+                return
+
+    def note(self, count: int) -> None:
+        """Note samples that were observed."""
+        self._seen += count
+
+    @property
+    def share(self) -> float:
+        """The share of the whole that was observed.
+
+        Raises
+        ------
+        ValueError
+            If that is more than the whole.
+        """
+        if self._whole is None:
+            return 1.0
+        if self._seen > self._whole:
+            raise ValueError(
+                f"whole must be at least the {self._seen} samples observed, which "
+                f"stand for it, got {self._whole}"
+            )
+        return self._seen / self._whole
+
+
+def _count_all(batches: Iterable[Any]) -> int:
+    if isinstance(batches, DataLoader) and type(batches.batch_sampler) is BatchSampler:
+        try:
+            return len(batches.sampler)  # type: ignore[arg-type]
+        except TypeError:  # a sampler or a data set that does not know
+            pass
+    elif isinstance(batches, list | tuple):
+        counts = [length(batch) for batch in batches]
+        known = [count for count in counts if count is not None]
+        if counts and len(known) == len(counts):
+            return sum(known)
+    raise ValueError(
+        "samples needs whole, the number of samples that those observed stand for: "
+        f"a {type(batches).__name__} of these batches does not tell it"
+    )
+
+
+def _is_ordered(batches: Iterable[Any]) -> bool:
+    return isinstance(batches, DataLoader) and isinstance(
+        batches.sampler, SequentialSampler
+    )

@@ -1,0 +1,68 @@
+"""The one place that picks a library's symmetric update ``H += X^T X``."""
+
+import sys
+
+import numpy as np
+from array_api_compat import is_numpy_namespace, is_torch_namespace
+from scipy.linalg import blas
+
+from rgo_core._typing import Array, Namespace
+
+# Entries of X from which on half a product and its mirror image are faster than a whole
+# one, and the sides of the squares that are mirrored: measured on one thread.
+LARGE = 2**16
+TILE = 128
+
+
+def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
+    """Add ``rows^T rows``, in the memory of `matrix` where that can be written to.
+
+    A symmetric `matrix` stays so, bit by bit where the update is large and on the host:
+    BLAS then forms one triangle, in half the multiplications, and the other is copied.
+    """
+    if matrix.ndim == 2 and rows.shape[-2] * rows.shape[-1] >= LARGE:
+        target, given = _host_view(matrix, xp), _host_view(rows, xp)
+        if target is not None and given is not None:
+            _add_on_host(target, given)
+            return matrix
+    if is_torch_namespace(xp) and matrix.ndim == 2:
+        return matrix.addmm_(rows.mT, rows)
+    if is_torch_namespace(xp) or is_numpy_namespace(xp):
+        matrix += rows.mT @ rows
+        return matrix
+    return matrix + rows.mT @ rows
+
+
+def _host_view(array: Array, xp: Namespace) -> np.ndarray | None:
+    """Return an array by rows as NumPy's, in the same memory; None if it cannot be."""
+    if is_numpy_namespace(xp):
+        found = array if isinstance(array, np.ndarray) else None
+    elif is_torch_namespace(xp) and _is_plain(array):
+        found = array.numpy()
+    else:
+        found = None
+    return found if found is not None and found.flags.c_contiguous else None
+
+
+def _is_plain(tensor: Array) -> bool:
+    """Whether a tensor is on the host, and neither compiled nor transformed."""
+    torch = sys.modules["torch"]
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) is torch.Tensor
+        and tensor.device.type == "cpu"
+        and not tensor.requires_grad
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _add_on_host(matrix: np.ndarray, rows: np.ndarray) -> None:
+    # Seen by columns, as BLAS does, the lower triangle is that above the diagonal.
+    blas.dsyrk(1.0, rows.T, beta=1.0, c=matrix.T, lower=True, overwrite_c=True)
+    n = len(matrix)
+    for start in range(0, n, TILE):
+        end = min(start + TILE, n)
+        square = matrix[start:end, start:end]
+        upper = np.triu(square)
+        square[...] = upper + np.triu(upper, 1).T
+        matrix[end:, start:end] = matrix[start:end, end:].T
