@@ -140,7 +140,7 @@ def second_moments(
     parameters = projected_parameters(model, layers, bound)
     blocks = [_Block(parameter) for parameter in parameters.values()]
     score = cross_entropy_score(curvature, mask) if score is None else score
-    batch_count = 0
+    seen = 0
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in batches:
             for part in parts(batch, chunk_size):
@@ -148,9 +148,11 @@ def second_moments(
                 for block in blocks:
                     block.add(calls, per, reduce, samples)
                 del calls  # before the next forward pass
-            batch_count += 1
-    if not batch_count:
-        raise ValueError("the curvature pass needs at least one batch, got none")
+                seen += samples
+    if not seen:
+        raise ValueError(
+            "the curvature pass needs at least one batch, got none with a sample in it"
+        )
     moments = {block.name: block.finish() for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}
     if not found:
