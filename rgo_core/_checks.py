@@ -1,6 +1,7 @@
 """The checks at the door of every public function: each names what it expected."""
 
 import math
+from collections.abc import Iterable, Mapping
 from numbers import Real
 
 import numpy as np
@@ -88,11 +89,56 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
         )
 
 
+def check_symmetric(name: str, matrix: Array, xp: Namespace) -> None:
+    """Raise ValueError where a concrete `matrix` is not symmetric up to rounding.
+
+    By the sums of its rows and columns, which needs no second matrix: an inverse by
+    Cholesky would look at one half, and which one depends on the library.
+    """
+    if 0 in matrix.shape:
+        return
+    n = matrix.shape[-1]
+    apart = xp.max(xp.abs(xp.sum(matrix, axis=-1) - xp.sum(matrix, axis=-2)))
+    allowed = 1e-8 * n * xp.max(xp.abs(xp.linalg.diagonal(matrix)))
+    asymmetric = apart > allowed
+    if not is_traced(asymmetric) and bool(asymmetric):
+        raise ValueError(
+            f"{name} must be symmetric, got one whose rows and columns differ by "
+            f"{float(apart):.3g} in sum"
+        )
+
+
 def check_not_negative(name: str, array: Array, xp: Namespace) -> None:
     """Raise ValueError where a concrete `array` holds a number below zero."""
     below = xp.any(array < 0)
     if not is_traced(below) and bool(below):
         raise ValueError(f"{name} must be >= 0, got {float(xp.min(array)):.3g}")
+
+
+def check_mapping(name: str, value: object) -> None:
+    """Raise unless `value` is a mapping that is not empty: TypeError, or ValueError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping by parameter, got a {type(value).__name__}"
+        )
+    if not value:
+        raise ValueError(f"{name} must be of at least one parameter, got none")
+
+
+def check_seen(moments: Iterable[tuple[Array, ...]], xp: Namespace) -> None:
+    """Raise ValueError where concrete second moments are all of nothing.
+
+    Their last field counts vectors, and is not looked at: vectors of zeros close
+    nothing.
+    """
+    for part in (part for moment in moments for part in moment[:-1]):
+        seen = xp.any(part != 0)
+        if is_traced(seen) or bool(seen):
+            return
+    raise ValueError(
+        "second moments must be of at least one vector other than zero, got none: "
+        "nothing would be protected; does the score depend on the parameters?"
+    )
 
 
 def check_double(name: str, array: Array, xp: Namespace) -> None:

@@ -279,6 +279,12 @@ def _softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
                 f"mask must have the {logits.shape[-1]} classes of the logits, "
                 f"got shape {tuple(mask.shape)}"
             )
+        lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
+        if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
+            raise ValueError(
+                "mask must be one for all samples, or one for each of logits of shape "
+                f"{tuple(logits.shape)}, got shape {tuple(mask.shape)}"
+            )
         logits = xp.where(mask, logits, xp.full_like(logits, -xp.inf))
     raised = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return raised / xp.sum(raised, axis=-1, keepdims=True)

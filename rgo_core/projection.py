@@ -10,10 +10,12 @@ from typing import TypeAlias, overload
 import numpy as np
 
 from rgo_core._checks import (
+    check_choice,
     check_finite,
     check_floating,
     check_positive,
     check_square,
+    check_symmetric,
 )
 from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
@@ -110,8 +112,9 @@ def consolidate(
     TypeError
         If H is not real floating-point, or no second moment.
     ValueError
-        If `damping` is not a finite number > 0, H is not square or not finite, or
-        ``I + H / damping`` is not positive definite in float64.
+        If `damping` is not a finite number > 0, an option is no bool, H is not square,
+        finite and symmetric, or ``I + H / damping`` is not positive definite in
+        float64.
 
     Notes
     -----
@@ -142,6 +145,8 @@ def consolidate(
     check_moment("moment", moment)
     xp = resolve(xp, moment[0])
     check_positive("damping", damping)
+    check_choice("relative", relative, (True, False))
+    check_choice("normalized", normalized, (True, False))
     damping = float(damping)  # a NumPy scalar would bring its dtype
     options = {"relative": relative, "normalized": normalized, "xp": xp}
     if isinstance(moment, DiagonalMoment):
@@ -246,6 +251,7 @@ def _consolidate_dense(
     check_floating("moment.matrix", matrix, xp)
     check_square("moment.matrix", matrix)
     check_finite("moment.matrix", matrix, xp)
+    check_symmetric("moment.matrix", matrix, xp)
     n = matrix.shape[-1]
     identity = _identity(n, matrix, xp)
     if relative:

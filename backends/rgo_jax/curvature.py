@@ -6,14 +6,19 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 import rgo_core
 from rgo_core._checks import check_choice, check_finite
-from rgo_core._namespace import is_traced
 from rgo_core.curvature import Curvature
 from rgo_core.vectors import REDUCES, Reduce
+from rgo_jax.checks import (
+    as_array,
+    check_labels,
+    check_numbers,
+    checked_scores,
+    count_samples,
+)
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import Moment, empty_form
 from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
@@ -51,11 +56,12 @@ def softmax_score(
 
     Raises
     ------
-    TypeError, ValueError
-        As `rgo_core.score_cotangents` does.
+    TypeError
+        If `labels` or `mask` is no array, or as `rgo_core.score_cotangents` does.
     ValueError
-        If a label is of no class in play. Under a JAX transformation values cannot be
-        checked, and the ground-truth score of such a label is 0.
+        As `rgo_core.score_cotangents` does, or if a logit is NaN or a label of no class
+        in play. Under a JAX transformation values cannot be checked, and the
+        ground-truth score of such a label is 0.
 
     References
     ----------
@@ -67,10 +73,13 @@ def softmax_score(
     >>> rgo_jax.softmax_score(jnp.asarray([[2.0, 2.0]]), jnp.asarray([1]))
     Array([[1.]], dtype=float32)
     """
+    logits, labels = as_array("logits", logits), as_array("labels", labels)
+    mask = None if mask is None else as_array("mask", mask)
     cotangents = rgo_core.score_cotangents(
         jax.lax.stop_gradient(logits), labels, curvature=curvature, mask=mask, xp=jnp
     )
-    _check_labels(labels, logits.shape[-1], mask)
+    check_numbers(logits)
+    check_labels(labels, logits.shape[-1], mask)
     # A class out of play may have the logit -inf, and zero times that is NaN.
     terms = jnp.where(cotangents == 0, 0, cotangents * logits)
     return terms.sum(-1)
@@ -111,8 +120,11 @@ def curvature_vectors(
 
     Raises
     ------
+    TypeError
+        If the score is no array.
     ValueError
-        If an option is not one of those listed, or the score has another shape.
+        If an option is not one of those listed, there is no parameter to observe, the
+        arrays of `batch` are not all as long, or the score has another shape.
 
     Notes
     -----
@@ -141,10 +153,13 @@ def curvature_vectors(
     check_choice("reduce", reduce, REDUCES)
     axes = (find_layout(params) if layout is None else layout).axes
     leaves = {path: leaf for path, leaf in named_leaves(params) if path in axes}
+    if not leaves:
+        raise ValueError("there is no parameter to observe: the layout names none")
+    samples = count_samples(batch)
 
     def vectors(batch: Any) -> dict[str, Array]:
         def scores(leaves: Mapping[str, Array]) -> Array:
-            return _scores(score(replaced(params, leaves), batch), batch).sum(-1)
+            return checked_scores(score(replaced(params, leaves), batch), batch).sum(-1)
 
         gradients = jax.jacrev(scores)(leaves)
         return {
@@ -153,9 +168,11 @@ def curvature_vectors(
         }
 
     if per == "batch":
-        return vectors(batch)
+        found = vectors(batch)
+        # A sum over no samples is no vector.
+        return found if samples else {path: v[..., :0, :] for path, v in found.items()}
     single = jax.tree.map(lambda array: array[:, None], batch)
-    found: dict[str, Array] = jax.vmap(vectors)(single)
+    found = jax.vmap(vectors)(single)
     return {path: _one_block(vectors) for path, vectors in found.items()}
 
 
@@ -194,7 +211,11 @@ def tapped_vectors(
     >>> rgo_jax.tapped_vectors(score, {"w": jnp.zeros((4, 3))})["w"].shape
     (4, 3)
     """
-    gradients = jax.jacrev(lambda taps: _scores(score(taps), taps).sum(-1))(dict(taps))
+
+    def scores(taps: Mapping[str, Array]) -> Array:
+        return checked_scores(score(taps), taps).sum(-1)
+
+    gradients = jax.jacrev(scores)(dict(taps))
     return {path: g.reshape(-1, g.shape[-1]) for path, g in gradients.items()}
 
 
@@ -294,31 +315,6 @@ def _empty(rows: Array) -> Moment:
     *groups, _, n = rows.shape
     with jax.enable_x64(True):
         return rgo_core.empty_moment(n, groups=tuple(groups), xp=jnp)
-
-
-def _check_labels(labels: Array, count: int, mask: Array | None) -> None:
-    if is_traced(labels):
-        return
-    given = np.asarray(labels)
-    classes = given[..., None] == np.arange(count)
-    if mask is not None and not is_traced(mask):
-        classes &= np.asarray(mask)
-    outside = sorted(set(given[~classes.any(-1)].tolist()))
-    if outside:
-        raise ValueError(
-            f"labels must be of the classes in play among 0..{count - 1}, got {outside}"
-        )
-
-
-def _scores(scores: Array, batch: Any) -> Array:
-    """Return the scores as (k, b)."""
-    samples = {array.shape[0] for array in jax.tree.leaves(batch)}
-    if scores.ndim not in (1, 2) or {scores.shape[-1]} != samples:
-        raise ValueError(
-            f"expected scores of shape (b,) or (k, b) for b in {sorted(samples)} "
-            f"samples, got {scores.shape}"
-        )
-    return scores.reshape(-1, scores.shape[-1])
 
 
 def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array:

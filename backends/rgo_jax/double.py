@@ -58,7 +58,8 @@ def in_double(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 def check_kept_double(path: str, moment: Any) -> None:
     """Raise TypeError unless a second moment is still in float64."""
-    dtype = (moment[0] if isinstance(moment, tuple) else moment).dtype
+    main = moment[0] if isinstance(moment, tuple) else moment
+    dtype = getattr(main, "dtype", type(main).__name__)
     if dtype != jnp.float64:
         raise TypeError(
             f"{path}: expected a second moment in float64, got {dtype}: was it "

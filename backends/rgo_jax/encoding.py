@@ -91,8 +91,9 @@ def encode(
     Raises
     ------
     ValueError
-        If the width is not that of the encoding, or a `task` that is not traced is
-        outside of it.
+        If the width is not that of the encoding, `task` is not an integer, or one that
+        is not traced is outside of it; if the encoding holds no permutations, as one
+        that was restored without its values (traced: the result is NaN, too).
 
     Notes
     -----
@@ -115,13 +116,30 @@ def encode(
         raise ValueError(
             f"expected {width} channels along axis {axis}, got shape {features.shape}"
         )
-    if not is_traced(task) and not 0 <= int(task) < tasks:
-        raise ValueError(f"task must be one of 0..{tasks - 1}, got {int(task)}")
+    _check_task(task, tasks)
     index = jnp.asarray(task, jnp.uint32)  # a negative one is beyond the last, too
     permutation, inverse = (
         rows.at[index].get(mode="fill", fill_value=width) for rows in encoding
     )
+    # What a checkpoint left without its values would give all features the first's.
+    back = inverse.at[permutation].get(mode="fill", fill_value=width)
+    is_whole = (back == jnp.arange(width)).all()
+    if not is_traced(is_whole) and not bool(is_whole):
+        raise ValueError(
+            "expected an encoding of permutations and their inverses, got other "
+            "numbers: was it restored without its values?"
+        )
+    permutation = jnp.where(is_whole, permutation, width)
     return _permute(features, permutation, inverse, axis % features.ndim)
+
+
+def _check_task(task: int | Array, tasks: int) -> None:
+    """Refuse what is no index of a task; of a traced one the kind alone can be seen."""
+    given = task if is_traced(task) else np.asarray(task)
+    is_index = given.ndim == 0 and np.dtype(given.dtype).kind in "iub"
+    if not is_index or not (is_traced(task) or 0 <= int(given) < tasks):
+        shown = int(given) if is_index else repr(task)
+        raise ValueError(f"task must be an integer, one of 0..{tasks - 1}, got {shown}")
 
 
 def _permute(features: Array, permutation: Array, inverse: Array, axis: int) -> Array:

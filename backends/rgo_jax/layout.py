@@ -71,6 +71,8 @@ def find_layout(
 
     Raises
     ------
+    TypeError
+        If an override is neither Axes nor None.
     ValueError
         If an override names no parameter, or its axes are not all of the parameter's;
         if neither names nor shapes tell a kernel's inputs from its outputs; or if
@@ -207,5 +209,7 @@ def _check_overrides(
             f"overrides must name parameters among {arrays}, got {unknown}"
         )
     for path, axes in overrides.items():
+        if axes is not None and not isinstance(axes, Axes):
+            raise TypeError(f"overrides[{path!r}] must be Axes or None, got {axes!r}")
         if axes is not None:
             rgo_core.check_axes_fit(path, axes, leaves[path].shape)

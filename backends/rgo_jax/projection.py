@@ -11,7 +11,13 @@ import optax
 from jax import Array
 
 import rgo_core
-from rgo_core._checks import check_choice, check_finite, check_positive
+from rgo_core._checks import (
+    check_choice,
+    check_finite,
+    check_mapping,
+    check_positive,
+    check_seen,
+)
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import (
     Moment,
@@ -64,7 +70,10 @@ def project_gradients(
     ------
     ValueError
         From ``init``, if there is nothing to project or a path in `factored` is not
-        that of a weight.
+        that of a weight; from ``update``, if a parameter was not there at ``init``, or
+        had another shape.
+    TypeError
+        From ``update``, if its state is not that of this transformation.
 
     Notes
     -----
@@ -99,7 +108,12 @@ def project_gradients(
     def update(
         updates: Any, state: ProjectionState, params: Any = None, **extra: Any
     ) -> tuple[Any, ProjectionState]:
-        axes = _axes_of(updates, state) if layout is None else layout.axes
+        if not _is_state(state):
+            raise TypeError(
+                "expected the ProjectionState that init made, got a "
+                f"{type(state).__name__}"
+            )
+        axes = _axes_of(updates, state, layout)
         projections = {**state.weights, **state.biases}
         gradients = {
             path: gradient
@@ -158,12 +172,14 @@ def end_task(
     Raises
     ------
     TypeError
-        If a second moment is not float64, or of another form than the layout's.
+        If `moments` is no mapping, or a second moment is not float64 or of another form
+        than the layout's.
     ValueError
         If an option is not one of those listed, `state` holds other than one
-        `ProjectionState`, or a second moment is of an unknown parameter, has another
-        shape or is not finite, or `damping` is too small for it. Under a JAX
-        transformation values cannot be checked, and the projection is NaN.
+        `ProjectionState`, there are no second moments or all are zero, or one is of an
+        unknown parameter, has another shape, is not finite or not symmetric, or
+        `damping` is too small for it. Under a JAX transformation values cannot be
+        checked, and the projection is NaN.
 
     Notes
     -----
@@ -302,22 +318,38 @@ def _identities(params: Any, layout: Layout) -> ProjectionState:
     return ProjectionState(jnp.zeros((), jnp.int32), weights, biases)
 
 
-def _axes_of(updates: Any, state: ProjectionState) -> dict[str, Axes]:
+def _axes_of(
+    updates: Any, state: ProjectionState, layout: Layout | None
+) -> dict[str, Axes]:
     """Return the axes that ``init`` found, of updates some of which may now be None.
 
     Bias and kernel tell of each other's axes; the state remembers what they told.
     """
-    found = inferred(updates)
+    found = inferred(updates) if layout is None else {**layout.axes, **layout.passed}
     axes: dict[str, Axes] = {}
+    new: list[str] = []
     for path, leaf in named_leaves(updates):
         projection = state.weights.get(path, state.biases.get(path))
         if projection is not None:
-            axes[path] = _remembered(found[path], tuple(leaf.shape), projection)
+            axes[path] = _remembered(
+                path, found.get(path), tuple(leaf.shape), projection
+            )
+        elif not isinstance(found.get(path), str):
+            new.append(path)
+    if new:
+        raise ValueError(
+            f"{', '.join(new)}: not there when init made the projections, and not "
+            "protected; make the state anew by init, and end_task with the second "
+            "moments of all tasks"
+        )
     return axes
 
 
 def _remembered(
-    found: Axes | str | None, shape: tuple[int, ...], projection: Projection
+    path: str,
+    found: Axes | str | None,
+    shape: tuple[int, ...],
+    projection: Projection,
 ) -> Axes:
     order = tuple(range(len(shape)))
     splits = [Axes(order[:split], order[split:]) for split in range(len(order) + 1)]
@@ -330,8 +362,8 @@ def _remembered(
     axes = next(fitting, None)
     if axes is None:
         raise ValueError(
-            f"updates of shape {shape} do not fit the projections that init made: give "
-            "project_gradients the layout of all parameters"
+            f"{path}: updates of shape {shape} do not fit the projections that init "
+            "made: give project_gradients the layout of all parameters"
         )
     return axes
 
@@ -347,6 +379,7 @@ def _project(projection: Projection, gradient: Array, axes: Axes) -> Array:
 
 
 def _check_moments(state: ProjectionState, moments: Mapping[str, Moment]) -> None:
+    check_mapping("moments", moments)
     projections = {**state.weights, **state.biases}
     unknown = sorted(set(moments) - set(projections))
     if unknown:
@@ -356,6 +389,8 @@ def _check_moments(state: ProjectionState, moments: Mapping[str, Moment]) -> Non
         )
     for path, moment in moments.items():
         _check_moment(path, moment, projections[path])
+    with jax.enable_x64(True):
+        check_seen(moments.values(), jnp)
 
 
 def _check_moment(path: str, moment: Moment, projection: Projection) -> None:

@@ -7,6 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rgo_core._checks import check_finite
+from rgo_jax.forms import Moment
+from rgo_jax.projection import ProjectionState
+
 
 def save(path: str | Path, tree: Any) -> None:
     """Write the arrays of a pytree to a file of NumPy's.
@@ -56,7 +60,8 @@ def load(path: str | Path, like: Any) -> Any:
     Raises
     ------
     ValueError
-        If the file holds other arrays than `like`, by name, shape or dtype.
+        If the file holds other arrays than `like`, by name, shape or dtype, or NaN or
+        infinity in a second moment or projection.
 
     Examples
     --------
@@ -77,7 +82,20 @@ def load(path: str | Path, like: Any) -> Any:
         )
     with jax.enable_x64(True):
         arrays = [_restored(name, stored[name], leaf) for name, leaf in _named(like)]
-    return jax.tree.unflatten(jax.tree.structure(like), arrays)
+        tree = jax.tree.unflatten(jax.tree.structure(like), arrays)
+        _check_kept(path, tree)
+    return tree
+
+
+def _check_kept(path: str | Path, tree: Any) -> None:
+    """Refuse NaN in what protects; parameters may be what they are."""
+
+    def is_kept(node: Any) -> bool:
+        return isinstance(node, ProjectionState | Moment)
+
+    for node in jax.tree.leaves(tree, is_leaf=is_kept):
+        for part in jax.tree.leaves(node) if is_kept(node) else ():
+            check_finite(f"{path}: a second moment or projection", part, jnp)
 
 
 def _restored(name: str, array: np.ndarray[Any, Any], leaf: Any) -> jax.Array:

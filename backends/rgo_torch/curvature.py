@@ -155,7 +155,6 @@ def second_moments(
     blocks = [_Block(parameter) for parameter in parameters.values()]
     score = cross_entropy_score(curvature, mask) if score is None else score
     sampling = Sampling(batches, samples, whole)
-    batch_count = 0
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in sampling:
             for part in parts(batch, chunk_size):
@@ -164,9 +163,10 @@ def second_moments(
                     block.add(calls, per, reduce, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
-            batch_count += 1
-    if not batch_count:
-        raise ValueError("the curvature pass needs at least one batch, got none")
+    if not sampling.seen:
+        raise ValueError(
+            "the curvature pass needs at least one batch, got none with a sample in it"
+        )
     share = sampling.share
     moments = {block.name: block.finish(share) for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}

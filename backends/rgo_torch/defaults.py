@@ -47,6 +47,8 @@ def choose(
     """
     if damping is not None:
         check_positive("damping", damping)
+    check_choice("relative", relative, (None, True, False))
+    check_choice("encode", encode, (True, False))
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
     check_choice("curvature", curvature, ("ground-truth", "exact"))

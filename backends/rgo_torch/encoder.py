@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
+from rgo_core._checks import check_integer
 from rgo_torch.adapters import check_starts_at_zero, find_adapters
 from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
 from rgo_torch.layout import Overrides, find_layout
@@ -47,6 +48,12 @@ class FeatureEncoding(nn.Module):
         What the permutations are drawn by, in place of the module's name: encodings of
         one name and width share one permutation a task.
 
+    Raises
+    ------
+    ValueError
+        If `width` is not an integer of at least 1, or what passes through has not so
+        many channels.
+
     References
     ----------
     Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
@@ -64,6 +71,7 @@ class FeatureEncoding(nn.Module):
 
     def __init__(self, width: int, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__()
+        check_integer("width", width, 1)
         self.width, self.axis, self.name = width, axis, name
         self.is_identity = True
         # What autograd keeps until the backward pass: never written to, as buffers are.
@@ -76,7 +84,8 @@ class FeatureEncoding(nn.Module):
         if features.is_nested:  # TransformerEncoder makes one of what is padded
             parts = [self(part) for part in features.unbind()]
             return torch.nested.as_nested_tensor(parts, layout=features.layout)
-        if features.shape[self.axis] != self.width:
+        inside = -features.ndim <= self.axis < features.ndim
+        if not inside or features.shape[self.axis] != self.width:
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
                 f"got shape {tuple(features.shape)}"

@@ -249,19 +249,25 @@ class ProjectedParameter:
         """Check a second moment, and return it where the parameter's is kept."""
         expected = self.empty_moment()
         if type(moment) is not type(expected):
-            raise ValueError(
+            raise TypeError(
                 f"{self.name}: expected a {type(expected).__name__}, "
                 f"got a {type(moment).__name__}"
             )
         shapes = {key: tuple(part.shape) for key, part in expected._asdict().items()}
-        self._check_parts(moment._asdict(), shapes)
-        device = self.moment_device
-        placed: Any = (
-            part.to(
-                device, torch.float64 if part.is_floating_point() else None
-            ).contiguous()
-            for part in moment
-        )
+        parts = moment._asdict()
+        for key, part in parts.items():
+            if not isinstance(part, Tensor):
+                raise TypeError(
+                    f"{self.name}: expected a {key} that is a tensor, got a "
+                    f"{type(part).__name__}"
+                )
+            if part.is_floating_point() and part.dtype != torch.float64:
+                raise TypeError(
+                    f"{self.name}: expected a {key} in float64, got {part.dtype}: what "
+                    "was rounded does not come back"
+                )
+        self._check_parts(parts, shapes)
+        placed: Any = (part.to(self.moment_device).contiguous() for part in moment)
         return type(moment)(*placed)
 
     def loaded(self, entry: Any) -> tuple[Moment, Projection]:

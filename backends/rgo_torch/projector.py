@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rgo_core
-from rgo_core._checks import check_choice
+from rgo_core._checks import check_choice, check_mapping, check_seen
 from rgo_torch.adapters import FROZEN
 from rgo_torch.hooks import Uncopied, already_attached
 from rgo_torch.layers.layer import Layer
@@ -203,9 +203,13 @@ class GradientProjector(Uncopied):
         ------
         RuntimeError
             As `check_parameters` does; as `divide` does.
+        TypeError
+            If `moments` is no mapping, or one is of another form than its parameter's
+            or not in float64.
         ValueError
-            If a name is unknown, a shape does not fit, or `rgo_core.consolidate`
-            refuses. Nothing has changed then.
+            If there are none, a name is unknown, a shape does not fit, all that was
+            ever observed is zero, or `rgo_core.consolidate` refuses. Nothing has
+            changed then.
 
         Warns
         -----
@@ -218,6 +222,7 @@ class GradientProjector(Uncopied):
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
         """
         self.check_parameters()
+        check_mapping("moments", moments)
         self._warn_of_others()
         unknown = sorted(set(moments) - set(self.parameters))
         if unknown:
@@ -233,6 +238,8 @@ class GradientProjector(Uncopied):
                 for name in list(left)
                 if self.owned is None or name in self.owned
             }
+            if self.owned is None:  # else this worker's share may be zero
+                check_seen((self.moments | merged).values(), xp)
             projections = {
                 name: self._projection(self.parameters[name], moment, damping, relative)
                 for name, moment in merged.items()

@@ -24,6 +24,11 @@ class Sampling:
         as many as the loader draws in an epoch, or as there are in a list; else those
         observed.
 
+    Attributes
+    ----------
+    seen : int
+        How many samples were observed so far.
+
     Raises
     ------
     ValueError
@@ -46,7 +51,7 @@ class Sampling:
         if samples is not None and whole is None:
             whole = _count_all(batches)
         self._whole = whole
-        self._seen = 0
+        self.seen = 0
         if samples is not None and _is_ordered(batches) and samples < (whole or 0):
             warnings.warn(
                 f"samples={samples} are the first of a loader that does not shuffle: "
@@ -59,12 +64,12 @@ class Sampling:
         """Yield batches until enough samples were noted as seen."""
         for batch in self._batches:
             yield batch
-            if self._samples is not None and self._seen >= self._samples:
+            if self._samples is not None and self.seen >= self._samples:
                 return
 
     def note(self, count: int) -> None:
         """Note samples that were observed."""
-        self._seen += count
+        self.seen += count
 
     @property
     def share(self) -> float:
@@ -77,12 +82,12 @@ class Sampling:
         """
         if self._whole is None:
             return 1.0
-        if self._seen > self._whole:
+        if self.seen > self._whole:
             raise ValueError(
-                f"whole must be at least the {self._seen} samples observed, which "
+                f"whole must be at least the {self.seen} samples observed, which "
                 f"stand for it, got {self._whole}"
             )
-        return self._seen / self._whole
+        return self.seen / self._whole
 
 
 def _count_all(batches: Iterable[Any]) -> int:

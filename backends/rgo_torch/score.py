@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import rgo_core
+from rgo_core._checks import check_floating
 from rgo_core.curvature import Curvature
 
 Score = Callable[[nn.Module, Any], Tensor]
@@ -18,7 +19,7 @@ def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
     """Return the score of softmax cross-entropy, for batches of inputs and labels."""
 
     def score(model: nn.Module, batch: Any) -> Tensor:
-        device = next(model.parameters()).device
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
         inputs, labels = (tensor.to(device) for tensor in _checked_pair(batch))
         classes = None if mask is None else _checked_mask(mask).to(device)
         returned = model(inputs)
@@ -29,6 +30,7 @@ def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
                 "the model must return a tensor of logits, got "
                 f"{type(returned).__name__}; pass score= for anything else"
             )
+        check_floating("logits", logits, xp)
         # Probabilities in float32 at the least.
         values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
         _check_numbers(values)
@@ -95,14 +97,15 @@ def check_scores(scores: Any, batch: Any) -> None:
 
     What is no tensor, nor made of tensors, does not tell how many samples it has.
     """
-    if not isinstance(scores, Tensor) or scores.ndim == 0:
+    if not isinstance(scores, Tensor):
         raise TypeError(
-            "a score must be a tensor of shape (b,) or (k, b), "
-            f"got {'a scalar' if isinstance(scores, Tensor) else type(scores).__name__}"
+            "a score must be a tensor of shape (b,) or (k, b), got a "
+            f"{type(scores).__name__}"
         )
     leaves = pytree.tree_leaves(batch)
     samples = {x.shape[0] for x in leaves if isinstance(x, Tensor) and x.ndim}
-    if scores.ndim > 2 or (samples and scores.shape[-1] not in samples):
+    fits = scores.ndim in (1, 2) and (not samples or scores.shape[-1] in samples)
+    if not fits:
         among = f" for b in {sorted(samples)} samples" if samples else ""
         raise ValueError(
             f"expected scores of shape (b,) or (k, b){among}, got "

@@ -127,7 +127,7 @@ def make_spec(
         network=network,
         stream_options=of_stream,
         method_options=of_method,
-        data=data,
+        data=None if data is None else data.expanduser(),
         backend=backend,
     )
 

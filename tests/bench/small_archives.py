@@ -79,6 +79,19 @@ def write_jpegs(folder: Path, split_at: int | None = None) -> Path:
     return folder
 
 
+def write_listed(folder: Path) -> Path:
+    """All images in one folder, and a list of one class in each of three."""
+    (folder / "images").mkdir(parents=True)
+    splits = zip(("train", "val", "test"), jpeg_paths(folder).items(), strict=True)
+    for label, (split, (name, paths)) in enumerate(splits):
+        for image, path in zip(class_images(label), paths, strict=True):
+            file = folder / "images" / path.name
+            Image.fromarray(image).save(file, quality=95)
+        rows = "".join(f"{path.name},{name}\n" for path in reversed(paths))
+        (folder / f"{split}.csv").write_text(f"filename,label\n{rows}")
+    return folder
+
+
 def class_pickle(labels: tuple[int, ...], protocol: int = 4) -> bytes:
     """One of miniImageNet's pickles, the rows of its classes taking turns."""
     images = np.stack([class_images(label) for label in labels], axis=1)

@@ -58,10 +58,25 @@ def test_a_folder_named_that_lacks_a_file_is_refused_at_once(
     message = (
         f"{tmp_path}: expected train.bin and test.bin, or the pickles train and test, "
         "of CIFAR-100 here or in a subfolder cifar-100-binary, cifar-100-python, "
-        "cifar100, got neither"
+        "cifar100, got neither; there is: train.bin"
     )
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         load_cifar100(tmp_path, counts=COUNTS)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_archives_beside_the_folder_are_let_alone_and_alone_are_to_be_unpacked(
+    write: Callable[[Path], object], tmp_path: Path
+) -> None:
+    for name in ("cifar-100-python.tar", "cifar-100-binary.tar.gz"):
+        (tmp_path / name).touch()
+    message = "got neither; there is: .*; unpack cifar-100-binary.tar.gz, cifar-100-py"
+    with pytest.raises(FileNotFoundError, match=message):
+        find_cifar100(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is: an archive: unpack it, and"):
+        find_cifar100(tmp_path / "cifar-100-python.tar")
+    write(tmp_path / "cifar-100-python")
+    assert find_cifar100(tmp_path)["train"].parent.name == "cifar-100-python"
 
 
 def test_it_is_looked_for_in_the_cache(cache: Path) -> None:

@@ -429,6 +429,37 @@ def test_seeds_of_another_form_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "run permuted-digits --compile --backend jax",
+            "got jax, which compiles in any",
+        ),
+        ("figure 1 --out nowhere", "nowhere: expected records of Figure 1, got none"),
+    ],
+)
+def test_what_cannot_be_done_ends_it_at_once(
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of(arguments.split(), monkeypatch, capsys)
+
+
+def test_an_option_that_does_not_exist_ends_it_once_before_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    arguments = ["run", "permuted-digits", "--seeds", "0-4", "--out", str(out)]
+    error = error_of([*arguments, "--set", "biases=foo"], monkeypatch, capsys)
+    assert "option 'biases': expected one of raw, normalized, got 'foo'" in error
+    assert not out.exists()
+
+
 def test_seeds_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="--seeds: expected at least one seed, got"):
         parse_seeds("4-0")

@@ -45,7 +45,10 @@ def test_the_array_can_be_written_to(idx_file: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (IMAGES[:-5], "expected 2 x 3 x 4 = 24 bytes .* got 19 (truncated)"),
+        (
+            IMAGES[:-5],
+            "expected 2 x 3 x 4 = 24 bytes after the IDX header, got 19 (truncated)",
+        ),
         (IMAGES + b"x", "expected 2 x 3 x 4 = 24 bytes .* got 25 (trailing bytes)"),
         (IMAGES[:9], "expected an IDX header of 16 bytes, got a file of 9 (truncated)"),
         (b"", "expected the magic number of an IDX file .* got an empty file"),

@@ -19,7 +19,7 @@ def write(folder: Path, files: dict[str, bytes], spell: str = "{name}") -> Path:
 
 
 @pytest.mark.parametrize("spell", ["{name}", "{name}.gz", "{dotted}", "{dotted}.gz"])
-@pytest.mark.parametrize("below", [".", "mnist"])
+@pytest.mark.parametrize("below", [".", "mnist", "MNIST", "raw", "MNIST/raw"])
 def test_files_are_found_in_every_spelling_here_or_below(
     spell: str, below: str, tmp_path: Path, idx_files: dict[str, bytes]
 ) -> None:
@@ -35,6 +35,44 @@ def test_the_files_here_come_before_those_below(
     write(tmp_path, idx_files)
     write(tmp_path / "mnist", idx_files)
     assert {path.parent for path in find_idx_files(tmp_path).values()} == {tmp_path}
+
+
+def of_a_set(name: str, of: str) -> str:
+    """The name of a file as EMNIST's publishers spell it."""
+    return f"emnist-{of}-{name.replace('t10k', 'test')}"
+
+
+def test_the_names_of_emnist_and_of_kaggle_are_known(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    emnist = {of_a_set(name, "digits"): idx_files[name] for name in idx_files}
+    files = find_idx_files(write(tmp_path / "emnist", emnist, "{name}.gz"))
+    assert [path.name for path in files.values()] == [f"{name}.gz" for name in emnist]
+    for name, content in idx_files.items():
+        write(tmp_path / "kaggle" / name, {name: content})
+    files = find_idx_files(tmp_path / "kaggle")
+    assert [files[n] for n in NAMES] == [tmp_path / "kaggle" / n / n for n in NAMES]
+
+
+def test_of_several_sets_in_one_folder_that_without_a_name_is_taken_or_none(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    for of in ("digits", "letters"):
+        write(tmp_path, {of_a_set(name, of): idx_files[name] for name in idx_files})
+    message = "expected one image set, got emnist-digits, emnist-letters: put the four"
+    with pytest.raises(FileNotFoundError, match=message):
+        find_idx_files(tmp_path)
+    write(tmp_path, idx_files)
+    assert {path.name for path in find_idx_files(tmp_path).values()} == {*NAMES}
+
+
+def test_what_systems_leave_among_the_files_is_ignored(
+    tmp_path: Path, idx_files: dict[str, bytes]
+) -> None:
+    write(tmp_path, {f"._{name}": b"" for name in idx_files})
+    assert missing_files(find_idx_files(tmp_path)) == list(NAMES)
+    write(tmp_path, idx_files)
+    assert {path.name for path in find_idx_files(tmp_path).values()} == {*NAMES}
 
 
 def test_what_is_missing_is_listed(tmp_path: Path, idx_files: dict[str, bytes]) -> None:

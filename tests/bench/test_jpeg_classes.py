@@ -47,6 +47,17 @@ def test_other_files_and_folders_without_images_are_no_classes(tmp_path: Path) -
     assert find_jpeg_classes(tmp_path / "absent") == {}
 
 
+def test_what_systems_leave_among_folders_and_images_is_ignored(tmp_path: Path) -> None:
+    write_jpegs(tmp_path)
+    for place in (tmp_path, tmp_path / CLASS_NAMES[0]):
+        for folder in ("__MACOSX", ".ipynb_checkpoints"):
+            (place / folder).mkdir()
+            (place / folder / "n01.jpg").touch()
+        for file in ("._n01.jpg", "Thumbs.db", "desktop.ini"):
+            (place / file).touch()
+    assert find_jpeg_classes(tmp_path) == jpeg_paths(tmp_path)
+
+
 def test_a_class_is_decoded_to_rgb(tmp_path: Path) -> None:
     classes = find_jpeg_classes(write_jpegs(tmp_path))
     for label, block in enumerate(read_jpeg_classes(classes, SIZES)):
@@ -66,7 +77,10 @@ def test_a_grey_image_gets_three_equal_channels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("class", "expected 3 folders of JPEG files, one for each class, got 2"),
+        (
+            "class",
+            "expected 3 folders of JPEG files, one for each class, got 2: n01, n03",
+        ),
         ("file", "expected 6 JPEG files of class n02, got 5"),
     ],
 )

@@ -212,7 +212,7 @@ def test_convolutions_are_constrained_in_the_view_that_rgo_has_of_them() -> None
     ("options", "message"),
     [
         ({"per_class": 0}, "option 'per_class': expected a positive integer, got 0"),
-        ({"manifold": "sphere"}, "option 'manifold': expected one of stiefel, got 'sp"),
+        ({"manifold": "sphere"}, "option 'manifold': expected one of null, stiefel"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(

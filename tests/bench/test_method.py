@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
-from rgo_bench.methods import METHODS, Method, MethodOptions, NetworkMethod
+from rgo_bench.methods import (
+    METHODS,
+    Method,
+    MethodOptions,
+    NetworkMethod,
+    register_method,
+)
 from rgo_bench.methods.method import fitting, masked
 
 CPU = torch.device("cpu")
@@ -146,3 +152,10 @@ def test_as_many_samples_as_fit_are_taken_and_one_at_the_least(
     shape: tuple[int, ...], expected: int
 ) -> None:
     assert fitting(10, 100, shape) == expected
+
+
+def test_a_method_takes_no_name_that_there_is() -> None:
+    with pytest.raises(
+        ValueError, match="expected a new name, got 'rgo', which exists"
+    ):
+        register_method("rgo", METHODS["rgo"])

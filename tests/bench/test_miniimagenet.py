@@ -12,6 +12,7 @@ from bench.small_archives import (
     jpeg_paths,
     write_class_pickles,
     write_jpegs,
+    write_listed,
 )
 
 from rgo_bench.data.miniimagenet import (
@@ -33,6 +34,19 @@ def test_pickles_and_folders_of_jpeg_files_are_read_here_or_below(
         train = images.train_images[images.train_labels == label].astype(int)
         test = images.test_images[images.test_labels == label].astype(int)
         assert abs(np.concatenate([train, test]) - expected).max() <= 3
+
+
+def test_images_in_one_folder_with_lists_are_those_of_folders(
+    tmp_path: Path, cache: Path
+) -> None:
+    folders = load_miniimagenet(write_jpegs(tmp_path / "a"), sizes=SIZES)
+    listed = load_miniimagenet(write_listed(tmp_path / "b"), sizes=SIZES)
+    for mine, theirs in zip(listed, folders, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    before = fingerprint_miniimagenet(tmp_path / "b")
+    text = (tmp_path / "b" / "val.csv").read_text()
+    (tmp_path / "b" / "val.csv").write_text(text.replace(",n02", ",n2"))
+    assert fingerprint_miniimagenet(tmp_path / "b") != before
 
 
 @pytest.mark.parametrize("split_at", [0, 4, 5])
@@ -92,10 +106,11 @@ def test_a_folder_named_that_lacks_the_images_is_refused(
 ) -> None:
     write_jpegs(cache / "miniimagenet")
     message = (
-        f"{tmp_path}: expected miniImageNet, as folders of JPEG files or as "
-        "mini-imagenet-cache-train.pkl, mini-imagenet-cache-val.pkl, "
-        "mini-imagenet-cache-test.pkl, here or in a subfolder miniimagenet or "
-        "mini-imagenet, got neither"
+        f"{tmp_path}: expected miniImageNet, as folders of JPEG files, as images/ "
+        "beside lists, or as mini-imagenet-cache-train.pkl, "
+        "mini-imagenet-cache-val.pkl, mini-imagenet-cache-test.pkl, here or in a "
+        "subfolder miniimagenet or mini-imagenet, got neither; there is: an empty "
+        "folder"
     )
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         load_miniimagenet(tmp_path, sizes=SIZES)

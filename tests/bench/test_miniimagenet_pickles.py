@@ -110,7 +110,7 @@ def test_missing_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_larger_than_all_images_is_not_read(tmp_path: Path) -> None:
     files = write_class_pickles(tmp_path)
-    limit = 3 * 6 * (8 * 8 * 3 + 1024)
+    limit = 3 * 6 * (8 * 8 * 6 + 1024)
     files[FILES[0]].write_bytes(bytes(limit + 1))
     with pytest.raises(ValueError, match=f"1 to {limit} bytes, got {limit + 1} bytes"):
         list(read_pickled_classes(files, SIZES))

@@ -44,7 +44,8 @@ def test_a_folder_named_that_lacks_a_file_is_refused_at_once(
     (idx_folder / f"{NAMES[1]}.gz").unlink()
     message = (
         f"{idx_folder}: expected the four IDX files of an image set (with or without "
-        f".gz) here or in {idx_folder / 'mnist'}, got no {NAMES[1]}"
+        ".gz) here or in a subfolder mnist, MNIST, raw, MNIST/raw, mnist/raw, got no "
+        f"{NAMES[1]}; there is: {NAMES[2]}.gz, {NAMES[3]}.gz, {NAMES[0]}.gz"
     )
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         load_mnist(idx_folder)

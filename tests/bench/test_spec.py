@@ -196,6 +196,10 @@ def on_data(folder: Path) -> Spec:
     return make_spec("permuted-mnist", "rgo", 0, data=folder)
 
 
+def test_a_tilde_is_the_home_folder() -> None:
+    assert on_data(Path("~/mnist")).data == Path.home() / "mnist"
+
+
 def copy_to(folder: Path, idx_files: dict[str, bytes]) -> Path:
     folder.mkdir(parents=True)
     for name, content in idx_files.items():
@@ -329,6 +333,35 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
             "option 'lr': expected a positive number, got nan",
         ),
         ({"options": {"tasks": 0}}, "option 'tasks': expected a positive integer, g"),
+        *(
+            ({"options": {name: "foo"}}, f"option {name!r}: expected one of {names}, g")
+            for name, names in [
+                ("biases", "raw, normalized"),
+                ("per", "sample, batch"),
+                ("reduce", "mean, rms"),
+                ("curvature", "ground-truth, exact"),
+                ("permutations", "null, shared"),
+            ]
+        ),
+        (
+            {"options": {"damping": -1.0}},
+            "damping must be a finite number > 0, got -1.0",
+        ),
+        (
+            {"options": {"curvature": "exact", "relative": True}},
+            "curvature='exact' with reduce='mean' leaves the last layer",
+        ),
+        ({"options": {"observed": "foo"}}, "option 'observed': expected a positive in"),
+        *(
+            ({"method": method, "options": {name: "foo"}}, f"option {name!r}: expected")
+            for method, name in [
+                ("owm", "observe"),
+                ("owm", "biases"),
+                ("gpm", "biases"),
+                ("los", "manifold"),
+                ("los", "rank"),
+            ]
+        ),
     ],
 )
 def test_what_does_not_exist_or_fit_is_refused(

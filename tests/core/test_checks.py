@@ -282,6 +282,24 @@ REFUSALS: list[Refusal] = [
         ValueError,
         "moment.matrix must be finite, got 2 NaN",
     ),
+    (
+        rgo_core.consolidate,
+        (SecondMoment(np.asarray([[1.0, 0.5], [0.0, 1.0]]), np.asarray(1)), 1.0),
+        {},
+        ValueError,
+        r"moment.matrix must be symmetric, got one .* differ by 0\.5 in sum",
+    ),
+    *(
+        (
+            rgo_core.consolidate,
+            (MOMENT, 1.0),
+            {option: bad},
+            ValueError,
+            f"{option} must be True or False, got {bad!r}",
+        )
+        for option in ("relative", "normalized")
+        for bad in ("no", None)
+    ),
     (rgo_core.normalize, (INTEGERS,), {}, TypeError, f"projection {REAL}"),
     (rgo_core.normalize, (COMPLEX,), {}, TypeError, f"projection {REAL}"),
     (rgo_core.normalize, (G,), {}, ValueError, rf"projection {SQUARE} \(2, 3\)"),
@@ -438,6 +456,16 @@ REFUSALS: list[Refusal] = [
             (np.ones(2, dtype=np.bool_), "2,"),
             (np.asarray(True), ""),
         ]
+    ),
+    *(
+        (
+            rgo_core.softmax_hessian,
+            (LOGITS,),
+            {"mask": np.ones(shape, dtype=np.bool_)},
+            ValueError,
+            rf"mask must be one for all samples, or .* \(2, 3\), got shape \({shown}\)",
+        )
+        for shape, shown in [((3, 3), "3, 3"), ((1, 2, 3), "1, 2, 3")]
     ),
     *(
         (function, (LOGITS, bad), {}, error, message)

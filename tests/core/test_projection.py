@@ -359,7 +359,11 @@ ROUNDED = SecondMoment(outer_sum(normal(0, 1, 40)), np.asarray(1))
 @pytest.mark.parametrize(
     ("moment", "damping", "message"),
     [
-        (INDEFINITE, 0.5, r"not positive definite.*= 0.5 is too small.*is 5; raise it"),
+        (
+            INDEFINITE,
+            0.5,
+            r"not positive definite.*is too small.* largest entry is 5; raise it",
+        ),
         (ROUNDED, 1e-20, "not positive definite.*= 1e-20 is too small"),
     ],
 )

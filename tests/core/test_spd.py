@@ -52,7 +52,9 @@ def test_a_matrix_without_rows_has_an_inverse_without_rows(backend: Backend) -> 
 @pytest.mark.parametrize("bad", [np.diag([1.0, -1.0]), np.zeros((2, 2))])
 def test_an_indefinite_matrix_is_refused(backend: Backend, bad: np.ndarray) -> None:
     groups = np.stack([np.eye(2), bad])
-    with pytest.raises(np.linalg.LinAlgError, match=r"positive.definite"):
+    # NumPy, under its strict namespace, has another message than ours.
+    message = r"the matrix is not positive definite|(?i:not positive.definite)"
+    with pytest.raises(np.linalg.LinAlgError, match=message):
         inverse(backend, groups)
 
 

@@ -81,11 +81,17 @@ def test_probabilities_of_half_precision_are_taken_in_float32() -> None:
 
 def test_labels_that_are_no_classes_are_refused() -> None:
     logits, labels = logits_and_labels(4)
-    with pytest.raises(TypeError, match=r"must be integers, got torch\.float32"):
+    with pytest.raises(
+        TypeError,
+        match=r"must be integers, got torch\.float32; pass score= for other losses",
+    ):
         label_score(logits, labels.float())
     with pytest.raises(ValueError, match=r"must have shape \(4,\) .*, got \(2, 2\)"):
         label_score(logits, labels.reshape(2, 2))
-    with pytest.raises(ValueError, match=r"must lie in 0\.\.4, .* got 0\.\.5"):
+    with pytest.raises(
+        ValueError,
+        match=r"must lie in 0\.\.4, .* of the logits, or be -100, got 0\.\.5",
+    ):
         label_score(logits, torch.tensor([0, 1, 2, 5]))
     mask = torch.tensor([True, True, True, True, False])
     with pytest.raises(ValueError, match=r"classes in play, got masked \[4\]"):

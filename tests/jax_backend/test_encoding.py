@@ -102,9 +102,13 @@ def test_one_program_serves_every_task() -> None:
 def test_a_task_outside_is_an_error_or_nan(task: int) -> None:
     encoding = make_encoding(4, tasks=3, name="hidden")
     for concrete in (task, np.int64(task), np.asarray(task), jnp.asarray(task)):
-        with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
+        with pytest.raises(
+            ValueError, match=rf"task must be an integer, one of 0..2, got {task}"
+        ):
             encode(jnp.ones(4), encoding, concrete)
-        with pytest.raises(ValueError, match=rf"task must be one of 0..2, got {task}"):
+        with pytest.raises(
+            ValueError, match=rf"task must be an integer, one of 0..2, got {task}"
+        ):
             jax.jit(lambda x, task=concrete: encode(x, encoding, task))(jnp.ones(4))
     found = jax.jit(lambda task: encode(jnp.ones(4), encoding, task))(jnp.asarray(task))
     assert np.isnan(np.asarray(found)).all()
@@ -121,3 +125,16 @@ def test_another_width_is_refused() -> None:
 def test_no_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"tasks must be an integer >= 1, got 0"):
         make_encoding(4, tasks=0, name="hidden")
+
+
+def test_an_encoding_without_its_values_is_an_error_or_nan() -> None:
+    encoding = make_encoding(4, tasks=2, name="hidden")
+    emptied = jax.tree.map(jnp.zeros_like, encoding)
+    message = "expected an encoding of permutations and their inverses, got other num"
+    with pytest.raises(ValueError, match=message):
+        encode(jnp.arange(4.0), emptied, 1)
+    compiled = jax.jit(encode)
+    assert np.isnan(np.asarray(compiled(jnp.arange(4.0), emptied, 1))).all()
+    np.testing.assert_array_equal(
+        compiled(jnp.arange(4.0), encoding, 1), encode(jnp.arange(4.0), encoding, 1)
+    )

@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax_backend import jax_routes as routes
 from jax_backend.nets import assert_same, draw
 
 from rgo_jax import (
     empty_moments,
     end_task,
-    find_layout,
     load,
     observe,
     project_gradients,
@@ -20,30 +23,10 @@ from rgo_jax import (
     save,
 )
 
-PARAMS = {
-    "dense": {"kernel": draw((6, 3)), "bias": draw((3,))},
-    "wide": {"kernel": draw((9, 2))},
-    "scale": draw((4,)),
-}
-LAYOUT = find_layout(PARAMS, max_features=8, sketch_rows=2)
-OPTIMIZER = optax.chain(project_gradients(LAYOUT), optax.adam(0.1))
-
 
 def learned() -> Any:
     """Return parameters, an optimizer's state and moments of all forms after a task."""
-    moments = empty_moments(PARAMS, LAYOUT)
-    vectors = {
-        "dense/kernel": draw((5, 6), 1),
-        "dense/bias": draw((5, 3), 2),
-        "wide/kernel": draw((5, 9), 3),
-        "scale": draw((5, 4), 4),
-    }
-    moments = observe(moments, vectors)
-    return PARAMS, end_task(OPTIMIZER.init(PARAMS), moments), moments
-
-
-def fresh() -> Any:
-    return PARAMS, OPTIMIZER.init(PARAMS), empty_moments(PARAMS, LAYOUT)
+    return routes.learned(routes.fresh(), 0)
 
 
 @pytest.mark.parametrize("x64", [False, True])
@@ -53,7 +36,7 @@ def test_a_file_keeps_the_whole_state_to_the_last_bit(
     before = learned()
     save(tmp_path / "state.npz", before)
     with jax.enable_x64(x64):
-        after = load(tmp_path / "state.npz", fresh())
+        after = load(tmp_path / "state.npz", routes.fresh())
     assert_same(after, before)
     assert_same(end_task(after[1], after[2]), end_task(before[1], before[2]))
 
@@ -81,15 +64,19 @@ def test_a_file_of_another_state_is_refused(
 
 
 @pytest.mark.filterwarnings("ignore")  # Orbax's own
-def test_orbax_keeps_moments_as_numpy_arrays(tmp_path: Path) -> None:
-    checkpoint = pytest.importorskip("orbax.checkpoint")
-    _, state, moments = learned()
-    with checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "moments", jax.device_get(moments))
-        checkpointer.wait_until_finished()
-        like = jax.device_get(empty_moments(PARAMS, LAYOUT))
-        after = checkpointer.restore(tmp_path / "moments", like)
-    assert_same(end_task(state, after), end_task(state, moments))
+def test_another_process_goes_on_to_the_same_numbers_by_every_route(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("orbax.checkpoint")
+    before = learned()
+    for write, _ in routes.ROUTES.values():
+        write(tmp_path, before)
+    script = [sys.executable, "-m", "jax_backend.jax_routes", str(tmp_path)]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    subprocess.run(script, check=True, env={**os.environ, "PYTHONPATH": path})
+    expected = routes.learned(before, 1)
+    for route in routes.ROUTES:
+        assert_same(load(tmp_path / f"{route}-after.npz", expected), expected)
 
 
 def test_moments_go_on_as_numpy_arrays() -> None:

@@ -118,7 +118,7 @@ def test_moments_of_another_form_are_refused() -> None:
     model = mlp()
     projector = GradientProjector(model, sgd(model), max_features=8, sketch_rows=5)
     message = "0.weight: expected a SketchedMoment, got a SecondMoment"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TypeError, match=message):
         projector.consolidate(second_moments(model, batches()), damping=1.0)
     assert not projector.projections
 

@@ -368,7 +368,7 @@ def test_a_model_that_moves_to_float64_takes_its_projections_along(size: int) ->
     assert projector.projections["0.weight"].dtype == torch.float64
 
 
-def test_observations_may_come_from_another_precision() -> None:
+def test_observations_that_were_rounded_are_refused() -> None:
     model = mlp()
     moments = second_moments(model, batches())
     projector = GradientProjector(model, sgd(model))
@@ -376,8 +376,13 @@ def test_observations_may_come_from_another_precision() -> None:
         name: SecondMoment(moment.matrix.float(), moment.count)
         for name, moment in moments.items()
     }
-    projector.consolidate(single, damping=DAMPING)
-    assert projector.moments["0.weight"].matrix.dtype == torch.float64
+    message = "expected a matrix in float64, got torch.float32: what was rounded does"
+    with pytest.raises(TypeError, match=message):
+        projector.consolidate(single, damping=DAMPING)
+    tensors = {"0.weight": SecondMoment(moments["0.weight"].matrix.numpy(), 1)}
+    with pytest.raises(TypeError, match="a matrix that is a tensor, got a ndarray"):
+        projector.consolidate(tensors, damping=DAMPING)
+    assert not projector.moments
 
 
 def test_a_dropped_model_is_freed() -> None:

@@ -12,7 +12,7 @@ from rgo_bench.data.cifar_python import read_cifar_python
 from rgo_bench.data.download import download
 from rgo_bench.data.fingerprint import content_fingerprint
 from rgo_bench.data.image_set import ImageSet
-from rgo_bench.data.places import cache_folder, locate, place_advice
+from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
 
 URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 CHECKSUM: Final = "md5:03b5dce01913d631647c71ecec9e9cb8"
@@ -76,7 +76,8 @@ def find_cifar100(folder: Path) -> dict[str, Path]:
                 return files
     raise FileNotFoundError(
         f"{folder}: expected train.bin and test.bin, or the pickles train and test, of "
-        f"CIFAR-100 here or in a subfolder {', '.join(SUBFOLDERS[1:])}, got neither"
+        f"CIFAR-100 here or in a subfolder {', '.join(SUBFOLDERS[1:])}, got neither; "
+        f"there is: {found_in(folder)}"
     )
 
 

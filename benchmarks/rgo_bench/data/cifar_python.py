@@ -11,8 +11,9 @@ from rgo_bench.data.cifar_binary import CLASSES, COUNTS, SHAPE, check_labels
 from rgo_bench.data.image_set import ImageSet
 
 _PIXELS = 3 * 32 * 32
-# Of a file for each image: the pixels, and some for labels and the name of a file.
-_LARGEST_RECORD = 4096
+# Of a file for each image: the pixels, which are text of up to two bytes each where
+# Python 3 wrote protocol 2, and some for labels and the name of a file.
+_LARGEST_RECORD = 2 * _PIXELS + 1024
 
 
 def read_cifar_python(
@@ -56,6 +57,8 @@ def _read(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
             f"{path}: expected 'data' of {count} x {_PIXELS} bytes, got "
             f"{described(images)}"
         )
+    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+        labels = labels.tolist()
     if (
         not isinstance(labels, list)
         or len(labels) != count

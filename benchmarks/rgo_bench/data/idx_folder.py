@@ -1,5 +1,6 @@
 """Folders that hold the four IDX files of an image set."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from rgo_bench.data.idx import read_idx
 from rgo_bench.data.image_set import ImageSet
+from rgo_bench.data.places import is_clutter
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -16,11 +18,22 @@ FILES = (
 )
 
 
-def find_idx_files(folder: Path) -> dict[str, Path]:
-    """Find the four IDX files in a folder, or in its subfolder ``mnist``.
+# Where torchvision puts them, given its root or the data set's folder, among others.
+SUBFOLDERS = (".", "mnist", "MNIST", "raw", "MNIST/raw", "mnist/raw")
+# As published, or "emnist-digits-test-images-idx3-ubyte" and the like.
+_NAME = re.compile(
+    r"(?P<set>(?:[a-z0-9]+-)*?)(?P<part>train|t10k|test)-"
+    r"(?P<kind>images[-.]idx3|labels[-.]idx1)-ubyte(?P<packed>\.gz)?",
+    re.IGNORECASE,
+)
 
-    A name may end in ``.gz`` or not, and may be spelled ``train-images-idx3-ubyte``
-    or ``train-images.idx3-ubyte``.
+
+def find_idx_files(folder: Path) -> dict[str, Path]:
+    """Find the four IDX files in a folder or one of its `SUBFOLDERS`.
+
+    A name may end in ``.gz`` or not, may be spelled ``train-images-idx3-ubyte`` or
+    ``train-images.idx3-ubyte``, with ``test`` for ``t10k``, and may begin with the name
+    of a set, as EMNIST's do. A folder of one of these names may hold the file.
 
     Parameters
     ----------
@@ -31,21 +44,43 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
     -------
     dict
         The path of each name of `FILES` that was found: all four, or those of the
-        folder that has more of them.
+        folder that has most of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If several sets lie in one folder, and none is the one without a name.
     """
-    here, below = (_files_in(place) for place in (folder, folder / "mnist"))
-    return here if len(here) >= len(below) else below
+    places = (_files_in(folder / name) for name in SUBFOLDERS)
+    return max(places, key=len)  # the first of the fullest
 
 
 def _files_in(folder: Path) -> dict[str, Path]:
-    found = {}
-    for name in FILES:
-        dotted = name.replace("-idx", ".idx")
-        spellings = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-        present = [folder / each for each in spellings if (folder / each).is_file()]
-        if present:
-            found[name] = present[0]
-    return found
+    sets: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.iterdir(), key=_spelling) if folder.is_dir() else ():
+        match = None if is_clutter(path) else _NAME.fullmatch(path.name)
+        # Kaggle unpacks each file into a folder of its name.
+        file = path / path.name if path.is_dir() else path
+        if match is not None and file.is_file():
+            part = "t10k" if match["part"].lower() == "test" else match["part"].lower()
+            name = f"{part}-{match['kind'].lower().replace('.', '-')}-ubyte"
+            sets.setdefault(match["set"].lower(), {}).setdefault(name, file)
+    whole = [name for name, files in sets.items() if len(files) == len(FILES)]
+    if len(whole) > 1 and "" not in whole:
+        listed = ", ".join(sorted(name.rstrip("-") for name in whole))
+        raise FileNotFoundError(
+            f"{folder}: expected one image set, got {listed}: put the four files of "
+            "one into a folder of their own"
+        )
+    found = sets.get("") or max(sets.values(), key=len, default={})
+    if whole:
+        found = sets["" if "" in whole else whole[0]]
+    return {name: found[name] for name in FILES if name in found}
+
+
+def _spelling(path: Path) -> tuple[bool, bool, str]:
+    """Order the spellings of one file: dashes and unpacked ones come first."""
+    return ".idx" in path.name, path.suffix == ".gz", path.name
 
 
 def missing_files(files: Mapping[str, Path]) -> list[str]:

@@ -1,6 +1,6 @@
 """Image sets that are a folder of JPEG files for each class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rgo_bench.data.class_images import ClassSizes
+from rgo_bench.data.places import is_clutter
 
 SPLITS: Final = ("train", "val", "test")
 SUFFIXES: Final = (".jpg", ".jpeg")
@@ -18,7 +19,8 @@ def find_jpeg_classes(folder: Path) -> dict[str, list[Path]]:
     """Find the JPEG files of every class.
 
     A class is a folder of JPEG files, here or in a subfolder ``train``, ``val`` or
-    ``test``; what lies there under one class's name is one class.
+    ``test``; what lies there under one class's name is one class. What systems leave
+    there (``._*``, ``__MACOSX`` and the like) is ignored.
 
     Parameters
     ----------
@@ -33,17 +35,25 @@ def find_jpeg_classes(folder: Path) -> dict[str, list[Path]]:
     """
     classes: dict[str, list[Path]] = {}
     for parent in (folder, *(folder / split for split in SPLITS)):
-        places = (place for place in parent.glob("*") if place.is_dir())
-        for place in places:
-            files = [
-                each for each in place.iterdir() if each.suffix.lower() in SUFFIXES
-            ]
+        for place in parent.glob("*"):
+            files = jpeg_files(place)
             if files:
                 classes.setdefault(place.name, []).extend(files)
     return {
         name: sorted(classes[name], key=lambda path: path.name)
         for name in sorted(classes)
     }
+
+
+def jpeg_files(folder: Path) -> list[Path]:
+    """Return the JPEG files in a folder; none where it is no folder, or clutter."""
+    if is_clutter(folder) or not folder.is_dir():
+        return []
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not is_clutter(path)
+    ]
 
 
 def check_jpeg_classes(
@@ -53,7 +63,7 @@ def check_jpeg_classes(
     if len(classes) != sizes.classes:
         raise ValueError(
             f"{folder}: expected {sizes.classes} folders of JPEG files, one for each "
-            f"class, got {len(classes)}"
+            f"class, got {len(classes)}: {_listed(classes)}"
         )
     for name, files in classes.items():
         if len(files) != sizes.images:
@@ -61,6 +71,11 @@ def check_jpeg_classes(
                 f"{folder}: expected {sizes.images} JPEG files of class {name}, got "
                 f"{len(files)}"
             )
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:3])
+    return f"{shown} and others" if len(names) > 3 else shown
 
 
 def read_jpeg_classes(

@@ -12,8 +12,9 @@ from rgo_bench.data.jpeg_classes import (
     find_jpeg_classes,
     read_jpeg_classes,
 )
+from rgo_bench.data.listed_classes import find_lists, read_lists
 from rgo_bench.data.miniimagenet_pickles import FILES, read_pickled_classes
-from rgo_bench.data.places import cache_folder, locate, place_advice
+from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
 
 SIZES: Final = ClassSizes(classes=100, train=500, test=100, side=84)
 SUBFOLDERS: Final = (".", "miniimagenet", "mini-imagenet")
@@ -25,12 +26,13 @@ class Source(NamedTuple):
     folder: Path
     pickles: dict[str, Path]  # by the names of `FILES`
     classes: dict[str, list[Path]]  # the JPEG files of each class
+    lists: tuple[Path, ...] = ()  # that tell the classes, where folders do not
 
     @property
     def files(self) -> Sequence[Path]:
         """All files, in an order that depends on nothing but their names."""
         jpeg = [path for files in self.classes.values() for path in files]
-        return [*self.pickles.values(), *jpeg]
+        return [*self.pickles.values(), *self.lists, *jpeg]
 
 
 def load_miniimagenet(
@@ -40,10 +42,12 @@ def load_miniimagenet(
 
     A folder holds, itself or in a subfolder ``miniimagenet`` or ``mini-imagenet``,
     either a folder of JPEG files for each class, perhaps in subfolders ``train``,
-    ``val`` and ``test``, or the pickles ``mini-imagenet-cache-train.pkl``, ``-val.pkl``
-    and ``-test.pkl``. All classes are gathered. Without `data` the images are looked
-    for in the folder that the environment variable ``RGO_DATA`` names, then in the
-    user's cache; they cannot be downloaded.
+    ``val`` and ``test``; or all of them in a folder ``images``, beside the lists
+    ``train.csv``, ``val.csv`` and ``test.csv``; or the pickles
+    ``mini-imagenet-cache-train.pkl``, ``-val.pkl`` and ``-test.pkl``. All classes are
+    gathered. Without `data` the images are looked for in the folder that the
+    environment variable ``RGO_DATA`` names, then in the user's cache; they cannot be
+    downloaded.
 
     Classes are numbered in the order of their names. Of each class the first 500
     images, in the order of the files' names or of the pickle's rows, are for training
@@ -98,24 +102,29 @@ def fingerprint_miniimagenet(folder: Path) -> str:
 
 
 def find_miniimagenet(folder: Path) -> Source:
-    """Find the pickles or the folders of JPEG files in a folder or its subfolders.
+    """Find pickles, folders of JPEG files or lists in a folder or its subfolders.
 
     Raises
     ------
     FileNotFoundError
-        If there are neither.
+        If there are none, or images in one folder lack a list.
+    ValueError
+        If a list is none, or names a file that is not there.
     """
     for place in (folder / name for name in SUBFOLDERS):
         pickles = {name: place / name for name in FILES}
         if all(path.is_file() for path in pickles.values()):
             return Source(place, pickles, {})
+        lists = find_lists(place)
+        if lists:
+            return Source(place, {}, read_lists(place, lists), tuple(lists))
         classes = find_jpeg_classes(place)
         if classes:
             return Source(place, {}, classes)
     raise FileNotFoundError(
-        f"{folder}: expected miniImageNet, as folders of JPEG files or as "
-        f"{', '.join(FILES)}, here or in a subfolder {' or '.join(SUBFOLDERS[1:])}, "
-        "got neither"
+        f"{folder}: expected miniImageNet, as folders of JPEG files, as images/ beside "
+        f"lists, or as {', '.join(FILES)}, here or in a subfolder "
+        f"{' or '.join(SUBFOLDERS[1:])}, got neither; there is: {found_in(folder)}"
     )
 
 

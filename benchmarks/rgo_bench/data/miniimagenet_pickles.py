@@ -63,7 +63,8 @@ def _read(
     path: Path, sizes: ClassSizes
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.int64]]]:
     shape = (sizes.side, sizes.side, 3)
-    largest = sizes.classes * sizes.images * (sizes.side**2 * 3 + _LARGEST_REST)
+    # Python 3 writes a byte of protocol 2 as text, of up to two bytes.
+    largest = sizes.classes * sizes.images * (sizes.side**2 * 6 + _LARGEST_REST)
     content = read_array_pickle(path, largest=largest)
     images, classes = content.get("image_data"), content.get("class_dict")
     if (

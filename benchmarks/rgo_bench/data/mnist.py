@@ -7,12 +7,13 @@ from rgo_bench.data.download import download
 from rgo_bench.data.fingerprint import content_fingerprint
 from rgo_bench.data.idx_folder import (
     FILES,
+    SUBFOLDERS,
     find_idx_files,
     missing_files,
     read_idx_files,
 )
 from rgo_bench.data.image_set import ImageSet
-from rgo_bench.data.places import cache_folder, locate, place_advice
+from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SHA256 = {
@@ -34,9 +35,10 @@ SHA256 = {
 def load_mnist(data: Path | None = None) -> ImageSet:
     """Read MNIST, or another image set in its four IDX files.
 
-    A folder holds the four files itself or in a subfolder ``mnist``. Without `data`
-    the files are looked for in the folder that the environment variable ``RGO_DATA``
-    names, then in the user's cache, and are then downloaded into that cache.
+    A folder holds the four files itself or in a subfolder ``mnist``, or where
+    torchvision puts them, ``MNIST/raw``. Without `data` the files are looked for in the
+    folder that the environment variable ``RGO_DATA`` names, then in the user's cache,
+    and are then downloaded into that cache.
 
     Parameters
     ----------
@@ -66,20 +68,20 @@ def fingerprint_mnist(folder: Path) -> str:
 
 
 def find_mnist(folder: Path) -> dict[str, Path]:
-    """Find the four files in a folder or its subfolder ``mnist``.
+    """Find the four files in a folder or one of its subfolders, see `find_idx_files`.
 
     Raises
     ------
     FileNotFoundError
-        If one is in neither.
+        If one is in none, or there are several sets.
     """
     files = find_idx_files(folder)
     missing = missing_files(files)
     if missing:
         raise FileNotFoundError(
             f"{folder}: expected the four IDX files of an image set (with or "
-            f"without .gz) here or in {folder / 'mnist'}, got no "
-            f"{', no '.join(missing)}"
+            f"without .gz) here or in a subfolder {', '.join(SUBFOLDERS[1:])}, got no "
+            f"{', no '.join(missing)}; there is: {found_in(folder)}"
         )
     return files
 

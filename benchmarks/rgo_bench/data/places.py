@@ -8,6 +8,10 @@ from typing import TypeVar
 import platformdirs
 
 ENVIRONMENT_VARIABLE = "RGO_DATA"
+# What systems and tools leave among files, beside names that begin with a dot.
+CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+SHOWN = 6  # names of a folder in an error
 
 Found = TypeVar("Found")
 
@@ -25,8 +29,9 @@ def locate(find: Callable[[Path], Found], data: Path | None) -> Found | None:
     find : callable
         Finds the data set in a folder, or raises FileNotFoundError.
     data : Path or None
-        The only folder to look in. Where None, the folder that the environment
-        variable ``RGO_DATA`` names is looked in, then the user's cache.
+        The only folder to look in; ``~`` is the user's home. Where None, the folder
+        that the environment variable ``RGO_DATA`` names is looked in, then the user's
+        cache.
 
     Returns
     -------
@@ -39,14 +44,39 @@ def locate(find: Callable[[Path], Found], data: Path | None) -> Found | None:
         If it is not in `data`.
     """
     if data is not None:
-        return find(data)
+        return find(data.expanduser())
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    for folder in [Path(named), cache_folder()] if named else [cache_folder()]:
+    folders = [Path(named).expanduser()] if named else []
+    for folder in [*folders, cache_folder()]:
         try:
             return find(folder)
         except FileNotFoundError:
             continue
     return None
+
+
+def is_clutter(path: Path) -> bool:
+    """Whether a file or folder is none of a data set's, as ``._*`` and ``__MACOSX``."""
+    return path.name.startswith(".") or path.name in CLUTTER
+
+
+def found_in(folder: Path) -> str:
+    """Return what there is where a data set was looked for and not found.
+
+    For the end of an error; tells what to do with an archive.
+    """
+    if not folder.is_dir():
+        if folder.name.endswith(ARCHIVES) and folder.is_file():
+            return "an archive: unpack it, and name the folder that it makes"
+        return "a file" if folder.exists() else "no such folder"
+    paths = sorted(path for path in folder.iterdir() if not is_clutter(path))
+    if not paths:
+        return "an empty folder"
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in paths]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    archives = [name for name in names if name.endswith(ARCHIVES)]
+    advice = f"; unpack {', '.join(archives[:SHOWN])}" if archives else ""
+    return f"{', '.join(names[:SHOWN])}{more}{advice}"
 
 
 def place_advice(what: str, place: Path) -> str:

@@ -24,6 +24,7 @@ class EWCOptions(MethodOptions):
     decay: float = 0.9  # weight of the newest window in the running Fisher
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("window", self.window)
 
 

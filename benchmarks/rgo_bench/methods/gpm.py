@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
-from rgo_bench.streams.options import check_choice, check_count, check_positive
+from rgo_bench.streams.options import check_count, check_positive
 from rgo_torch.layout import row_layers
 
 
@@ -26,10 +26,10 @@ class GPMOptions(MethodOptions):
     biases: Biases = "frozen"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("representations", self.representations)
         check_positive("threshold_first", self.threshold_first)
         check_positive("threshold", self.threshold)
-        check_choice("biases", self.biases, get_args(Biases))
 
 
 class GPM(NetworkMethod):

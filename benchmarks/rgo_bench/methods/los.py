@@ -13,7 +13,7 @@ from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
 from rgo_bench.methods.ring_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
-from rgo_bench.streams.options import check_choice, check_count
+from rgo_bench.streams.options import check_count
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layout import row_layers
 
@@ -27,10 +27,10 @@ class LOSOptions(MethodOptions):
     manifold: Literal["stiefel"] | None = None  # where weights stay; None: anywhere
 
     def __post_init__(self) -> None:
-        if self.per_class is not None:
-            check_count("per_class", self.per_class)
-        if self.manifold is not None:
-            check_choice("manifold", self.manifold, ("stiefel",))
+        super().__post_init__()
+        for option in ("rank", "per_class"):
+            if getattr(self, option) is not None:
+                check_count(option, getattr(self, option))
 
 
 class LOS(NetworkMethod):

@@ -4,7 +4,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +21,25 @@ from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.compilation import Forward
+from rgo_bench.streams.options import check_choice
 from rgo_torch.calls import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions:
-    """What a method lets the user choose; none here."""
+    """What a method lets the user choose; none here.
+
+    Raises
+    ------
+    ValueError
+        If an option is none of the names that its type lists.
+    """
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            choices = _choices(kind)
+            if choices:
+                check_choice(name, getattr(self, name), choices)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
@@ -26,6 +48,14 @@ class MethodOptions:
     def changed(self, **options: Any) -> Self:
         """Return these options with some in place of others."""
         return replace(self, **options)
+
+
+def _choices(kind: Any) -> tuple[str | None, ...]:
+    """Return what a Literal lists, or a Literal and None; nothing of other types."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    listed = [name for part in get_args(kind) for name in _choices(part)]
+    return (None, *listed) if listed else ()
 
 
 class Setting(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
-from rgo_bench.streams.options import check_choice, check_positive
+from rgo_bench.streams.options import check_positive
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
 
@@ -31,9 +31,8 @@ class OWMOptions(MethodOptions):
     biases: Biases = "frozen"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("damping", self.damping)
-        check_choice("observe", self.observe, get_args(Observe))
-        check_choice("biases", self.biases, get_args(Biases))
 
 
 class OWM(NetworkMethod):

@@ -20,6 +20,7 @@ from rgo_bench.methods.method import (
 from rgo_bench.streams.options import check_count
 from rgo_bench.team import Team
 from rgo_torch.damping import RELATIVE_DAMPING
+from rgo_torch.defaults import choose
 from rgo_torch.score import cross_entropy_score
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
@@ -60,8 +61,7 @@ class RGOOptions(MethodOptions):
     permutations: Literal["shared"] | None = None  # None: each layer has its own
 
     def __post_init__(self) -> None:
-        _check_given("softmax", self.softmax, "present")
-        _check_given("permutations", self.permutations, "shared")
+        super().__post_init__()
         if self.softmax == "present" and self.per != "batch":
             raise ValueError(
                 "option 'softmax': expected null with per=sample, which sees no "
@@ -76,6 +76,20 @@ class RGOOptions(MethodOptions):
                 self.per, self.reduce, encode=self.encode
             )
             object.__setattr__(self, "damping", damping)
+        # RGO's own check, before any run has drawn its data; of plain SGD, which adapts
+        # nothing.
+        choose(
+            (),
+            beside_adapters=False,
+            encode=self.encode,
+            curvature=self.curvature,
+            project=None,
+            per=self.per,
+            reduce=self.reduce,
+            damping=self.damping,
+            relative=self.relative,
+            weights=None,
+        )
 
     def share(self, samples: int) -> float:
         """Return what part of a task's samples those observed stand as, for all."""
@@ -170,8 +184,3 @@ class RGO(NetworkMethod):
         present = torch.zeros(self.setting.classes, dtype=torch.bool)
         present[batch[1].cpu()] = True
         return cross_entropy_score(self.options.curvature, present)(model, batch)
-
-
-def _check_given(name: str, value: object, known: str) -> None:
-    if value not in (None, known):
-        raise ValueError(f"option {name!r}: expected null or {known}, got {value!r}")

@@ -121,6 +121,7 @@ class ReplayOptions(MethodOptions):
     replay: int = 10  # samples drawn from the memory for a step
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("per_class", self.per_class)
         check_count("replay", self.replay)
 

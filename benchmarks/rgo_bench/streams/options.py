@@ -55,9 +55,8 @@ def check_positive(option: str, value: object) -> None:
         )
 
 
-def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise unless an option is one of the names offered."""
+def check_choice(option: str, value: object, choices: tuple[str | None, ...]) -> None:
+    """Raise unless an option is one of the names offered; None is ``null`` there."""
     if value not in choices:
-        raise ValueError(
-            f"option {option!r}: expected one of {', '.join(choices)}, got {value!r}"
-        )
+        listed = ", ".join("null" if each is None else each for each in choices)
+        raise ValueError(f"option {option!r}: expected one of {listed}, got {value!r}")

@@ -47,11 +47,20 @@ def test_records_of_streams_and_of_the_zoo_share_a_folder(tmp_path: Path) -> Non
     assert read_records(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", ["no json", "[1]", '{"model": "vit"}'])
-def test_a_file_that_is_no_record_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("no json", "expected a record of the zoo, got Expecting value"),
+        ("[1]", r"expected a record with \["),
+        ('{"model": "vit"}', r"expected a record with \["),
+    ],
+)
+def test_a_file_that_is_no_record_is_named(
+    tmp_path: Path, content: str, expected: str
+) -> None:
     path = tmp_path / "zoo-0.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"zoo-0\.json: expected a record"):
+    with pytest.raises(ValueError, match=rf"zoo-0\.json: {expected}"):
         read_zoo_record(path)
 
 

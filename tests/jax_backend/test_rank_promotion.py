@@ -1,0 +1,64 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax_backend.nets import draw
+
+from rgo_jax import (
+    conv,
+    curvature_vectors,
+    dense,
+    empty_moments,
+    encode,
+    end_task,
+    find_layout,
+    make_encoding,
+    observe,
+    project_gradients,
+    softmax_score,
+    tapped_vectors,
+)
+
+PARAMS = {
+    "conv": {"kernel": draw((3, 3, 2, 4)), "bias": draw((4,))},
+    "scale": draw((64,)),
+    "head": {"kernel": draw((64, 3)), "bias": draw((3,))},
+}
+BATCH = draw((5, 4, 4, 2)), jnp.asarray([0, 1, 2, 0, 1])
+ENCODING = make_encoding(4, tasks=2, name="conv")
+
+
+def network(params: Any, x: Any, taps: Any = None) -> Any:
+    taps = {} if taps is None else taps
+    x = conv(x, params["conv"]["kernel"], tap=taps.get("conv"))
+    x = encode(x + params["conv"]["bias"].reshape(1, 1, 1, 4), ENCODING, 1)
+    x = x.reshape(len(x), -1) * params["scale"][None]
+    head = dense(x, params["head"]["kernel"], tap=taps.get("head"))
+    return head + params["head"]["bias"][None]
+
+
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+@pytest.mark.parametrize("max_features", [None, 8])
+def test_no_ranks_are_promoted_on_the_way_through_a_task(
+    curvature: Any, max_features: int | None
+) -> None:
+    layout = find_layout(PARAMS, max_features=max_features, sketch_rows=4)
+    optimizer = optax.chain(project_gradients(layout), optax.sgd(0.1))
+
+    def score(params: Any, batch: Any) -> Any:
+        mask = jnp.asarray([True, True, True])
+        logits = network(params, batch[0])
+        return softmax_score(logits, batch[1], curvature=curvature, mask=mask)
+
+    with jax.numpy_rank_promotion("raise"):
+        vectors = curvature_vectors(score, PARAMS, BATCH, layout=layout, reduce="rms")
+        moments = observe(empty_moments(PARAMS, layout), vectors)
+        state = end_task(optimizer.init(PARAMS), moments, relative=True)
+        updates, _ = optimizer.update(PARAMS, state, PARAMS)
+        taps = {"conv": jnp.zeros((5, 18)), "head": jnp.zeros((5, 64))}
+        tapped_vectors(
+            lambda t: softmax_score(network(PARAMS, BATCH[0], t), BATCH[1]), taps
+        )
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(updates))
