@@ -11,6 +11,7 @@ from rgo_bench.methods.gpm import GPM, GPMOptions
 from rgo_bench.methods.los import LOS, LOSOptions
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.owm import OWM, OWMOptions
+from rgo_bench.methods.pgn import PGN, PGNOptions
 from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
 from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
@@ -51,6 +52,7 @@ _methods: dict[str, MethodEntry] = {
         "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
     ),
     "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
+    "pgn": MethodEntry("new units for every task, old ones frozen", PGNOptions(), PGN),
     "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
     "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
 }

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.compilation import Forward
+from rgo_bench.methods.kept import tensor_bytes
 from rgo_torch.calls import evaluating
 
 
@@ -92,6 +93,22 @@ class Method(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of all that is kept for later tasks and for predictions.
+
+        That is what a checkpoint holds. What is drawn anew from a seed, as RGO's
+        permutations are, and what lives within a task alone does not count.
+        """
+        return tensor_bytes(self.state_dict())
+
+    def capacity(self) -> float:
+        """Return the weights that are kept, in percent of one network's.
+
+        As the paper's Table 2 counts: weights that predictions are made with, and none
+        of what else is kept, for which see `kept_bytes`.
+        """
+        return 100.0
 
 
 class NetworkMethod(Method):
