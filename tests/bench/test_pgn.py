@@ -43,6 +43,7 @@ def test_a_later_column_sees_all_columns_below_and_is_computed_by_hand() -> None
     assert W.shape == (HIDDEN + HIDDEN // 2, FEATURES)
     head, bias = network.heads.heads[1]
     units = network.stamps[1][0]
+    W, b, head, bias = (each.detach() for each in (W, b, head, bias))
     rows = [
         [
             sum(float(torch.relu(W[u] @ one + b[u]) * head[c, u]) for u in range(units))

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from rgo_bench.methods.a_gem import AGEM
+from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.ewc import EWC, EWCOptions
 from rgo_bench.methods.gpm import GPM, GPMOptions
@@ -52,6 +53,10 @@ _methods: dict[str, MethodEntry] = {
         "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
     ),
     "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
+    "er": MethodEntry("replay from a reservoir", ReservoirOptions(), ER),
+    "der++": MethodEntry(
+        "replay of samples, and of the logits that they had", DEROptions(), DERPlusPlus
+    ),
     "pgn": MethodEntry("new units for every task, old ones frozen", PGNOptions(), PGN),
     "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
     "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
