@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from rgo_bench.methods.a_gem import AGEM
+from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions
 from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.ewc import EWC, EWCOptions
@@ -16,7 +17,9 @@ from rgo_bench.methods.pgn import PGN, PGNOptions
 from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
 from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
+from rgo_bench.methods.sgp import SGP, SGPOptions
 from rgo_bench.methods.stl import STL
+from rgo_bench.methods.trgp import TRGP, TRGPOptions
 
 
 class MethodEntry(NamedTuple):
@@ -53,6 +56,17 @@ _methods: dict[str, MethodEntry] = {
         "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
     ),
     "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
+    "sgp": MethodEntry(
+        "gradients scaled down by what earlier inputs matter", SGPOptions(), SGP
+    ),
+    "trgp": MethodEntry(
+        "GPM, with scaled weights of related tasks reused", TRGPOptions(), TRGP
+    ),
+    "adam-nscl": MethodEntry(
+        "Adam's updates in the null space of earlier inputs",
+        AdamNSCLOptions(),
+        AdamNSCL,
+    ),
     "er": MethodEntry("replay from a reservoir", ReservoirOptions(), ER),
     "der++": MethodEntry(
         "replay of samples, and of the logits that they had", DEROptions(), DERPlusPlus
