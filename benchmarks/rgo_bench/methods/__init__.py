@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from rgo_bench.methods.a_gem import AGEM
 from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions
+from rgo_bench.methods.apd import APD, APDOptions
 from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.ewc import EWC, EWCOptions
@@ -70,6 +71,9 @@ _methods: dict[str, MethodEntry] = {
     "er": MethodEntry("replay from a reservoir", ReservoirOptions(), ER),
     "der++": MethodEntry(
         "replay of samples, and of the logits that they had", DEROptions(), DERPlusPlus
+    ),
+    "apd": MethodEntry(
+        "shared weights under masks, and sparse ones of each task", APDOptions(), APD
     ),
     "pgn": MethodEntry("new units for every task, old ones frozen", PGNOptions(), PGN),
     "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),

@@ -43,8 +43,10 @@ class TaskHeads:
 
     def logits(self, features: Tensor, task: int) -> Tensor:
         """Return the logits (b, classes), those out of play at minus infinity."""
-        weight, bias = self.heads[task]
-        own = nn.functional.linear(features, weight, bias)
+        return self.spread(nn.functional.linear(features, *self.heads[task]), task)
+
+    def spread(self, own: Tensor, task: int) -> Tensor:
+        """Return (b, classes) from the outputs (b, c) of a task's head."""
         mask = self._setting.masks[task]
         if mask is None:
             return own
