@@ -54,7 +54,7 @@ class Parts:
         self.groups: dict[str, list[Group]] = {n: [] for n in shared}
 
     def masked(self, task: int, name: str) -> Tensor:
-        """Return ``sigma * sigmoid(v)``: a layer's shared weights as a task sees them."""
+        """Return ``sigma * sigmoid(v)``: shared weights as a task sees them."""
         sigma = self.shared[name]
         return sigma * self.openness(task, name)
 

@@ -96,6 +96,39 @@ class GrowingNetwork:
                 )
             below = more
 
+    def columns(self, place: int, widths: Sequence[int]) -> int:
+        """Return the columns of layer `place` when those below have so many units."""
+        if not place:
+            return self.weights[self.names[0]].shape[1]
+        return widths[place - 1] * self._spread[place - 1]
+
+    def columns_of(self, place: int, units: Tensor) -> Tensor:
+        """Return which columns of the layer above some units of a layer feed."""
+        each = torch.arange(self._spread[place], device=units.device)
+        return (units[:, None] * self._spread[place] + each).flatten()
+
+    def added_since(self, widths: Sequence[int]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return weights and biases, each with where it is newer than `widths`."""
+        found = []
+        for place, (name, units) in enumerate(zip(self.names, widths, strict=True)):
+            weight = self.weights[name]
+            new = torch.ones_like(weight, dtype=torch.bool, requires_grad=False)
+            new[:units, : self.columns(place, widths)] = False
+            found.append((weight, new))
+            if name in self.biases:
+                later = torch.arange(len(weight), device=self.device) >= units
+                found.append((self.biases[name], later))
+        return found
+
+    def widen_head(self, task: int) -> None:
+        """Let a task's head, with weights of 0 at first, and stamp reach all units."""
+        weight, bias = self.heads.heads[task]
+        features = self.widths[-1] * self._spread[-1]
+        wider = weight.new_zeros(len(weight), features)
+        wider[:, : weight.shape[1]] = weight.detach()
+        self.heads.heads[task] = nn.Parameter(wider), bias
+        self.stamp(task)
+
     def stamp(self, task: int) -> None:
         """Let a task be predicted with the units that there are now."""
         self.stamps[task] = tuple(self.widths)

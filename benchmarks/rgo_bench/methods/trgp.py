@@ -45,9 +45,9 @@ class TRGP(NetworkMethod):
     Every task keeps a basis B of each layer's inputs. A new task takes for each layer
     the two earlier tasks in whose subspaces most of its first gradient lies, if that is
     a part `related` of it at least, and learns with
-    ``W + W sum_j B_j (Q_j - I) B_j^T``: W moves outside of all earlier subspaces alone, as in GPM, and the small square
-    matrices Q_j, kept for the task, scale what the related tasks know. The third task
-    takes the second alone, as in the authors' programs.
+    ``W + W sum_j B_j (Q_j - I) B_j^T``. W moves outside of all earlier subspaces alone,
+    as in GPM; the small square matrices Q_j, kept for the task, scale what the related
+    tasks know. The third task takes the second alone, as in the authors' programs.
 
     The relation is seen in the first mini-batch; theirs in 300 samples. Biases stay as
     they start: theirs has none.
