@@ -141,17 +141,19 @@ def test_units_that_moved_are_put_back_and_copied() -> None:
     head = network.heads.heads[1][0].detach().clone()
     count = split_drifted(network, before, threshold=0.5, most=10, task=1)
     assert count == 2
-    first, second = network.weights["0"], network.weights["2"]
+    first, second = (network.weights[name].detach() for name in names)
     assert first.shape == (HIDDEN + 1, 6)
     assert torch.equal(first[3], before["0"][3])
     assert torch.equal(first[HIDDEN], moved["0"][3])
     assert torch.equal(first[5], moved["0"][5])
-    assert float(network.biases["0"][HIDDEN]) == float(before["0.bias"][3] + 1)
+    bias = network.biases["0"].detach()
+    assert torch.equal(bias[HIDDEN], before["0.bias"][3] + 1)
+    assert torch.equal(bias[:HIDDEN], before["0.bias"])
     assert second.shape == (5, HIDDEN + 1)
     assert torch.equal(second[2, :HIDDEN], before["2"][2])
     assert torch.equal(second[4, :HIDDEN][[0, 5]], moved["2"][2][[0, 5]])
     assert float(second[0, HIDDEN]) == float(moved["2"][0, 3])
-    new = network.heads.heads[1][0]
+    new = network.heads.heads[1][0].detach()
     assert torch.equal(new[:, 4], head[:, 2])
     assert not new[:, 2].any()
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from rgo_bench.clock import Clock
 from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions, null_space
 from rgo_bench.methods.gpm import GPM, GPMOptions
+from rgo_bench.methods.representations import strongest
 from rgo_bench.methods.sgp import SGP, SGPOptions, scaled_importance
-from rgo_bench.methods.trgp import TRGP, TRGPOptions, strongest
+from rgo_bench.methods.trgp import TRGP, TRGPOptions
 
 SETTING = tiny_setting()
 FAST = AdamNSCLOptions(first_lr=0.01, later_lr=0.01)

@@ -14,7 +14,8 @@ from bench.small_settings import (
 from torch import Tensor
 
 from rgo_bench.methods.passes import mini_batches, percent_right, train
-from rgo_bench.methods.rcl import RCL, Controller, RCLOptions, reward
+from rgo_bench.methods.rcl import RCL, RCLOptions, reward
+from rgo_bench.methods.rcl_controller import Controller
 
 SETTING = tiny_setting()
 FEW = RCLOptions(trials=3, most=4)
@@ -45,7 +46,7 @@ def test_the_best_of_all_trials_is_kept() -> None:
 
 
 def test_the_controller_learns_to_draw_what_is_rewarded() -> None:
-    controller = Controller(2, RCLOptions(most=4, step_size=0.01), seed=0)
+    controller = Controller(2, 4, lr=0.01, seed=0)
     before = controller.probabilities().detach()
     # Drawn with nearly the same probability each at first.
     assert (before - 0.25).abs().max() < 0.05
@@ -58,7 +59,7 @@ def test_the_controller_learns_to_draw_what_is_rewarded() -> None:
 
 
 def test_a_draw_moves_the_controller_along_its_policy_gradient() -> None:
-    controller = Controller(1, RCLOptions(most=3), seed=1)
+    controller = Controller(1, 3, lr=0.001, seed=1)
     (drawn,) = controller.draw()
     critic = float(controller._critic(controller._state).detach())
     output = controller._output

@@ -145,4 +145,5 @@ def null_space(covariance: Tensor, ratio: float) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(covariance)
     rounding = torch.finfo(values.dtype).eps * len(values) * values[-1]
-    return vectors[:, values <= ratio * values[0].clamp(min=0) + rounding]
+    chosen: Tensor = vectors[:, values <= ratio * values[0].clamp(min=0) + rounding]
+    return chosen

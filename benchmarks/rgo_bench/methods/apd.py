@@ -170,7 +170,10 @@ class APD(Method):
             else parts.weights(task)
         )
         head, bias = self.heads.heads[task]
-        values = {f"{self.head.name}.weight": head, f"{self.head.name}.bias": bias}
+        values: dict[str, Tensor] = {
+            f"{self.head.name}.weight": head,
+            f"{self.head.name}.bias": bias,
+        }
         values |= {f"{name}.weight": theta for name, theta in weights.items()}
         values |= {f"{name}.bias": b for name, b in parts.biases[task].items()}
         own: Tensor = functional_call(self.network, values, (x,))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Sparse(NamedTuple):
     """A tensor of which only what is not zero is kept."""
 
-    index: Tensor  # (k,) int32, places in the flattened tensor
+    places: Tensor  # (k,) int32, places in the flattened tensor
     values: Tensor  # (k,)
     shape: list[int]
 
@@ -20,14 +20,14 @@ class Sparse(NamedTuple):
     def of(dense: Tensor) -> "Sparse":
         """Return a tensor as what is not zero in it."""
         flat = dense.detach().flatten()
-        index = torch.nonzero(flat)[:, 0]
-        return Sparse(index.int(), flat[index].clone(), list(dense.shape))
+        places = torch.nonzero(flat)[:, 0]
+        return Sparse(places.int(), flat[places].clone(), list(dense.shape))
 
     def dense(self) -> Tensor:
         """Return the tensor."""
         size = int(np.prod(self.shape))
         whole = torch.zeros(size, dtype=self.values.dtype, device=self.values.device)
-        return whole.index_copy(0, self.index.long(), self.values).reshape(self.shape)
+        return whole.index_copy(0, self.places.long(), self.values).reshape(self.shape)
 
 
 class Group(NamedTuple):
@@ -100,7 +100,7 @@ class Parts:
 
     def entries(self) -> int:
         """Return how many numbers are kept that are not zero."""
-        dense = [*self.shared.values()]
+        dense: list[Tensor] = [*self.shared.values()]
         dense += [
             v
             for kind in (self.masks, self.biases)

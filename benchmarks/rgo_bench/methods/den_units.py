@@ -143,7 +143,8 @@ def _drifted(
     moved = network.weights[name][: len(old), : old.shape[1]] - old
     distance = moved.flatten(1).norm(dim=1)
     furthest = distance.argsort(descending=True)[:most]
-    return furthest[distance[furthest] > threshold].sort().values
+    chosen: Tensor = furthest[distance[furthest] > threshold].sort().values
+    return chosen
 
 
 def _take_columns(

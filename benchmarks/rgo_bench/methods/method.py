@@ -126,7 +126,9 @@ class NetworkMethod(Method):
         self.forward: Forward = self.network
         if self.compiles and setting.compile_network is not None:
             self.forward = setting.compile_network(self.network)
-        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=setting.lr)
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=setting.lr
+        )
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take one SGD step on the mini-batch's loss."""

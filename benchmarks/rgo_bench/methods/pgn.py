@@ -69,8 +69,9 @@ class PGN(Method):
         loss.backward()
         for name, units in zip(self.network.names, self.frozen, strict=True):
             for own in (self.network.weights, self.network.biases):
-                if name in own and own[name].grad is not None:
-                    own[name].grad[:units] = 0
+                gradient = own[name].grad if name in own else None
+                if gradient is not None:
+                    gradient[:units] = 0
         self.optimizer.step()
 
     def predict(self, x: Tensor, task: int) -> Tensor:

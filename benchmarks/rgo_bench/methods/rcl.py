@@ -7,17 +7,15 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.passes import mini_batches, percent_right, train
+from rgo_bench.methods.rcl_controller import Controller
 from rgo_bench.streams.options import check_count, check_positive
-
-HIDDEN, LAYERS, SPREAD = 100, 2, 0.08  # of the controller's LSTM
-CRITIC_LR = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +91,12 @@ class RCL(Method):
         with clock.phase("train"):
             held = max(1, round(self.options.held_back * len(x)))
             seed = self.setting.seed * 10_007 + self.current
-            controller = Controller(len(self.network.names), self.options, seed)
+            controller = Controller(
+                len(self.network.names),
+                self.options.most,
+                lr=self.options.step_size,
+                seed=seed,
+            )
             start, best = self.network, None
             for _ in range(self.options.trials):
                 draw = controller.draw()
@@ -164,61 +167,3 @@ def reward(right: float, draw: list[int], cost: float) -> float:
     0.45
     """
     return right - cost * sum(draw)
-
-
-class Controller:
-    """Draws how many units each layer gains, and learns from the rewards.
-
-    An LSTM reads a fixed random state first, then its own last probabilities; a linear
-    map of its output has a logit for each number of units. The critic, linear in the
-    state, learns the mean reward; a reward r moves the LSTM along ``(r - critic) grad
-    log p(draw)``.
-
-    Parameters
-    ----------
-    layers : int
-        Numbers in a draw.
-    options : RCLOptions
-    seed : int
-    """
-
-    def __init__(self, layers: int, options: RCLOptions, seed: int) -> None:
-        self._layers = layers
-        self._generator = torch.Generator().manual_seed(seed)
-        self._lstm = nn.LSTM(options.most, HIDDEN, LAYERS)
-        self._output = nn.Linear(HIDDEN, options.most)
-        self._critic = nn.Linear(options.most, 1)
-        policy = [*self._lstm.parameters(), *self._output.parameters()]
-        with torch.no_grad():
-            for parameter in (*policy, *self._critic.parameters()):
-                parameter.uniform_(-SPREAD, SPREAD, generator=self._generator)
-        self._state = torch.randn(1, options.most, generator=self._generator)
-        self._policy = torch.optim.Adam(policy, lr=options.step_size)
-        self._value = torch.optim.Adam(self._critic.parameters(), lr=CRITIC_LR)
-        self._log_probability = torch.zeros(())
-
-    def probabilities(self) -> Tensor:
-        """Return those of each number of units, (layers, most)."""
-        given, hidden, found = self._state, None, []
-        for _ in range(self._layers):
-            output, hidden = self._lstm(given, hidden)
-            given = self._output(output).softmax(-1)
-            found.append(given[0])
-        return torch.stack(found)
-
-    def draw(self) -> list[int]:
-        """Draw how many units each layer gains."""
-        chances = self.probabilities()
-        drawn = torch.multinomial(chances.detach(), 1, generator=self._generator)
-        self._log_probability = chances.gather(1, drawn).log().sum()
-        return [int(number) for number in drawn[:, 0]]
-
-    def learn(self, gained: float) -> None:
-        """Learn from the reward of the last draw."""
-        expected = self._critic(self._state).squeeze()
-        self._value.zero_grad()
-        (expected - gained).square().backward()
-        self._policy.zero_grad()
-        (-self._log_probability * (gained - float(expected.detach()))).backward()
-        self._value.step()
-        self._policy.step()

@@ -12,7 +12,7 @@ from torch.nn import functional
 from rgo_bench.clock import Clock
 from rgo_bench.methods.gpm import GPMOptions, extended
 from rgo_bench.methods.method import NetworkMethod, Setting, masked
-from rgo_bench.methods.representations import recorded_inputs
+from rgo_bench.methods.representations import recorded_inputs, strongest
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.streams.options import check_positive
 from rgo_torch.calls import evaluating
@@ -183,26 +183,3 @@ class TRGP(NetworkMethod):
                 if parts[task] > self.options.related
             }
         return found
-
-
-def strongest(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
-    """Return the fewest directions of a basis that hold so much of representations.
-
-    Parameters
-    ----------
-    basis : Tensor (n, k)
-        With orthonormal columns.
-    columns : Tensor (n, r)
-        R.
-    threshold : float
-        The least ``|B B^T R|^2 / |R|^2``.
-
-    Returns
-    -------
-    Tensor (n, l)
-        B: columns of `basis`, those with the largest ``|b^T R|`` first.
-    """
-    energies, order = (basis.T @ columns).square().sum(1).sort(descending=True)
-    needed = threshold * columns.square().sum()
-    count = int((energies.cumsum(0) < needed).sum()) + 1
-    return basis[:, order[:count]]
