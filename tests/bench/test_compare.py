@@ -26,7 +26,7 @@ def test_the_most_accurate_comes_first_with_what_it_costs() -> None:
     rows = comparisons(records)
     (grid,) = compare_sheet(rows).grids
     assert grid.cells == [
-        ("rgo", "", "2", "92.00 ± 1.00", "1.00 ± 1.00", "2.00", "120", "6"),
+        ("rgo", "", "2", "92.00 ± 1.00", "2.00 ± 1.00", "2.00", "120", "6"),
         ("sgd", "", "1", "50.00", "-40.00", "", "", "6"),
     ]
     header, first, second = compare_sheet(rows).lines
