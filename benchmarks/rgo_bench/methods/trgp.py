@@ -84,7 +84,8 @@ class TRGP(NetworkMethod):
                 gradient, M = layer.weight.grad, self.bases.get(layer.name)
                 if M is not None and gradient is not None:
                     flat = gradient.flatten(1)
-                    flat -= (flat @ M) @ M.T
+                    off = flat - (flat @ M) @ M.T
+                    gradient.copy_(off.reshape(gradient.shape))
             for scale in scales:
                 assert scale.grad is not None  # the logits depend on it
                 scale -= self.setting.lr * scale.grad
