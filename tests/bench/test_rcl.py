@@ -103,7 +103,7 @@ def test_bytes_are_those_of_the_kept_network_alone() -> None:
     assert copy.deepcopy(method).kept_bytes() == method.kept_bytes()
 
 
-@pytest.mark.parametrize("option", ["trials", "most", "cost", "held_back"])
+@pytest.mark.parametrize("option", ["trials", "most", "cost", "validation"])
 def test_options_without_meaning_are_refused(option: str) -> None:
     changes: dict[str, Any] = {option: 0}
     with pytest.raises(ValueError, match=f"option '{option}': expected a positive"):

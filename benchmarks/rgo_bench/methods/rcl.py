@@ -27,10 +27,10 @@ class RCLOptions(MethodOptions):
     cost: float = 1e-4  # of a unit, in the reward
     step_size: float = 0.001  # Adam's, of networks and of the controller
     decay: float = 1e-4  # of |w|^2 / 2
-    held_back: float = 0.1  # part of a task's samples that tells the reward
+    validation: float = 0.1  # part of a task's samples that tells the reward
 
     def __post_init__(self) -> None:
-        for name in ("cost", "step_size", "decay", "held_back"):
+        for name in ("cost", "step_size", "decay", "validation"):
             check_positive(name, getattr(self, name))
         check_count("trials", self.trials)
         check_count("most", self.most)
@@ -89,7 +89,7 @@ class RCL(Method):
         if not self.current:
             return
         with clock.phase("train"):
-            held = max(1, round(self.options.held_back * len(x)))
+            held = max(1, round(self.options.validation * len(x)))
             seed = self.setting.seed * 10_007 + self.current
             controller = Controller(
                 len(self.network.names),
