@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
 from rgo_bench.records import Record
@@ -100,10 +101,10 @@ def _disparity(method: str, group: Sequence[Record]) -> Disparity:
     )
 
 
-def _by_task(record: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _by_task(record: Record) -> NDArray[np.float64]:
     """Return the final accuracies in the order of the stream's own tasks."""
     last = record.matrix[-1]
     places = task_order(len(last), record.config.get("order") or 0)
-    found = np.empty_like(last)
+    found: NDArray[np.float64] = np.empty_like(last)
     found[places] = last
     return found

@@ -197,7 +197,7 @@ def _compared(method: str) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     ours, paper = row.ours, row.paper
-    numbers = ("0", NOT_RUN, "", "", "")
+    numbers: tuple[str, ...] = ("0", NOT_RUN, "", "", "")
     if ours is not None:
         spreads = (spread_text(s, ours.seeds) for s in (ours.points, ours.percent))
         capacity = "" if ours.capacity is None else f"{ours.capacity:.0f}"
