@@ -22,14 +22,14 @@ STAYS_ON_THE_HOST = {"rgo", "generator"}  # what a checkpoint puts in its place 
 
 # They draw a head for the classes in play, of which masks without values tell nothing.
 WITH_HEADS = ("pgn", "apd", "den", "rcl")
-# Its first step decides by a gradient what is reused.
-DECIDES = "trgp"
+# Values decide, in a first step or between tasks, how many directions there are.
+DECIDE = ("trgp", "adam-nscl")
 # With options of the convolutional streams, where they do more in a step.
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(
         (name, {})
         for name in METHODS
-        if name not in ("owm", "los", DECIDES, *WITH_HEADS)
+        if name not in ("owm", "los", *DECIDE, *WITH_HEADS)
     ),
     # With "step", `rgo_core.update` looks whether the inputs are finite.
     ("owm", {"observe": "task"}),
