@@ -30,6 +30,7 @@ from rgo_bench.records import (
     read_records,
     replace_file,
 )
+from rgo_bench.rival_commands import compare, orders
 from rgo_bench.seeds import parse_seeds
 from rgo_bench.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS
@@ -341,6 +342,8 @@ app.command()(steps)
 app.command()(profile)
 app.command()(memory)
 app.command()(numerics)
+app.command()(compare)
+app.command()(orders)
 app.command()(zoo)
 app.command()(lora)
 

@@ -220,6 +220,10 @@ class _Run:
             device=torch.cuda.get_device_name(self.device) if on_cuda else "cpu",
             threads=torch.get_num_threads(),
             compiled=self.compiled,
+            kept={
+                "bytes": self.method.kept_bytes(),
+                "capacity": round(self.method.capacity(), 2),
+            },
         )
 
     def _train(self, x: Tensor, y: Tensor, reporter: Reporter) -> None:

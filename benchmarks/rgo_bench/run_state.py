@@ -99,7 +99,14 @@ class RunState:
             self.train_accuracy = np.asarray(state["train_accuracy"])
         self.clock = Clock(device, state["seconds"])
 
-    def record(self, *, device: str, threads: int, compiled: bool) -> Record:
+    def record(
+        self,
+        *,
+        device: str,
+        threads: int,
+        compiled: bool,
+        kept: Mapping[str, float] | None = None,
+    ) -> Record:
         """Return the record of a finished run."""
         spec = self.spec
         return Record(
@@ -112,6 +119,7 @@ class RunState:
             config=spec.config,
             accuracy=percent_rows(self.accuracy),
             train_accuracy=_percent(self.train_accuracy),
+            kept=kept,
             seconds=self.clock.seconds,
             environment=describe_environment(
                 spec.backend, device=device, threads=threads, compiled=compiled

@@ -1,15 +1,17 @@
-"""The paper's Table 2: what RGO gains over learning every task alone."""
+"""The paper's Table 2: what RGO and expanding methods gain over STL."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rgo_bench.choices import SEEDS, chosen
+from rgo_bench.compare import mebibytes
 from rgo_bench.grids import Grid, Sheet, decimal_text, spread_text
-from rgo_bench.paper import own_network, published_gains
+from rgo_bench.paper import PublishedGain, own_network, published_gains
 from rgo_bench.records import Record
-from rgo_bench.spec import Spec
+from rgo_bench.spec import Spec, make_spec
 from rgo_bench.table3 import FORMS, form_of, table3_specs
+from rgo_bench.table3 import STREAMS as EPOCHS
 from rgo_bench.table3_sheet import NOT_RUN
 from rgo_bench.tables import Spread, spread_of
 
@@ -19,23 +21,45 @@ BASE: Final = "stl"
 METHOD: Final = "rgo"
 # Of STL: the paper's own, with which its gain is printed, and RGO's.
 BASE_NETWORKS: Final = (own_network(NETWORK, BASE), NETWORK)
-CAPACITY: Final = 100  # percent: the network never grows
+CAPACITY: Final = 100.0  # percent: RGO's network never grows
+# With their options: a trial of RCL takes as long as a task of RGO, and it has 50.
+EXPANDING: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pgn": {},
+    "den": {},
+    "rcl": {"trials": 5},
+    "apd": {},
+}
 
-_NAMES = ("method", "form", "STL with", "whose")
-_NUMBERS = ("seeds", "ACC - STL", "ACC/STL - 1", "capacity", "Δ")
+_NAMES = ("method", "form", "STL with")
+_OURS = ("seeds", "ACC - STL", "ACC/STL - 1", "capacity", "MiB")
+_PAPERS = ("paper", "its capacity", "Δ")
 
 
 class Gain(NamedTuple):
-    """What RGO gains over STL, seed by seed."""
+    """What a method gains over STL, seed by seed."""
 
     seeds: int  # how many have both
     points: Spread  # the accuracy less STL's
     percent: Spread  # the accuracy over STL's, less 1
+    capacity: float | None  # percent of one network's weights; None: not recorded
+    kept: float | None  # bytes
+
+
+class Row(NamedTuple):
+    """A method over a network of STL: ours, and what the paper prints or quotes."""
+
+    method: str
+    form: str
+    network: str  # STL's
+    ours: Gain | None
+    paper: PublishedGain | None
 
     @property
-    def difference(self) -> float:
-        """Our points less the paper's."""
-        return self.points.mean - published_gains()[METHOD].points
+    def difference(self) -> float | None:
+        """Our points less the paper's; None where one is missing."""
+        if self.ours is None or self.paper is None:
+            return None
+        return self.ours.points.mean - self.paper.points
 
 
 def table2_specs(
@@ -45,7 +69,7 @@ def table2_specs(
     networks: Iterable[str] | None = None,
     data: Path | None = None,
 ) -> list[Spec]:
-    """Return the runs of Table 2, which are those of Table 3 with LeNet-5.
+    """Return the runs of Table 2: those of Table 3 with LeNet-5, and expanding methods.
 
     Parameters
     ----------
@@ -72,20 +96,35 @@ def table2_specs(
     """
     asked = chosen("stream", streams, [STREAM])
     kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])
-    return table3_specs(seeds=seeds, streams=asked, networks=kept, data=data)
+    every = list(seeds)
+    specs = table3_specs(seeds=every, streams=asked, networks=kept, data=data)
+    grown = [
+        make_spec(
+            *(STREAM, method, seed, EPOCHS[STREAM] | dict(options)),
+            network=NETWORK,
+            data=data,
+        )
+        for seed in every
+        for method, options in EXPANDING.items()
+        if NETWORK in kept
+    ]
+    return [*specs, *grown]
 
 
-def gain(records: Iterable[Record], form: str, base_network: str) -> Gain | None:
-    """Return what RGO gains over STL.
+def gain(
+    records: Iterable[Record], form: str, base_network: str, *, method: str = METHOD
+) -> Gain | None:
+    """Return what a method gains over STL.
 
     Parameters
     ----------
     records : iterable of Record
         Of the runs of `table2_specs`.
     form : str
-        Of RGO, one of `rgo_bench.table3.FORMS`.
+        Of RGO, one of `rgo_bench.table3.FORMS`; empty for other methods.
     base_network : str
         STL's, one of `BASE_NETWORKS`.
+    method : str
 
     Returns
     -------
@@ -96,92 +135,97 @@ def gain(records: Iterable[Record], form: str, base_network: str) -> Gain | None
     base = {
         r.seed: r.acc for r in kept if (r.method, r.network) == (BASE, base_network)
     }
-    pairs = [
-        (record.acc, base[record.seed])
-        for record in kept
-        if form_of(record.method, record.variant) == form and record.seed in base
+    own = [
+        r
+        for r in kept
+        if r.method == method
+        and form_of(r.method, r.variant) == form
+        and r.seed in base
     ]
-    if not pairs:
+    if not own:
         return None
+    pairs = [(record.acc, base[record.seed]) for record in own]
+    counted = [record.kept for record in own if record.kept is not None]
+    whole = len(counted) == len(own)
+    capacity = spread_of(c["capacity"] for c in counted).mean if whole else None
     return Gain(
         len(pairs),
         spread_of(acc - base for acc, base in pairs),
         spread_of(100 * (acc / base - 1) for acc, base in pairs),
+        CAPACITY if method == METHOD else capacity,
+        spread_of(c["bytes"] for c in counted).mean if whole else None,
     )
+
+
+def table2_rows(records: Iterable[Record]) -> list[Row]:
+    """Return the rows of Table 2: RGO in both forms, then the expanding methods.
+
+    Each over STL with the paper's own network, to which RGO's printed gain belongs, and
+    over STL with RGO's, which is nearer to the LeNet that the quoted gains are of.
+    """
+    kept, papers = list(records), published_gains()
+    methods = [(METHOD, form) for form in FORMS] + [(m, "") for m in EXPANDING]
+    return [
+        Row(
+            *(method, form, network),
+            gain(kept, form, network, method=method),
+            papers[method] if network == _compared(method) else None,
+        )
+        for method, form in methods
+        for network in BASE_NETWORKS
+    ]
 
 
 def table2_sheet(records: Iterable[Record]) -> Sheet:
-    """Return Table 2: ours, the paper's, and what the paper quotes of others.
+    """Return Table 2: ours, and in columns of their own what the paper prints.
 
-    Ours are of RGO in both its forms, over STL with the paper's own network, to which
-    the printed gain belongs, and over STL with RGO's. The paper's numbers are
-    differences of accuracies (`published_gains`): ours are compared as such, and stated
-    as quotients too.
+    The paper's numbers are differences of accuracies (`published_gains`), its own and
+    those that it quotes of others: ours are compared as such, and stated as quotients
+    too. The memory is that of everything a method keeps.
     """
-    kept = list(records)
-    gains = {
-        (form, network): gain(kept, form, network)
-        for form in FORMS
-        for network in BASE_NETWORKS
-    }
+    rows = table2_rows(records)
     title = f"{STREAM} ({NETWORK}), Table 2: over STL with its own network and RGO's"
+    header = (*_NAMES, *_OURS, *_PAPERS)
     return Sheet(
-        [Grid(title, (*_NAMES, *_NUMBERS), _cells(gains), len(_NAMES))], _lines(gains)
+        [Grid(title, header, [_cells(row) for row in rows], len(_NAMES))], _lines(rows)
     )
 
 
-Gains = dict[tuple[str, str], Gain | None]
+def _compared(method: str) -> str:
+    return BASE_NETWORKS[0] if method == METHOD else NETWORK
 
 
-def _cells(gains: Gains) -> list[tuple[str, ...]]:
-    cells: list[tuple[str, ...]] = []
-    for (form, network), ours in gains.items():
-        names = (METHOD, form, network, "ours")
-        if ours is None:
-            cells.append((*names, "0", NOT_RUN, "", str(CAPACITY), ""))
-            continue
+def _cells(row: Row) -> tuple[str, ...]:
+    ours, paper = row.ours, row.paper
+    numbers: tuple[str, ...] = ("0", NOT_RUN, "", "", "")
+    if ours is not None:
         spreads = (spread_text(s, ours.seeds) for s in (ours.points, ours.percent))
-        difference = ""
-        if network == BASE_NETWORKS[0]:
-            difference = decimal_text(ours.difference, sign="+")
-        cells.append((*names, str(ours.seeds), *spreads, str(CAPACITY), difference))
-    for method, (points, std, capacity) in _published():
-        own = method == METHOD
-        seeds = str(len(SEEDS)) if own else ""
-        network = BASE_NETWORKS[0] if own else ""
-        spread = spread_text(Spread(points, std), len(SEEDS))
-        names = (method, "", network, _whose(method))
-        cells.append((*names, seeds, spread, "", str(capacity), ""))
-    return cells
+        capacity = "" if ours.capacity is None else f"{ours.capacity:.0f}"
+        numbers = (str(ours.seeds), *spreads, capacity, mebibytes(ours.kept))
+    printed = ("", "")
+    if paper is not None:
+        spread = spread_text(Spread(paper.points, paper.points_std), len(SEEDS))
+        printed = (spread, str(paper.capacity))
+    apart = "" if row.difference is None else decimal_text(row.difference, sign="+")
+    return (row.method, row.form, row.network, *numbers, *printed, apart)
 
 
-def _lines(gains: Gains) -> list[tuple[object, ...]]:
+def _lines(rows: Sequence[Row]) -> list[tuple[object, ...]]:
     header = (
-        *("method", "form", "stl_network", "whose", "seeds"),
-        *("points", "points_std", "percent", "percent_std"),
-        *("capacity", "points_difference"),
+        *("method", "form", "stl_network", "seeds"),
+        *("points", "points_std", "percent", "percent_std", "capacity", "kept_bytes"),
+        *("paper_points", "paper_points_std", "paper_capacity", "points_difference"),
     )
-    lines: list[tuple[object, ...]] = [header]
-    for (form, network), ours in gains.items():
-        if ours is None:
-            continue
-        spreads = (*ours.points, *ours.percent)
-        difference = ours.difference if network == BASE_NETWORKS[0] else None
-        names = (METHOD, form, network, "ours", ours.seeds)
-        lines.append((*names, *spreads, CAPACITY, difference))
-    for method, (points, std, capacity) in _published():
-        own = method == METHOD
-        base = BASE_NETWORKS[0] if own else None
-        seeds = len(SEEDS) if own else None
-        whose = (method, None, base, _whose(method), seeds)
-        lines.append((*whose, points, std, None, None, capacity, None))
-    return lines
+    return [header, *map(_line, rows)]
 
 
-def _published() -> Sequence[tuple[str, tuple[float, float, int]]]:
-    """Return the paper's own row first, to stand below ours."""
-    return sorted(published_gains().items(), key=lambda item: item[0] != METHOD)
-
-
-def _whose(method: str) -> str:
-    return "paper" if method == METHOD else "quoted by the paper"
+def _line(row: Row) -> tuple[object, ...]:
+    ours, nothing = row.ours, (None,) * 6
+    measured = (
+        nothing
+        if ours is None
+        else (*ours.points, *ours.percent, ours.capacity, ours.kept)
+    )
+    paper = row.paper or (None,) * 3
+    names = (row.method, row.form, row.network)
+    return (*names, ours.seeds if ours else 0, *measured, *paper, row.difference)

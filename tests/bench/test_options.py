@@ -9,8 +9,8 @@ GOOD = {"tasks": 20, "samples": 100, "batch": 10, "epochs": 1, "lr": 0.1}
 
 
 def test_options_are_stated_by_name() -> None:
-    assert PermutedOptions(**GOOD).as_dict() == GOOD
-    assert PermutedOptions.names() == tuple(GOOD)
+    assert PermutedOptions(**GOOD).as_dict() == GOOD | {"order": None}
+    assert PermutedOptions.names() == (*GOOD, "order")
 
 
 @pytest.mark.parametrize("option", ["tasks", "samples", "batch", "epochs"])

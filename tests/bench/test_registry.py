@@ -23,7 +23,8 @@ def test_the_streams_are_there_with_a_summary_each() -> None:
 
 
 def test_the_mnist_streams_follow_the_protocol_of_the_paper() -> None:
-    protocol = {"tasks": 20, "samples": 10_000, "batch": 10, "epochs": 1, "lr": 0.1}
+    protocol: dict[str, Any] = {"tasks": 20, "samples": 10_000, "batch": 10}
+    protocol |= {"epochs": 1, "lr": 0.1, "order": None}
     assert STREAMS["permuted-mnist"].defaults.as_dict() == protocol
     rotated = STREAMS["rotated-mnist"].defaults.as_dict()
     assert rotated == {**protocol, "angles": "fixed", "step": 9.0}
@@ -38,6 +39,7 @@ def test_the_split_streams_follow_the_protocol_of_table_1(name: str) -> None:
         "batch": 10,
         "epochs": 8,
         "lr": 0.03,
+        "order": None,
         "classes_per_task": 5,
         "held_back": None,
     }
@@ -118,7 +120,7 @@ def test_the_real_mnist_makes_tasks_of_10_000_images(
             "permuted-digits",
             {"angles": "drawn", "epoch": 3},
             "option of permuted-digits: expected one of tasks, samples, batch, epochs, "
-            "lr, got angles, epoch",
+            "lr, order, got angles, epoch",
         ),
         (
             "permuted-digits",

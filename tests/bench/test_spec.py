@@ -306,7 +306,7 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
         (
             {"method": "sgd", "options": {"per": "batch", "alpha": 1}},
             "option of permuted-digits with sgd: expected one of batch, epochs, lr, "
-            "samples, tasks, got alpha, per",
+            "order, samples, tasks, got alpha, per",
         ),
         ({"options": {"tasks": 1.5}}, "option 'tasks': expected int as in 10, got 1.5"),
         ({"options": {"tasks": "3"}}, "option 'tasks': expected int as in 10, got '3'"),

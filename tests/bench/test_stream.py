@@ -26,6 +26,7 @@ def test_a_stream_states_its_options_and_sizes() -> None:
         "batch": 5,
         "epochs": 2,
         "lr": 0.25,
+        "order": None,
     }
 
 

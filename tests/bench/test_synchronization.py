@@ -20,9 +20,17 @@ READERS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}
 COPIES = {"aten::_to_copy", "aten::copy_"}
 STAYS_ON_THE_HOST = {"rgo", "generator"}  # what a checkpoint puts in its place itself
 
+# They draw a head for the classes in play, of which masks without values tell nothing.
+WITH_HEADS = ("pgn", "apd", "den", "rcl")
+# Values decide, in a first step or between tasks, how many directions there are.
+DECIDE = ("trgp", "adam-nscl")
 # With options of the convolutional streams, where they do more in a step.
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in METHODS if name not in ("owm", "los")),
+    *(
+        (name, {})
+        for name in METHODS
+        if name not in ("owm", "los", *DECIDE, *WITH_HEADS)
+    ),
     # With "step", `rgo_core.update` looks whether the inputs are finite.
     ("owm", {"observe": "task"}),
     ("los", {}),

@@ -5,16 +5,24 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from rgo_bench.methods.a_gem import AGEM
+from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions
+from rgo_bench.methods.apd import APD, APDOptions
+from rgo_bench.methods.den import DEN, DENOptions
+from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.ewc import EWC, EWCOptions
 from rgo_bench.methods.gpm import GPM, GPMOptions
 from rgo_bench.methods.los import LOS, LOSOptions
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.owm import OWM, OWMOptions
+from rgo_bench.methods.pgn import PGN, PGNOptions
+from rgo_bench.methods.rcl import RCL, RCLOptions
 from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
 from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
+from rgo_bench.methods.sgp import SGP, SGPOptions
 from rgo_bench.methods.stl import STL
+from rgo_bench.methods.trgp import TRGP, TRGPOptions
 
 
 class MethodEntry(NamedTuple):
@@ -51,6 +59,29 @@ _methods: dict[str, MethodEntry] = {
         "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
     ),
     "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
+    "sgp": MethodEntry(
+        "gradients scaled down by what earlier inputs matter", SGPOptions(), SGP
+    ),
+    "trgp": MethodEntry(
+        "GPM, with scaled weights of related tasks reused", TRGPOptions(), TRGP
+    ),
+    "adam-nscl": MethodEntry(
+        "Adam's updates in the null space of earlier inputs",
+        AdamNSCLOptions(),
+        AdamNSCL,
+    ),
+    "er": MethodEntry("replay from a reservoir", ReservoirOptions(), ER),
+    "der++": MethodEntry(
+        "replay of samples, and of the logits that they had", DEROptions(), DERPlusPlus
+    ),
+    "apd": MethodEntry(
+        "shared weights under masks, and sparse ones of each task", APDOptions(), APD
+    ),
+    "den": MethodEntry(
+        "selective retraining, new units, split units", DENOptions(), DEN
+    ),
+    "rcl": MethodEntry("new units as a controller draws them", RCLOptions(), RCL),
+    "pgn": MethodEntry("new units for every task, old ones frozen", PGNOptions(), PGN),
     "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
     "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
 }

@@ -74,12 +74,18 @@ class GPM(NetworkMethod):
             chosen = x[::stride][: self.options.representations]
             rows = input_rows(self.network, self.layers, chosen)
             for layer in self.layers:
-                columns = rows[layer.name].double().T
-                basis = self.bases.get(layer.name, columns[:, :0])
-                self.bases[layer.name] = extended(
-                    basis, columns, self._threshold(layer.name)
-                )
+                self.take_in(layer.name, rows[layer.name].double().T)
             self._close()
+
+    def take_in(self, name: str, columns: Tensor) -> None:
+        """Let a layer's basis hold enough of representations, a column each."""
+        basis = self.bases.get(name, columns[:, :0])
+        self.bases[name] = extended(basis, columns, self._threshold(name))
+
+    def protected(self, name: str) -> Tensor:
+        """Return the matrix (n, n) of what gradients of a layer lose: ``M M^T``."""
+        M = self.bases[name]
+        return M @ M.T
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of network and optimizer, and the bases."""
@@ -100,9 +106,9 @@ class GPM(NetworkMethod):
     def _close(self) -> None:
         for layer in self.layers:
             if layer.name in self.bases:
-                M = self.bases[layer.name]
-                identity = torch.eye(len(M), dtype=M.dtype, device=M.device)
-                P = (identity - M @ M.T).to(layer.weight.dtype)
+                lost = self.protected(layer.name)
+                identity = torch.eye(len(lost), dtype=lost.dtype, device=lost.device)
+                P = (identity - lost).to(layer.weight.dtype)
                 self.projector.set(layer.name, P)
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.compilation import Forward
+from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.streams.options import check_choice
 from rgo_torch.calls import evaluating
 
@@ -126,6 +127,22 @@ class Method(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
 
+    def kept_bytes(self) -> int:
+        """Return the bytes of all that is kept for later tasks and for predictions.
+
+        That is what a checkpoint holds. What is drawn anew from a seed, as RGO's
+        permutations are, and what lives within a task alone does not count.
+        """
+        return tensor_bytes(self.state_dict())
+
+    def capacity(self) -> float:
+        """Return the weights that are kept, in percent of one network's.
+
+        As the paper's Table 2 counts: weights that predictions are made with, and none
+        of what else is kept, for which see `kept_bytes`.
+        """
+        return 100.0
+
 
 class NetworkMethod(Method):
     """A method that trains one network with plain SGD, as all of the paper's do.
@@ -142,7 +159,9 @@ class NetworkMethod(Method):
         self.forward: Forward = self.network
         if self.compiles and setting.compile_network is not None:
             self.forward = setting.compile_network(self.network)
-        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=setting.lr)
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=setting.lr
+        )
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take one SGD step on the mini-batch's loss."""

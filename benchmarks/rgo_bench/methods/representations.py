@@ -66,3 +66,26 @@ def input_rows(
     return {
         layer.name: rows_of(layer.input_rows(inputs[layer.name])) for layer in layers
     }
+
+
+def strongest(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
+    """Return the fewest directions of a basis that hold so much of representations.
+
+    Parameters
+    ----------
+    basis : Tensor (n, k)
+        With orthonormal columns.
+    columns : Tensor (n, r)
+        R.
+    threshold : float
+        The least ``|B B^T R|^2 / |R|^2``.
+
+    Returns
+    -------
+    Tensor (n, l)
+        B: columns of `basis`, those with the largest ``|b^T R|`` first.
+    """
+    energies, order = (basis.T @ columns).square().sum(1).sort(descending=True)
+    needed = threshold * columns.square().sum()
+    count = int((energies.cumsum(0) < needed).sum()) + 1
+    return basis[:, order[:count]]

@@ -20,6 +20,18 @@ class STL(NetworkMethod):
         fresh = self.setting.make_network(task_seed(self.setting.seed, task))
         self.network.load_state_dict(fresh.state_dict())
 
+    def kept_bytes(self) -> int:
+        """Return the bytes of the networks of all tasks begun.
+
+        The state has but the last one's: accuracies on the others were taken when they
+        were learned, and do not change.
+        """
+        return (self.current + 1) * super().kept_bytes()
+
+    def capacity(self) -> float:
+        """Return the weights of the networks of all tasks begun, in percent of one."""
+        return 100.0 * (self.current + 1)
+
 
 def task_seed(seed: int, task: int) -> int:
     """Return the seed of a task's network: far apart, so that no two runs share one."""

@@ -13,6 +13,7 @@ from rgo_bench.records.variant import variant_options
 from rgo_core import average_accuracy, backward_transfer
 
 PHASES = ("train", "curvature", "consolidate", "evaluate")
+KEPT = ("bytes", "capacity")
 
 Rows: TypeAlias = tuple[tuple[float | None, ...], ...]
 
@@ -40,6 +41,9 @@ class Record:
         After the last task the accuracy on the training samples of every task, in
         percent; of a method that keeps its tasks, when each was learned. None where it
         was not measured.
+    kept : mapping, optional
+        What the method keeps after the last task (`KEPT`): its bytes, and its weights
+        in percent of one network's. None where it was not counted.
     seconds : mapping
         The seconds that each of `PHASES` took.
     environment : mapping
@@ -60,6 +64,7 @@ class Record:
     config: Mapping[str, Any]
     accuracy: Rows
     train_accuracy: tuple[float, ...] | None = None
+    kept: Mapping[str, float] | None = None
     seconds: Mapping[str, float]
     environment: Mapping[str, Any]
 
@@ -78,6 +83,8 @@ class Record:
         _check_accuracy(self.accuracy)
         if self.train_accuracy is not None:
             _check_train_accuracy(self.train_accuracy, len(self.accuracy))
+        if self.kept is not None:
+            _check_kept(self.kept)
         _check_seconds(self.seconds)
 
     @property
@@ -165,6 +172,13 @@ def _check_train_accuracy(entries: tuple[float, ...], tasks: int) -> None:
             f"train_accuracy: expected percent for each of {tasks} tasks, got "
             f"{entries!r}"
         )
+
+
+def _check_kept(kept: Mapping[str, float]) -> None:
+    _expect_mapping("kept", kept)
+    numbers = all(_is_within(value, sys.float_info.max) for value in kept.values())
+    if set(kept) != set(KEPT) or not numbers:
+        raise ValueError(f"kept: expected numbers of {', '.join(KEPT)}, got {kept!r}")
 
 
 def _check_seconds(seconds: Mapping[str, float]) -> None:

@@ -10,7 +10,7 @@ _FIELDS = tuple(field.name for field in fields(Record))
 _METRICS = ("acc", "bwt")
 _LAST = ("seconds", "environment")
 _KEYS = (*(name for name in _FIELDS if name not in _LAST), *_METRICS, *_LAST)
-_OPTIONAL = "train_accuracy"  # left out where it was not measured
+_OPTIONAL = ("train_accuracy", "kept")  # left out where they were not measured
 _DECIMALS = 3
 
 
@@ -49,7 +49,7 @@ def record_text(record: Record) -> str:
         "bwt": _line(round(record.bwt, _DECIMALS)),
     }
     keys = [
-        key for key in _KEYS if key != _OPTIONAL or record.train_accuracy is not None
+        key for key in _KEYS if key not in _OPTIONAL or getattr(record, key) is not None
     ]
     body = ",\n".join(f"  {_line(key)}: {parts[key]}" for key in keys)
     return f"{{\n{body}\n}}\n"
@@ -85,7 +85,7 @@ def parse_record(text: str) -> Record:
         **{
             **parts,
             "accuracy": tuple((*row, *[None] * (len(rows) - len(row))) for row in rows),
-            _OPTIONAL: _entries_or_none(parts.get(_OPTIONAL)),
+            "train_accuracy": _entries_or_none(parts.get("train_accuracy")),
         }
     )
     for name, value in stated.items():
@@ -101,7 +101,7 @@ def parse_record(text: str) -> Record:
 def _check_keys(parts: Any) -> None:
     if not isinstance(parts, dict):
         raise ValueError(f"expected a JSON object, got {type(parts).__name__}")
-    missing = [key for key in _KEYS if key not in parts and key != _OPTIONAL]
+    missing = [key for key in _KEYS if key not in parts and key not in _OPTIONAL]
     if missing:
         raise ValueError(
             f"expected the keys {', '.join(_KEYS)}, got no {', no '.join(missing)}"

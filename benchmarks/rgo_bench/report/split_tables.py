@@ -51,8 +51,8 @@ def _table(grid: Grid) -> Html:
 
 
 def _row(cells: Sequence[str], names: int) -> Html:
-    # The last of the names says whose row it is.
-    kind = {} if cells[names - 1] == "ours" else {"class_": "papers"}
+    # The last of the names may say whose row it is.
+    kind = {"class_": "papers"} if cells[names - 1].startswith("paper") else {}
     head = run_name(cells[0], ", ".join(cells[1:names]))
     numbers = (element("td", minus(text), **kind) for text in cells[names:])
     return element("tr", head, *numbers)

@@ -14,11 +14,14 @@ class StreamOptions(ABC):
     batch: int  # images of a training step
     epochs: int  # passes over the training images of a task
     lr: float  # the learning rate of the protocol
+    order: int | None = None  # which order the same tasks come in; None: their own
 
     def __post_init__(self) -> None:
         for option in ("tasks", "samples", "batch", "epochs"):
             check_count(option, getattr(self, option))
         check_positive("lr", self.lr)
+        if self.order is not None:
+            check_count("order", self.order)
 
     @property
     def steps(self) -> int:

@@ -11,6 +11,7 @@ from rgo_bench.data import ImageSet
 from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.permuted import PermutedOptions, permuted_stream
 from rgo_bench.streams.pixels import minus_mean_image, scaled, standardized_bgr
+from rgo_bench.streams.reordered import ReorderedStream
 from rgo_bench.streams.rotated import RotatedOptions, rotated_stream
 from rgo_bench.streams.sources import CIFAR100, DIGITS, MINIIMAGENET, MNIST, Source
 from rgo_bench.streams.split import SplitOptions, split_stream
@@ -82,7 +83,8 @@ def make_stream(
             f"{', '.join(unknown)}"
         )
     settings = replace(entry.defaults, **options)
-    return entry.build(name, entry.source.load(data), settings, seed)
+    stream: Stream = entry.build(name, entry.source.load(data), settings, seed)
+    return stream if settings.order is None else ReorderedStream(stream, settings.order)
 
 
 _PERMUTED_MNIST = PermutedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)

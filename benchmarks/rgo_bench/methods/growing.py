@@ -1,0 +1,181 @@
+"""A network whose layers gain units, with a head for each task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rgo_bench.methods.kept import tensor_bytes
+from rgo_bench.methods.method import Setting
+from rgo_bench.methods.task_heads import TaskHeads
+from rgo_torch.layout import row_layers
+
+
+class GrowingNetwork:
+    """A chain of layers with room for more units, of which a task uses its first ones.
+
+    Layer l has a weight ``(m_l, n_l)``, or ``(m_l, n_l, k, k)`` of a convolution; new
+    units are new rows, and new columns of the layer above. A task is predicted with the
+    rows and columns that were there at its time: its stamp (Yoon et al., 2018).
+
+    Parameters
+    ----------
+    setting : Setting
+        Its network must be a chain (`nn.Sequential`) of linear layers and convolutions,
+        the last of which is the head.
+
+    Raises
+    ------
+    ValueError
+        If the network is no such chain.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        network = setting.make_network(setting.seed)
+        layers = row_layers(network)
+        if not isinstance(network, nn.Sequential) or any(x.groups > 1 for x in layers):
+            raise ValueError(
+                "expected a chain of layers without groups (nn.Sequential), got "
+                f"{type(network).__name__}"
+            )
+        self.device, self._base = (
+            setting.device,
+            sum(p.numel() for p in network.parameters()),
+        )
+        *body, head = layers
+        self.names = [layer.name for layer in body]
+        last = [name for name, _ in network.named_children()].index(head.name)
+        self.body = network[:last]
+        self.weights = {x.name: nn.Parameter(x.weight.detach().clone()) for x in body}
+        self.biases = {
+            x.name: nn.Parameter(x.bias.detach().clone())
+            for x in body
+            if x.bias is not None
+        }
+        first = self.widths
+        # Columns that one unit below fills: the positions that are flattened.
+        self._spread = [
+            self.weights[name].shape[1] // below
+            for name, below in zip(self.names[1:], first, strict=False)
+        ] + [head.features // first[-1]]
+        self.first = tuple(first)
+        self.heads = TaskHeads(setting)
+        self.stamps: dict[int, tuple[int, ...]] = {}
+        self.generator = torch.Generator().manual_seed(setting.seed)
+
+    @property
+    def widths(self) -> list[int]:
+        """The units that each layer has now."""
+        return [len(self.weights[name]) for name in self.names]
+
+    def grow(self, added: Sequence[int]) -> None:
+        """Give each layer more units, which all units of the layer below feed.
+
+        Weights are uniform in +-1/sqrt(n), biases 0; those that lead from new units to
+        units that were there before are 0.
+        """
+        below = 0
+        for place, (name, more) in enumerate(zip(self.names, added, strict=True)):
+            weight = self.weights[name].detach()
+            spread = self._spread[place - 1] if place else 0
+            wider = weight.new_zeros(
+                len(weight) + more, weight.shape[1] + below * spread, *weight.shape[2:]
+            )
+            wider[: len(weight), : weight.shape[1]] = weight
+            bound = wider[0].numel() ** -0.5 if more else 0
+            rows = torch.empty(more, *wider.shape[1:])
+            rows.uniform_(-bound, bound, generator=self.generator)
+            wider[len(weight) :] = rows.to(weight.device)
+            self.weights[name] = nn.Parameter(wider)
+            if name in self.biases:
+                bias = self.biases[name].detach()
+                self.biases[name] = nn.Parameter(
+                    torch.cat([bias, bias.new_zeros(more)])
+                )
+            below = more
+
+    def columns(self, place: int, widths: Sequence[int]) -> int:
+        """Return the columns of layer `place` when those below have so many units."""
+        if not place:
+            return self.weights[self.names[0]].shape[1]
+        return widths[place - 1] * self._spread[place - 1]
+
+    def columns_of(self, place: int, units: Tensor) -> Tensor:
+        """Return which columns of the layer above some units of a layer feed."""
+        each = torch.arange(self._spread[place], device=units.device)
+        return (units[:, None] * self._spread[place] + each).flatten()
+
+    def added_since(self, widths: Sequence[int]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return weights and biases, each with where it is newer than `widths`."""
+        found = []
+        for place, (name, units) in enumerate(zip(self.names, widths, strict=True)):
+            weight = self.weights[name]
+            new = torch.ones_like(weight, dtype=torch.bool, requires_grad=False)
+            new[:units, : self.columns(place, widths)] = False
+            found.append((weight, new))
+            if name in self.biases:
+                later = torch.arange(len(weight), device=self.device) >= units
+                found.append((self.biases[name], later))
+        return found
+
+    def widen_head(self, task: int) -> None:
+        """Let a task's head, with weights of 0 at first, and stamp reach all units."""
+        weight, bias = self.heads.heads[task]
+        features = self.widths[-1] * self._spread[-1]
+        wider = weight.new_zeros(len(weight), features)
+        wider[:, : weight.shape[1]] = weight.detach()
+        self.heads.heads[task] = nn.Parameter(wider), bias
+        self.stamp(task)
+
+    def stamp(self, task: int) -> None:
+        """Let a task be predicted with the units that there are now."""
+        self.stamps[task] = tuple(self.widths)
+
+    def add_head(self, task: int) -> None:
+        """Draw the head of a task, over all units of the last layer, and stamp it."""
+        features = self.widths[-1] * self._spread[-1]
+        self.heads.add(task, features, self.generator)
+        self.stamp(task)
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        """Return a task's logits (b, classes), as its stamp sees the network."""
+        values: dict[str, Tensor] = {}
+        columns = None
+        for place, (name, width) in enumerate(
+            zip(self.names, self.stamps[task], strict=True)
+        ):
+            values[f"{name}.weight"] = self.weights[name][:width, :columns]
+            if name in self.biases:
+                values[f"{name}.bias"] = self.biases[name][:width]
+            columns = width * self._spread[place]
+        return self.heads.logits(functional_call(self.body, values, (x,)), task)
+
+    def parameters(self, task: int) -> list[nn.Parameter]:
+        """Return all weights and biases of the layers, and those of a task's head."""
+        return [*self.weights.values(), *self.biases.values(), *self.heads.heads[task]]
+
+    def capacity(self) -> float:
+        """Return the weights of layers and heads, in percent of one network's."""
+        state = [self.weights, self.biases, self.heads.state_dict()]
+        return 100 * tensor_bytes(state) / (4 * self._base)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights, the heads and the stamps."""
+        return {
+            "weights": {k: p.detach() for k, p in self.weights.items()},
+            "biases": {k: p.detach() for k, p in self.biases.items()},
+            "heads": self.heads.state_dict(),
+            "stamps": {str(task): list(s) for task, s in self.stamps.items()},
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned."""
+        for kind, own in (("weights", self.weights), ("biases", self.biases)):
+            for name, value in state[kind].items():
+                own[name] = nn.Parameter(value.to(self.device, copy=True))
+        self.heads.load_state_dict(state["heads"])
+        self.stamps = {int(task): tuple(s) for task, s in state["stamps"].items()}
+        self.generator.set_state(state["generator"].cpu())

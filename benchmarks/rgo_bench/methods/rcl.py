@@ -1,0 +1,169 @@
+"""RCL: a controller learns, task by task, how many units to add."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgo_bench.clock import Clock
+from rgo_bench.methods.growing import GrowingNetwork
+from rgo_bench.methods.method import Method, MethodOptions, Setting
+from rgo_bench.methods.passes import mini_batches, percent_right, train
+from rgo_bench.methods.rcl_controller import Controller
+from rgo_bench.streams.options import check_count, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class RCLOptions(MethodOptions):
+    """The options of `RCL`, as the authors' program for permuted MNIST sets them."""
+
+    trials: int = 50  # networks that are trained for a task
+    most: int = 30  # a layer gains less units than that with a task
+    cost: float = 1e-4  # of a unit, in the reward
+    step_size: float = 0.001  # Adam's, of networks and of the controller
+    decay: float = 1e-4  # of |w|^2 / 2
+    validation: float = 0.1  # part of a task's samples that tells the reward
+
+    def __post_init__(self) -> None:
+        for name in ("cost", "step_size", "decay", "validation"):
+            check_positive(name, getattr(self, name))
+        check_count("trials", self.trials)
+        check_count("most", self.most)
+
+
+class RCL(Method):
+    """Reinforced Continual Learning (Xu and Zhu, NeurIPS 2018).
+
+    For every task but the first a controller, an LSTM, draws how many units each layer
+    gains; what is new is trained, with a head over all, and what was there stays: no
+    task forgets. The reward of a draw is the accuracy on samples held back less `cost`
+    for each new unit, and teaches the controller by its policy gradient, with a critic
+    as the baseline. The best network of all trials is kept.
+
+    A trial takes as many steps as the stream gives a task: learning a task costs
+    `trials` times what it costs others. The stream's own steps are taken in the first
+    task alone; the trials follow when a task ends. Steps are Adam's, and do not use
+    the stream's learning rate.
+
+    References
+    ----------
+    Xu and Zhu, "Reinforced Continual Learning", NeurIPS 2018, equations 1 to 5,
+    algorithm 1.
+    """
+
+    options: RCLOptions
+    keeps_tasks: ClassVar[bool] = True
+
+    def __init__(self, setting: Setting, options: RCLOptions) -> None:
+        super().__init__(setting, options)
+        self.network = GrowingNetwork(setting)
+        self.steps = 0  # of the current task
+        self.tried: list[tuple[list[int], float]] = []  # draws and rewards of it
+
+    def begin_task(self, task: int) -> None:
+        """Draw the task's head."""
+        super().begin_task(task)
+        self.network.add_head(task)
+        self.steps, self.tried = 0, []
+        if not task:
+            parameters = self.network.parameters(task)
+            self.optimizer = torch.optim.Adam(parameters, lr=self.options.step_size)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Train the first task; of later ones count how many steps a trial has."""
+        self.steps += 1
+        if self.current:
+            return
+        self.optimizer.zero_grad()
+        loss = functional.cross_entropy(self.network.logits(x, 0), y)
+        (loss + self._decay(self.network)).backward()
+        self.optimizer.step()
+
+    def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
+        """Try networks as the controller draws them, and keep the best."""
+        if not self.current:
+            return
+        with clock.phase("train"):
+            held = max(1, round(self.options.validation * len(x)))
+            seed = self.setting.seed * 10_007 + self.current
+            controller = Controller(
+                len(self.network.names),
+                self.options.most,
+                lr=self.options.step_size,
+                seed=seed,
+            )
+            start, best = self.network, None
+            for _ in range(self.options.trials):
+                draw = controller.draw()
+                network = self._grown(start, draw, x[held:], y[held:])
+                shown = partial(network.logits, task=self.current)
+                right = percent_right(shown, x[:held], y[:held]) / 100
+                gained = reward(right, draw, self.options.cost)
+                controller.learn(gained)
+                self.tried.append((draw, gained))
+                if best is None or gained > best:
+                    best, self.network = gained, network
+                # Each trial draws and shuffles afresh.
+                start.generator.set_state(network.generator.get_state())
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """Return the logits as the network at the task's time gives them."""
+        with torch.no_grad():
+            return self.network.logits(x, task)
+
+    def capacity(self) -> float:
+        """Return the weights of layers and heads, in percent of one network's."""
+        return self.network.capacity()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the network's state; each task has a controller of its own."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the network's state."""
+        self.network.load_state_dict(state)
+
+    def _grown(
+        self, start: GrowingNetwork, draw: list[int], x: Tensor, y: Tensor
+    ) -> GrowingNetwork:
+        """Return the network with units added, and what is new trained."""
+        network, task = copy.deepcopy(start), self.current
+        before = network.widths
+        network.grow(draw)
+        network.add_head(task)
+        head = [(parameter, None) for parameter in network.heads.heads[task]]
+        batches = mini_batches(
+            *(x, y),
+            size=self.setting.batch,
+            steps=self.steps,
+            generator=network.generator,
+        )
+        train(
+            partial(network.logits, task=task),
+            batches,
+            [*network.added_since(before), *head],
+            lr=self.options.step_size,
+            penalty=partial(self._decay, network),
+        )
+        return network
+
+    def _decay(self, network: GrowingNetwork) -> Tensor:
+        head, _ = network.heads.heads[self.current]
+        squares = [w.square().sum() for w in (*network.weights.values(), head)]
+        return self.options.decay / 2 * torch.stack(squares).sum()
+
+
+def reward(right: float, draw: list[int], cost: float) -> float:
+    """Return the accuracy, from 0 to 1, less the cost of the units drawn.
+
+    Examples
+    --------
+    >>> reward(0.75, [10, 20], 0.01)
+    0.45
+    """
+    return right - cost * sum(draw)

@@ -1,0 +1,114 @@
+import copy
+from typing import Any
+
+import pytest
+import torch
+from bench.small_settings import (
+    HIDDEN,
+    SPLIT,
+    assert_resumes,
+    learn,
+    samples,
+    tiny_setting,
+)
+from torch import Tensor
+
+from rgo_bench.methods.passes import mini_batches, percent_right, train
+from rgo_bench.methods.rcl import RCL, RCLOptions, reward
+from rgo_bench.methods.rcl_controller import Controller
+
+SETTING = tiny_setting()
+FEW = RCLOptions(trials=3, most=4)
+
+
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+def test_earlier_tasks_never_change(masks: tuple[Tensor | None, ...]) -> None:
+    method = RCL(tiny_setting(masks), FEW)
+    learn(method, 0)
+    x, _ = samples(0, method.setting)
+    before, old = method.predict(x, 0), method.network.weights["0"].detach().clone()
+    learn(method, 1, 2)
+    assert torch.equal(method.predict(x, 0), before)
+    assert torch.equal(method.network.weights["0"][:HIDDEN], old)
+
+
+def test_the_best_of_all_trials_is_kept() -> None:
+    method = RCL(SETTING, RCLOptions(trials=4, most=4, cost=0.01))
+    learn(method, 0, 1)
+    x, y = samples(1, SETTING)
+    assert len(method.tried) == 4
+    draw, gained = max(method.tried, key=lambda each: each[1])
+    assert method.network.widths == [HIDDEN + draw[0]]
+    # The reward is the accuracy on the first tenth, which was held back, less the cost.
+    right = percent_right(lambda part: method.predict(part, 1), x[:4], y[:4])
+    assert gained == pytest.approx(right / 100 - 0.01 * draw[0])
+    assert gained == reward(right / 100, draw, 0.01)
+
+
+def test_the_controller_learns_to_draw_what_is_rewarded() -> None:
+    controller = Controller(2, 4, lr=0.01, seed=0)
+    before = controller.probabilities().detach()
+    # Drawn with nearly the same probability each at first.
+    assert (before - 0.25).abs().max() < 0.05
+    for _ in range(120):
+        draw = controller.draw()
+        controller.learn(float(draw == [1, 3]) + float(draw[0] == 1))
+    after = controller.probabilities().detach()
+    assert after[0, 1] > 0.6
+    assert torch.equal(after.argmax(1), torch.tensor([1, 3])) or after[0, 1] > 0.9
+
+
+def test_a_draw_moves_the_controller_along_its_policy_gradient() -> None:
+    controller = Controller(1, 3, lr=0.001, seed=1)
+    (drawn,) = controller.draw()
+    critic = float(controller._critic(controller._state).detach())
+    output = controller._output
+    chances = controller.probabilities()
+    loss = -(2.0 - critic) * chances[0, drawn].log()
+    (expected,) = torch.autograd.grad(loss, output.bias)
+    controller.learn(2.0)
+    assert output.bias.grad is not None
+    torch.testing.assert_close(output.bias.grad, expected)
+
+
+def test_training_changes_what_is_free_alone() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(4, 6))
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[1] = True
+    x, y = samples(0, SETTING)
+    batches = mini_batches(
+        *(x, y), size=7, steps=11, generator=torch.Generator().manual_seed(0)
+    )
+    listed = list(batches)
+    assert [len(b) for _, b in listed] == [7, 7, 7, 7, 7, 5] + [7] * 5
+    loss = train(
+        lambda part: part @ parameter.T, iter(listed), [(parameter, mask)], lr=0.1
+    )
+    assert 0 < loss < 1.5
+    assert not parameter[[0, 2, 3]].any()
+    assert parameter[1].all()
+    assert torch.isnan(
+        torch.tensor(train(lambda part: part, iter([]), [(parameter, None)], lr=1))
+    )
+
+
+def test_bytes_are_those_of_the_kept_network_alone() -> None:
+    method = RCL(SETTING, FEW)
+    learn(method, 0, 1)
+    (units,) = method.network.widths
+    size = units * 7 + 4 * (HIDDEN + 1) + 4 * (units + 1)
+    generator = method.network.generator.get_state().nbytes
+    assert method.kept_bytes() == 4 * size + generator
+    assert method.capacity() == pytest.approx(100 * size / (HIDDEN * 11 + 4))
+    assert copy.deepcopy(method).kept_bytes() == method.kept_bytes()
+
+
+@pytest.mark.parametrize("option", ["trials", "most", "cost", "validation"])
+def test_options_without_meaning_are_refused(option: str) -> None:
+    changes: dict[str, Any] = {option: 0}
+    with pytest.raises(ValueError, match=f"option '{option}': expected a positive"):
+        RCLOptions(**changes)
+
+
+def test_a_resumed_run_ends_with_the_same_weights() -> None:
+    assert_resumes(RCL(SETTING, FEW), RCL(SETTING, FEW))
