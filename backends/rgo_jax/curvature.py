@@ -22,12 +22,14 @@ from rgo_jax.checks import (
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import Moment, empty_form
 from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
+from rgo_jax.ranks import any_ranks
 
 Score = Callable[[Any, Any], Array]
 # A gradient is summed over a sample's positions: the core's third has no meaning here.
 Per = Literal["sample", "batch"]
 
 
+@any_ranks
 def softmax_score(
     logits: Array,
     labels: Array,
@@ -249,6 +251,7 @@ def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Moment
     }
 
 
+@any_ranks
 def observe(
     moments: Mapping[str, Moment],
     vectors: Mapping[str, Array],
@@ -317,6 +320,7 @@ def _empty(rows: Array) -> Moment:
         return rgo_core.empty_moment(n, groups=tuple(groups), xp=jnp)
 
 
+@any_ranks
 def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array:
     """Return the vectors (*groups, v, n) of gradients (k, *shape)."""
     rows = rgo_core.to_rows(gradient, axes, leading=1, xp=jnp)

@@ -25,7 +25,7 @@ def in_double(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @custom_vmap
     def doubled(*args: Any) -> Any:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             return function(*args)  # type: ignore[call-arg]
 
     @doubled.def_vmap

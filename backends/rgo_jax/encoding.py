@@ -9,6 +9,7 @@ from jax import Array
 
 import rgo_core
 from rgo_core._namespace import is_traced
+from rgo_jax.ranks import any_ranks
 
 
 class Encoding(NamedTuple):
@@ -68,6 +69,7 @@ def make_encoding(width: int, *, tasks: int, name: str, seed: int = 0) -> Encodi
     )
 
 
+@any_ranks
 def encode(
     features: Array, encoding: Encoding, task: int | Array, *, axis: int = -1
 ) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 import rgo_core
+from rgo_jax.ranks import any_ranks
 
 # Batch, positions and channels last, as in Flax.
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -146,6 +147,7 @@ def _dense_forward(
     return inputs @ kernel, (inputs, kernel, projection)
 
 
+@any_ranks
 def _dense_backward(
     saved: tuple[Array, Array, Array], gradient: Array
 ) -> tuple[Array, Array, Array]:
@@ -178,6 +180,7 @@ def _tap_forward(outputs: Array, tap: Array, inputs: Array) -> tuple[Array, Arra
     return outputs, inputs
 
 
+@any_ranks
 def _tap_backward(inputs: Array, gradient: Array) -> tuple[Array, Array, None]:
     vectors = inputs * rgo_core.reduce_outputs(gradient, xp=jnp)
     return gradient, vectors, None
@@ -199,6 +202,7 @@ def _tap_conv_forward(
     return outputs, inputs
 
 
+@any_ranks
 def _tap_conv_backward(
     convolve: Any, window: tuple[int, ...], inputs: Array, gradient: Array
 ) -> tuple[Array, Array, None]:

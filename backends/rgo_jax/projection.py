@@ -28,6 +28,7 @@ from rgo_jax.forms import (
     moment_kind,
 )
 from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
+from rgo_jax.ranks import any_ranks
 
 Biases = Literal["raw", "normalized"]
 
@@ -135,6 +136,7 @@ def project_gradients(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@any_ranks
 def end_task(
     state: Any,
     moments: Mapping[str, Moment],
@@ -368,6 +370,7 @@ def _remembered(
     return axes
 
 
+@any_ranks
 def _project(projection: Projection, gradient: Array, axes: Axes) -> Array:
     # TF32 and bfloat16 would leak ten and hundreds of times as much.
     with jax.default_matmul_precision("highest"):
