@@ -124,7 +124,7 @@ REFUSALS: list[Refusal] = [
         )
         for share in (0, 1.5, True, "half", float("nan"))
     ),
-    (rgo_core.extrapolate, (P, 0.5), {}, TypeError, f"moment {FORMS} ndarray"),
+    (rgo_core.extrapolate, (P, 0.5), {}, TypeError, f"moment {FORMS}"),
     (
         *(rgo_core.observe, (MOMENT, X[0]), {"share": 0.0}, ValueError),
         r"share must be a number in \(0, 1\], got 0\.0",
