@@ -6,6 +6,7 @@ Prints, as JSON, how far what they have is from what one has.
 import json
 import os
 import sys
+from functools import cache
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
@@ -37,6 +38,7 @@ def start() -> dict:
     }
 
 
+@cache
 def data(task: int) -> tuple[Array, Array]:
     draw = np.random.default_rng(10 + task)
     x = jnp.asarray(draw.normal(size=(SAMPLES, FEATURES)), jnp.float32)
@@ -53,6 +55,9 @@ def score(params: dict, batch: tuple[Array, Array]) -> Array:
 
 
 optimizer = optax.chain(rgo_jax.project_gradients(), optax.sgd(0.1))
+
+
+end_task = jax.jit(rgo_jax.end_task)
 
 
 @jax.jit
@@ -89,7 +94,7 @@ def learn(mesh: jax.sharding.Mesh | None, weights: dict | None = None) -> tuple:
         for _ in range(3):
             params, state = step(params, state, x, y)
         moments = seen(moments, params, x, y)
-        state = rgo_jax.end_task(state, moments)
+        state = end_task(state, moments)
         if weights is not None and mesh is not None:
             state = sharded(state, mesh)
     traced = {name: COUNTS[name] - before["traced"][name] for name in COUNTS}

@@ -57,7 +57,7 @@ def test_sketches_of_several_devices_are_merged() -> None:
         own = rgo_jax.observe({"kernel": empty}, {"kernel": rows})
         return rgo_jax.summed(own, "data")["kernel"]
 
-    sketch = jax.vmap(seen, axis_name="data")(rows)
+    sketch = jax.jit(jax.vmap(seen, axis_name="data"))(rows)
     every = np.asarray(rows, np.float64).reshape(-1, 6)
     assert sketch.count.tolist() == [8, 8]
     np.testing.assert_allclose(sketch.trace, np.full(2, (every**2).sum()), rtol=1e-12)
@@ -77,7 +77,7 @@ def test_sums_are_added_to_what_all_have_in_common() -> None:
         own = rgo_jax.observe({}, {"kernel": rows})
         return rgo_jax.summed(own, "data", before=before)
 
-    moments = jax.vmap(seen, axis_name="data", out_axes=0)(rows)
+    moments = jax.jit(jax.vmap(seen, axis_name="data"))(rows)
     assert moments["kernel"].count.tolist() == [7, 7]
     assert np.array_equal(moments["kernel"].matrix, np.full((2, 3, 3), 7.0))
     assert set(moments) == {"kernel", "other"}
