@@ -1,6 +1,6 @@
 """The feature encoding layer, the task index traced: one program serves all tasks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +137,7 @@ def encode(
 
 def _check_task(task: int | Array, tasks: int) -> None:
     """Refuse what is no index of a task; of a traced one the kind alone can be seen."""
-    given = task if is_traced(task) else np.asarray(task)
+    given: Any = task if is_traced(task) else np.asarray(task)
     is_index = given.ndim == 0 and np.dtype(given.dtype).kind in "iub"
     if not is_index or not (is_traced(task) or 0 <= int(given) < tasks):
         shown = int(given) if is_index else repr(task)

@@ -327,6 +327,7 @@ def _axes_of(
 
     Bias and kernel tell of each other's axes; the state remembers what they told.
     """
+    found: Mapping[str, Axes | str | None]
     found = inferred(updates) if layout is None else {**layout.axes, **layout.passed}
     axes: dict[str, Axes] = {}
     new: list[str] = []

@@ -297,7 +297,7 @@ def test_a_table_of_the_paper_is_printed_in_every_format(tmp_path: Path) -> None
         (["run", "permuted-digits", "--set", "tasks"], "--set: expected KEY=VALUE, go"),
         (["run", "permuted-digits", "--set", "tasks=x"], "option 'tasks': expected in"),
         (["run", "permuted-digits", "--set", "lr=0"], "option 'lr': expected a positi"),
-        (["run", "permuted-digits", "--set", "per=x"], "option 'per': expected one of "),
+        (["run", "permuted-digits", "--set", "per=x"], "option 'per': expected one of"),
         (["run", "permuted-digits", "--set", "damping=0"], "damping must be a finite "),
         (["run", "permuted-digits", "--device", "tpu"], "device: expected cpu"),
         (["run", "permuted-digits", "--seed", "-1"], "seed: expected an integer from "),
