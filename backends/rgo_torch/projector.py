@@ -492,7 +492,10 @@ class GradientProjector(Uncopied):
             assert projection is not None  # remembered because there is one
             # In the weight's own memory: first the update alone, then all again.
             update = parameter.tensor.detach().sub_(before)
-            torch.add(before, parameter.projected(projection, update), out=update)
+            try:
+                update.copy_(parameter.projected(projection, update))
+            finally:  # where memory ran out: the update as the optimizer made it
+                update.add_(before)
         self._before = {}
 
     def _merged(self, parameter: ProjectedParameter, moment: Moment) -> Moment:

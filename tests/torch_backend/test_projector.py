@@ -207,6 +207,27 @@ def test_an_update_without_a_gradient_stays_nothing() -> None:
     assert_same(weights_of(model), before)
 
 
+def test_a_product_that_fails_leaves_the_update_as_the_optimizer_made_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = mlp()
+    optimizer = sgd(model)
+    projector = consolidated(model, optimizer, project="update")
+    name = next(iter(projector.projections))
+    weight = model.get_parameter(name)
+    weight.grad = torch.ones_like(weight)
+    plain = weight.detach() - optimizer.param_groups[0]["lr"]
+
+    def out_of_memory(*_: object) -> Tensor:
+        raise MemoryError("no room for a product")
+
+    parameter = projector.parameters[name]
+    monkeypatch.setattr(type(parameter), "projected", out_of_memory)
+    with pytest.raises(MemoryError, match="no room"):
+        optimizer.step()
+    assert_near(weight.detach(), plain)
+
+
 def test_a_learning_rate_scheduler_does_not_look_like_a_closure() -> None:
     model = mlp()
     optimizer = sgd(model)
