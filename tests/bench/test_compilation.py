@@ -44,6 +44,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+# They form their gradients themselves, or a network that grows.
+PLAIN = {"adam-nscl", "apd", "den", "owm", "pgn", "rcl", "trgp"}
+
+
 @pytest.fixture(autouse=True)
 def afresh() -> None:
     torch.compiler.reset()
@@ -74,17 +78,18 @@ def test_every_method_learns_what_it_learns_plainly(
     for each in (method, plain):
         learn(each, 0, 1, 2)
     # Eight steps a task of rounding, which grows with the weights.
-    for weight, expected in zip(
-        weights(method).values(), weights(plain).values(), strict=True
-    ):
-        torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-5)
+    if isinstance(plain.network, nn.Module):
+        for weight, expected in zip(
+            weights(method).values(), weights(plain).values(), strict=True
+        ):
+            torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-5)
     x, _ = samples(1, setting)
     torch.testing.assert_close(
         method.predict(x, 1), plain.predict(x, 1), rtol=1e-4, atol=1e-5
     )
     # Of every size of batch that replay makes, and of an identity encoding or another.
     assert count.graphs <= 4
-    assert (count.graphs > 0) == method.compiles == (name != "owm")
+    assert (count.graphs > 0) == method.compiles == (name not in PLAIN)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager"])

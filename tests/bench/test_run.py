@@ -387,7 +387,7 @@ def test_data_that_are_not_there_are_reported_before_anything_is_written(
         (
             "rgo",
             {"per": "pixel"},
-            "per must be 'sample' or 'batch' or 'position', got 'pixel'",
+            "option 'per': expected one of sample, batch, got 'pixel'",
         ),
         ("sgd", {"samples": 9999}, "option 'samples' of permuted-digits: expected at"),
     ],

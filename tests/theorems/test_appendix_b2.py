@@ -23,8 +23,14 @@ from rgo_torch import _product
 N, M, R = 12, 7, 5  # features, outputs, rows
 
 
+def of_a_vector(matrix: torch.Size, vector: torch.Size, **_: Any) -> int:
+    """Return the flops of a matrix times a vector, which the counter leaves out."""
+    return 2 * math.prod(matrix)
+
+
 def multiplications(function: Callable[..., Any], *arguments: Any) -> int:
-    with FlopCounterMode(display=False) as counter:
+    own = {torch.ops.aten.mv: of_a_vector}
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
         function(*arguments)
     flops = counter.get_total_flops()
     assert flops % 2 == 0

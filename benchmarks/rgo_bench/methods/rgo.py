@@ -56,7 +56,8 @@ class RGOOptions(MethodOptions):
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
     observed: int | None = None  # samples that the second pass sees; None: all
-    extrapolate: bool = False  # whether those observed stand for all of the task
+    # Whether those observed stand for all of the task.
+    extrapolate: Literal[True] | None = None
     softmax: Literal["present"] | None = None  # None: over the task's classes
     permutations: Literal["shared"] | None = None  # None: each layer has its own
 
