@@ -44,6 +44,25 @@ def compile_quickly() -> None:
 
 compile_quickly()  # before anything imports JAX
 
+# JAX compiles every shape anew; NumPy and PyTorch try all cases of the same laws.
+CASES_OF_JAX = 8
+
+
+@pytest.fixture(autouse=True)
+def fewer_cases_of_jax(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Try fewer cases of a property on JAX, unless all are asked for."""
+    if "jax" not in request.node.nodeid:
+        return
+    name = "_hypothesis_internal_use_settings"  # there is no public one
+    chosen = getattr(getattr(request, "function", None), name, None)
+    if chosen and settings.get_current_profile_name() == "repeatable":
+        cases = min(CASES_OF_JAX, chosen.max_examples)
+        monkeypatch.setattr(
+            request.function, name, settings(chosen, max_examples=cases)
+        )
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give all test processes one folder for what JAX compiles."""
