@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rgo_bench.lora.streams import LANGUAGES, PACKAGES, language_text, package_text
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.loss import accuracy, loss
-from rgo_bench.zoo.models.hugging_face import Logits, need
+from rgo_bench.zoo.models.hugging_face import drawn
 from rgo_bench.zoo.streams import Task
 from rgo_bench.zoo.streams.tasks import check_seed, divided
 from rgo_bench.zoo.turns import take_steps
@@ -63,8 +63,9 @@ def english(model: nn.Module) -> float:
 
 
 def _drawn() -> nn.Module:
-    transformers = need("transformers")
-    config = transformers.LlamaConfig(
+    return drawn(
+        "LlamaForCausalLM",
+        "LlamaConfig",
         vocab_size=256,
         max_position_embeddings=BYTES,
         hidden_size=96,
@@ -76,7 +77,6 @@ def _drawn() -> nn.Module:
         eos_token_id=None,
         use_cache=False,
     )
-    return Logits(transformers.LlamaForCausalLM(config))
 
 
 @cache

@@ -1,9 +1,8 @@
 """DEN: retrain what a task needs, add units where that fails, split what drifted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,8 @@ from rgo_bench.methods.den_units import (
     shrink_groups,
     split_drifted,
 )
-from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import Method, MethodOptions, Setting
+from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import Free, mini_batches, train
 from rgo_bench.streams.options import check_count, check_positive
 
@@ -40,7 +39,7 @@ class DENOptions(MethodOptions):
             (check_count if name == "units" else check_positive)(name, value)
 
 
-class DEN(Method):
+class DEN(GrowingMethod):
     """Dynamically Expandable Networks (Yoon, Yang, Lee and Hwang, ICLR 2018).
 
     The first task learns sparse weights. A later one
@@ -126,23 +125,6 @@ class DEN(Method):
                 every = [(p, None) for p in network.parameters(self.current)]
                 self._train(x, y, every)
             self.before = {}
-
-    def predict(self, x: Tensor, task: int) -> Tensor:
-        """Return the logits as the units at the task's time give them."""
-        with torch.no_grad():
-            return self.network.logits(x, task)
-
-    def capacity(self) -> float:
-        """Return the weights of layers and heads, in percent of one network's."""
-        return self.network.capacity()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the network's state."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the network's state."""
-        self.network.load_state_dict(state)
 
     def _head(self) -> Free:
         return [(p, None) for p in self.network.heads.heads[self.current]]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rgo_bench.methods.kept import tensor_bytes
-from rgo_bench.methods.method import Setting
+from rgo_bench.methods.method import Method, Setting
 from rgo_bench.methods.task_heads import TaskHeads
 from rgo_torch.layout import row_layers
 
@@ -179,3 +179,26 @@ class GrowingNetwork:
         self.heads.load_state_dict(state["heads"])
         self.stamps = {int(task): tuple(s) for task, s in state["stamps"].items()}
         self.generator.set_state(state["generator"].cpu())
+
+
+class GrowingMethod(Method):
+    """A method whose state is a growing network."""
+
+    network: GrowingNetwork
+
+    def predict(self, x: Tensor, task: int) -> Tensor:
+        """Return the logits as the units at the task's time give them."""
+        with torch.no_grad():
+            return self.network.logits(x, task)
+
+    def capacity(self) -> float:
+        """Return the weights of layers and heads, in percent of one network's."""
+        return self.network.capacity()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the network's state."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the network's state."""
+        self.network.load_state_dict(state)

@@ -1,15 +1,14 @@
 """PGN: a new column of units for every task, fed by all columns before."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import Method, MethodOptions, Setting
+from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.streams.options import check_positive
 
 
@@ -23,7 +22,7 @@ class PGNOptions(MethodOptions):
         check_positive("width", self.width)
 
 
-class PGN(Method):
+class PGN(GrowingMethod):
     """Progressive Neural Networks (Rusu et al., 2016).
 
     The first task trains the whole network. Every later one adds a column: some units
@@ -73,20 +72,3 @@ class PGN(Method):
                 if gradient is not None:
                     gradient[:units] = 0
         self.optimizer.step()
-
-    def predict(self, x: Tensor, task: int) -> Tensor:
-        """Return the logits as the columns up to the task's give them."""
-        with torch.no_grad():
-            return self.network.logits(x, task)
-
-    def capacity(self) -> float:
-        """Return the weights of all columns, in percent of one network's."""
-        return self.network.capacity()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the columns."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of the columns."""
-        self.network.load_state_dict(state)

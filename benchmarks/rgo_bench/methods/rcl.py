@@ -1,18 +1,17 @@
 """RCL: a controller learns, task by task, how many units to add."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rgo_bench.clock import Clock
-from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import Method, MethodOptions, Setting
+from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl_controller import Controller
 from rgo_bench.streams.options import check_count, check_positive
@@ -36,7 +35,7 @@ class RCLOptions(MethodOptions):
         check_count("most", self.most)
 
 
-class RCL(Method):
+class RCL(GrowingMethod):
     """Reinforced Continual Learning (Xu and Zhu, NeurIPS 2018).
 
     For every task but the first a controller, an LSTM, draws how many units each layer
@@ -110,23 +109,6 @@ class RCL(Method):
                     best, self.network = gained, network
                 # Each trial draws and shuffles afresh.
                 start.generator.set_state(network.generator.get_state())
-
-    def predict(self, x: Tensor, task: int) -> Tensor:
-        """Return the logits as the network at the task's time gives them."""
-        with torch.no_grad():
-            return self.network.logits(x, task)
-
-    def capacity(self) -> float:
-        """Return the weights of layers and heads, in percent of one network's."""
-        return self.network.capacity()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the network's state; each task has a controller of its own."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the network's state."""
-        self.network.load_state_dict(state)
 
     def _grown(
         self, start: GrowingNetwork, draw: list[int], x: Tensor, y: Tensor

@@ -29,7 +29,7 @@ class Logits(nn.Module):
 
 def vit() -> nn.Module:
     """Return a vision transformer for images of 8 x 8 pixels and ten classes."""
-    return _drawn(
+    return drawn(
         "ViTForImageClassification",
         "ViTConfig",
         image_size=8,
@@ -45,7 +45,7 @@ def vit() -> nn.Module:
 
 def convnext() -> nn.Module:
     """Return a ConvNeXt of two stages for images of 8 x 8 pixels and three classes."""
-    return _drawn(
+    return drawn(
         "ConvNextForImageClassification",
         "ConvNextConfig",
         num_channels=1,
@@ -59,7 +59,7 @@ def convnext() -> nn.Module:
 
 def bert(classes: int) -> nn.Module:
     """Return a BERT that classifies sequences of words."""
-    return _drawn(
+    return drawn(
         "BertForSequenceClassification",
         "BertConfig",
         vocab_size=VOCABULARY,
@@ -75,7 +75,7 @@ def bert(classes: int) -> nn.Module:
 
 def gpt2() -> nn.Module:
     """Return a GPT-2 over bytes, whose head is tied to its embedding."""
-    return _drawn(
+    return drawn(
         "GPT2LMHeadModel",
         "GPT2Config",
         vocab_size=SYMBOLS,
@@ -94,7 +94,7 @@ def gpt2() -> nn.Module:
 
 def llama() -> nn.Module:
     """Return a Llama over bytes, with two heads of keys and values for four."""
-    return _drawn(
+    return drawn(
         "LlamaForCausalLM",
         "LlamaConfig",
         vocab_size=SYMBOLS,
@@ -108,6 +108,13 @@ def llama() -> nn.Module:
         eos_token_id=None,
         use_cache=False,
     )
+
+
+def drawn(model: str, config: str, **options: Any) -> nn.Module:
+    """Return a model of transformers by the names of its classes, as `Logits`."""
+    transformers = need("transformers")
+    made = getattr(transformers, config)(**options)
+    return Logits(getattr(transformers, model)(made))
 
 
 def minilm(classes: int) -> nn.Module:
@@ -147,9 +154,3 @@ def need(package: str) -> Any:
 
 def _missing(package: str) -> str:
     return f"expected the package {package}, got none; pip install 'rgo[zoo]'"
-
-
-def _drawn(model: str, config: str, **options: Any) -> nn.Module:
-    transformers = need("transformers")
-    made = getattr(transformers, config)(**options)
-    return Logits(getattr(transformers, model)(made))
