@@ -20,7 +20,7 @@ import rgo_core
 import rgo_jax
 import rgo_torch
 from rgo_bench.lora.table import lora_rows, lora_sheet
-from rgo_bench.render import render_markdown
+from rgo_bench.report.render import render_markdown
 from rgo_bench.zoo.record import read_zoo_record, read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 from rgo_torch.kinds import KINDS
@@ -335,7 +335,7 @@ def test_a_method_of_one_s_own_runs(jobs: str, methods: str, tmp_path: Path) -> 
     (tmp_path / "l2.py").write_text(block)
     options = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
     command = ["run", "permuted-digits", "--plugin", "l2", "--method", methods]
-    main = "from rgo_bench.cli import main; main()"
+    main = "from rgo_bench.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", main, *command, *options, "--jobs", jobs],
         cwd=tmp_path,

@@ -67,7 +67,7 @@ def time_steps(asked: Asked) -> None:
     """Time steps: eager and compiled with CUDA graphs, then JAX's."""
     from jax_steps import time_jax_step  # only here: the other phases need no JAX
 
-    from rgo_bench.steps import measure_step
+    from rgo_bench.measure.steps import measure_step
 
     shapes = DRY_SHAPES if asked.dry_run else SHAPES
     quick: dict[str, Any] = {"repeats": 1, "seconds": 0.01} if asked.dry_run else {}
@@ -94,7 +94,7 @@ def time_steps(asked: Asked) -> None:
 
 def measure_passes(asked: Asked) -> None:
     """Measure the peak memory of curvature passes beside that of training steps."""
-    from rgo_bench.steps import measure_memory
+    from rgo_bench.measure.steps import measure_memory
 
     rows = Rows(asked, "memory.json")
     for network, shape in (DRY_SHAPES if asked.dry_run else SHAPES).items():

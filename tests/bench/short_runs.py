@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rgo_bench.methods import METHODS, Method
 from rgo_bench.records import Record, record_path
-from rgo_bench.spec import Spec, make_spec
+from rgo_bench.runs.spec import Spec, make_spec
 
 SHORT: dict[str, Any] = {"tasks": 3, "samples": 60, "epochs": 1}
 SETTINGS = [f"--set={key}={value}" for key, value in SHORT.items()]

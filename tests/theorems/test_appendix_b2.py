@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rgo_core
 import rgo_torch
+from rgo_bench.measure.operations import step_operations
 from rgo_bench.networks import NETWORKS
-from rgo_bench.operations import step_operations
 from rgo_torch import _product
 
 N, M, R = 12, 7, 5  # features, outputs, rows

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import rgo_jax
-from rgo_bench.checkpoint import read_checkpoint
 from rgo_bench.jit.network import (
     Network,
     channels_last,
@@ -24,8 +23,9 @@ from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOption
 from rgo_bench.methods.stl import task_seed
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record, check_writable, write_record
-from rgo_bench.run_state import RunState
-from rgo_bench.spec import Spec
+from rgo_bench.runs.checkpoint import read_checkpoint
+from rgo_bench.runs.spec import Spec
+from rgo_bench.runs.state import RunState
 from rgo_bench.streams import Samples
 from rgo_bench.streams.draws import task_generator
 

@@ -8,15 +8,15 @@ from typing import Annotated
 import torch
 import typer
 
-from rgo_bench.choices import chosen
+from rgo_bench.cli.seeds import parse_seeds
+from rgo_bench.cli.terminal import Format, show
 from rgo_bench.lora.choice import METHODS
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.lora.training import learn
+from rgo_bench.paper.choices import chosen
 from rgo_bench.records import check_writable, replace_file
-from rgo_bench.seeds import parse_seeds
-from rgo_bench.spec import parse_options
-from rgo_bench.terminal import Format, show
+from rgo_bench.runs.spec import parse_options
 from rgo_bench.zoo.methods import check_options
 from rgo_bench.zoo.record import read_zoo_records
 from rgo_bench.zoo.recorded import recorded

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 import rgo_torch
-from rgo_bench.choices import chosen
+from rgo_bench.paper.choices import chosen
 from rgo_bench.zoo.models.hugging_face import need
 
 MAX_FEATURES: Final = 1024

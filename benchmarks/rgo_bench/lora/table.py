@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
-from rgo_bench.grids import Grid, Sheet
 from rgo_bench.lora.choice import METHODS
+from rgo_bench.report.grids import Grid, Sheet
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
 from rgo_bench.methods.representations import input_rows
 from rgo_bench.methods.weight_projector import freeze_biases
+from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import check_positive
 from rgo_torch.layout import row_layers
 

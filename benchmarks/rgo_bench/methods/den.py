@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rgo_bench.clock import Clock
 from rgo_bench.methods.den_units import (
     drop_empty,
     reached,
@@ -18,6 +17,7 @@ from rgo_bench.methods.den_units import (
 from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import Free, mini_batches, train
+from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import check_count, check_positive
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.clock import Clock
 from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl_controller import Controller
+from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import check_count, check_positive
 
 

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 import rgo_core
 import rgo_torch
-from rgo_bench.clock import Clock
 from rgo_bench.methods.method import (
     MethodOptions,
     NetworkMethod,
     Setting,
     fitting,
 )
+from rgo_bench.runs.clock import Clock
+from rgo_bench.runs.team import Team
 from rgo_bench.streams.options import check_count
-from rgo_bench.team import Team
 from rgo_torch.damping import RELATIVE_DAMPING
 from rgo_torch.defaults import choose
 from rgo_torch.score import cross_entropy_score

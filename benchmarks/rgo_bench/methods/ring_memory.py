@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
+from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import check_count
 
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from rgo_bench.clock import Clock
 from rgo_bench.methods.gpm import GPMOptions, extended
 from rgo_bench.methods.method import NetworkMethod, Setting, masked
 from rgo_bench.methods.representations import recorded_inputs, strongest
 from rgo_bench.methods.weight_projector import freeze_biases
+from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import check_positive
 from rgo_torch.calls import evaluating
 from rgo_torch.layers.rows import RowLayer, rows_of

@@ -1,5 +1,1 @@
-"""Records as one HTML page that needs nothing else."""
-
-from rgo_bench.report.page import report_html, write_report
-
-__all__ = ["report_html", "write_report"]
+"""What records tell: tables, figures, and one page that needs nothing else."""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from rgo_bench.grids import decimal_text, deviations_text, spread_text
+from rgo_bench.report.grids import decimal_text, deviations_text, spread_text
 from rgo_bench.report.html import Html, element, join, minus, run_name, scroll_box
-from rgo_bench.tables import Row
+from rgo_bench.report.tables import Row
 
 _SIGMA = element("abbr", "σ", title="in standard deviations of the paper's seeds")
 

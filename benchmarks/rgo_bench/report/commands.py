@@ -7,9 +7,9 @@ from typing import Any
 
 from rgo_bench.methods import METHODS
 from rgo_bench.records import Record, variant_options
+from rgo_bench.records.groups import Run
 from rgo_bench.report.html import Html, element, join
-from rgo_bench.runs import Run
-from rgo_bench.spec import Spec, option_text, protocol_options
+from rgo_bench.runs.spec import Spec, option_text, protocol_options
 from rgo_bench.streams import STREAMS
 
 # What is no option of stream or method, and so has an argument of its own.
@@ -34,7 +34,7 @@ def run_command(run: Run, records: Sequence[Record]) -> str:
 
     Examples
     --------
-    >>> from rgo_bench.spec import make_spec
+    >>> from rgo_bench.runs.spec import make_spec
     >>> run_command(Run("permuted-digits", "sgd", "", "mlp", "torch"), [])
     'rgo-bench run permuted-digits --method sgd'
     """
@@ -47,7 +47,7 @@ def spec_command(spec: Spec, *more: str) -> str:
 
     Examples
     --------
-    >>> from rgo_bench.spec import make_spec
+    >>> from rgo_bench.runs.spec import make_spec
     >>> spec_command(make_spec("permuted-digits", "sgd", 3), "--out", "here")
     'rgo-bench run permuted-digits --method sgd --seeds 3 --out here'
     """

@@ -7,10 +7,10 @@ from itertools import groupby
 
 from matplotlib import rc_context
 
-from rgo_bench.plots import figure_average_accuracy
 from rgo_bench.records import Record
 from rgo_bench.report.html import Html, element, join
-from rgo_bench.tables import table_rows
+from rgo_bench.report.plots import figure_average_accuracy
+from rgo_bench.report.tables import table_rows
 
 
 def evolution_figures(records: Sequence[Record]) -> Html:

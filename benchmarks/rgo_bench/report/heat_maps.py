@@ -12,8 +12,8 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from rgo_bench.records import Record
+from rgo_bench.records.groups import Run
 from rgo_bench.report.html import Html, breakable, element, join, minus
-from rgo_bench.runs import Run
 
 # Of one lightness from dark to bright: it survives color blindness and grey print.
 COLORS = colormaps["viridis"]

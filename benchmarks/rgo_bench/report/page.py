@@ -7,8 +7,9 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
-from rgo_bench.paper import PUBLISHED_NETWORKS
+from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.records import Record, replace_file
+from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.accuracy import accuracy_tables
 from rgo_bench.report.commands import command_list
 from rgo_bench.report.costs import cost_tables
@@ -17,10 +18,9 @@ from rgo_bench.report.evolution import evolution_figures
 from rgo_bench.report.heat_maps import heat_maps
 from rgo_bench.report.html import Html, element, join
 from rgo_bench.report.split_tables import split_tables
+from rgo_bench.report.tables import table_rows
 from rgo_bench.report.timings import LEARNING, timing_tables
 from rgo_bench.report.zoo import zoo_table
-from rgo_bench.runs import Run, group_by_run
-from rgo_bench.tables import table_rows
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE = "Recursive Gradient Optimization: what our runs show"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rgo_bench.grids import Grid
-from rgo_bench.paper_runs import PAPER_TABLES
+from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import Record
+from rgo_bench.report.grids import Grid
 from rgo_bench.report.html import Html, element, join, minus, run_name, scroll_box
 
 NUMBERS: Final = ("2", "3")

@@ -5,9 +5,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rgo_bench.records import PHASES, Record
+from rgo_bench.records.groups import Run
 from rgo_bench.report.environments import Environment, environment_link
 from rgo_bench.report.html import Html, element, join, run_name, scroll_box
-from rgo_bench.runs import Run
 
 LEARNING = PHASES[:-1]  # all but the tests, which the experiment wants, not the method
 BASELINE = "sgd"

@@ -7,11 +7,11 @@ from typing import Annotated
 import torch
 import typer
 
-from rgo_bench.choices import chosen
+from rgo_bench.cli.seeds import parse_seeds
+from rgo_bench.cli.terminal import Format, show
+from rgo_bench.paper.choices import chosen
 from rgo_bench.records import check_writable
-from rgo_bench.seeds import parse_seeds
-from rgo_bench.spec import parse_options
-from rgo_bench.terminal import Format, show
+from rgo_bench.runs.spec import parse_options
 from rgo_bench.zoo.methods import METHODS, check_options
 from rgo_bench.zoo.recorded import recorded
 from rgo_bench.zoo.registry import ZOO

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from rgo_bench.cli.terminal import errors
 from rgo_bench.records import describe_environment
-from rgo_bench.terminal import errors
 from rgo_bench.zoo.record import (
     ZooRecord,
     read_zoo_record,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
-from rgo_bench.grids import Grid, Sheet
+from rgo_bench.report.grids import Grid, Sheet
 from rgo_bench.zoo.methods import METHODS
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO

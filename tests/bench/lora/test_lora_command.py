@@ -7,7 +7,7 @@ pytest.importorskip("peft")
 pytest.importorskip("transformers")
 from bench.lora.small_body import put
 
-from rgo_bench.cli import app
+from rgo_bench.cli.app import app
 from rgo_bench.zoo.record import read_zoo_records
 
 # Theirs.

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 pytest.importorskip("peft")
 pytest.importorskip("transformers")
 
-from rgo_bench.cli import app
+from rgo_bench.cli.app import app
 from rgo_bench.lora import large
 
 # Theirs.

@@ -6,16 +6,16 @@ from bench.page_elements import read_page
 from bench.sample_records import make_record
 from typer.testing import CliRunner
 
-from rgo_bench.cli import app, parse_seeds
+from rgo_bench.cli.app import app, parse_seeds
 from rgo_bench.records import Record
+from rgo_bench.records.groups import group_by_run
 from rgo_bench.report.commands import (
     command_list,
     run_command,
     seeds_text,
     spec_command,
 )
-from rgo_bench.runs import group_by_run
-from rgo_bench.spec import make_spec, parse_options
+from rgo_bench.runs.spec import make_spec, parse_options
 
 
 def record_like(spec_options: dict[str, object], seed: int = 0) -> Record:

@@ -1,6 +1,6 @@
 from bench.page_elements import cells, read_page
 
-from rgo_bench.cost import Cost, summarize_costs
+from rgo_bench.measure.cost import Cost, summarize_costs
 from rgo_bench.records import PHASES
 from rgo_bench.report.costs import cost_tables
 

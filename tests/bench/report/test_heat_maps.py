@@ -8,6 +8,7 @@ from bench.sample_records import make_record, record_of
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
+from rgo_bench.records.groups import group_by_run
 from rgo_bench.report.heat_maps import (
     COLORS,
     SIZE,
@@ -17,7 +18,6 @@ from rgo_bench.report.heat_maps import (
     picture_data,
     shared_scale,
 )
-from rgo_bench.runs import group_by_run
 
 
 def pixels_of(uri: str) -> NDArray[np.float64]:

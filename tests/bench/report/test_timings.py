@@ -5,8 +5,8 @@ from bench.page_elements import cells, read_page
 from bench.sample_records import make_record
 
 from rgo_bench.records import PHASES, Record
+from rgo_bench.records.groups import group_by_run
 from rgo_bench.report.timings import relative_time, timing_tables, timings
-from rgo_bench.runs import group_by_run
 
 HERE, THERE = {"device": "cpu"}, {"device": "gpu"}
 SGD = {"tasks": 2, "lr": 0.1}

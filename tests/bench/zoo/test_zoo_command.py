@@ -4,7 +4,7 @@ import pytest
 from bench.zoo.sample_zoo import zoo_record
 from typer.testing import CliRunner
 
-from rgo_bench.cli import app
+from rgo_bench.cli.app import app
 from rgo_bench.zoo.record import read_zoo_records, write_zoo_record
 
 SHORT = ("zoo", "--models", "mixer", "--steps", "2")

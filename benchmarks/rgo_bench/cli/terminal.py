@@ -1,0 +1,134 @@
+"""What the command line prints, and runs while its bars are shown."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+
+from rgo_bench.cli.progress import Bars
+from rgo_bench.records import Record
+from rgo_bench.report.grids import Sheet
+from rgo_bench.report.render import (
+    render_csv,
+    render_latex,
+    render_markdown,
+    render_rich,
+)
+from rgo_bench.runs.jobs import (
+    Failure,
+    Manner,
+    limit_threads,
+    run_here,
+    run_jobs,
+    unrecorded,
+)
+from rgo_bench.runs.ray_jobs import run_on_ray
+from rgo_bench.runs.spec import Spec
+
+
+class Engine(NamedTuple):
+    """Where several runs are made."""
+
+    name: str  # "local" or "ray"
+    address: str | None = None  # of a Ray cluster
+
+
+LOCAL = Engine("local")
+console = Console()
+errors = Console(stderr=True)
+
+
+def choose_engine(name: str, address: str | None) -> Engine:
+    """Return the engine that two options of the command line stand for.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or an address is given to one that has none.
+    """
+    if name not in ("local", "ray"):
+        raise ValueError(f"--engine: expected local or ray, got {name}")
+    if address is not None and name != "ray":
+        raise ValueError(f"--address: expected --engine ray, got {name}")
+    return Engine(name, address)
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+
+
+def run_shown(
+    specs: Sequence[Spec], manner: Manner, *, jobs: int = 1, engine: Engine = LOCAL
+) -> tuple[list[Record], list[Failure]]:
+    """Run `specs` behind progress bars.
+
+    What goes wrong with a single run is raised: there is no other to spoil.
+    """
+    bars = Bars(console)
+    with bars.shown():
+        if engine.name == "ray":
+            outcome = run_on_ray(specs, manner, address=engine.address, bars=bars)
+            return outcome.records, outcome.failures
+        if len(specs) == 1:
+            return [run_here(specs[0], manner, bars)], []
+        outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)
+    return outcome.records, outcome.failures
+
+
+def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
+    """Run the seeds of each method at once, behind progress bars.
+
+    A method whose records are all there is not run again.
+    """
+    from rgo_bench.jit import run_mapped  # only now, for JAX need not be there
+
+    limit_threads(manner.threads, "jax")
+    bars = Bars(console)
+    with bars.shown():
+        for method in dict.fromkeys(spec.method for spec in specs):
+            seeds = [spec for spec in specs if spec.method == method]
+            if unrecorded(seeds, manner):
+                reporter = bars.add(seeds[0])
+                run_mapped(seeds, manner.out, device=manner.device, reporter=reporter)
+        return [run_here(spec, replace(manner, force=False), bars) for spec in specs]
+
+
+def show(sheet: Sheet, format_: Format = Format.terminal) -> None:
+    """Print tables."""
+    if format_ is Format.terminal:
+        console.print(*render_rich(sheet.grids))
+    elif format_ is Format.csv:
+        typer.echo(render_csv(sheet.lines), nl=False)
+    else:
+        render = render_markdown if format_ is Format.markdown else render_latex
+        typer.echo(render(sheet.grids), nl=False)
+
+
+def end_with(failures: Sequence[Failure]) -> None:
+    """Tell what failed and exit with 1.
+
+    What several runs failed of is told once, with the traceback of the first.
+    """
+    alike: dict[str, list[Failure]] = {}
+    for failure in failures:
+        alike.setdefault(failure.reason, []).append(failure)
+    for reason, failed in alike.items():
+        typer.echo(failed[0].details, err=True)
+        for failure in failed:
+            typer.secho(f"rgo-bench: failed: {_name(failure.spec)}", fg="red", err=True)
+        typer.secho(f"rgo-bench: {reason}", fg="red", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _name(spec: Spec) -> str:
+    parts = (spec.stream, spec.method, spec.variant, f"seed {spec.seed}")
+    return " ".join(filter(None, parts))

@@ -1,0 +1,1 @@
+"""Measurements that are no runs of a table: time, memory, errors."""

@@ -1,0 +1,193 @@
+"""What a method costs beside another: whole runs, interleaved, each in a process.
+
+Machines are shared and noisy: only a ratio within one measurement means something.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from rgo_bench.methods import METHODS
+from rgo_bench.runs.spec import check_name
+from rgo_bench.streams import STREAMS
+
+# Of every thread pool that the packages bring.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Cost(NamedTuple):
+    """One whole run."""
+
+    method: str
+    total: float  # seconds, from reading the data to the record
+    seconds: dict[str, float]  # of each phase
+    peak: float  # MiB of memory that the process held at most
+
+
+def measure_costs(
+    stream: str,
+    methods: Sequence[str],
+    *,
+    options: Mapping[str, Any],
+    repeats: int,
+    threads: int = 1,
+    ran: Callable[[Cost], None] = lambda cost: None,
+) -> list[Cost]:
+    """Run each method `repeats` times in turn and return what every run took.
+
+    Parameters
+    ----------
+    stream : str
+    methods : sequence of str
+        Names, for instance ``rgo``, ``rgo:jax`` or ``rgo:jax:5``, which is five seeds
+        at once (see `parse_subject`).
+    options : mapping
+        Of the stream, for all methods, and of the methods that have them.
+    repeats : int
+        Whole runs of each method; the first ones of all methods come first.
+    threads : int
+        Of every process.
+    ran : callable
+        Told of every run as it ends.
+
+    Returns
+    -------
+    list of Cost
+        In the order run.
+
+    Raises
+    ------
+    RuntimeError
+        If a run fails; with what it said.
+    """
+    costs = []
+    for _ in range(repeats):
+        for method in methods:
+            own = own_options(stream, method, options)
+            costs.append(_measure(stream, method, own, threads))
+            ran(costs[-1])
+    return costs
+
+
+def parse_subject(text: str) -> tuple[str, str, int]:
+    """Read ``METHOD[:BACKEND[:SEEDS]]``: what is timed.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of this form, or several seeds are not JAX's.
+
+    Examples
+    --------
+    >>> parse_subject("rgo"), parse_subject("rgo:jax:5")
+    (('rgo', 'torch', 1), ('rgo', 'jax', 5))
+    """
+    method, *rest = text.split(":")
+    backend, seeds = [*rest, *("torch", "1")[len(rest) :]][:2]
+    if len(rest) > 2 or not seeds.isdecimal() or int(seeds) < 1:
+        raise ValueError(f"--method: expected METHOD[:BACKEND[:SEEDS]], got {text!r}")
+    if int(seeds) > 1 and backend != "jax":
+        raise ValueError(f"--method: expected several seeds of jax alone, got {text!r}")
+    return method, backend, int(seeds)
+
+
+def own_options(
+    stream: str, subject: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options that the stream or the subject's method has.
+
+    Examples
+    --------
+    >>> own_options("permuted-mnist", "sgd", {"tasks": 2, "observed": 100})
+    {'tasks': 2}
+    """
+    method, _, _ = parse_subject(subject)
+    check_name("stream", stream, STREAMS)
+    check_name("method", method, METHODS)
+    known = {*STREAMS[stream].defaults.as_dict(), *METHODS[method].defaults.as_dict()}
+    if METHODS[method].presets:
+        known.add("preset")
+    return {name: value for name, value in options.items() if name in known}
+
+
+def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """Return for each method the medians, and their ratios to the first method's.
+
+    The run of median length gives the phases, so that they belong together.
+    """
+    methods = list(dict.fromkeys(cost.method for cost in costs))
+    first: dict[str, Any] | None = None
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        runs = sorted((c for c in costs if c.method == method), key=lambda c: c.total)
+        row: dict[str, Any] = {
+            "method": method,
+            "runs": len(runs),
+            "total": round(median(run.total for run in runs), 2),
+            "seconds": runs[(len(runs) - 1) // 2].seconds,
+            "peak": round(median(run.peak for run in runs), 1),
+        }
+        first = first or row
+        row["time_ratio"] = round(row["total"] / first["total"], 3)
+        row["memory_ratio"] = round(row["peak"] / first["peak"], 3)
+        rows.append(row)
+    return rows
+
+
+def _measure(
+    stream: str, method: str, options: Mapping[str, Any], threads: int
+) -> Cost:
+    asked = {"stream": stream, "method": method, "options": options, "threads": threads}
+    question = json.dumps(asked)
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    answer = subprocess.run(
+        [sys.executable, "-m", "rgo_bench.measure.cost", question],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{method} on {stream} failed:\n{answer.stderr}")
+    return Cost(**json.loads(answer.stdout))
+
+
+def _answer(question: Mapping[str, Any]) -> Cost:
+    """Run once in this process, which was started for nothing else."""
+    from rgo_bench.runs.jobs import limit_threads
+    from rgo_bench.runs.run import Silent, run
+    from rgo_bench.runs.spec import make_spec
+
+    method, backend, seeds = parse_subject(question["method"])
+    specs = [
+        make_spec(
+            question["stream"], method, seed, question["options"], backend=backend
+        )
+        for seed in range(seeds)
+    ]
+    limit_threads(question["threads"], backend)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        if seeds == 1:
+            record = run(specs[0], Path(folder))
+        else:
+            from rgo_bench.jit import run_mapped
+
+            record = run_mapped(specs, Path(folder), reporter=Silent())[0]
+        total = time.perf_counter() - start
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return Cost(question["method"], total, dict(record.seconds), peak)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(json.loads(sys.argv[1]))._asdict()))

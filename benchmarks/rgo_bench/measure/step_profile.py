@@ -1,0 +1,194 @@
+"""Where the microseconds of a training step go: products, encoding, and the rest."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import rgo_torch
+from rgo_bench.measure.steps import CLASSES, OPTIMIZERS, draw_batches
+from rgo_bench.networks import NETWORKS
+from rgo_torch._product import projected_rows
+from rgo_torch.layers.rows import RowLayer
+from rgo_torch.parameters import ProjectedParameter
+
+PHASES = ("forward", "backward", "update")
+WARM = 3  # steps that are not timed
+
+
+class StepProfile(NamedTuple):
+    """Microseconds of a step on one thread, medians; and where RGO's own go."""
+
+    network: str
+    batch: int
+    optimizer: str
+    plain: dict[str, float]  # by phase, of the optimizer alone
+    rgo: dict[str, float]
+    products: float  # of gradients or inputs with P, as many as in a step
+    encoding: float  # what permuting adds to a plain step
+    rest: float  # autograd functions, hooks, and Python between the products
+
+    @property
+    def ratio(self) -> float:
+        """A step of RGO over a plain one."""
+        return sum(self.rgo.values()) / sum(self.plain.values())
+
+    @property
+    def floor(self) -> float:
+        """The ratio if there were nothing but products."""
+        return 1 + self.products / sum(self.plain.values())
+
+
+def profile_step(
+    network: str,
+    input_shape: Sequence[int],
+    *,
+    batch: int = 10,
+    optimizer: str = "sgd",
+    rounds: int = 200,
+) -> StepProfile:
+    """Time the parts of a step on the CPU, in turn, by the time of this thread alone.
+
+    Parameters
+    ----------
+    network : str
+        One of `rgo_bench.networks.NETWORKS`.
+    input_shape : sequence of int
+        Of one sample.
+    batch : int
+    optimizer : {"sgd", "adamw"}
+        With AdamW updates are projected.
+    rounds : int
+        How many steps of each kind.
+
+    Returns
+    -------
+    StepProfile
+
+    Notes
+    -----
+    What RGO adds is split by timing its parts alone: the products on random tensors of
+    the step's shapes, the encoding in a network without projections. Alone they find
+    the caches warmer, so that the rest is an upper bound.
+    """
+    kinds = {
+        kind: _Stepper(network, input_shape, batch, optimizer, kind)
+        for kind in ("plain", "encoded", "rgo")
+    }
+    products = kinds["rgo"].products()
+    taken: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    alone: list[float] = []
+    for number in range(-WARM, rounds):
+        for kind, stepper in kinds.items():
+            times = stepper.step()
+            if number >= 0:
+                taken[kind].append(times)
+        alone.append(_timed(products))
+    plain, encoded, rgo = (_by_phase(taken[kind]) for kind in kinds)
+    product = 1e6 * median(alone[WARM:])
+    encoding = max(0.0, sum(encoded.values()) - sum(plain.values()))
+    rest = sum(rgo.values()) - sum(plain.values()) - product - encoding
+    return StepProfile(
+        network, batch, optimizer, plain, rgo, product, encoding, max(0.0, rest)
+    )
+
+
+class _Stepper:
+    def __init__(
+        self,
+        network: str,
+        input_shape: Sequence[int],
+        batch: int,
+        optimizer: str,
+        kind: str,
+    ) -> None:
+        torch.manual_seed(0)
+        host = torch.device("cpu")
+        self.model = NETWORKS[network](tuple(input_shape), CLASSES, 0)
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters(), lr=1e-3)
+        self.x, self.y = next(draw_batches(input_shape, batch, 1, host))
+        self.rgo: rgo_torch.RGO | None = None
+        if kind == "encoded":
+            rgo_torch.FeatureEncoder(self.model, seed=0).set_task(1)
+        elif kind == "rgo":
+            self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=0)
+            self.rgo.begin_task()
+            self.rgo.end_task(draw_batches(input_shape, batch, 10, host))
+            self.rgo.begin_task()
+
+    def step(self) -> list[float]:
+        """Take a step and return the seconds of its phases."""
+        times = [time.thread_time()]
+        loss = functional.cross_entropy(self.model(self.x), self.y)
+        times.append(time.thread_time())
+        loss.backward()
+        times.append(time.thread_time())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        times.append(time.thread_time())
+        return [end - start for start, end in pairwise(times)]
+
+    def products(self) -> Callable[[], None]:
+        """Return what multiplies by every projection as often as a step does."""
+        assert self.rgo is not None
+        projector = self.rgo.projector
+        rows = _row_counts(self.model, projector.layers, self.x)
+        pairs = [
+            (projection, torch.randn_like(_multiplied(parameter, rows, projector)))
+            for name, projection in projector.projections.items()
+            for parameter in (projector.parameters[name],)
+        ]
+
+        @torch.no_grad()
+        def multiply() -> None:
+            for projection, given in pairs:
+                projected_rows(projection, given)
+
+        return multiply
+
+
+def _row_counts(
+    model: nn.Module, layers: Sequence[Any], x: Tensor
+) -> dict[nn.Module, int]:
+    """Return how many rows each linear layer and convolution meets."""
+    found: dict[nn.Module, int] = {}
+    by_module = {each.module: each for each in layers if isinstance(each, RowLayer)}
+
+    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found[module] = by_module[module].row_count(args[0])
+
+    handles = [module.register_forward_pre_hook(note) for module in by_module]
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _multiplied(
+    parameter: ProjectedParameter, rows: dict[nn.Module, int], projector: Any
+) -> Tensor:
+    """Return a tensor shaped as what is multiplied: the fewer rows of X or of G."""
+    gradient = parameter.rows(parameter.tensor.detach())
+    layer = parameter.uses[0][0]
+    few = rows.get(layer.module, 0)
+    factors = projector.project == "gradient" and not parameter.is_vector
+    if factors and 0 < few < gradient.shape[-2]:
+        return gradient.new_empty(*gradient.shape[:-2], few, gradient.shape[-1])
+    return gradient
+
+
+def _timed(function: Callable[[], None]) -> float:
+    start = time.thread_time()
+    function()
+    return time.thread_time() - start
+
+
+def _by_phase(steps: Sequence[Sequence[float]]) -> dict[str, float]:
+    columns = zip(*steps, strict=True)
+    return {p: 1e6 * median(c) for p, c in zip(PHASES, columns, strict=True)}

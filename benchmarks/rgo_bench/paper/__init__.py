@@ -1,0 +1,1 @@
+"""The paper's tables: what they are made of, and its numbers."""

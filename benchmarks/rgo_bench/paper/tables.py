@@ -1,0 +1,31 @@
+"""The tables of the paper: what each is made of, and how it is shown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from rgo_bench.paper.table1 import table1_specs
+from rgo_bench.paper.table2 import table2_sheet, table2_specs
+from rgo_bench.paper.table3 import table3_specs
+from rgo_bench.paper.table3_sheet import table3_sheet
+from rgo_bench.records import Record
+from rgo_bench.report.grids import Sheet, accuracy_sheet
+from rgo_bench.runs.spec import Spec
+
+
+class PaperTable(NamedTuple):
+    """A table of the paper."""
+
+    specs: Callable[..., list[Spec]]  # of the keywords seeds, streams, networks, data
+    sheet: Callable[[Sequence[Record]], Sheet]
+    runs: bool  # what is missing, unless told not to: those that take hours each do not
+
+
+PAPER_TABLES: Final[Mapping[str, PaperTable]] = MappingProxyType(
+    {
+        "1": PaperTable(table1_specs, partial(accuracy_sheet, deviations=True), True),
+        "2": PaperTable(table2_specs, table2_sheet, False),
+        "3": PaperTable(table3_specs, table3_sheet, False),
+    }
+)

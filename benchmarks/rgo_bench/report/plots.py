@@ -1,0 +1,179 @@
+"""Figures of records, to be told apart in print and by color-blind eyes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, groupby
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from rgo_bench.paper.published import published_methods
+from rgo_bench.records import Record
+from rgo_bench.records.groups import Run, group_by_run
+from rgo_bench.report.line_labels import LineEnd, label_ends
+from rgo_bench.report.tables import Row, table_rows
+from rgo_core import average_accuracy
+
+# Okabe and Ito's colors without the yellow, which is too pale for a line on white.
+COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#000000"),
+    *("#CC79A7", "#56B4E9", "#E69F00"),
+)
+# Seven, four and five have no common divisor: 140 lines before one repeats.
+STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v")
+# The first look of what is not in the paper: its color is not that of a method with
+# an accuracy near OWM's, as the next one's would be.
+FIRST_FREE = 12
+PAPER_MARK: Final[Mapping[str, Any]] = {
+    "marker": "<",
+    "markersize": 4,
+    "linestyle": "",
+    "clip_on": False,
+}
+
+
+class Look(NamedTuple):
+    """What tells a line from the others."""
+
+    color: str
+    style: str
+    marker: str
+
+
+Looks: TypeAlias = Mapping[Run, Look]
+
+
+def figure_average_accuracy(records: Iterable[Record]) -> Figure:
+    """Draw the average accuracy over the tasks seen against their number.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        At least one record. Every stream has its own axes, every method and variant
+        its own line: the mean over the seeds in a band of one standard deviation,
+        named at its end. Marks at the right edge are the paper's final accuracies.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure; its ``savefig`` writes it. No global state is used.
+
+    Raises
+    ------
+    ValueError
+        If there is no record, or a run's records state different configurations.
+    """
+    groups = group_by_run(records)
+    if not groups:
+        raise ValueError("records: expected at least one to draw, got none")
+    looks = _looks(groups)
+    rows = table_rows(record for group in groups.values() for record in group)
+    streams = [list(own) for _, own in groupby(rows, lambda row: row.run.stream)]
+    figure = Figure(figsize=(5.0 * len(streams), 3.7), layout="constrained")
+    panels = figure.subplots(1, len(streams), squeeze=False)[0]
+    for own, axes in zip(streams, panels, strict=True):
+        _draw_stream(axes, own, groups, looks)
+    return figure
+
+
+def average_over_seen(record: Record) -> NDArray[np.float64]:
+    """Return the average accuracy over the tasks seen, after each task.
+
+    Parameters
+    ----------
+    record : Record
+        The record.
+
+    Returns
+    -------
+    array (T,)
+        In percent; NaN after a task that was not followed by tests on all tasks seen.
+    """
+    matrix = record.matrix
+    return np.array(
+        [float(average_accuracy(matrix[:t, :t])) for t in range(1, len(matrix) + 1)]
+    )
+
+
+def _looks(runs: Iterable[Run]) -> dict[Run, Look]:
+    """Give the paper's methods the same look in every figure, others the next free."""
+    methods = published_methods()
+    free = count(FIRST_FREE)
+    others: dict[str, int] = {}
+    looks = {}
+    for run in runs:
+        place = methods.index(run.label) if run.label in methods else None
+        if place is None:
+            place = others.setdefault(_long_label(run), next(free))
+        looks[run] = Look(
+            COLORS[place % len(COLORS)],
+            STYLES[place % len(STYLES)],
+            MARKERS[place % len(MARKERS)],
+        )
+    return looks
+
+
+def _draw_stream(
+    axes: Axes, rows: Sequence[Row], groups: dict[Run, list[Record]], looks: Looks
+) -> None:
+    lengths = [len(groups[row.run][0].accuracy) for row in rows]
+    for row in rows:
+        curves = np.stack([average_over_seen(record) for record in groups[row.run]])
+        _draw_run(axes, looks[row.run], curves)
+    axes.set_title(rows[0].run.stream, loc="left", fontsize="medium")
+    axes.set_xlabel("tasks seen")
+    axes.set_ylabel("average accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlim(right=max(lengths) * 1.01)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    _mark_paper(axes, rows, looks)
+    ends = [
+        LineEnd(_label(row.run, rows), tasks, row.acc.mean, looks[row.run].color)
+        for row, tasks in zip(rows, lengths, strict=True)
+    ]
+    label_ends(axes, ends)
+
+
+def _draw_run(axes: Axes, look: Look, curves: NDArray[np.float64]) -> None:
+    tasks = np.arange(1, curves.shape[1] + 1)
+    mean, std = curves.mean(axis=0), curves.std(axis=0)
+    axes.fill_between(tasks, mean - std, mean + std, color=look.color, alpha=0.2, lw=0)
+    axes.plot(
+        tasks,
+        mean,
+        color=look.color,
+        linestyle=look.style,
+        linewidth=1.3,
+        marker=look.marker,
+        markersize=3.5,
+    )
+
+
+def _mark_paper(axes: Axes, rows: Sequence[Row], looks: Looks) -> None:
+    """Mark the paper's final accuracies at the right edge."""
+    compared = [(row.paper.acc, looks[row.run].color) for row in rows if row.paper]
+    if not compared:
+        return
+    axes.update_datalim([(1.0, height) for height, _ in compared])
+    axes.autoscale_view(scalex=False)
+    place = axes.get_yaxis_transform()
+    for height, color in compared:
+        axes.plot(1.015, height, transform=place, color=color, **PAPER_MARK)
+    mark = Line2D([], [], color="0.5", label="the paper's final accuracy", **PAPER_MARK)
+    axes.legend(handles=[mark], loc="lower left", frameon=False, fontsize="small")
+
+
+def _label(run: Run, rows: Sequence[Row]) -> str:
+    """Name the network and the backend too, where lines differ in nothing else."""
+    alike = [row.run.label for row in rows].count(run.label)
+    return run.label if alike == 1 else _long_label(run)
+
+
+def _long_label(run: Run) -> str:
+    return f"{run.label}, {run.network}, {run.backend}"

@@ -1,0 +1,102 @@
+"""The tables in the formats that they are read in."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rgo_bench.report.grids import Grid
+
+_LATEX_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def render_rich(grids: Sequence[Grid]) -> list[Table]:
+    """Return the tables for a terminal.
+
+    All names share a column, which is folded so that 80 columns hold every number.
+    """
+    tables = []
+    for grid in grids:
+        table = Table(
+            title=grid.title,
+            title_justify="left",
+            # A title wider than its table would be broken into lines.
+            min_width=len(grid.title),
+            box=box.SIMPLE_HEAD,
+            padding=0,
+        )
+        table.add_column(grid.header[0], overflow="fold")
+        for name in grid.header[grid.names :]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for cells in grid.cells:
+            numbers = (cell.replace(" ± ", "±") for cell in cells[grid.names :])
+            # As Text, for rich would interpret brackets in a variant.
+            table.add_row(Text(" ".join(cells[: grid.names]).strip()), *numbers)
+        tables.append(table)
+    return tables
+
+
+def render_markdown(grids: Sequence[Grid]) -> str:
+    """Return the tables in Markdown, each under a heading."""
+    return "\n".join(map(_markdown, grids))
+
+
+def render_csv(lines: Sequence[Sequence[object]]) -> str:
+    """Return lines of plain values, the header first, separated by commas.
+
+    What is None is empty.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def render_latex(grids: Sequence[Grid]) -> str:
+    r"""Return the tables in LaTeX, for the package ``booktabs``."""
+    return "\n".join(map(_latex, grids))
+
+
+def _markdown(grid: Grid) -> str:
+    rules = ["---" if i < grid.names else "--:" for i in range(len(grid.header))]
+    lines = [grid.header, tuple(rules), *grid.cells]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"### {grid.title}\n\n{table}\n"
+
+
+def _latex(grid: Grid) -> str:
+    columns = "l" * grid.names + "r" * (len(grid.header) - grid.names)
+    header = " & ".join(_escape(name) for name in grid.header)
+    body = "\n".join(f"{_latex_row(grid, cells)} \\\\" for cells in grid.cells)
+    return "\n".join(
+        (
+            f"% {grid.title}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            "\\toprule",
+            f"{header} \\\\",
+            "\\midrule",
+            body,
+            "\\bottomrule",
+            "\\end{tabular}\n",
+        )
+    )
+
+
+def _latex_row(grid: Grid, cells: tuple[str, ...]) -> str:
+    names = [_escape(cell) for cell in cells[: grid.names]]
+    numbers = [
+        f"${cell}$".replace("±", "\\pm") if cell else "" for cell in cells[grid.names :]
+    ]
+    return " & ".join([*names, *numbers])
+
+
+def _escape(text: str) -> str:
+    escaped = "".join(_LATEX_SIGNS.get(sign, sign) for sign in text)
+    return escaped.replace("Δ", r"$\Delta$").replace("σ", r"$\sigma$")

@@ -1,0 +1,306 @@
+"""Many runs, some at a time, each in a process of its own."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+import torch
+
+from rgo_bench.measure.cost import THREAD_VARIABLES
+from rgo_bench.records import Record, check_writable, record_path
+from rgo_bench.runs.run import Reporter, run
+from rgo_bench.runs.spec import Spec
+
+
+class Failure(NamedTuple):
+    """A run that did not end well."""
+
+    spec: Spec
+    reason: str  # one line
+    details: str  # the traceback
+
+
+class Outcome(NamedTuple):
+    """What came of several runs."""
+
+    records: list[Record]
+    failures: list[Failure]
+
+
+class Bars(Protocol):
+    """Where the progress of several runs is shown."""
+
+    def add(self, spec: Spec) -> Reporter:
+        """Return the reporter of one run, when it begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How every run is run."""
+
+    out: Path
+    device: str = "cpu"
+    threads: int = 1
+    compiled: bool = False
+    force: bool = False
+    plugins: tuple[str, ...] = ()  # modules that register methods
+
+
+def run_jobs(
+    specs: Sequence[Spec], manner: Manner, *, jobs: int, bars: Bars
+) -> Outcome:
+    """Run all of `specs`, up to `jobs` at a time; one that fails spoils no other.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+        No two of the same run.
+    manner : Manner
+    jobs : int
+        Processes at a time; with 1 the runs are made one by one in this process, in
+        which records that are there already are read in any case.
+    bars : Bars
+
+    Returns
+    -------
+    Outcome
+        Records and failures, each in the order of `specs`.
+
+    Raises
+    ------
+    OSError
+        If the first record cannot be written; nothing has started then.
+    KeyboardInterrupt
+        When interrupted. Every process has ended then; what was finished is recorded,
+        and what was under way resumes after its last finished task.
+    """
+    for spec in unrecorded(specs, manner)[:1]:
+        check_writable(_path(spec, manner).parent)
+    results: dict[int, Record | Failure] = {}
+    apart: dict[int, Spec] = {}
+    for place, spec in enumerate(specs):
+        if jobs > 1 and unrecorded([spec], manner):
+            apart[place] = spec
+        else:
+            results[place] = attempt(spec, manner, bars)
+    if apart:
+        with _Workers(manner, bars) as workers:
+            results |= workers.work(apart, jobs)
+    ordered = [results[place] for place in range(len(specs))]
+    return Outcome(
+        [result for result in ordered if isinstance(result, Record)],
+        [result for result in ordered if isinstance(result, Failure)],
+    )
+
+
+def unrecorded(specs: Sequence[Spec], manner: Manner) -> list[Spec]:
+    """Return those of `specs` that would be run, in their order.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+    manner : Manner
+
+    Returns
+    -------
+    list of Spec
+        Those without a record in the folder; all, if they are forced.
+    """
+    return [spec for spec in specs if manner.force or not _path(spec, manner).exists()]
+
+
+def import_plugins(names: Iterable[str]) -> None:
+    """Import modules that register methods, from the working folder too.
+
+    Raises
+    ------
+    ImportError
+        If there is no such module.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    for name in names:
+        importlib.import_module(name)
+
+
+class _Worker(NamedTuple):
+    """A process under way."""
+
+    place: int  # of its run among all
+    spec: Spec
+    process: SpawnProcess
+    reporter: Reporter
+
+
+class _Workers:
+    """The processes under way, each at the other end of a line of its own.
+
+    A queue that all share would hang for good if a process were killed while it
+    writes; a line that breaks tells of its own process alone.
+    """
+
+    def __init__(self, manner: Manner, bars: Bars) -> None:
+        self._manner = manner
+        self._bars = bars
+        self._context = multiprocessing.get_context("spawn")
+        self._active: dict[Connection, _Worker] = {}
+        self._results: dict[int, Record | Failure] = {}
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._active.values():
+            worker.process.terminate()
+        for worker in self._active.values():
+            worker.process.join()
+
+    def work(self, specs: Mapping[int, Spec], jobs: int) -> dict[int, Record | Failure]:
+        """Run everything and return what came of each."""
+        waiting = list(specs.items())
+        while waiting or self._active:
+            while waiting and len(self._active) < jobs:
+                self._start(*waiting.pop(0))
+            for line in wait(list(self._active)):
+                self._listen(cast("Connection", line))
+        return self._results
+
+    def _start(self, place: int, spec: Spec) -> None:
+        line, far_end = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_work, args=(spec, self._manner, far_end), daemon=True
+        )
+        with _inherited(self._manner.threads):
+            process.start()
+            # Inside, where no interrupt comes between: what runs must be known.
+            self._active[line] = _Worker(place, spec, process, self._bars.add(spec))
+        # The line ends when no process holds its far end.
+        far_end.close()
+
+    def _listen(self, line: Connection) -> None:
+        worker = self._active[line]
+        try:
+            kind, payload = line.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            kind, payload = "result", _died(worker)
+        if kind != "result":
+            getattr(worker.reporter, kind)(*payload)
+            return
+        self._results[worker.place] = payload
+        worker.process.join()
+        del self._active[line]
+        line.close()
+
+
+class _Messenger:
+    """The reporter of a run in another process."""
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+
+    def stepped(self, task: int, steps: int) -> None:
+        self._line.send(("stepped", (task, steps)))
+
+    def tested(self, task: int, accuracy: float) -> None:
+        self._line.send(("tested", (task, accuracy)))
+
+
+class _SameBar:
+    """Hands one reporter to whoever asks."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def add(self, spec: Spec) -> Reporter:
+        return self._reporter
+
+
+@contextmanager
+def _inherited(threads: int) -> Iterator[None]:
+    """Give a process started inside few threads, and no ear for Ctrl-C.
+
+    The terminal interrupts every process; only the parent answers. Libraries read
+    their threads when they are imported, before any of our code runs.
+    """
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _work(spec: Spec, manner: Manner, line: Connection) -> None:
+    import_plugins(manner.plugins)
+    result = attempt(spec, manner, _SameBar(_Messenger(line)))
+    line.send(("result", result))
+
+
+def limit_threads(threads: int, backend: str) -> None:
+    """Let a backend use so many threads; JAX if nothing has computed with it yet."""
+    torch.set_num_threads(threads)
+    if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        shared = str(threads > 1).lower()
+        flags.append(f"--xla_cpu_multi_thread_eigen={shared}")
+        os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
+        os.environ["NPROC"] = str(threads)
+
+
+def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
+    """Run one spec in this process; see `rgo_bench.runs.run.run` for what it raises."""
+    limit_threads(manner.threads, spec.backend)
+    return run(
+        spec,
+        manner.out,
+        device=manner.device,
+        compiled=manner.compiled,
+        force=manner.force,
+        reporter=bars.add(spec),
+    )
+
+
+def attempt(spec: Spec, manner: Manner, bars: Bars) -> Record | Failure:
+    """Run one spec in this process, and return what came of it, whatever it is."""
+    try:
+        return run_here(spec, manner, bars)
+    except Exception as error:  # whatever it is: the other runs go on
+        reason = f"{type(error).__name__}: {error}"
+        return Failure(spec, reason, traceback.format_exc())
+
+
+def _died(worker: _Worker) -> Failure:
+    """Tell of a process that ended without a word."""
+    code = worker.process.exitcode or 0
+    reason = f"its process ended with exit code {code}"
+    if code < 0:
+        name = signal.Signals(-code).name
+        reason = f"its process was killed by {name}; was there enough memory?"
+    return Failure(worker.spec, reason, reason)
+
+
+def _path(spec: Spec, manner: Manner) -> Path:
+    return record_path(
+        manner.out,
+        stream=spec.stream,
+        method=spec.method,
+        variant=spec.variant,
+        seed=spec.seed,
+    )

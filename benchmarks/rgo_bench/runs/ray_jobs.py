@@ -1,0 +1,158 @@
+"""Many runs on a cluster: each is a task of Ray's."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rgo_bench.records import Record, check_writable, write_record
+from rgo_bench.runs.jobs import (
+    Bars,
+    Failure,
+    Manner,
+    Outcome,
+    attempt,
+    import_plugins,
+    unrecorded,
+)
+from rgo_bench.runs.run import Reporter, Silent
+from rgo_bench.runs.spec import Spec
+
+# How often a run begins again, after its last finished task, when its node or its
+# process is lost.
+RETRIES = 10
+
+
+def run_on_ray(
+    specs: Sequence[Spec], manner: Manner, *, address: str | None, bars: Bars
+) -> Outcome:
+    """Run all of `specs` as tasks of a Ray cluster; one that fails spoils no other.
+
+    A run asks for as many CPUs as it has threads, and for a GPU where its device is
+    one; Ray places it on a node that has them. A run that is lost with its node, or
+    with its process, is made again on another one, and goes on after its last finished
+    task where the folder of the records is one that both nodes share. What a node
+    cannot write there is sent back.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+        No two of the same run.
+    manner : Manner
+    address : str, optional
+        Of a cluster: ``"auto"`` for that of this machine. None: a cluster of this
+        machine alone, which ends with the runs.
+    bars : Bars
+
+    Returns
+    -------
+    Outcome
+        Records and failures, each in the order of `specs`.
+
+    Raises
+    ------
+    ImportError
+        If Ray is not installed.
+    OSError
+        If the first record cannot be written, or there is no cluster at the address;
+        nothing has started then.
+    """
+    ray = _ray()
+    manner = replace(manner, out=manner.out.absolute())
+    waiting = unrecorded(specs, manner)
+    results: dict[int, Record | Failure] = {}
+    for place, spec in enumerate(specs):
+        if spec not in waiting:
+            results[place] = attempt(spec, manner, bars)
+    if waiting:
+        check_writable(manner.out)
+        _connect(ray, address)
+        try:
+            results |= _work(ray, dict(enumerate(specs)), results, manner, bars)
+        finally:
+            ray.shutdown()
+    ordered = [results[place] for place in range(len(specs))]
+    return Outcome(
+        [result for result in ordered if isinstance(result, Record)],
+        [result for result in ordered if isinstance(result, Failure)],
+    )
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "--engine ray expects Ray, which is not installed: pip install 'rgo[ray]'"
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"--address: expected a Ray cluster at {address!r}, got none ({error}); "
+            "start one by: ray start --head"
+        ) from error
+
+
+def _work(
+    ray: Any,
+    specs: dict[int, Spec],
+    results: dict[int, Record | Failure],
+    manner: Manner,
+    bars: Bars,
+) -> dict[int, Record | Failure]:
+    task = ray.remote(
+        num_cpus=manner.threads,
+        num_gpus=int(manner.device == "cuda"),
+        max_retries=RETRIES,
+        max_calls=1,  # a process of its own, as in the pool
+    )(_run)
+    under_way = {
+        task.remote(spec, manner): (place, bars.add(spec))
+        for place, spec in specs.items()
+        if place not in results
+    }
+    while under_way:
+        done, _ = ray.wait(list(under_way), num_returns=1)
+        for reference in done:
+            place, reporter = under_way.pop(reference)
+            results[place] = _result(ray, reference, specs[place])
+            _keep(results[place], specs[place], manner, reporter)
+    return results
+
+
+def _run(spec: Spec, manner: Manner) -> Record | Failure:
+    """Run on a node."""
+    import_plugins(manner.plugins)
+    return attempt(spec, manner, _NoBars())
+
+
+def _result(ray: Any, reference: Any, spec: Spec) -> Record | Failure:
+    try:
+        result: Record | Failure = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        return Failure(spec, reason, str(error))
+    return result
+
+
+def _keep(
+    result: Record | Failure, spec: Spec, manner: Manner, reporter: Reporter
+) -> None:
+    """Write a record that was sent back, whoever could write it before."""
+    if isinstance(result, Failure):
+        return
+    write_record(manner.out, result)
+    tasks = spec.stream_options.tasks
+    reporter.stepped(tasks - 1, tasks * spec.stream_options.steps)
+    reporter.tested(tasks - 1, result.acc)
+
+
+class _NoBars:
+    """Progress bars of a process that has no terminal."""
+
+    def add(self, spec: Spec) -> Reporter:
+        return Silent()

@@ -1,0 +1,63 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bench.sample_records import make_record
+from bench.short_runs import make_method, short_spec
+from bench.small_settings import learn
+
+from rgo_bench.methods import METHODS
+from rgo_bench.methods.kept import tensor_bytes
+from rgo_bench.records.text import parse_record, record_text
+from rgo_bench.runs.run import run
+
+SHORT: dict[str, dict[str, Any]] = {"rcl": {"trials": 1, "most": 3}}
+
+
+def test_all_tensors_and_arrays_of_a_state_count() -> None:
+    state = {
+        "a": torch.zeros(3, dtype=torch.float64),
+        "b": [np.zeros(2, dtype=np.float32), {"c": torch.zeros(5, dtype=torch.uint8)}],
+        "name": "x",
+        "steps": 7,
+        "none": None,
+    }
+    assert tensor_bytes(state) == 24 + 8 + 5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_counts_what_it_keeps(name: str) -> None:
+    method = make_method(name, SHORT.get(name))
+    learn(method, 0, 1)
+    network = sum(p.nbytes for p in method.setting.make_network(0).parameters())
+    if name in ("sgd", "stl"):
+        assert method.kept_bytes() == network * (2 if name == "stl" else 1)
+    else:
+        # LOS keeps nothing here but its weights.
+        assert method.kept_bytes() >= network + (name != "los")
+    grows = ("pgn", "den", "rcl", "apd", "stl")
+    assert (method.capacity() > 100) == (name in grows)
+    assert name in grows or method.capacity() == 100
+
+
+def test_a_record_states_what_was_kept(tmp_path: Any) -> None:
+    record = run(short_spec("pgn"), tmp_path)
+    assert record.kept is not None
+    assert record.kept["bytes"] > 0
+    assert record.kept["capacity"] > 100
+    kept = make_record(
+        kept={"bytes": 12, "capacity": 100.0}, seconds=record.seconds | {"train": 1.0}
+    )
+    kept = parse_record(record_text(kept))
+    assert kept.kept == {"bytes": 12, "capacity": 100.0}
+    assert parse_record(record_text(kept)) == kept
+    assert "kept" not in record_text(make_record())
+
+
+@pytest.mark.parametrize("kept", [{"bytes": 1}, {"bytes": -1, "capacity": 100.0}])
+def test_what_is_not_counted_so_is_refused(kept: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="kept: expected numbers of bytes, capacity"):
+        make_record(kept=kept)
+    with pytest.raises(ValueError, match="kept: expected values by name, got 3"):
+        make_record(kept=3)

@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import pytest
+from bench.sample_records import record_of
+
+from rgo_bench.paper.published import published_gains
+from rgo_bench.paper.table2 import (
+    BASE_NETWORKS,
+    EXPANDING,
+    METHOD,
+    NETWORK,
+    STREAM,
+    Gain,
+    gain,
+    table2_sheet,
+    table2_specs,
+)
+from rgo_bench.paper.table3 import FORMS, OUR_FORM, table3_specs
+from rgo_bench.records import Record
+
+UNPOOLED = "lenet-5-unpooled"
+
+
+def of(
+    method: str, acc: float, seed: int = 0, *, network: str = NETWORK, variant: str = ""
+) -> Record:
+    names = {"stream": STREAM, "method": method, "network": network}
+    return record_of([acc, acc], seed=seed, variant=variant, **names)
+
+
+def own_gain(records: list[Record]) -> Gain | None:
+    """That of our form over STL with RGO's network."""
+    return gain(records, OUR_FORM, NETWORK)
+
+
+def test_the_runs_are_those_of_table_3_with_lenet_and_of_expanding_methods() -> None:
+    every = table2_specs()
+    specs, grown = every[:20], every[20:]
+    assert specs == table3_specs(streams=[STREAM], networks=[NETWORK, UNPOOLED])
+    assert [(spec.method, spec.variant) for spec in grown[:4]] == [
+        ("pgn", "epochs=20,network=lenet-5"),
+        ("den", "epochs=20,network=lenet-5"),
+        ("rcl", "epochs=20,network=lenet-5,trials=5"),
+        ("apd", "epochs=20,network=lenet-5"),
+    ]
+    assert [spec.seed for spec in grown] == [s for s in range(5) for _ in range(4)]
+    assert {(spec.method, spec.variant) for spec in specs} == {
+        ("stl", "epochs=20,network=lenet-5"),
+        ("stl", "epochs=20,network=lenet-5-unpooled"),
+        ("rgo", "epochs=20,network=lenet-5,relative=true"),
+        (
+            "rgo",
+            "biases=normalized,damping=0.01,epochs=20,network=lenet-5,per=batch,"
+            "permutations=shared,softmax=present",
+        ),
+    }
+    part = table2_specs(seeds=[1], streams=[STREAM], networks=[UNPOOLED])
+    assert part == [s for s in specs[4:8] if s.network == UNPOOLED]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"streams": ["split-miniimagenet"]}, "--stream: expected one of split-cifar1"),
+        (
+            {"networks": ["vgg-11"]},
+            "--network: expected one of lenet-5, lenet-5-unpooled, ",
+        ),
+    ],
+)
+def test_what_the_table_does_not_have_is_refused(
+    asked: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        table2_specs(**asked)
+
+
+def test_the_gain_is_taken_seed_by_seed() -> None:
+    accuracies = [("rgo", (82.0, 78.0)), ("stl", (80.0, 75.0))]
+    records = [of(m, acc, i) for m, accs in accuracies for i, acc in enumerate(accs)]
+    ours = own_gain(records)
+    assert ours is not None
+    assert ours.seeds == 2
+    assert ours.points == pytest.approx((2.5, 0.5))
+    assert ours.percent == pytest.approx((3.25, 0.75))
+
+
+def test_a_seed_that_one_method_lacks_is_left_out() -> None:
+    records = [of("rgo", 82.0), of("stl", 80.0), of("rgo", 10.0, 1), of("stl", 9.0, 2)]
+    ours = own_gain(records)
+    assert ours is not None
+    assert (ours.seeds, ours.points) == (1, (2.0, 0.0))
+    assert own_gain([of("rgo", 82.0), of("stl", 80.0, 1)]) is None
+
+
+def test_the_gain_is_that_of_a_form_over_a_network_of_stl() -> None:
+    records = [
+        of("rgo", 82.0),
+        of("rgo", 83.0, variant="softmax=present"),
+        of("stl", 80.0),
+        of("stl", 76.0, network=UNPOOLED),
+    ]
+    found = {
+        (form, network): gain(records, form, network)
+        for form in FORMS
+        for network in BASE_NETWORKS
+    }
+    points = {key: ours.points.mean for key, ours in found.items() if ours is not None}
+    assert points == {
+        ("paper's", UNPOOLED): 7.0,
+        ("paper's", NETWORK): 3.0,
+        ("ours", UNPOOLED): 6.0,
+        ("ours", NETWORK): 2.0,
+    }
+
+
+def test_what_the_paper_prints_and_quotes_stands_in_columns_of_its_own() -> None:
+    kept = {"bytes": 3 * 2**20, "capacity": 131.4}
+    records = [of("rgo", 82.0), of("stl", 80.0), of("stl", 75.0, network=UNPOOLED)]
+    records.append(replace(of("apd", 77.0), kept=kept))
+    (grid,) = table2_sheet(records).grids
+    title = "split-cifar100 (lenet-5), Table 2: over STL with its own network and RGO's"
+    assert grid.title == title
+    assert grid.header == (
+        *("method", "form", "STL with", "seeds", "ACC - STL", "ACC/STL - 1"),
+        *("capacity", "MiB", "paper", "its capacity", "Δ"),
+    )
+    assert grid.names == 3
+    nothing, printed = ("0", "not run", "", "", ""), ("6.02 ± 0.50", "100")
+    assert grid.cells[:6] == [
+        ("rgo", "paper's", UNPOOLED, *nothing, *printed, ""),
+        ("rgo", "paper's", NETWORK, *nothing, "", "", ""),
+        *[("rgo", "ours", UNPOOLED, "1", "7.00", "9.33", "100", "", *printed, "+0.98")],
+        ("rgo", "ours", NETWORK, "1", "2.00", "2.50", "100", "", "", "", ""),
+        ("pgn", "", UNPOOLED, *nothing, "", "", ""),
+        ("pgn", "", NETWORK, *nothing, "-10.24 ± 0.39", "271", ""),
+    ]
+    apd = ("apd", "", NETWORK, "1", "-3.00", "-3.75", "131", "3.00")
+    assert grid.cells[-1] == (*apd, "-4.19 ± 0.33", "130", "+1.19")
+    assert list(dict.fromkeys(cells[0] for cells in grid.cells)) == [METHOD, *EXPANDING]
+    assert {len(cells) for cells in grid.cells} == {len(grid.header)}
+
+
+def test_without_records_only_the_papers_numbers_are_there() -> None:
+    sheet = table2_sheet([])
+    rows = sheet.grids[0].cells
+    assert {cells[4] for cells in rows} == {"not run"}
+    assert sum(bool(cells[8]) for cells in rows) == len(published_gains()) + 1
+
+
+def test_lines_state_the_numbers_unrounded() -> None:
+    records = [of("rgo", 82.0), of("stl", 80.0), of("stl", 75.0, network=UNPOOLED)]
+    header, *lines = table2_sheet(records).lines
+    assert len(set(header)) == len(header)
+    named = [dict(zip(header, line, strict=True)) for line in lines]
+    apart, ours = named[2], named[3]
+    assert (ours["points"], ours["percent"]) == pytest.approx((2.0, 2.5))
+    # The paper's gain is over the other network.
+    assert ours["points_difference"] is None
+    assert apart["points_difference"] == pytest.approx(7.0 - 6.02)
+    assert named[-1]["paper_points"] == -4.19
+    assert named[-1]["points"] is None
