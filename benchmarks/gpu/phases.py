@@ -30,8 +30,8 @@ CELLS = (
 )
 CUDA_TESTS = (
     "tests/torch_backend",
-    "tests/bench/test_run.py",
-    "tests/bench/test_clock.py",
+    "tests/bench/runs/test_run.py",
+    "tests/bench/runs/test_clock.py",
 )
 
 
@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
 def run_tests(asked: Asked) -> None:
     """Run the tests that need CUDA; on a CPU all of them are skipped."""
-    paths = ("tests/bench/test_clock.py",) if asked.dry_run else CUDA_TESTS
+    paths = ("tests/bench/runs/test_clock.py",) if asked.dry_run else CUDA_TESTS
     report = asked.out / "tests.xml"
     words = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", *paths]
     done = subprocess.run([*words, f"--junitxml={report}"], check=False)
