@@ -42,7 +42,7 @@ from rgo_bench.records import (
     read_records,
     replace_file,
 )
-from rgo_bench.report.grids import accuracy_sheet
+from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.jobs import Manner, import_plugins, unrecorded
 from rgo_bench.runs.spec import BACKENDS, make_spec, option_text, parse_options
 from rgo_bench.streams import STREAMS

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from rgo_bench.cli.progress import Bars
 from rgo_bench.records import Record
-from rgo_bench.report.grids import Sheet
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
     render_markdown,
     render_rich,
 )
+from rgo_bench.report.sheets import Sheet
 from rgo_bench.runs.jobs import (
     Failure,
     Manner,

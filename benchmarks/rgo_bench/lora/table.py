@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 
+import pandas as pd
+
 from rgo_bench.lora.choice import METHODS
-from rgo_bench.report.grids import Grid, Sheet
+from rgo_bench.report.sheets import Grid, Sheet
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"
@@ -64,7 +66,8 @@ def lora_sheet(records: Iterable[ZooRecord]) -> Sheet:
         tuple(fmean(value) if isinstance(value, list) else value for value in row)
         for row in rows
     ]
-    return Sheet([Grid(TITLE, HEADER, cells, 2)], [LoraRow._fields, *plain])
+    lines = pd.DataFrame(plain, columns=list(LoraRow._fields))
+    return Sheet([Grid(TITLE, HEADER, cells, 2)], lines)
 
 
 def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> LoraRow:

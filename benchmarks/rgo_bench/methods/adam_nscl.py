@@ -11,7 +11,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitt
 from rgo_bench.methods.representations import input_rows
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_positive
+from rgo_bench.streams.options import Positive
 from rgo_torch.layout import row_layers
 
 # Samples of a forward pass for the covariance, as many as fit into memory.
@@ -22,15 +22,11 @@ SAMPLES, INPUTS = 500, 2**19
 class AdamNSCLOptions(MethodOptions):
     """The options of `AdamNSCL`, from the authors' run of 20 tasks of CIFAR-100."""
 
-    first_lr: float = 1e-4  # of the first task
-    later_lr: float = 5e-5  # of later ones
-    head_lr: float = 1e-3  # where each task has outputs of its own
-    weight_decay: float = 5e-5
-    ratio: float = 30.0  # a: eigenvalues up to a times the least count as zero
-
-    def __post_init__(self) -> None:
-        for name, value in self.as_dict().items():
-            check_positive(name, value)
+    first_lr: Positive = 1e-4  # of the first task
+    later_lr: Positive = 5e-5  # of later ones
+    head_lr: Positive = 1e-3  # where each task has outputs of its own
+    weight_decay: Positive = 5e-5
+    ratio: Positive = 30.0  # a: eigenvalues up to a times the least count as zero
 
 
 class AdamNSCL(NetworkMethod):

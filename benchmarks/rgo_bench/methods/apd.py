@@ -13,7 +13,7 @@ from rgo_bench.methods.apd_parts import Parts, Sparse, soft_threshold
 from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.task_heads import TaskHeads
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count, check_positive
+from rgo_bench.streams.options import Count, Positive
 from rgo_torch.layout import row_layers
 
 
@@ -21,19 +21,15 @@ from rgo_torch.layout import row_layers
 class APDOptions(MethodOptions):
     """The options of `APD`, as the authors' program for CIFAR-100 sets them."""
 
-    step_size: float = 0.001  # Adam's
-    sparsity: float = 4e-4  # lambda_1, of |tau|; smaller entries are dropped
-    drift: float = 100.0  # lambda_2, of |theta - theta*|^2 / 2 of earlier tasks
-    decay: float = 1e-4  # of |tau|^2 / 2 and |v|^2 / 2, and of |sigma|^2 / 2 at first
-    every: int = 5  # tasks after which all tau are clustered
-    clusters: int = 2  # groups at first, as many more with each later clustering
-    gap: float = 0.01  # beta: entries of a group that differ by no more are shared
-
-    def __post_init__(self) -> None:
-        for name in ("step_size", "sparsity", "drift", "decay", "gap"):
-            check_positive(name, getattr(self, name))
-        check_count("every", self.every)
-        check_count("clusters", self.clusters)
+    step_size: Positive = 0.001  # Adam's
+    sparsity: Positive = 4e-4  # lambda_1, of |tau|; smaller entries are dropped
+    drift: Positive = 100.0  # lambda_2, of |theta - theta*|^2 / 2 of earlier tasks
+    decay: Positive = (
+        1e-4  # of |tau|^2 / 2 and |v|^2 / 2, and of |sigma|^2 / 2 at first
+    )
+    every: Count = 5  # tasks after which all tau are clustered
+    clusters: Count = 2  # groups at first, as many more with each later clustering
+    gap: Positive = 0.01  # beta: entries of a group that differ by no more are shared
 
 
 class APD(Method):

@@ -18,25 +18,21 @@ from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import Free, mini_batches, train
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count, check_positive
+from rgo_bench.streams.options import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class DENOptions(MethodOptions):
     """The options of `DEN`, as the authors' program for permuted MNIST sets them."""
 
-    step_size: float = 0.001  # Adam's
-    sparsity: float = 1e-5  # what every weight shrinks by at a step
-    decay: float = 1e-4  # of |w|^2 / 2
-    group: float = 1e-3  # what every new unit's weights shrink by, as one vector
-    drift: float = 0.5  # of |w - w_before|^2 / 2
-    units: int = 10  # k: a layer gains at most so many, twice
-    loss: float = 0.01  # tau: units are added unless it comes below
-    split: float = 0.05  # sigma: units that moved further are split
-
-    def __post_init__(self) -> None:
-        for name, value in self.as_dict().items():
-            (check_count if name == "units" else check_positive)(name, value)
+    step_size: Positive = 0.001  # Adam's
+    sparsity: Positive = 1e-5  # what every weight shrinks by at a step
+    decay: Positive = 1e-4  # of |w|^2 / 2
+    group: Positive = 1e-3  # what every new unit's weights shrink by, as one vector
+    drift: Positive = 0.5  # of |w - w_before|^2 / 2
+    units: Count = 10  # k: a layer gains at most so many, twice
+    loss: Positive = 0.01  # tau: units are added unless it comes below
+    split: Positive = 0.05  # sigma: units that moved further are split
 
 
 class DEN(GrowingMethod):

@@ -10,33 +10,23 @@ from torch.nn import functional
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
 from rgo_bench.methods.reservoir import Kept, Reservoir
-from rgo_bench.streams.options import check_count, check_positive
+from rgo_bench.streams.options import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReservoirOptions(MethodOptions):
     """The options of `ER`."""
 
-    size: int | None = None  # samples kept; None: as many bytes as RGO's state has
-    replay: int = 10  # samples drawn for a step
-
-    def __post_init__(self) -> None:
-        check_count("replay", self.replay)
-        if self.size is not None:
-            check_count("size", self.size)
+    size: Count | None = None  # samples kept; None: as many bytes as RGO's state has
+    replay: Count = 10  # samples drawn for a step
 
 
 @dataclass(frozen=True, kw_only=True)
 class DEROptions(ReservoirOptions):
     """The options of `DERPlusPlus`."""
 
-    alpha: float = 0.5  # of the squared distance to the logits kept
-    beta: float = 1.0  # of the cross-entropy of other samples kept
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("alpha", self.alpha)
-        check_positive("beta", self.beta)
+    alpha: Positive = 0.5  # of the squared distance to the logits kept
+    beta: Positive = 1.0  # of the cross-entropy of other samples kept
 
 
 class ER(NetworkMethod):

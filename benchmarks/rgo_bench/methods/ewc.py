@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count
+from rgo_bench.streams.options import Count
 
 # Keeps the normalisation finite where all Fisher entries are the same.
 TINY = 1e-32
@@ -20,12 +20,8 @@ class EWCOptions(MethodOptions):
     """The options of `EWC`."""
 
     strength: float = 10.0  # of the penalty
-    window: int = 10  # steps over which squared gradients are averaged
+    window: Count = 10  # steps over which squared gradients are averaged
     decay: float = 0.9  # weight of the newest window in the running Fisher
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("window", self.window)
 
 
 class EWC(NetworkMethod):

@@ -11,7 +11,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count, check_positive
+from rgo_bench.streams.options import Count, Positive
 from rgo_torch.layout import row_layers
 
 
@@ -19,17 +19,11 @@ from rgo_torch.layout import row_layers
 class GPMOptions(MethodOptions):
     """The options of `GPM`."""
 
-    representations: int = 300  # of as many samples, taken after a task
-    threshold_first: float = 0.95  # of the first layer: how much of them to keep
-    threshold: float = 0.99  # of the other layers
+    representations: Count = 300  # of as many samples, taken after a task
+    threshold_first: Positive = 0.95  # of the first layer: how much of them to keep
+    threshold: Positive = 0.99  # of the other layers
     rise: float = 0.0  # of both thresholds, with every task
     biases: Biases = "frozen"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("representations", self.representations)
-        check_positive("threshold_first", self.threshold_first)
-        check_positive("threshold", self.threshold)
 
 
 class GPM(NetworkMethod):

@@ -13,7 +13,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, mask
 from rgo_bench.methods.ring_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count
+from rgo_bench.streams.options import Count
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layout import row_layers
 
@@ -22,15 +22,9 @@ from rgo_torch.layout import row_layers
 class LOSOptions(MethodOptions):
     """The options of `LOS`."""
 
-    rank: int | None = None  # of a subspace; None: as much as there is for each task
-    per_class: int | None = None  # samples kept of each class of a task; None: none
+    rank: Count | None = None  # of a subspace; None: as much as there is for each task
+    per_class: Count | None = None  # samples kept of each class of a task; None: none
     manifold: Literal["stiefel"] | None = None  # where weights stay; None: anywhere
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("rank", "per_class"):
-            if getattr(self, option) is not None:
-                check_count(option, getattr(self, option))
 
 
 class LOS(NetworkMethod):

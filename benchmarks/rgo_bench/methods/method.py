@@ -3,17 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Self,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,41 +13,13 @@ from torch.nn import functional
 from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.compilation import Forward
-from rgo_bench.streams.options import check_choice
+from rgo_bench.streams.options import Options
 from rgo_torch.calls import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions:
-    """What a method lets the user choose; none here.
-
-    Raises
-    ------
-    ValueError
-        If an option is none of the names that its type lists.
-    """
-
-    def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            choices = _choices(kind)
-            if choices:
-                check_choice(name, getattr(self, name), choices)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the options by name, as a record's configuration states them."""
-        return asdict(self)
-
-    def changed(self, **options: Any) -> Self:
-        """Return these options with some in place of others."""
-        return replace(self, **options)
-
-
-def _choices(kind: Any) -> tuple[str | None, ...]:
-    """Return what a Literal lists, or a Literal and None; nothing of other types."""
-    if get_origin(kind) is Literal:
-        return get_args(kind)
-    listed = [name for part in get_args(kind) for name in _choices(part)]
-    return (None, *listed) if listed else ()
+class MethodOptions(Options):
+    """What a method lets the user choose; none here."""
 
 
 class Setting(NamedTuple):

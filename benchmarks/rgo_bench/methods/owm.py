@@ -12,7 +12,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_positive
+from rgo_bench.streams.options import Positive
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
 
@@ -26,13 +26,9 @@ BLOCK = 128
 class OWMOptions(MethodOptions):
     """The options of `OWM`."""
 
-    damping: float = 1.0  # alpha
+    damping: Positive = 1.0  # alpha
     observe: Observe = "step"  # when the inputs are folded into P
     biases: Biases = "frozen"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("damping", self.damping)
 
 
 class OWM(NetworkMethod):

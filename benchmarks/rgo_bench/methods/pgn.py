@@ -9,17 +9,14 @@ from torch.nn import functional
 
 from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
-from rgo_bench.streams.options import check_positive
+from rgo_bench.streams.options import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGNOptions(MethodOptions):
     """The options of `PGN`."""
 
-    width: float = 0.057  # of a later column, of the first; no paper states it
-
-    def __post_init__(self) -> None:
-        check_positive("width", self.width)
+    width: Positive = 0.057  # of a later column, of the first; no paper states it
 
 
 class PGN(GrowingMethod):

@@ -14,25 +14,19 @@ from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl_controller import Controller
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count, check_positive
+from rgo_bench.streams.options import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class RCLOptions(MethodOptions):
     """The options of `RCL`, as the authors' program for permuted MNIST sets them."""
 
-    trials: int = 50  # networks that are trained for a task
-    most: int = 30  # a layer gains less units than that with a task
-    cost: float = 1e-4  # of a unit, in the reward
-    step_size: float = 0.001  # Adam's, of networks and of the controller
-    decay: float = 1e-4  # of |w|^2 / 2
-    validation: float = 0.1  # part of a task's samples that tells the reward
-
-    def __post_init__(self) -> None:
-        for name in ("cost", "step_size", "decay", "validation"):
-            check_positive(name, getattr(self, name))
-        check_count("trials", self.trials)
-        check_count("most", self.most)
+    trials: Count = 50  # networks that are trained for a task
+    most: Count = 30  # a layer gains less units than that with a task
+    cost: Positive = 1e-4  # of a unit, in the reward
+    step_size: Positive = 0.001  # Adam's, of networks and of the controller
+    decay: Positive = 1e-4  # of |w|^2 / 2
+    validation: Positive = 0.1  # part of a task's samples that tells the reward
 
 
 class RCL(GrowingMethod):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_count
+from rgo_bench.streams.options import Count
 
 
 class Replay(NamedTuple):
@@ -117,13 +117,8 @@ def _join(first: Replay, second: Replay) -> Replay:
 class ReplayOptions(MethodOptions):
     """The options of methods with a ring memory."""
 
-    per_class: int = 1  # samples kept of each class of a task
-    replay: int = 10  # samples drawn from the memory for a step
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("per_class", self.per_class)
-        check_count("replay", self.replay)
+    per_class: Count = 1  # samples kept of each class of a task
+    replay: Count = 10  # samples drawn from the memory for a step
 
 
 class ReplayMethod(NetworkMethod):

@@ -9,18 +9,14 @@ from torch import Tensor
 
 from rgo_bench.methods.gpm import GPM, GPMOptions
 from rgo_bench.methods.method import Setting
-from rgo_bench.streams.options import check_positive
+from rgo_bench.streams.options import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGPOptions(GPMOptions):
     """The options of `SGP`."""
 
-    scale: float = 10.0  # alpha, the default of the authors' programs
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("scale", self.scale)
+    scale: Positive = 10.0  # alpha, the default of the authors' programs
 
 
 class SGP(GPM):

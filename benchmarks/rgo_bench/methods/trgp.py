@@ -14,7 +14,7 @@ from rgo_bench.methods.method import NetworkMethod, Setting, masked
 from rgo_bench.methods.representations import recorded_inputs, strongest
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import check_positive
+from rgo_bench.streams.options import Positive
 from rgo_torch.calls import evaluating
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
@@ -28,11 +28,7 @@ class TRGPOptions(GPMOptions):
 
     # The least part of a gradient in a related task's subspace; 0.2 in the authors'
     # program for permuted MNIST, 0.5 in their paper.
-    related: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("related", self.related)
+    related: Positive = 0.2
 
 
 # By layer: each related task's scale Q (k, k).

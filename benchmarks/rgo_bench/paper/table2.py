@@ -1,18 +1,27 @@
 """The paper's Table 2: what RGO and expanding methods gain over STL."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import pandas as pd
 
 from rgo_bench.paper.choices import SEEDS, chosen
-from rgo_bench.paper.published import PublishedGain, own_network, published_gains
+from rgo_bench.paper.published import own_network, published_gains
 from rgo_bench.paper.table3 import FORMS, form_of, table3_specs
 from rgo_bench.paper.table3 import STREAMS as EPOCHS
 from rgo_bench.paper.table3_sheet import NOT_RUN
 from rgo_bench.records import Record
-from rgo_bench.report.comparison import mebibytes
-from rgo_bench.report.grids import Grid, Sheet, decimal_text, spread_text
-from rgo_bench.report.tables import Spread, spread_of
+from rgo_bench.records.frame import over_seeds, seeds_frame
+from rgo_bench.report.sheets import (
+    Cell,
+    Sheet,
+    decimals,
+    grid_of,
+    mebibytes,
+    signed,
+    spread,
+)
 from rgo_bench.runs.spec import Spec, make_spec
 
 STREAM: Final = "split-cifar100"
@@ -30,36 +39,23 @@ EXPANDING: Final[Mapping[str, Mapping[str, Any]]] = {
     "apd": {},
 }
 
-_NAMES = ("method", "form", "STL with")
-_OURS = ("seeds", "ACC - STL", "ACC/STL - 1", "capacity", "MiB")
-_PAPERS = ("paper", "its capacity", "Δ")
-
-
-class Gain(NamedTuple):
-    """What a method gains over STL, seed by seed."""
-
-    seeds: int  # how many have both
-    points: Spread  # the accuracy less STL's
-    percent: Spread  # the accuracy over STL's, less 1
-    capacity: float | None  # percent of one network's weights; None: not recorded
-    kept: float | None  # bytes
-
-
-class Row(NamedTuple):
-    """A method over a network of STL: ours, and what the paper prints or quotes."""
-
-    method: str
-    form: str
-    network: str  # STL's
-    ours: Gain | None
-    paper: PublishedGain | None
-
-    @property
-    def difference(self) -> float | None:
-        """Our points less the paper's; None where one is missing."""
-        if self.ours is None or self.paper is None:
-            return None
-        return self.ours.points.mean - self.paper.points
+_NAMES: Final = ["method", "form", "stl_network"]
+_PAPERS: Final = ["paper_points", "paper_points_std", "paper_capacity"]
+_GAIN: Final = spread("points")
+_NUMBERS: Final[dict[str, Cell]] = {
+    "seeds": lambda row: str(row.seeds),
+    "ACC - STL": lambda row: _GAIN(row) or NOT_RUN,
+    "ACC/STL - 1": spread("percent"),
+    "capacity": decimals("capacity", ".0f"),
+    "MiB": mebibytes,
+    "paper": spread("paper_points", seeds=len(SEEDS)),
+    "its capacity": decimals("paper_capacity", ".0f"),
+    "Δ": signed("points_difference"),
+}
+_COLUMNS: Final = [
+    *(*_NAMES, "seeds", "points", "points_std", "percent", "percent_std"),
+    *("capacity", "kept_bytes", *_PAPERS, "points_difference"),
+]
 
 
 def table2_specs(
@@ -111,69 +107,35 @@ def table2_specs(
     return [*specs, *grown]
 
 
-def gain(
-    records: Iterable[Record], form: str, base_network: str, *, method: str = METHOD
-) -> Gain | None:
-    """Return what a method gains over STL.
-
-    Parameters
-    ----------
-    records : iterable of Record
-        Of the runs of `table2_specs`.
-    form : str
-        Of RGO, one of `rgo_bench.paper.table3.FORMS`; empty for other methods.
-    base_network : str
-        STL's, one of `BASE_NETWORKS`.
-    method : str
-
-    Returns
-    -------
-    Gain or None
-        Over the seeds that both methods have; None where there is none.
-    """
-    kept = list(records)
-    base = {
-        r.seed: r.acc for r in kept if (r.method, r.network) == (BASE, base_network)
-    }
-    own = [
-        r
-        for r in kept
-        if r.method == method
-        and form_of(r.method, r.variant) == form
-        and r.seed in base
-    ]
-    if not own:
-        return None
-    pairs = [(record.acc, base[record.seed]) for record in own]
-    counted = [record.kept for record in own if record.kept is not None]
-    whole = len(counted) == len(own)
-    capacity = spread_of(c["capacity"] for c in counted).mean if whole else None
-    return Gain(
-        len(pairs),
-        spread_of(acc - base for acc, base in pairs),
-        spread_of(100 * (acc / base - 1) for acc, base in pairs),
-        CAPACITY if method == METHOD else capacity,
-        spread_of(c["bytes"] for c in counted).mean if whole else None,
-    )
-
-
-def table2_rows(records: Iterable[Record]) -> list[Row]:
+def table2_rows(records: Iterable[Record]) -> pd.DataFrame:
     """Return the rows of Table 2: RGO in both forms, then the expanding methods.
 
     Each over STL with the paper's own network, to which RGO's printed gain belongs, and
-    over STL with RGO's, which is nearer to the LeNet that the quoted gains are of.
+    over STL with RGO's, which is nearer to the LeNet that the quoted gains are of. What
+    is gained is taken seed by seed, of those that both have: in points, and in percent
+    of STL's accuracy. NaN where nothing was run.
     """
-    kept, papers = list(records), published_gains()
+    frame, papers = seeds_frame(records), published_gains()
+    frame["form"] = list(map(form_of, frame.method, frame.variant))
+    stl = frame[frame.method == BASE][["seed", "network", "acc"]]
+    pairs = frame.merge(stl, on="seed", suffixes=("", "_stl"))
+    pairs["stl_network"] = pairs.network_stl
+    pairs["points"] = pairs.acc - pairs.acc_stl
+    pairs["percent"] = 100 * (pairs.acc / pairs.acc_stl - 1)
+    pairs["capacity"] = pairs.capacity.mask(pairs.method == METHOD, CAPACITY)
+    measures = ["points", "percent", "capacity", "kept_bytes"]
     methods = [(METHOD, form) for form in FORMS] + [(m, "") for m in EXPANDING]
-    return [
-        Row(
-            *(method, form, network),
-            gain(kept, form, network, method=method),
-            papers[method] if network == _compared(method) else None,
-        )
-        for method, form in methods
-        for network in BASE_NETWORKS
+    places = [(*method, network) for method in methods for network in BASE_NETWORKS]
+    rows = pd.DataFrame(places, columns=_NAMES).merge(
+        over_seeds(pairs, _NAMES, measures), how="left", on=_NAMES
+    )
+    rows["seeds"] = rows.seeds.fillna(0).astype(int)
+    printed = [
+        papers[method] if network == _compared(method) else (None,) * 3
+        for method, _, network in places
     ]
+    rows[_PAPERS] = pd.DataFrame(printed, columns=_PAPERS, dtype=float)
+    return rows.assign(points_difference=rows.points - rows.paper_points)
 
 
 def table2_sheet(records: Iterable[Record]) -> Sheet:
@@ -185,47 +147,11 @@ def table2_sheet(records: Iterable[Record]) -> Sheet:
     """
     rows = table2_rows(records)
     title = f"{STREAM} ({NETWORK}), Table 2: over STL with its own network and RGO's"
-    header = (*_NAMES, *_OURS, *_PAPERS)
-    return Sheet(
-        [Grid(title, header, [_cells(row) for row in rows], len(_NAMES))], _lines(rows)
-    )
+    grid = grid_of(title, rows, _NAMES, _NUMBERS)
+    header = ("method", "form", "STL with", *_NUMBERS)
+    lines = rows[_COLUMNS].astype({"paper_capacity": "Int64"})
+    return Sheet([grid._replace(header=header)], lines)
 
 
 def _compared(method: str) -> str:
     return BASE_NETWORKS[0] if method == METHOD else NETWORK
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    ours, paper = row.ours, row.paper
-    numbers: tuple[str, ...] = ("0", NOT_RUN, "", "", "")
-    if ours is not None:
-        spreads = (spread_text(s, ours.seeds) for s in (ours.points, ours.percent))
-        capacity = "" if ours.capacity is None else f"{ours.capacity:.0f}"
-        numbers = (str(ours.seeds), *spreads, capacity, mebibytes(ours.kept))
-    printed = ("", "")
-    if paper is not None:
-        spread = spread_text(Spread(paper.points, paper.points_std), len(SEEDS))
-        printed = (spread, str(paper.capacity))
-    apart = "" if row.difference is None else decimal_text(row.difference, sign="+")
-    return (row.method, row.form, row.network, *numbers, *printed, apart)
-
-
-def _lines(rows: Sequence[Row]) -> list[tuple[object, ...]]:
-    header = (
-        *("method", "form", "stl_network", "seeds"),
-        *("points", "points_std", "percent", "percent_std", "capacity", "kept_bytes"),
-        *("paper_points", "paper_points_std", "paper_capacity", "points_difference"),
-    )
-    return [header, *map(_line, rows)]
-
-
-def _line(row: Row) -> tuple[object, ...]:
-    ours, nothing = row.ours, (None,) * 6
-    measured = (
-        nothing
-        if ours is None
-        else (*ours.points, *ours.percent, ours.capacity, ours.kept)
-    )
-    paper = row.paper or (None,) * 3
-    names = (row.method, row.form, row.network)
-    return (*names, ours.seeds if ours else 0, *measured, *paper, row.difference)

@@ -1,15 +1,17 @@
 """The paper's Table 3: how well networks fit what they are trained on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import pandas as pd
 
 from rgo_bench.paper.choices import SEEDS, chosen
 from rgo_bench.paper.published import PublishedFit, compared_networks, published_fits
 from rgo_bench.records import Record, variant_options
-from rgo_bench.records.groups import Run, group_by_run
-from rgo_bench.report.tables import Spread, spread_of
+from rgo_bench.records.frame import runs_frame
+from rgo_bench.records.groups import Run
 from rgo_bench.runs.spec import Spec, make_spec
 
 # The streams in the table's order, with what differs there from Table 1.
@@ -30,26 +32,7 @@ FORMS: Final[dict[str, dict[str, Any]]] = {
 NOTE: Final = "RGO: the paper's form is preset=paper, ours relative=true"
 
 
-class FitRow(NamedTuple):
-    """One run; accuracies in percent."""
-
-    run: Run
-    seeds: int  # how many
-    train: Spread | None  # None where a record does not tell it, here and of the gap
-    test: Spread
-    gap: Spread | None  # train less test
-    bwt: Spread
-    paper: PublishedFit | None
-
-    @property
-    def form(self) -> str:
-        """Which of `FORMS` RGO has; empty for other methods."""
-        return form_of(self.run.method, self.run.variant)
-
-    @property
-    def test_difference(self) -> float | None:
-        """Our accuracy on test samples less the paper's."""
-        return None if self.paper is None else self.test.mean - self.paper.test
+PAPERS: Final = [f"paper_{name}" for name in PublishedFit._fields]
 
 
 def table3_specs(
@@ -107,20 +90,19 @@ def table3_specs(
     ]
 
 
-def table3_rows(records: Iterable[Record]) -> list[FitRow]:
-    """Return one row for each run, in the order of the paper.
+def table3_rows(records: Iterable[Record]) -> pd.DataFrame:
+    """Return a row for each run of `table3_specs`, in the order of the paper.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        Of the runs of `table3_specs`.
-
-    Returns
-    -------
-    list of FitRow
+    That is `runs_frame`, with the accuracy on test samples as ``test``, which of
+    `FORMS` RGO has, the paper's numbers (`PAPERS`) and what our accuracy differs by.
     """
-    rows = [_row(run, group) for run, group in group_by_run(records).items()]
-    return sorted(rows, key=_place)
+    rows = runs_frame(records).rename(columns={"acc": "test", "acc_std": "test_std"})
+    rows["form"] = list(map(form_of, rows.method, rows.variant))
+    papers = [_published(run) or (None,) * len(PAPERS) for run in rows.run]
+    rows[PAPERS] = pd.DataFrame(papers, columns=PAPERS, dtype=float)
+    rows["test_difference"] = rows.test - rows.paper_test
+    places = list(map(_place, rows.run, rows.form))
+    return rows.iloc[sorted(range(len(rows)), key=places.__getitem__)]
 
 
 def form_of(method: str, variant: str) -> str:
@@ -130,17 +112,6 @@ def form_of(method: str, variant: str) -> str:
     return PAPERS_FORM if "softmax" in variant_options(variant) else OUR_FORM
 
 
-def _row(run: Run, group: Sequence[Record]) -> FitRow:
-    trains = [record.train_acc for record in group if record.train_acc is not None]
-    train = gap = None
-    if len(trains) == len(group):
-        train = spread_of(trains)
-        gap = spread_of(a - b.acc for a, b in zip(trains, group, strict=True))
-    test = spread_of(record.acc for record in group)
-    bwt = spread_of(record.bwt for record in group)
-    return FitRow(run, len(group), train, test, gap, bwt, _published(run))
-
-
 def _published(run: Run) -> PublishedFit | None:
     for (network, method), fit in published_fits(run.stream).items():
         if method == run.method and run.network in compared_networks(network, method):
@@ -148,15 +119,14 @@ def _published(run: Run) -> PublishedFit | None:
     return None
 
 
-def _place(row: FitRow) -> tuple[int, int, int]:
-    stream = row.run.stream
+def _place(run: Run, form: str) -> tuple[int, int, int]:
     cells = [
         (each, method)
-        for network, method in published_fits(stream)
+        for network, method in published_fits(run.stream)
         for each in compared_networks(network, method)
     ]
     return (
-        list(STREAMS).index(stream),
-        cells.index((row.run.network, row.run.method)),
-        ["", *FORMS].index(row.form),
+        list(STREAMS).index(run.stream),
+        cells.index((run.network, run.method)),
+        ["", *FORMS].index(form),
     )

@@ -1,30 +1,48 @@
 """How Table 3 is shown: every network with what was run, then the runs one by one."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pandas as pd
 
 from rgo_bench.paper.choices import SEEDS
-from rgo_bench.paper.published import PublishedFit, own_network, published_fits
+from rgo_bench.paper.published import own_network, published_fits
 from rgo_bench.paper.table3 import (
     NOTE,
     OUR_FORM,
+    PAPERS,
     PAPERS_FORM,
     STREAMS,
-    FitRow,
     table3_rows,
 )
 from rgo_bench.records import Record
-from rgo_bench.records.groups import Run
-from rgo_bench.report.grids import Grid, Sheet, decimal_text, spread_text
-from rgo_bench.report.tables import Spread
+from rgo_bench.records.frame import RUN
+from rgo_bench.report.sheets import Cell, Grid, Sheet, decimal_text, signed, spread
 
 NOT_RUN: Final = "not run"
 _OVERVIEW: Final = (
     *("network", "whose", "STL own", "STL RGO's"),
     *("RGO paper's", "BWT", "RGO ours", "BWT"),
 )
-_NAMES: Final = ("network", "method", "form", "whose")
-_NUMBERS: Final = ("seeds", "train", "test", "gap", "BWT", "Δ test")
+_NAMES: Final = ("network", "method", "form")
+_OURS: Final[dict[str, Cell]] = {
+    "seeds": lambda row: str(row.seeds),
+    **{name: spread(name) for name in ("train", "test", "gap")},
+    "BWT": spread("bwt"),
+    "Δ test": signed("test_difference"),
+}
+_PAPERS: Final[dict[str, Cell]] = {
+    "seeds": lambda row: str(len(SEEDS)),
+    "train": spread("paper_train", seeds=len(SEEDS)),
+    "test": spread("paper_test", seeds=len(SEEDS)),
+    "gap": lambda row: decimal_text(row.paper_train - row.paper_test),
+    "BWT": spread("paper_bwt", seeds=len(SEEDS)),
+    "Δ test": lambda row: "",
+}
+_COLUMNS: Final = [
+    *(*RUN, "form", "seeds", "train", "train_std", "test", "test_std"),
+    *("gap", "gap_std", "bwt", "bwt_std", *PAPERS, "test_difference"),
+]
 
 
 def table3_sheet(records: Iterable[Record]) -> Sheet:
@@ -36,128 +54,64 @@ def table3_sheet(records: Iterable[Record]) -> Sheet:
     runs that there are, the paper's row below each.
     """
     rows = table3_rows(records)
-    streams = dict.fromkeys(row.run.stream for row in rows)
-    return Sheet(
-        [
-            *(_overview(stream, rows) for stream in STREAMS),
-            *(_grid(s, [row for row in rows if row.run.stream == s]) for s in streams),
-        ],
-        _lines(rows),
-    )
+    grids = [_overview(stream, rows[rows.stream == stream]) for stream in STREAMS]
+    grids += [_runs(stream, own) for stream, own in rows.groupby("stream", sort=False)]
+    return Sheet(grids, rows[_COLUMNS])
 
 
-def _overview(stream: str, rows: Sequence[FitRow]) -> Grid:
-    fits = published_fits(stream)
-    own = [row for row in rows if row.run.stream == stream]
-    cells = [
-        cells
-        for network in dict.fromkeys(network for network, _ in fits)
-        for cells in _of_network(
-            network, own, fits[network, "stl"], fits[network, "rgo"]
-        )
-    ]
+def _overview(stream: str, rows: pd.DataFrame) -> Grid:
+    found = {(r.network, r.method, r.form): r for r in rows.itertuples()}
+    networks = dict.fromkeys(network for network, _ in published_fits(stream))
+    cells = [line for name in networks for line in _of_network(stream, name, found)]
     title = f"{stream}, Table 3: STL with its own network and with RGO's"
     return Grid(title, _OVERVIEW, cells, 2)
 
 
 def _of_network(
-    network: str, rows: Sequence[FitRow], stl: PublishedFit, rgo: PublishedFit
+    stream: str, network: str, found: dict[tuple[str, str, str], Any]
 ) -> list[tuple[str, ...]]:
     """Return ours, the paper's and the difference."""
-    apart = _find(rows, own_network(network, "stl"), "stl", "")
-    equal = _find(rows, network, "stl", "")
-    forms = [_find(rows, network, "rgo", form) for form in (PAPERS_FORM, OUR_FORM)]
-    ours = [_test(apart), _test(equal)]
-    difference = ["" if apart is None else _signed(apart.test.mean - stl.test), ""]
-    for form in forms:
-        ours += [_test(form), "" if form is None else spread_text(form.bwt, form.seeds)]
-        difference += _differences(form, rgo)
-    printed = spread_text(Spread(stl.test, stl.test_std), len(SEEDS))
-    of_rgo = spread_text(Spread(rgo.test, rgo.test_std), len(SEEDS))
+    apart = found.get((own_network(network, "stl"), "stl", ""))
+    forms = [found.get((network, "rgo", form)) for form in (PAPERS_FORM, OUR_FORM)]
+    ours = [_test(apart), _test(found.get((network, "stl", "")))]
+    difference = ["" if apart is None else signed("test_difference")(apart), ""]
+    for row in forms:
+        ours += [_test(row), "" if row is None else spread("bwt")(row)]
+        difference += ["", ""] if row is None else _differences(row)
+    stl, rgo = (
+        pd.Series(
+            published_fits(stream)[network, method]._asdict(), dtype=float
+        ).add_prefix("paper_")
+        for method in ("stl", "rgo")
+    )
+    printed = (
+        _PAPERS["test"](stl),
+        "",
+        *(_PAPERS["test"](rgo), _PAPERS["BWT"](rgo)) * 2,
+    )
     cells = [
         (network, "ours", *ours),
-        (network, "paper", printed, "", *(of_rgo, _bwt(rgo)) * 2),
+        (network, "paper", *printed),
         (network, "Δ", *difference),
     ]
     return cells if any(difference) else cells[:2]
 
 
-def _find(
-    rows: Sequence[FitRow], network: str, method: str, form: str
-) -> FitRow | None:
-    for row in rows:
-        if (row.run.network, row.run.method, row.form) == (network, method, form):
-            return row
-    return None
+def _test(row: Any) -> str:
+    return NOT_RUN if row is None else spread("test")(row)
 
 
-def _test(row: FitRow | None) -> str:
-    return NOT_RUN if row is None else spread_text(row.test, row.seeds)
+def _differences(row: Any) -> list[str]:
+    bwt = row.bwt - row.paper_bwt
+    return [decimal_text(each, sign="+") for each in (row.test_difference, bwt)]
 
 
-def _differences(row: FitRow | None, fit: PublishedFit) -> list[str]:
-    if row is None or fit.bwt is None:
-        return ["", ""]
-    return [_signed(row.test.mean - fit.test), _signed(row.bwt.mean - fit.bwt)]
-
-
-def _signed(value: float) -> str:
-    return decimal_text(value, sign="+")
-
-
-def _grid(stream: str, rows: Sequence[FitRow]) -> Grid:
+def _runs(stream: str, rows: pd.DataFrame) -> Grid:
     cells: list[tuple[str, ...]] = []
-    for row in rows:
-        names = (row.run.network, row.run.method, row.form)
-        cells.append((*names, "ours", *_ours(row)))
-        if row.paper is not None:
-            cells.append((*names, "paper", *_papers(row.paper)))
+    for row in rows.itertuples():
+        names = tuple(getattr(row, name) for name in _NAMES)
+        cells.append((*names, "ours", *(text(row) for text in _OURS.values())))
+        if row.paper_test == row.paper_test:  # NaN where the paper has none
+            cells.append((*names, "paper", *(text(row) for text in _PAPERS.values())))
     title = f"{stream}, Table 3 ({NOTE})"
-    return Grid(title, (*_NAMES, *_NUMBERS), cells, len(_NAMES))
-
-
-def _ours(row: FitRow) -> tuple[str, ...]:
-    spreads = (row.train, row.test, row.gap, row.bwt)
-    difference = row.test_difference
-    return (
-        str(row.seeds),
-        *("" if s is None else spread_text(s, row.seeds) for s in spreads),
-        "" if difference is None else _signed(difference),
-    )
-
-
-def _papers(fit: PublishedFit) -> tuple[str, ...]:
-    return (
-        str(len(SEEDS)),
-        spread_text(Spread(fit.train, fit.train_std), len(SEEDS)),
-        spread_text(Spread(fit.test, fit.test_std), len(SEEDS)),
-        decimal_text(fit.train - fit.test),
-        *(_bwt(fit), ""),
-    )
-
-
-def _bwt(fit: PublishedFit) -> str:
-    if fit.bwt is None or fit.bwt_std is None:
-        return ""
-    return spread_text(Spread(fit.bwt, fit.bwt_std), len(SEEDS))
-
-
-def _lines(rows: Sequence[FitRow]) -> list[tuple[object, ...]]:
-    measures = ("train", "test", "gap", "bwt")
-    header = (
-        *(*Run._fields, "form", "seeds"),
-        *(name + kind for name in measures for kind in ("", "_std")),
-        *(f"paper_{name}" for name in PublishedFit._fields),
-        "test_difference",
-    )
-    return [header, *map(_line, rows)]
-
-
-def _line(row: FitRow) -> tuple[object, ...]:
-    missing = (None, None)
-    return (
-        *(*row.run, row.form, row.seeds, *(row.train or missing), *row.test),
-        *(*(row.gap or missing), *row.bwt),
-        *(row.paper or [None] * len(PublishedFit._fields)),
-        row.test_difference,
-    )
+    return Grid(title, (*_NAMES, "whose", *_OURS), cells, len(_NAMES) + 1)

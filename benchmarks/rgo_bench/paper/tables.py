@@ -10,7 +10,8 @@ from rgo_bench.paper.table2 import table2_sheet, table2_specs
 from rgo_bench.paper.table3 import table3_specs
 from rgo_bench.paper.table3_sheet import table3_sheet
 from rgo_bench.records import Record
-from rgo_bench.report.grids import Sheet, accuracy_sheet
+from rgo_bench.report.sheets import Sheet
+from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.spec import Spec
 
 

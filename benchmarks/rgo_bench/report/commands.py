@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from markupsafe import Markup
+
 from rgo_bench.methods import METHODS
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.groups import Run
-from rgo_bench.report.html import Html, element, join
+from rgo_bench.report.html import fill
 from rgo_bench.runs.spec import Spec, option_text, protocol_options
 from rgo_bench.streams import STREAMS
 
@@ -83,19 +85,10 @@ def seeds_text(seeds: Iterable[int]) -> str:
     )
 
 
-def command_list(groups: Mapping[Run, Sequence[Record]]) -> Html:
-    """Return the command of every run, by stream.
-
-    Parameters
-    ----------
-    groups : mapping
-        The records of each run, those of a stream beside each other.
-    """
-    parts = []
-    for stream, items in groupby(groups.items(), key=lambda item: item[0].stream):
-        lines = (element("li", element("code", run_command(*item))) for item in items)
-        parts.append(join([element("h3", stream), element("ul", *lines)]))
-    return element("div", *parts, class_="commands")
+def command_list(groups: Mapping[Run, Sequence[Record]]) -> Markup:
+    """Return the command of every run, those of a stream beside each other."""
+    streams = groupby(groups.items(), key=lambda item: item[0].stream)
+    return fill("commands", [(s, [run_command(*i) for i in own]) for s, own in streams])
 
 
 def _settings(

@@ -1,21 +1,20 @@
 """Accuracy against memory, and against time."""
 
-from collections.abc import Sequence
-
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rgo_bench.report.comparison import Comparison
 from rgo_bench.report.plots import COLORS, MARKERS
 
 
-def figure_comparison(rows: Sequence[Comparison]) -> Figure:
+def figure_comparison(rows: pd.DataFrame) -> Figure:
     """Draw the accuracy of every run against what it keeps, and what it takes to learn.
 
     Parameters
     ----------
-    rows : sequence of Comparison
-        Those whose memory is not told stand on the right alone.
+    rows : DataFrame
+        Of `rgo_bench.report.comparison.comparisons`. Those whose memory is not told
+        stand on the right alone.
 
     Returns
     -------
@@ -25,29 +24,29 @@ def figure_comparison(rows: Sequence[Comparison]) -> Figure:
     """
     figure = Figure(figsize=(10.0, 4.2), layout="constrained")
     memory, time = figure.subplots(1, 2, sharey=True)
-    told = [row for row in rows if row.kept is not None]
-    _draw(memory, told, [(row.kept or 0) / 2**20 for row in told], "kept, MiB")
-    _draw(time, rows, [row.seconds for row in rows], "seconds of learning")
+    _draw(memory, rows.dropna(subset="kept_bytes"), "kept_bytes", 2**20, "kept, MiB")
+    _draw(time, rows, "seconds", 1, "seconds of learning")
     memory.set_ylabel("average accuracy, %")
-    figure.suptitle(rows[0].run.stream)
+    figure.suptitle(rows.stream.iloc[0])
     return figure
 
 
 def _draw(
-    axes: Axes, rows: Sequence[Comparison], x: Sequence[float], label: str
+    axes: Axes, rows: pd.DataFrame, measure: str, unit: float, label: str
 ) -> None:
-    for place, (row, at) in enumerate(zip(rows, x, strict=True)):
+    for place, row in enumerate(rows.itertuples()):
+        at = getattr(row, measure) / unit
         axes.errorbar(
             [at],
-            [row.acc.mean],
-            yerr=[row.acc.std],
+            [row.acc],
+            yerr=[row.acc_std],
             color=COLORS[place % len(COLORS)],
             marker=MARKERS[place % len(MARKERS)],
             capsize=2,
         )
         axes.annotate(
             row.run.label,
-            (at, row.acc.mean),
+            (at, row.acc),
             xytext=(5, 3),
             textcoords="offset points",
             fontsize=7,

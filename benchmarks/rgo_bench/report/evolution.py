@@ -5,15 +5,16 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from markupsafe import Markup
 from matplotlib import rc_context
 
 from rgo_bench.records import Record
-from rgo_bench.report.html import Html, element, join
+from rgo_bench.report.html import fill
 from rgo_bench.report.plots import figure_average_accuracy
 from rgo_bench.report.tables import table_rows
 
 
-def evolution_figures(records: Sequence[Record]) -> Html:
+def evolution_figures(records: Sequence[Record]) -> Markup:
     """Return a drawing for each stream.
 
     Parameters
@@ -24,27 +25,23 @@ def evolution_figures(records: Sequence[Record]) -> Html:
 
     Returns
     -------
-    Html
+    Markup
         SVG whose dark lines and text take the color of the page's text.
     """
     streams = groupby(records, key=lambda record: record.stream)
-    figures = (_figure(stream, list(own)) for stream, own in streams)
-    return element("div", *figures, class_="panels")
+    return fill("drawings", [(s, *_figure(s, list(own))) for s, own in streams])
 
 
-def _figure(stream: str, records: list[Record]) -> Html:
+def _figure(stream: str, records: list[Record]) -> tuple[str, str]:
+    """Return a stream's drawing in words, and itself."""
     shown = [record for record in records if not record.variant] or records
-    ends = ", ".join(
-        f"{row.run.label} {row.acc.mean:.1f}"
-        for row in sorted(table_rows(shown), key=lambda row: -row.acc.mean)
-    )
+    rows = table_rows(shown).sort_values("acc", ascending=False, kind="stable")
+    ends = ", ".join(f"{row.run.label} {row.acc:.1f}" for row in rows.itertuples())
     words = f"Average accuracy in percent on {stream} after the last task: {ends}."
-    drawing = element("div", _svg(shown), role="img", aria_label=words)
-    caption = element("figcaption", stream, class_="unseen")
-    return element("figure", drawing, caption)
+    return words, _svg(shown)
 
 
-def _svg(records: list[Record]) -> Html:
+def _svg(records: list[Record]) -> str:
     stream = records[0].stream
     figure = figure_average_accuracy(records)
     figure.patch.set_alpha(0)
@@ -57,7 +54,7 @@ def _svg(records: list[Record]) -> Html:
     return _embeddable(content.getvalue(), stream)
 
 
-def _embeddable(text: str, stream: str) -> Html:
+def _embeddable(text: str, stream: str) -> str:
     """Return a drawing as part of a page that may hold others."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
@@ -71,4 +68,4 @@ def _embeddable(text: str, stream: str) -> Html:
     text = text.replace("url(#", f"url(#{prefix}-")
     # Of the drawing's own size: the page gives the width.
     opening = re.sub(r' (width|height)="[^"]*"', "", text[: text.index(">")])
-    return join([Html(opening), Html(text[text.index(">") :])])
+    return opening + text[text.index(">") :]

@@ -7,13 +7,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from rgo_bench.records import Record
 from rgo_bench.records.groups import Run
-from rgo_bench.report.html import Html, breakable, element, join, minus
+from rgo_bench.report.html import fill
 
 # Of one lightness from dark to bright: it survives color blindness and grey print.
 COLORS = colormaps["viridis"]
@@ -28,7 +29,7 @@ class Scale(NamedTuple):
     high: float
 
 
-def heat_maps(groups: Mapping[Run, Sequence[Record]]) -> Html:
+def heat_maps(groups: Mapping[Run, Sequence[Record]]) -> Markup:
     """Return the mean accuracy matrix of every run as a picture, all on one scale.
 
     Parameters
@@ -38,13 +39,13 @@ def heat_maps(groups: Mapping[Run, Sequence[Record]]) -> Html:
     """
     matrices = {run: mean_matrix(group) for run, group in groups.items()}
     scale = shared_scale(matrices.values())
-    streams = groupby(matrices.items(), key=lambda item: item[0].stream)
-    parts = [_color_bar(scale)]
-    for stream, items in streams:
-        pictures = [_picture(run, matrix, scale) for run, matrix in items]
-        maps = element("div", *pictures, class_="maps")
-        parts.append(join([element("h3", stream), maps]))
-    return join(parts)
+    streams = [
+        (stream, [_picture(run, matrix, scale) for run, matrix in items])
+        for stream, items in groupby(matrices.items(), key=lambda item: item[0].stream)
+    ]
+    steps = np.linspace(*scale, 256)[np.newaxis].repeat(8, axis=0)
+    ticks = np.linspace(*scale, 6 if (scale.high - scale.low) % 50 == 0 else 5)
+    return fill("maps", picture_data(steps, scale), scale, ticks, streams)
 
 
 def mean_matrix(records: Sequence[Record]) -> NDArray[np.float64]:
@@ -71,7 +72,10 @@ def picture_data(values: NDArray[np.float64], scale: Scale) -> str:
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _picture(run: Run, matrix: NDArray[np.float64], scale: Scale) -> Html:
+def _picture(
+    run: Run, matrix: NDArray[np.float64], scale: Scale
+) -> tuple[Run, str, int, str, str]:
+    """Return a run's picture, its width, its words and its numbers."""
     tasks = len(matrix)
     times = -(-SIZE // tasks)
     enlarged = matrix.repeat(times, axis=0).repeat(times, axis=1)
@@ -81,30 +85,5 @@ def _picture(run: Run, matrix: NDArray[np.float64], scale: Scale) -> Html:
         f"{learned:.1f} percent on average when learned, {kept:.1f} at the end, "
         f"{matrix[-1].min():.1f} on the worst task."
     )
-    size = tasks * times
-    image = element(
-        "img", src=picture_data(enlarged, scale), alt=words, width=size, height=size
-    )
-    variant = element("span", breakable(run.variant), class_="detail")
-    numbers = element("span", minus(f"{learned:.1f} → {kept:.1f}"), class_="detail")
-    caption = element("figcaption", element("strong", run.method), numbers, variant)
-    return element("figure", image, caption)
-
-
-def _color_bar(scale: Scale) -> Html:
-    steps = np.linspace(*scale, 256)[np.newaxis]
-    ticks = np.linspace(*scale, 6 if (scale.high - scale.low) % 50 == 0 else 5)
-    bar = element(
-        "img",
-        src=picture_data(steps.repeat(8, axis=0), scale),
-        alt=f"Colors: {scale.low:.0f} percent is dark, {scale.high:.0f} is bright.",
-        width=256,
-        height=8,
-    )
-    labels = (element("span", f"{tick:.0f}") for tick in ticks)
-    return element(
-        "div",
-        element("span", "accuracy (%)"),
-        element("div", bar, element("div", *labels, class_="ticks")),
-        class_="color-bar",
-    )
+    picture, numbers = picture_data(enlarged, scale), f"{learned:.1f} → {kept:.1f}"
+    return run, picture, tasks * times, words, numbers

@@ -1,72 +1,35 @@
-"""Elements of HTML, as text."""
+"""The page's parts, filled in: everything that stands in them is escaped by Jinja."""
 
-from collections.abc import Iterable
-from html import escape
-from typing import final
+from functools import cache
+from typing import Any
 
-_VOID = ("img", "meta")
-
-
-@final
-class Html(str):
-    """Text that is markup already."""
-
-    __slots__ = ()
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 
-def element(name: str, *children: str, **attributes: str | int) -> Html:
-    """Return an element.
+def fill(part: str, *values: Any, **named: Any) -> Markup:
+    """Return a part of the page, a macro of ``parts.html``, made of values."""
+    macro: Markup = getattr(template("parts.html").module, part)(*values, **named)
+    return macro
 
-    Parameters
-    ----------
-    name : str
-        Its tag.
-    *children : str
-        What it holds; escaped, unless it is `Html`.
-    **attributes : str or int
-        An underscore stands for a hyphen, and one at the end for nothing: `class_`.
 
-    Returns
-    -------
-    Html
-
-    Examples
-    --------
-    >>> element("td", "a < b", class_="name")
-    '<td class="name">a &lt; b</td>'
-    """
-    stated = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
-        for key, value in attributes.items()
+@cache
+def template(name: str) -> Template:
+    """Return one of the templates beside this file."""
+    environment = Environment(
+        loader=PackageLoader("rgo_bench.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-    opening = f"<{name}{stated}>"
-    return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
+    environment.filters |= {"breakable": breakable, "minus": minus}
+    return environment.get_template(name)
 
 
-def join(parts: Iterable[str]) -> Html:
-    """Return parts in a row, those escaped that are not `Html`."""
-    return Html(
-        "".join(each if isinstance(each, Html) else escape(each) for each in parts)
-    )
-
-
-def scroll_box(label: str, *children: str) -> Html:
-    """Return a box that scrolls sideways on its own, by keyboard too."""
-    return element(
-        "div", *children, class_="scroll", role="region", aria_label=label, tabindex=0
-    )
-
-
-def run_name(method: str, *details: str) -> Html:
-    """Return the name of a run as the head of its row, details in smaller print."""
-    small = (element("span", breakable(each), class_="detail") for each in details)
-    return element("th", method, *small, scope="row")
-
-
-def breakable(text: str) -> Html:
+def breakable(text: str) -> Markup:
     """Return a text whose lines may be broken after commas."""
-    first, *others = text.split(",")
-    return join([first, *(join([",", Html("<wbr>"), each]) for each in others)])
+    return Markup(",<wbr>").join(text.split(","))
 
 
 def minus(text: str) -> str:
@@ -77,4 +40,4 @@ def minus(text: str) -> str:
     >>> minus("-1.76")
     '−1.76'
     """
-    return text.replace("-", "−")
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -1,27 +1,25 @@
 """How much the order of the tasks matters: order-normalised performance disparity."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rgo_bench.records import Record
-from rgo_bench.report.grids import Grid, Sheet, decimal_text, spread_text
-from rgo_bench.report.tables import Spread, spread_of
+from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread_text
 from rgo_bench.runs.spec import Spec, make_spec
 from rgo_bench.streams.reordered import task_order
 
-
-class Disparity(NamedTuple):
-    """What the order of the tasks does to a method, in points."""
-
-    method: str
-    orders: int
-    acc: Spread  # over the orders
-    average: float  # AOPD: of a task's best and worst final accuracy, over the tasks
-    largest: float  # MOPD
+COLUMNS: Final = ["method", "orders", "acc", "acc_std", "aopd", "mopd"]
+NUMBERS: Final[dict[str, Cell]] = {
+    "orders": lambda row: str(row.orders),
+    "ACC": lambda row: spread_text(row.acc, row.acc_std, row.orders),
+    "AOPD": decimals("aopd"),
+    "MOPD": decimals("mopd"),
+}
 
 
 def order_specs(
@@ -48,8 +46,8 @@ def order_specs(
     ]
 
 
-def disparities(records: Iterable[Record]) -> list[Disparity]:
-    """Return the disparity of each method.
+def disparities(records: Iterable[Record]) -> pd.DataFrame:
+    """Return the disparity of each method, in points.
 
     ``OPD_t = max_r P_t^r - min_r P_t^r`` is task t's, with its accuracy P_t^r after the
     last task of order r; AOPD is the mean over the tasks, MOPD the largest.
@@ -61,8 +59,8 @@ def disparities(records: Iterable[Record]) -> list[Disparity]:
 
     Returns
     -------
-    list of Disparity
-        In the order in which the methods come.
+    DataFrame
+        With `COLUMNS`, in the order in which the methods come.
 
     References
     ----------
@@ -72,33 +70,19 @@ def disparities(records: Iterable[Record]) -> list[Disparity]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.method].append(record)
-    return [_disparity(method, group) for method, group in groups.items()]
+    rows = []
+    for method, group in groups.items():
+        accuracies = np.array([record.acc for record in group])
+        apart = np.ptp(np.stack([_by_task(record) for record in group]), axis=0)
+        spread = accuracies.mean(), accuracies.std()
+        rows.append((method, len(group), *spread, apart.mean(), apart.max()))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def order_sheet(rows: Sequence[Disparity]) -> Sheet:
+def order_sheet(rows: pd.DataFrame) -> Sheet:
     """Return the disparities as a table."""
-    cells = [
-        (
-            *(row.method, str(row.orders), spread_text(row.acc, row.orders)),
-            *(decimal_text(value) for value in (row.average, row.largest)),
-        )
-        for row in rows
-    ]
-    header = ("method", "orders", "ACC", "AOPD", "MOPD")
-    lines: list[tuple[object, ...]] = [
-        ("method", "orders", "acc", "acc_std", "aopd", "mopd"),
-        *((r.method, r.orders, *r.acc, r.average, r.largest) for r in rows),
-    ]
-    return Sheet([Grid("the same tasks in other orders", header, cells, 1)], lines)
-
-
-def _disparity(method: str, group: Sequence[Record]) -> Disparity:
-    final = np.stack([_by_task(record) for record in group])
-    apart = np.ptp(final, axis=0)
-    accuracies = spread_of(record.acc for record in group)
-    return Disparity(
-        method, len(group), accuracies, float(apart.mean()), float(apart.max())
-    )
+    title = "the same tasks in other orders"
+    return Sheet([grid_of(title, rows, ["method"], NUMBERS)], rows)
 
 
 def _by_task(record: Record) -> NDArray[np.float64]:

@@ -1,26 +1,28 @@
 """The page: its sections and their words."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple, TypeAlias
+
+from markupsafe import Markup
 
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.records import Record, replace_file
 from rgo_bench.records.groups import Run, group_by_run
-from rgo_bench.report.accuracy import accuracy_tables
 from rgo_bench.report.commands import command_list
-from rgo_bench.report.costs import cost_tables
 from rgo_bench.report.environments import distinct_environments, environment_cards
 from rgo_bench.report.evolution import evolution_figures
 from rgo_bench.report.heat_maps import heat_maps
-from rgo_bench.report.html import Html, element, join
-from rgo_bench.report.split_tables import split_tables
+from rgo_bench.report.html import fill, template
+from rgo_bench.report.html_tables import (
+    accuracy_tables,
+    cost_tables,
+    split_tables,
+    zoo_table,
+)
 from rgo_bench.report.tables import table_rows
 from rgo_bench.report.timings import LEARNING, timing_tables
-from rgo_bench.report.zoo import zoo_table
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE = "Recursive Gradient Optimization: what our runs show"
@@ -33,7 +35,12 @@ class Section(NamedTuple):
 
     name: str
     words: str
-    content: Html
+    content: Markup
+
+    @property
+    def anchor(self) -> str:
+        """What links to it name."""
+        return self.name.lower().replace(" ", "-")
 
 
 def write_report(
@@ -91,28 +98,23 @@ def report_html(
     if not records:
         raise ValueError("records: expected at least one to report, got none")
     groups = _paper_first(group_by_run(records))
+    lead = {
+        "runs": _count(sum(map(len, groups.values())), "run"),
+        "methods": _count(len({run.method for run in groups}), "method"),
+        "streams": _count(len({run.stream for run in groups}), "stream"),
+    }
     sections = _sections(groups, costs, zoo)
-    here = files("rgo_bench.report")
-    return Template(here.joinpath("page.html").read_text("utf-8")).substitute(
-        title=TITLE,
-        style=here.joinpath("page.css").read_text("utf-8"),
-        lead=_lead(groups),
-        contents=join(
-            element("li", element("a", section.name, href=f"#{_anchor(section)}"))
-            for section in sections
-        ),
-        sections="\n".join(map(_section, sections)),
-    )
+    return template("page.html").render(title=TITLE, lead=lead, sections=sections)
 
 
 def _sections(
     groups: Mapping[Run, list[Record]], costs: Costs, zoo: Sequence[ZooRecord]
 ) -> list[Section]:
     records = list(chain.from_iterable(groups.values()))
-    rows = {row.run: row for row in table_rows(records)}
-    ordered = [rows[run] for run in groups]
-    accuracy = _ACCURACY + (_COMPARED if any(row.paper for row in ordered) else "")
-    evolution = _EVOLUTION + (_NOT_DRAWN if any(run.variant for run in groups) else "")
+    rows = table_rows(records)
+    rows = rows.iloc[rows.run.map(_place).argsort(kind="stable")]
+    accuracy = _ACCURACY + (_COMPARED if rows.paper_acc.notna().any() else "")
+    evolution = _EVOLUTION + (_NOT_DRAWN if any(rows.variant) else "")
     environments = distinct_environments(
         chain(
             (r.environment for r in records),
@@ -122,13 +124,16 @@ def _sections(
     )
     split = split_tables(records)
     times = (cost_tables(costs, environments), timing_tables(groups, environments))
+    legend = fill("legend", LEARNING)
     return [
-        Section("Accuracy", accuracy, accuracy_tables(ordered)),
+        Section("Accuracy", accuracy, accuracy_tables(rows)),
         *([Section("Tables 2 and 3", _SPLIT, split)] if split else []),
         *([Section("Zoo", _ZOO, zoo_table(zoo))] if zoo else []),
         Section("Figure 1", evolution, evolution_figures(records)),
         Section("What is kept", _HEAT_MAPS, heat_maps(groups)),
-        Section("Time", _TIME + (_COSTS if costs else ""), join([_legend(), *times])),
+        Section(
+            "Time", _TIME + (_COSTS if costs else ""), Markup("").join([legend, *times])
+        ),
         Section("Commands", _COMMANDS, command_list(groups)),
         Section("Environments", _ENVIRONMENTS, environment_cards(environments)),
     ]
@@ -136,48 +141,16 @@ def _sections(
 
 def _paper_first(groups: Mapping[Run, list[Record]]) -> dict[Run, list[Record]]:
     """Put the paper's streams before others."""
+    return {run: groups[run] for run in sorted(groups, key=_place)}
+
+
+def _place(run: Run) -> int:
     streams = list(PUBLISHED_NETWORKS)
-
-    def place(run: Run) -> int:
-        return streams.index(run.stream) if run.stream in streams else len(streams)
-
-    return {run: groups[run] for run in sorted(groups, key=place)}
-
-
-def _section(section: Section) -> Html:
-    heading = element("h2", section.name)
-    words = element("p", section.words, class_="note")
-    return element("section", heading, words, section.content, id=_anchor(section))
-
-
-def _anchor(section: Section) -> str:
-    return section.name.lower().replace(" ", "-")
-
-
-def _lead(groups: Mapping[Run, list[Record]]) -> Html:
-    runs = sum(map(len, groups.values()))
-    methods = len({run.method for run in groups})
-    streams = len({run.stream for run in groups})
-    return join(
-        [
-            f"{_count(runs, 'run')} of {_count(methods, 'method')} on "
-            f"{_count(streams, 'stream')} of tasks. Each learns the tasks one after "
-            "another and is tested on all of them: ",
-            element("strong", "ACC"),
-            " is the mean accuracy after the last task, ",
-            element("strong", "BWT"),
-            " the mean change since each task was learned, both in percent.",
-        ]
-    )
+    return streams.index(run.stream) if run.stream in streams else len(streams)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _legend() -> Html:
-    parts = ((element("span", class_=f"key {phase}"), phase) for phase in LEARNING)
-    return element("p", *chain.from_iterable(parts), class_="legend detail")
 
 
 _ACCURACY = "Mean ± standard deviation over the seeds, in percent. "

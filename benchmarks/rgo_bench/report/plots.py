@@ -1,10 +1,11 @@
 """Figures of records, to be told apart in print and by color-blind eyes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import count, groupby
+from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,7 +16,7 @@ from rgo_bench.paper.published import published_methods
 from rgo_bench.records import Record
 from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.line_labels import LineEnd, label_ends
-from rgo_bench.report.tables import Row, table_rows
+from rgo_bench.report.tables import table_rows
 from rgo_core import average_accuracy
 
 # Okabe and Ito's colors without the yellow, which is too pale for a line on white.
@@ -73,7 +74,7 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
         raise ValueError("records: expected at least one to draw, got none")
     looks = _looks(groups)
     rows = table_rows(record for group in groups.values() for record in group)
-    streams = [list(own) for _, own in groupby(rows, lambda row: row.run.stream)]
+    streams = [own for _, own in rows.groupby("stream", sort=False)]
     figure = Figure(figsize=(5.0 * len(streams), 3.7), layout="constrained")
     panels = figure.subplots(1, len(streams), squeeze=False)[0]
     for own, axes in zip(streams, panels, strict=True):
@@ -119,13 +120,13 @@ def _looks(runs: Iterable[Run]) -> dict[Run, Look]:
 
 
 def _draw_stream(
-    axes: Axes, rows: Sequence[Row], groups: dict[Run, list[Record]], looks: Looks
+    axes: Axes, rows: pd.DataFrame, groups: dict[Run, list[Record]], looks: Looks
 ) -> None:
-    lengths = [len(groups[row.run][0].accuracy) for row in rows]
-    for row in rows:
-        curves = np.stack([average_over_seen(record) for record in groups[row.run]])
-        _draw_run(axes, looks[row.run], curves)
-    axes.set_title(rows[0].run.stream, loc="left", fontsize="medium")
+    lengths = [len(groups[run][0].accuracy) for run in rows.run]
+    for run in rows.run:
+        curves = np.stack([average_over_seen(record) for record in groups[run]])
+        _draw_run(axes, looks[run], curves)
+    axes.set_title(rows.stream.iloc[0], loc="left", fontsize="medium")
     axes.set_xlabel("tasks seen")
     axes.set_ylabel("average accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -134,8 +135,8 @@ def _draw_stream(
     axes.spines[["top", "right"]].set_visible(False)
     _mark_paper(axes, rows, looks)
     ends = [
-        LineEnd(_label(row.run, rows), tasks, row.acc.mean, looks[row.run].color)
-        for row, tasks in zip(rows, lengths, strict=True)
+        LineEnd(_label(run, rows.run), tasks, height, looks[run].color)
+        for run, height, tasks in zip(rows.run, rows.acc, lengths, strict=True)
     ]
     label_ends(axes, ends)
 
@@ -155,9 +156,10 @@ def _draw_run(axes: Axes, look: Look, curves: NDArray[np.float64]) -> None:
     )
 
 
-def _mark_paper(axes: Axes, rows: Sequence[Row], looks: Looks) -> None:
+def _mark_paper(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
     """Mark the paper's final accuracies at the right edge."""
-    compared = [(row.paper.acc, looks[row.run].color) for row in rows if row.paper]
+    there = rows.dropna(subset="paper_acc")
+    compared = [(row.paper_acc, looks[row.run].color) for row in there.itertuples()]
     if not compared:
         return
     axes.update_datalim([(1.0, height) for height, _ in compared])
@@ -169,9 +171,9 @@ def _mark_paper(axes: Axes, rows: Sequence[Row], looks: Looks) -> None:
     axes.legend(handles=[mark], loc="lower left", frameon=False, fontsize="small")
 
 
-def _label(run: Run, rows: Sequence[Row]) -> str:
+def _label(run: Run, runs: Iterable[Run]) -> str:
     """Name the network and the backend too, where lines differ in nothing else."""
-    alike = [row.run.label for row in rows].count(run.label)
+    alike = [each.label for each in runs].count(run.label)
     return run.label if alike == 1 else _long_label(run)
 
 

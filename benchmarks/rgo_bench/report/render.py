@@ -1,14 +1,13 @@
 """The tables in the formats that they are read in."""
 
-import csv
-import io
 from collections.abc import Sequence
 
+import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rgo_bench.report.grids import Grid
+from rgo_bench.report.sheets import Grid
 
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
@@ -49,14 +48,9 @@ def render_markdown(grids: Sequence[Grid]) -> str:
     return "\n".join(map(_markdown, grids))
 
 
-def render_csv(lines: Sequence[Sequence[object]]) -> str:
-    """Return lines of plain values, the header first, separated by commas.
-
-    What is None is empty.
-    """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+def render_csv(lines: pd.DataFrame) -> str:
+    """Return lines of plain values, the header first; what is not known is empty."""
+    return str(lines.to_csv(index=False, lineterminator="\n"))
 
 
 def render_latex(grids: Sequence[Grid]) -> str:
@@ -73,28 +67,18 @@ def _markdown(grid: Grid) -> str:
 
 def _latex(grid: Grid) -> str:
     columns = "l" * grid.names + "r" * (len(grid.header) - grid.names)
-    header = " & ".join(_escape(name) for name in grid.header)
-    body = "\n".join(f"{_latex_row(grid, cells)} \\\\" for cells in grid.cells)
-    return "\n".join(
-        (
-            f"% {grid.title}",
-            f"\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
-            f"{header} \\\\",
-            "\\midrule",
-            body,
-            "\\bottomrule",
-            "\\end{tabular}\n",
-        )
-    )
-
-
-def _latex_row(grid: Grid, cells: tuple[str, ...]) -> str:
-    names = [_escape(cell) for cell in cells[: grid.names]]
-    numbers = [
-        f"${cell}$".replace("±", "\\pm") if cell else "" for cell in cells[grid.names :]
+    rows = [
+        [*map(_escape, cells[: grid.names]), *map(_mathematics, cells[grid.names :])]
+        for cells in grid.cells
     ]
-    return " & ".join([*names, *numbers])
+    table = pd.DataFrame(rows).to_latex(
+        index=False, header=list(map(_escape, grid.header)), column_format=columns
+    )
+    return f"% {grid.title}\n{table}"
+
+
+def _mathematics(number: str) -> str:
+    return f"${number}$".replace("±", "\\pm") if number else ""
 
 
 def _escape(text: str) -> str:

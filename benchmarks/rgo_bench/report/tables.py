@@ -1,124 +1,116 @@
-"""The rows of the tables: ours beside the paper's."""
+"""The table of accuracies: ours beside the paper's."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from rgo_bench.paper.published import Published, published
 from rgo_bench.records import Record, variant_options
-from rgo_bench.records.groups import Run, group_by_run
+from rgo_bench.records.frame import RUN, runs_frame
+from rgo_bench.records.groups import Run
+from rgo_bench.report.sheets import Cell, Grid, Sheet, grid_of, signed, spread
+from rgo_bench.report.sheets import deviations as in_deviations
 from rgo_bench.streams import STREAMS
 
-
-class Spread(NamedTuple):
-    """A number over the seeds."""
-
-    mean: float
-    std: float  # of the population, as in the paper
-
-
-class Row(NamedTuple):
-    """One run in a table; accuracies in percent."""
-
-    run: Run
-    seeds: int  # how many
-    acc: Spread
-    bwt: Spread
-    paper: Published | None  # None where the paper has no number to compare with
-
-    @property
-    def acc_difference(self) -> float | None:
-        """Our mean accuracy less the paper's."""
-        return None if self.paper is None else self.acc.mean - self.paper.acc
-
-    @property
-    def bwt_difference(self) -> float | None:
-        """Our mean backward transfer less the paper's."""
-        return None if self.paper is None else self.bwt.mean - self.paper.bwt
-
-    @property
-    def acc_deviations(self) -> float | None:
-        """The difference in accuracy, in standard deviations of the paper's seeds."""
-        return self.paper and _ratio(self.acc_difference, self.paper.acc_std)
-
-    @property
-    def bwt_deviations(self) -> float | None:
-        """The difference in transfer, in standard deviations of the paper's seeds."""
-        return self.paper and _ratio(self.bwt_difference, self.paper.bwt_std)
-
-    @property
-    def agrees(self) -> bool | None:
-        """Whether the accuracy is within two deviations or a point of the paper's.
-
-        The larger of the two counts: the paper prints deviations of 0.01 over five
-        seeds, which no other five would keep.
-        """
-        if self.paper is None or self.acc_difference is None:
-            return None
-        return abs(self.acc_difference) <= max(1.0, 2 * self.paper.acc_std)
+PAPERS: Final = ["paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"]
+COLUMNS: Final = [
+    *(*RUN, "seeds", "acc", "acc_std", "bwt", "bwt_std", *PAPERS),
+    *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
+]
+_STATED = ("network", "backend")  # by a variant too, where they are not the default
+_OURS: Final[dict[str, Cell]] = {
+    "seeds": lambda row: str(row.seeds),
+    "ACC": spread("acc"),
+    "BWT": spread("bwt"),
+}
+_PAPERS: Final[dict[str, Cell]] = {
+    "paper ACC": spread("paper_acc", seeds=5),
+    "paper BWT": spread("paper_bwt", seeds=5),
+    "Δ ACC": signed("acc_difference"),
+    "Δ/σ": in_deviations("acc_deviations"),
+    "Δ BWT": signed("bwt_difference"),
+}
 
 
-def table_rows(records: Iterable[Record]) -> list[Row]:
-    """Return one row for each run.
+def table_rows(records: Iterable[Record]) -> pd.DataFrame:
+    """Return `runs_frame`, with the paper's numbers and what ours differ by.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        Any records.
-
-    Returns
-    -------
-    list of Row
-        Ordered as by `rgo_bench.records.groups.group_by_run`. A run has the paper's
-        numbers beside it when stream, method and network are the paper's and the
-        variant changes no option of the stream; a variant of the method is compared.
+    A run has the paper's numbers beside it when stream, method and network are the
+    paper's and the variant changes no option of the stream; a variant of the method is
+    compared. NaN elsewhere. ``agrees`` tells whether the accuracy is within two
+    deviations or a point of the paper's, whichever is more: the paper prints
+    deviations of 0.01 over five seeds, which no other five would keep.
 
     Raises
     ------
     ValueError
         If a run's records state different configurations.
     """
-    return [
-        Row(
-            run,
-            len(group),
-            spread_of(record.acc for record in group),
-            spread_of(record.bwt for record in group),
-            _comparable(run),
-        )
-        for run, group in group_by_run(records).items()
-    ]
+    rows = runs_frame(records)
+    papers = [(_comparable(run) or (None,) * 4)[:4] for run in rows.run]
+    rows[PAPERS] = pd.DataFrame(papers, columns=PAPERS, dtype=float)
+    for name in ("acc", "bwt"):
+        std, difference = rows[f"paper_{name}_std"], rows[name] - rows[f"paper_{name}"]
+        rows[f"{name}_difference"] = difference
+        rows[f"{name}_deviations"] = difference / std.where(std > 0)
+    allowed = np.maximum(1.0, 2 * rows.paper_acc_std)
+    return rows.assign(agrees=rows.acc_difference.abs() <= allowed)
 
 
-def table_lines(rows: Sequence[Row]) -> list[tuple[object, ...]]:
-    """Return a header and the rows as plain values, numbers unrounded.
+def accuracy_sheet(records: Iterable[Record], *, deviations: bool = False) -> Sheet:
+    """Return the accuracies of records beside the paper's Table 1; see `grids`."""
+    rows = table_rows(records)
+    return Sheet(grids(rows, deviations=deviations), rows[COLUMNS])
 
-    The columns are always the same; what the paper does not print is None.
+
+def grids(rows: pd.DataFrame, *, deviations: bool = False) -> list[Grid]:
+    """Return the table of each stream.
+
+    A column of variant, network or backend is left out where it says the same in every
+    row, or for network and backend what the variant says: what all other rows have then
+    stands in the title. The paper's columns are left out where the paper has no number.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of `table_rows`.
+    deviations : bool
+        Whether to state the difference in accuracy in standard deviations of the
+        paper too; empty where the paper's is zero.
+
+    Returns
+    -------
+    list of Grid
+        One for each stream. Percent have two decimals; a spread is "mean ± std", or
+        the mean alone for a single seed.
     """
-    header = (
-        *(*Run._fields, "seeds", "acc", "acc_std", "bwt", "bwt_std"),
-        *("paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"),
-        *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
-    )
-    return [header, *map(_line, rows)]
+    streams = rows.groupby("stream", sort=False)
+    return [_grid(stream, own, deviations) for stream, own in streams]
 
 
-def spread_of(values: Iterable[float]) -> Spread:
-    """Return mean and population deviation of at least one value."""
-    listed = list(values)
-    return Spread(float(np.mean(listed)), float(np.std(listed)))
+def _grid(stream: str, rows: pd.DataFrame, deviations: bool) -> Grid:
+    names = ["method", *(["variant"] if rows.variant.nunique() > 1 else [])]
+    common: list[str] = []
+    for name in _STATED:
+        untold = _unstated(rows, name)
+        if len(untold) > 1:
+            names.append(name)
+        else:
+            common.extend(untold)
+    columns = _OURS | (_PAPERS if rows.paper_acc.notna().any() else {})
+    if not deviations:
+        columns = {name: cell for name, cell in columns.items() if name != "Δ/σ"}
+    title = f"{stream} ({', '.join(common)})" if common else stream
+    return grid_of(title, rows, names, columns)
 
 
-def _line(row: Row) -> tuple[object, ...]:
-    paper = row.paper[:4] if row.paper else (None,) * 4
-    points = (row.acc_difference, row.bwt_difference)
-    compared = (*points, row.acc_deviations, row.bwt_deviations)
-    return (*row.run, row.seeds, *row.acc, *row.bwt, *paper, *compared)
-
-
-def _ratio(difference: float | None, deviation: float) -> float | None:
-    return difference / deviation if difference is not None and deviation else None
+def _unstated(rows: pd.DataFrame, name: str) -> set[str]:
+    """Return the networks or backends that no variant tells, or the one of all rows."""
+    every = set(rows[name])
+    told = rows.variant.map(lambda variant: name in variant_options(variant))
+    return every if len(every) == 1 else set(rows[name][~told])
 
 
 def _comparable(run: Run) -> Published | None:

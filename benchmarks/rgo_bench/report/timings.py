@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from rgo_bench.records import PHASES, Record
 from rgo_bench.records.groups import Run
-from rgo_bench.report.environments import Environment, environment_link
-from rgo_bench.report.html import Html, element, join, run_name, scroll_box
+from rgo_bench.report.environments import Environment
+from rgo_bench.report.html import fill
 
 LEARNING = PHASES[:-1]  # all but the tests, which the experiment wants, not the method
 BASELINE = "sgd"
@@ -85,7 +87,7 @@ def relative_time(timing: Timing, others: Iterable[Timing]) -> float | None:
 
 def timing_tables(
     groups: Mapping[Run, Sequence[Record]], environments: Sequence[Environment]
-) -> Html:
+) -> Markup:
     """Return a table for every stream and environment.
 
     Parameters
@@ -97,60 +99,20 @@ def timing_tables(
     """
     rows = timings(groups, environments)
     tables = groupby(rows, key=lambda timing: (timing.run.stream, timing.environment))
-    return join(_table(*key, list(own)) for key, own in tables)
+    return Markup("").join(_table(*key, list(own)) for key, own in tables)
 
 
 def _learning(seconds: Mapping[str, float]) -> float:
     return sum(seconds[phase] for phase in LEARNING)
 
 
-def _table(stream: str, environment: int, rows: list[Timing]) -> Html:
+def _table(stream: str, environment: int, rows: list[Timing]) -> Markup:
     longest = max(row.learning for row in rows) or 1.0
-    head = ("seeds", *PHASES, "learning", f"÷ {BASELINE}", "")
-    table = element(
-        "table",
-        element("caption", stream, " ", environment_link(environment)),
-        element(
-            "thead",
-            element(
-                "tr",
-                element("th", "method", scope="col"),
-                *(_head(text) for text in head),
-            ),
-        ),
-        element("tbody", *(_row(row, rows, longest) for row in rows)),
-    )
-    return scroll_box(f"seconds on {stream}", table)
-
-
-def _head(text: str) -> Html:
-    if not text:
-        bar = element("span", "share of each phase", class_="unseen")
-        return element("th", bar, scope="col", class_="bar")
-    return element("th", text, scope="col")
-
-
-def _row(row: Timing, rows: list[Timing], longest: float) -> Html:
-    ratio = relative_time(row, rows)
-    return element(
-        "tr",
-        run_name(row.run.method, *filter(None, [row.run.variant])),
-        element("td", str(row.seeds)),
-        *(element("td", f"{row.seconds[phase]:.1f}") for phase in PHASES),
-        element("td", f"{row.learning:.1f}"),
-        element("td", "" if ratio is None else f"{ratio:.2f}"),
-        element("td", _bar(row, longest), class_="bar"),
-    )
-
-
-def _bar(row: Timing, longest: float) -> Html:
-    parts = (
-        element(
-            "span",
-            class_=f"part {phase}",
-            style=f"width:{100 * row.seconds[phase] / longest:.2f}%",
-            title=f"{phase}: {row.seconds[phase]:.1f} s",
-        )
-        for phase in LEARNING
-    )
-    return element("div", *parts, class_="parts", aria_hidden="true")
+    shown = []
+    for row in rows:
+        seconds = (*(row.seconds[phase] for phase in PHASES), row.learning)
+        ratio = relative_time(row, rows)
+        over = "" if ratio is None else f"{ratio:.2f}"
+        parts = [(phase, 100 * row.seconds[phase] / longest) for phase in LEARNING]
+        shown.append((row, (row.seeds, *(f"{s:.1f}" for s in seconds), over), parts))
+    return fill("times", stream, environment, BASELINE, PHASES, LEARNING, shown)

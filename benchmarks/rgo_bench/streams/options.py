@@ -1,36 +1,44 @@
-"""The options that every stream has, and their checks."""
+"""The options of streams and methods: what their types say, and the checks of it."""
 
-from abc import ABC
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions(ABC):
-    """What every stream lets the user choose; each stream has a final subclass."""
+class Options:
+    """What a stream or a method lets the user choose.
 
-    tasks: int  # number of tasks
-    samples: int  # training images of a task
-    batch: int  # images of a training step
-    epochs: int  # passes over the training images of a task
-    lr: float  # the learning rate of the protocol
-    order: int | None = None  # which order the same tasks come in; None: their own
+    Raises
+    ------
+    ValueError
+        If an option is not what its type says: `Count`, `Positive`, one of the names
+        of a `Literal`, or None where ``| None`` allows it.
+    """
 
     def __post_init__(self) -> None:
-        for option in ("tasks", "samples", "batch", "epochs"):
-            check_count(option, getattr(self, option))
-        check_positive("lr", self.lr)
-        if self.order is not None:
-            check_count("order", self.order)
+        for name, kind in get_type_hints(type(self), include_extras=True).items():
+            value, names = getattr(self, name), choices(kind)
+            if names:
+                check_choice(name, value, names)
+            elif value is not None or NoneType not in get_args(kind):
+                for check in _checks(kind):
+                    check(name, value)
 
     @property
-    def steps(self) -> int:
-        """The number of training steps of a task."""
-        return -(-self.samples // self.batch) * self.epochs
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """What an option must be one of, of those that have such names."""
+        hints = get_type_hints(type(self)).items()
+        return {name: choices(kind) for name, kind in hints if choices(kind)}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)
+
+    def changed(self, **options: Any) -> Self:
+        """Return these options with some in place of others."""
+        return replace(self, **options)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -38,28 +46,59 @@ class StreamOptions(ABC):
         return tuple(field.name for field in fields(cls))
 
 
+def choices(kind: Any) -> tuple[Any, ...]:
+    """Return what a Literal lists, or a Literal and None; nothing of other types."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    listed = [name for part in get_args(kind) for name in choices(part)]
+    return (None, *listed) if listed else ()
+
+
 def check_count(option: str, value: object) -> None:
     """Raise unless an option is a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"option {option!r}: expected a positive integer, got {value!r}"
-        )
+    _check(option, value, int, "a positive integer")
 
 
 def check_positive(option: str, value: object) -> None:
     """Raise unless an option is a positive, finite number."""
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not 0 < value < float("inf")
-    ):
-        raise ValueError(
-            f"option {option!r}: expected a positive number, got {value!r}"
-        )
+    _check(option, value, int | float, "a positive number")
 
 
-def check_choice(option: str, value: object, choices: tuple[str | None, ...]) -> None:
-    """Raise unless an option is one of the names offered; None is ``null`` there."""
-    if value not in choices:
-        listed = ", ".join("null" if each is None else each for each in choices)
+def check_choice(option: str, value: object, names: tuple[Any, ...]) -> None:
+    """Raise unless an option is one of those offered; None is ``null`` there."""
+    if value not in names:
+        listed = ", ".join("null" if each is None else str(each) for each in names)
         raise ValueError(f"option {option!r}: expected one of {listed}, got {value!r}")
+
+
+def _check(option: str, value: Any, kind: Any, expected: str) -> None:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not 0 < value < float("inf"):
+        raise ValueError(f"option {option!r}: expected {expected}, got {value!r}")
+
+
+def _checks(kind: Any) -> list[Callable[[str, object], None]]:
+    if get_origin(kind) is Annotated:
+        return list(kind.__metadata__)
+    return [check for part in get_args(kind) for check in _checks(part)]
+
+
+Count = Annotated[int, check_count]
+Positive = Annotated[float, check_positive]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions(Options):
+    """What every stream lets the user choose."""
+
+    tasks: Count
+    samples: Count  # training images of a task
+    batch: Count  # images of a training step
+    epochs: Count  # passes over the training images of a task
+    lr: Positive  # the learning rate of the protocol
+    order: Count | None = None  # which order the same tasks come in; None: their own
+
+    @property
+    def steps(self) -> int:
+        """The number of training steps of a task."""
+        return -(-self.samples // self.batch) * self.epochs

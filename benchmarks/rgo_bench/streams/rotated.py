@@ -1,11 +1,11 @@
 """Rotated images: every task turns them by its own angle."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, final
 
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.streams.options import StreamOptions, check_choice, check_positive
+from rgo_bench.streams.options import Positive, StreamOptions
 from rgo_bench.streams.rotation import rotation_operator
 from rgo_bench.streams.transformed import Transform, TransformedStream
 
@@ -31,12 +31,10 @@ class RotatedOptions(StreamOptions):
     """
 
     angles: Angles = "fixed"
-    step: float = FIXED_STEP  # degrees
+    step: Positive = FIXED_STEP  # degrees
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("angles", self.angles, get_args(Angles))
-        check_positive("step", self.step)
         if self.angles == "drawn":
             return
         if self.tasks > len(FIXED_ANGLES):

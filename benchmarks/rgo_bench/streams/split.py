@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.streams.held_back import hold_back
-from rgo_bench.streams.options import StreamOptions, check_count
+from rgo_bench.streams.options import Count, StreamOptions
 from rgo_bench.streams.stream import Samples, Stream
 
 # From images (N, channels, height, width) to as many inputs of the same shape.
@@ -26,14 +26,8 @@ class SplitOptions(StreamOptions):
     that fewer tasks are the beginning of more.
     """
 
-    classes_per_task: int = 5
-    held_back: int | None = None  # training images of a class to test on instead
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("classes_per_task", self.classes_per_task)
-        if self.held_back is not None:
-            check_count("held_back", self.held_back)
+    classes_per_task: Count = 5
+    held_back: Count | None = None  # training images of a class to test on instead
 
 
 @final

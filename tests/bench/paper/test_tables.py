@@ -50,7 +50,7 @@ def test_every_table_is_rendered_in_every_format_and_fits_80_columns(
     assert render_markdown(sheet.grids).count("### ") == len(sheet.grids)
     assert render_latex(sheet.grids).count("\\end{tabular}") == len(sheet.grids)
     rows = list(csv.reader(render_csv(sheet.lines).splitlines()))
-    assert {len(row) for row in rows} == {len(sheet.lines[0])}
+    assert {len(row) for row in rows} == {len(sheet.lines.columns)}
 
 
 @pytest.mark.parametrize("number", PAPER_TABLES)

@@ -1,7 +1,7 @@
 from bench.page_elements import cells, read_page
 from bench.sample_records import make_record, record_of
 
-from rgo_bench.report.accuracy import accuracy_tables
+from rgo_bench.report.html_tables import accuracy_tables
 from rgo_bench.report.tables import table_rows
 
 

@@ -2,7 +2,7 @@ from bench.page_elements import cells, read_page
 
 from rgo_bench.measure.cost import Cost, summarize_costs
 from rgo_bench.records import PHASES
-from rgo_bench.report.costs import cost_tables
+from rgo_bench.report.html_tables import cost_tables
 
 SECONDS = dict(zip(PHASES, (1.0, 0.5, 0.2, 0.3), strict=True))
 

@@ -3,8 +3,8 @@ from bench.page_elements import read_page
 from rgo_bench.report.environments import (
     distinct_environments,
     environment_cards,
-    environment_link,
 )
+from rgo_bench.report.html import fill
 
 
 def test_every_environment_is_there_once_in_order() -> None:
@@ -15,7 +15,7 @@ def test_every_environment_is_there_once_in_order() -> None:
 def test_a_card_states_every_entry_and_is_where_the_link_points() -> None:
     environment = {"device": "<gpu>", "threads": 2}
     card = read_page(environment_cards([environment])).one("section")
-    link = read_page(environment_link(0)).one("a")
+    link = read_page(fill("link", 0)).one("a")
     assert link.attributes["href"] == f"#{card.attributes['id']}"
     assert card.one("h3").text == link.text == "E1"
     assert [each.text for each in card.all("dt")] == ["device", "threads"]

@@ -1,50 +1,35 @@
+import pytest
 from bench.page_elements import read_page
+from jinja2 import UndefinedError
 
-from rgo_bench.report.html import (
-    Html,
-    breakable,
-    element,
-    join,
-    minus,
-    run_name,
-    scroll_box,
-)
+from rgo_bench.report.html import breakable, fill, minus
 
 HOSTILE = "<script>alert('&\"')</script>"
+ROW = (HOSTILE, ["a=1,b=<2>", ""], "", ["-1.0"])
 
 
-def test_text_is_escaped_and_markup_is_not() -> None:
-    inner = element("b", HOSTILE)
-    assert read_page(element("p", "a < b & ", inner)).text == f"a < b & {HOSTILE}"
-    assert [each.tag for each in read_page(element("p", inner)).inside()] == ["p", "b"]
-    assert join(["<", Html("<")]) == "&lt;<"
-
-
-def test_attributes_are_escaped_and_named_as_in_html() -> None:
-    made = element("td", title=HOSTILE, class_="a", aria_label="b", colspan=2)
-    assert read_page(made).one("td").attributes == {
-        "title": HOSTILE,
-        "class": "a",
-        "aria-label": "b",
-        "colspan": "2",
-    }
-
-
-def test_an_element_without_content_has_no_end() -> None:
-    assert element("img", src="a", alt="") == '<img src="a" alt="">'
-    assert element("td") == "<td></td>"
+def test_text_is_escaped_wherever_it_stands() -> None:
+    page = read_page(fill("table", HOSTILE, HOSTILE, [HOSTILE], [ROW]))
+    box = page.one("div", "scroll")
+    assert box.attributes["aria-label"] == HOSTILE
+    assert page.one("caption").text == page.one("thead").one("th").text == HOSTILE
+    assert not page.all("script")
 
 
 def test_a_wide_table_scrolls_in_a_box_that_the_keyboard_reaches() -> None:
-    box = read_page(scroll_box("name", "text")).one("div", "scroll")
+    box = read_page(fill("table", "name", "", [], [])).one("div", "scroll")
     assert (box.attributes["role"], box.attributes["tabindex"]) == ("region", "0")
-    assert (box.attributes["aria-label"], box.text) == ("name", "text")
 
 
 def test_the_name_of_a_run_is_the_head_of_its_row() -> None:
-    head = read_page(run_name("rgo", HOSTILE)).one("th")
+    head = read_page(fill("table", "", "", [], [ROW])).one("tbody").one("th")
     assert head.attributes == {"scope": "row"}
-    assert head.one("span", "detail").text == HOSTILE
+    assert head.one("span", "detail").text == "a=1,b=<2>"
+
+
+def test_what_is_not_given_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        fill("table", "label", "caption")
 
 
 def test_a_text_may_be_broken_after_commas_and_reads_the_same() -> None:

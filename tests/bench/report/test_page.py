@@ -6,8 +6,8 @@ from bench.page_elements import Element, cells, read_page
 from bench.sample_records import make_record, record_of
 
 from rgo_bench.records import Record
-from rgo_bench.report.grids import decimal_text, spread_text
 from rgo_bench.report.page import report_html, write_report
+from rgo_bench.report.sheets import decimal_text, spread_text
 from rgo_bench.report.tables import table_rows
 
 HOSTILE = "a=%3Cscript%3E,b=<script>alert(1)</script>&amp;\"'"
@@ -53,11 +53,12 @@ def test_numbers_are_those_of_the_tables(page: Element) -> None:
             shown[stream, row.one("th").text] = cells(row)[1:]
     rows = table_rows(records())
     assert len(shown) == len(rows)
-    for row in rows:
-        numbers = shown[row.run.stream, row.run.method + row.run.variant]
-        ours = [spread_text(spread, row.seeds) for spread in (row.acc, row.bwt)]
+    for row in rows.itertuples():
+        numbers = shown[row.stream, row.method + row.variant]
+        spreads = ((row.acc, row.acc_std), (row.bwt, row.bwt_std))
+        ours = [spread_text(*spread, row.seeds) for spread in spreads]
         assert numbers[:3] == [str(row.seeds), *ours]
-        if row.paper and row.acc_difference is not None:
+        if row.paper_acc > 0:
             assert numbers[5] == decimal_text(row.acc_difference, sign="+")
 
 

@@ -1,21 +1,21 @@
 import csv
 
+import pandas as pd
 import pytest
 from bench.sample_records import make_record, record_of
 from rich.console import Console
 
-from rgo_bench.report.grids import grids
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
     render_markdown,
     render_rich,
 )
-from rgo_bench.report.tables import Row, table_lines, table_rows
+from rgo_bench.report.tables import COLUMNS, grids, table_rows
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> pd.DataFrame:
     return table_rows(
         [
             record_of([88.0, 90.0], seed=0),
@@ -25,7 +25,7 @@ def rows() -> list[Row]:
     )
 
 
-def at_terminal(rows: list[Row], width: int) -> list[str]:
+def at_terminal(rows: pd.DataFrame, width: int) -> list[str]:
     console = Console(width=width)
     with console.capture() as capture:
         for table in render_rich(grids(rows)):
@@ -33,7 +33,7 @@ def at_terminal(rows: list[Row], width: int) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_the_terminal_has_a_table_for_each_stream(rows: list[Row]) -> None:
+def test_the_terminal_has_a_table_for_each_stream(rows: pd.DataFrame) -> None:
     lines = at_terminal(rows, width=100)
     assert "permuted-mnist (mlp, torch)" in lines
     assert "rotated-digits (mlp, torch)" in lines
@@ -81,7 +81,9 @@ def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
     assert last[-3:] == ["-21.59", "-34", "-50.62"]
 
 
-def test_markdown_and_latex_state_deviations_where_asked_for(rows: list[Row]) -> None:
+def test_markdown_and_latex_state_deviations_where_asked_for(
+    rows: pd.DataFrame,
+) -> None:
     assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(grids(rows, deviations=True))
     assert "$\\Delta$/$\\sigma$" in render_latex(grids(rows, deviations=True))
 
@@ -91,7 +93,7 @@ def test_brackets_in_a_variant_are_not_taken_for_markup() -> None:
     assert any("a=[red]" in line for line in at_terminal(rows, width=120))
 
 
-def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: list[Row]) -> None:
+def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: pd.DataFrame) -> None:
     assert render_markdown(grids(rows)) == (
         "### permuted-mnist (mlp, torch)\n"
         "\n"
@@ -108,8 +110,8 @@ def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: list[Row]) -> 
     )
 
 
-def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: list[Row]) -> None:
-    first, second = csv.DictReader(render_csv(table_lines(rows)).splitlines())
+def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: pd.DataFrame) -> None:
+    first, second = csv.DictReader(render_csv(rows[COLUMNS]).splitlines())
     assert (first["stream"], first["method"], first["seeds"]) == (
         *("permuted-mnist", "rgo", "2"),
     )
@@ -125,11 +127,13 @@ def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: list[Row]) -> No
 
 def test_a_comma_in_a_variant_stays_in_one_csv_cell() -> None:
     rows = table_rows([make_record(variant="a=1,b=2")])
-    (row,) = csv.DictReader(render_csv(table_lines(rows)).splitlines())
+    (row,) = csv.DictReader(render_csv(rows[COLUMNS]).splitlines())
     assert row["variant"] == "a=1,b=2"
 
 
-def test_latex_sets_numbers_as_mathematics_and_escapes_names(rows: list[Row]) -> None:
+def test_latex_sets_numbers_as_mathematics_and_escapes_names(
+    rows: pd.DataFrame,
+) -> None:
     text = render_latex(grids(rows))
     assert (
         "rgo & $2$ & $88.50 \\pm 0.50$ & $-3.00 \\pm 1.00$ & $91.15 \\pm 0.20$ & "
@@ -148,4 +152,4 @@ def test_latex_leaves_a_cell_without_a_number_empty() -> None:
 
 def test_no_rows_render_to_nothing_but_the_csv_header() -> None:
     assert (render_rich([]), render_markdown([]), render_latex([])) == ([], "", "")
-    assert render_csv(table_lines([])).count("\n") == 1
+    assert render_csv(table_rows([])[COLUMNS]).count("\n") == 1

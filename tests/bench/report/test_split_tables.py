@@ -3,8 +3,8 @@ from bench.sample_records import make_record, record_of
 
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import Record
+from rgo_bench.report.html_tables import split_tables
 from rgo_bench.report.page import report_html
-from rgo_bench.report.split_tables import split_tables
 
 LENET = "epochs=20,network=lenet-5"
 

@@ -1,8 +1,8 @@
 from bench.sample_records import make_record
 from bench.zoo.sample_zoo import zoo_record
 
+from rgo_bench.report.html_tables import zoo_table
 from rgo_bench.report.page import report_html
-from rgo_bench.report.zoo import zoo_table
 
 
 def test_the_zoo_has_a_row_for_each_model_and_method() -> None:
