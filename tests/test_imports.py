@@ -180,3 +180,64 @@ def test_importing_rgo_torch_loads_no_library_of_its_integrations() -> None:
     libraries = ("accelerate", "avalanche", "lightning", "transformers")
     code = f"import sys, rgo_torch; print(*set(sys.modules) & set({libraries}))"
     assert printed_by(code) == []
+
+
+# --- cycles
+
+
+def imported(package: str) -> dict[str, set[str]]:
+    """Name the modules of a package that each of them imports, inside functions too."""
+    folder = FOLDERS[package]
+    names = {}
+    for path in folder.rglob("*.py"):
+        parts = (package, *path.relative_to(folder).with_suffix("").parts)
+        names[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text())
+    return {name: imports_of(code, set(names)) - {name} for name, code in names.items()}
+
+
+def imports_of(code: ast.Module, known: set[str]) -> set[str]:
+    """Name the modules among those known that code imports."""
+    found = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            # From a package its modules, or what its `__init__` has.
+            found |= (inside & known) or {node.module}
+    return found & known
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Return the names along a cycle; none if there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        found = next(filter(None, (walk(n, [*path, name]) for n in graph[name])), [])
+        done.add(name)
+        return found
+
+    return next(filter(None, (walk(name, []) for name in graph)), [])
+
+
+def test_a_cycle_is_found_wherever_it_is_imported() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": set(), "d": {"b"}}) == []
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    code = ast.parse("from p import q, r\ndef f():\n    import p.s\n")
+    assert imports_of(code, {"p", "p.q", "p.s"}) == {"p.q", "p.s"}
+    assert imports_of(code, {"p"}) == {"p"}
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    assert cycle_in(imported(package)) == []
+
+
+def test_no_file_of_the_benchmarks_is_long() -> None:
+    paths = FOLDERS["rgo_bench"].rglob("*.py")
+    lengths = {path.name: len(path.read_text().splitlines()) for path in paths}
+    assert {name: lines for name, lines in lengths.items() if lines > 250} == {}

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from rgo_bench.records import percent_rows, write_record
-from rgo_bench.runs.run import Running, Silent, begin_run
+from rgo_bench.runs.reporter import Silent
+from rgo_bench.runs.run import Running, begin_run
 from rgo_bench.runs.spec import make_spec
 from rgo_core import average_accuracy, backward_transfer
 

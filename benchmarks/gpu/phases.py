@@ -94,7 +94,7 @@ def time_steps(asked: Asked) -> None:
 
 def measure_passes(asked: Asked) -> None:
     """Measure the peak memory of curvature passes beside that of training steps."""
-    from rgo_bench.measure.steps import measure_memory
+    from rgo_bench.measure.pass_memory import measure_memory
 
     rows = Rows(asked, "memory.json")
     for network, shape in (DRY_SHAPES if asked.dry_run else SHAPES).items():

@@ -23,7 +23,8 @@ from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import describe_environment, replace_file
-from rgo_bench.runs.run import Silent, begin_run
+from rgo_bench.runs.reporter import Silent
+from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
 from rgo_bench.runs.team import Team
 from rgo_bench.streams import make_stream

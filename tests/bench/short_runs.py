@@ -28,8 +28,7 @@ def short_spec(method: str = "sgd", seed: int = 0, **options: Any) -> Spec:
 
 
 def path_of(spec: Spec, out: Path) -> Path:
-    names = {"stream": spec.stream, "method": spec.method, "variant": spec.variant}
-    return record_path(out, **names, seed=spec.seed)
+    return record_path(out, spec)
 
 
 def checkpoint_of(spec: Spec, out: Path) -> Path:

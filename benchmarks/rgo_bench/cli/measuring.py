@@ -1,6 +1,5 @@
 """The commands that measure a step, a curvature pass, and the forms of P."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +7,24 @@ import torch
 import typer
 from rich.table import Table
 
-from rgo_bench.cli.terminal import console
+from rgo_bench.cli.options import (
+    Batch,
+    Device,
+    Networks,
+    Optimizer,
+    OutFile,
+    Side,
+    choices,
+)
+from rgo_bench.cli.terminal import show_measured
 from rgo_bench.lora.large import LARGE, state_rows
 from rgo_bench.measure.numerics import FORMS, KINDS, FormError, measure_errors
+from rgo_bench.measure.pass_memory import measure_memory
 from rgo_bench.measure.step_profile import PHASES, profile_step
-from rgo_bench.measure.steps import OPTIMIZERS, measure_memory, measure_step
+from rgo_bench.measure.steps import OPTIMIZERS, measure_step
 from rgo_bench.networks import NETWORKS
-from rgo_bench.records import describe_environment, replace_file
-from rgo_bench.runs.run import usable_device
 from rgo_bench.runs.spec import check_name
-
-Networks = Annotated[list[str], typer.Argument(help="Networks; see `rgo-bench list`.")]
-Batch = Annotated[int, typer.Option(help="Samples of a step.", min=1)]
-Side = Annotated[int, typer.Option(help="Pixels of an image's side.", min=1)]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Optimizer = Annotated[str, typer.Option(help="sgd, or adamw: updates are projected.")]
-OutFile = Annotated[Path | None, typer.Option(help="A JSON file to write.")]
+from rgo_bench.runs.training import usable_device
 
 
 def steps(
@@ -64,7 +65,7 @@ def steps(
         table.add_row(network, *times, *ratios, *compiled)
         measured = {k: v for k, v in row._asdict().items() if v is not None}
         rows.append(measured | {"input_shape": list(shape)})
-    _end(table, rows, out, device, threads)
+    show_measured(table, rows, out, device, threads)
 
 
 def profile(
@@ -97,7 +98,7 @@ def profile(
             table.add_row(network, kind, *times, *more)
         measured = row._asdict() | {"ratio": row.ratio, "floor": row.floor}
         rows.append(measured | {"input_shape": list(sizes)})
-    _end(table, rows, out, "cpu", 1)
+    show_measured(table, rows, out, "cpu", 1)
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
@@ -109,14 +110,14 @@ def _parse_shape(text: str) -> tuple[int, ...]:
 
 def memory(
     networks: Annotated[
-        list[str] | None, typer.Argument(help="Networks; see `rgo-bench list`.")
+        list[str] | None, typer.Argument(help=choices(NETWORKS))
     ] = None,
     batch: Batch = 10,
     side: Side = 32,
     device: Device = "cpu",
     model: Annotated[
         str | None,
-        typer.Option(help=f"Large models with adapters, of {', '.join(LARGE)}."),
+        typer.Option(help=f"Large models with adapters. {choices(LARGE)}"),
     ] = None,
     rank: Annotated[int, typer.Option(help="Of a large model's LoRA.", min=1)] = 16,
     out: OutFile = None,
@@ -143,7 +144,7 @@ def memory(
         sizes = (f"{size:.0f}" for size in (row.train, row.observe, row.moments))
         table.add_row(network, *sizes, f"{row.ratio:.2f}")
         rows.append(row._asdict() | {"ratio": row.ratio})
-    _end(table, rows, out, device, torch.get_num_threads())
+    show_measured(table, rows, out, device, torch.get_num_threads())
 
 
 def numerics(
@@ -160,7 +161,7 @@ def numerics(
         table.add_row(form, *(cells[form, kind] for kind in KINDS))
     sizes = {"features": features, "count": vectors, "seed": seed}
     rows = [row._asdict() | sizes for row in found]
-    _end(table, rows, out, "cpu", torch.get_num_threads())
+    show_measured(table, rows, out, "cpu", torch.get_num_threads())
 
 
 def _count_states(models: list[str], rank: int, out: Path | None) -> None:
@@ -171,7 +172,7 @@ def _count_states(models: list[str], rank: int, out: Path | None) -> None:
         kept = "whole" if row.sketch_rows is None else f"{row.sketch_rows} rows"
         sizes = (f"{b / 2**20:.1f}" for b in (row.adapter_bytes, row.state_bytes))
         table.add_row(row.model, str(rank), str(row.layers), kept, *sizes)
-    _end(table, rows, out, "meta", torch.get_num_threads())
+    show_measured(table, rows, out, "meta", torch.get_num_threads())
 
 
 def _error_text(row: FormError) -> str:
@@ -183,19 +184,3 @@ def _check(networks: list[str], device: str) -> None:
     for network in networks:
         check_name("network", network, NETWORKS)
     usable_device(device)
-
-
-def _end(
-    table: Table,
-    rows: list[dict[str, object]],
-    out: Path | None,
-    device: str,
-    threads: int,
-) -> None:
-    console.print(table)
-    if out is None:
-        return
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    environment = describe_environment("torch", device=name, threads=threads)
-    text = json.dumps({"rows": rows, "environment": environment}, indent=2)
-    replace_file(out, (text + "\n").encode())

@@ -1,30 +1,56 @@
-"""The commands that set methods beside each other: ``compare`` and ``orders``."""
+"""The commands that set methods beside each other: what they reach and take."""
 
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
+from rich.table import Table
 
-from rgo_bench.cli.terminal import Format, end_with, run_shown, show
-from rgo_bench.records import read_records
+from rgo_bench.cli.options import (
+    Device,
+    Formats,
+    Jobs,
+    Methods,
+    Network,
+    Out,
+    OutFile,
+    Settings,
+    Stream,
+    choices,
+    split_names,
+)
+from rgo_bench.cli.terminal import (
+    Format,
+    end_with,
+    errors,
+    run_shown,
+    show,
+    show_measured,
+)
+from rgo_bench.measure.cost import (
+    measure_costs,
+    own_options,
+    parse_subject,
+    summarize_costs,
+)
+from rgo_bench.methods import METHODS
+from rgo_bench.records import PHASES, read_records
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.orders import disparities, order_sheet, order_specs
-from rgo_bench.runs.jobs import Manner
-from rgo_bench.runs.spec import check_name, parse_options
+from rgo_bench.report.sheets import Sheet
+from rgo_bench.runs.attempts import Manner
+from rgo_bench.runs.spec import check_name, make_spec, parse_options
 from rgo_bench.streams import STREAMS
-
-Formats = Annotated[Format, typer.Option("--format")]
 
 
 def compare(
     results: Annotated[Path, typer.Argument(help="A folder of records.")],
-    stream: Annotated[str, typer.Option(help="One; see `rgo-bench list`.")],
+    stream: Annotated[str, typer.Option(help=choices(STREAMS))],
     method: Annotated[
-        str | None, typer.Option(help="Methods: rgo,sgd; all by default.")
+        str | None, typer.Option(help=f"{choices(METHODS)} All by default.")
     ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="A network; the stream's own by default.")
-    ] = None,
+    network: Network = None,
     tasks: Annotated[
         int | None, typer.Option(help="Tasks of a run; the stream's by default.", min=1)
     ] = None,
@@ -34,48 +60,49 @@ def compare(
     format_: Formats = Format.terminal,
 ) -> None:
     """Set methods beside each other: accuracy, transfer, memory and seconds."""
-    check_name("stream", stream, STREAMS)
-    wanted = method.split(",") if method is not None else None
-    count = tasks or STREAMS[stream].defaults.tasks
-    of = network or STREAMS[stream].network
-    records = [
-        record
-        for record in read_records(results)
-        if (record.stream, record.network, len(record.accuracy)) == (stream, of, count)
-        and (wanted is None or record.method in wanted)
-    ]
-    if not records:
-        raise ValueError(
-            f"{results}: expected records of {stream} with {of} and {count} tasks, "
-            "got none"
-        )
-    rows = comparisons(records)
-    show(compare_sheet(rows), format_)
+    wanted = split_names(method)
+    every = read_records(results)
+    found = []
+    for name in dict.fromkeys(stream.split(",")):
+        check_name("stream", name, STREAMS)
+        count = tasks or STREAMS[name].defaults.tasks
+        of = network or STREAMS[name].network
+        records = [
+            record
+            for record in every
+            if (record.stream, record.network) == (name, of)
+            and len(record.accuracy) == count
+            and (wanted is None or record.method in wanted)
+        ]
+        if not records:
+            raise ValueError(
+                f"{results}: expected records of {name} with {of} and {count} tasks, "
+                "got none"
+            )
+        found.append(comparisons(records))
+    if plot is not None and len(found) > 1:
+        raise ValueError(f"--plot: expected one stream, got {stream}")
+    sheets = [compare_sheet(rows) for rows in found]
+    grids = [grid for sheet in sheets for grid in sheet.grids]
+    show(Sheet(grids, pd.concat(sheet.lines for sheet in sheets)), format_)
     if plot is not None:
         # It loads Matplotlib.
         from rgo_bench.report.comparison_plot import figure_comparison
 
-        figure_comparison(rows).savefig(plot)
+        figure_comparison(found[0]).savefig(plot)
         typer.echo(plot)
 
 
 def orders(
-    stream: Annotated[str, typer.Argument(help="A stream; see `rgo-bench list`.")],
-    method: Annotated[str, typer.Option(help="Methods.")] = "rgo,apd,sgd",
+    stream: Stream,
+    method: Methods = "rgo,apd,sgd",
     count: Annotated[int, typer.Option("--orders", help="Orders.", min=2)] = 5,
     seed: Annotated[int, typer.Option(help="The seed of all.", min=0)] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE: an option of stream or method."),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="A network; the stream's own by default.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
-        "results"
-    ),
-    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    set_: Settings = None,
+    network: Network = None,
+    out: Out = Path("results"),
+    jobs: Jobs = 1,
+    device: Device = "cpu",
     format_: Formats = Format.terminal,
 ) -> None:
     """Run the same tasks in several orders, and tell how much their order matters."""
@@ -90,3 +117,44 @@ def orders(
     records, failures = run_shown(specs, Manner(out=out, device=device), jobs=jobs)
     show(order_sheet(disparities(records)), format_)
     end_with(failures)
+
+
+def cost(
+    stream: Stream,
+    method: Annotated[
+        str, typer.Option(help="METHOD[:BACKEND[:SEEDS]], several; the first is 1.")
+    ] = "sgd,rgo",
+    repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
+    set_: Settings = None,
+    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    out: OutFile = None,
+) -> None:
+    """Time whole runs, interleaved, each in a process of its own; and their memory."""
+    options = parse_options(set_ or [])
+    unknown = set(options)
+    for subject in method.split(","):
+        name, backend, _ = parse_subject(subject)
+        own = own_options(stream, subject, options)
+        make_spec(stream, name, 0, own, backend=backend)
+        unknown -= set(own)
+    if unknown:
+        raise ValueError(
+            f"--set: expected options of {stream} or of {method}, got "
+            f"{', '.join(sorted(unknown))}"
+        )
+    costs = measure_costs(
+        stream,
+        method.split(","),
+        options=options,
+        repeats=repeats,
+        threads=threads,
+        ran=lambda cost: errors.print(f"{cost.method}: {cost.total:.1f} s"),
+    )
+    rows = summarize_costs(costs)
+    table = Table("method", "seconds", "ratio", *PHASES, "MiB", "ratio", box=None)
+    for row in rows:
+        phases = (f"{row['seconds'][phase]:.1f}" for phase in PHASES)
+        times = f"{row['total']:.1f}", f"{row['time_ratio']:.2f}"
+        memory = f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"
+        table.add_row(row["method"], *times, *phases, *memory)
+    show_measured(table, rows, out, "cpu", threads, stream=stream, options=options)

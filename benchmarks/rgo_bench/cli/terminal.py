@@ -1,15 +1,19 @@
 """What the command line prints, and runs while its bars are shown."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
+import torch
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from rgo_bench.cli.progress import Bars
-from rgo_bench.records import Record
+from rgo_bench.records import Record, describe_environment, replace_file
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
@@ -17,16 +21,11 @@ from rgo_bench.report.render import (
     render_rich,
 )
 from rgo_bench.report.sheets import Sheet
-from rgo_bench.runs.jobs import (
-    Failure,
-    Manner,
-    limit_threads,
-    run_here,
-    run_jobs,
-    unrecorded,
-)
+from rgo_bench.runs.attempts import Failure, Manner, run_here, unrecorded
+from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.ray_jobs import run_on_ray
 from rgo_bench.runs.spec import Spec
+from rgo_bench.runs.threads import limit_threads
 
 
 class Engine(NamedTuple):
@@ -132,3 +131,22 @@ def end_with(failures: Sequence[Failure]) -> None:
 def _name(spec: Spec) -> str:
     parts = (spec.stream, spec.method, spec.variant, f"seed {spec.seed}")
     return " ".join(filter(None, parts))
+
+
+def show_measured(
+    table: Table,
+    rows: Sequence[Mapping[str, object]],
+    out: Path | None,
+    device: str,
+    threads: int,
+    **asked: object,
+) -> None:
+    """Print a table, and write its rows and what they were measured on."""
+    console.print(table)
+    if out is None:
+        return
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    environment = describe_environment("torch", device=name, threads=threads)
+    content = asked | {"rows": rows, "environment": environment}
+    text = json.dumps(content, indent=2)
+    replace_file(out, (text + "\n").encode())

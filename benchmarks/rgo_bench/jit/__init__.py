@@ -9,6 +9,7 @@ except ImportError as error:
         "pip install 'rgo[jax]'"
     ) from error
 
-from rgo_bench.jit.run import JitRun, run_mapped
+from rgo_bench.jit.mapped import run_mapped
+from rgo_bench.jit.run import JitRun
 
 __all__ = ["JitRun", "run_mapped"]

@@ -1,9 +1,9 @@
 """Runs of the compiled programs: of one seed, or of several at once."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +11,19 @@ import numpy as np
 import torch
 
 import rgo_jax
-from rgo_bench.jit.network import (
-    Network,
-    channels_last,
-    convert_network,
-    convert_params,
-)
-from rgo_bench.jit.program import Learner, Program, Task, make_program
+from rgo_bench.jit.network import channels_last, convert_params
+from rgo_bench.jit.parts import check_supported, compiled, drawn_order, jax_device
+from rgo_bench.jit.program import Learner, Task
 from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOptions
 from rgo_bench.methods.stl import task_seed
 from rgo_bench.networks import NETWORKS
-from rgo_bench.records import Record, check_writable, write_record
+from rgo_bench.records import Record
 from rgo_bench.runs.checkpoint import read_checkpoint
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState
 from rgo_bench.streams import Samples
-from rgo_bench.streams.draws import task_generator
 
-METHODS = ("rgo", "rgo-2", "sgd", "stl")
 # Samples of one pass through a compiled test.
 TEST_BATCH, TEST_INPUTS = 2000, 2**21
 HOST = torch.device("cpu")
@@ -54,8 +48,8 @@ class JitRun:
     """
 
     def __init__(self, specs: Sequence[Spec], device: str = "cpu") -> None:
-        _check_supported(specs)
-        self.device = _jax_device(device)
+        check_supported(specs)
+        self.device = jax_device(device)
         self.spec = specs[0]
         self.states = [RunState(spec, HOST) for spec in specs]
         self.so_far = self.states[0]
@@ -64,10 +58,8 @@ class JitRun:
         chosen = self.spec.method_options
         options = chosen if isinstance(chosen, RGOOptions) else None
         self.options = options
-        self.network, self.program = _compiled(
-            self.spec.network,
-            self.stream.input_shape,
-            self.stream.classes,
+        self.network, self.program = compiled(
+            *(self.spec.network, self.stream.input_shape, self.stream.classes),
             lr=self.stream.lr,
             batch=self.stream.batch,
             options=self.options,
@@ -142,9 +134,8 @@ class JitRun:
         seeds = [state.spec.seed for state in self.states]
         params = [convert_params(self._draw(task_seed(s, task))) for s in seeds]
         encodings = [self._encodings(seed) for seed in seeds]
-        learner: Learner = self.program.begin(
-            self._stacked(params), self._stacked(encodings)
-        )
+        stacked = self._stacked(params), self._stacked(encodings)
+        learner: Learner = self.program.begin(*stacked)
         return learner
 
     def _encodings(self, seed: int) -> dict[str, rgo_jax.Encoding]:
@@ -185,10 +176,9 @@ class JitRun:
 
     def _order(self, index: int) -> tuple[Any, Any]:
         """Return rows (steps, batch) and weights, 0 for what fills up a batch."""
-        orders = [_drawn_order(state, index) for state in self.states]
-        return self._stacked([o[0] for o in orders]), self._stacked(
-            [o[1] for o in orders]
-        )
+        orders = [drawn_order(state, index) for state in self.states]
+        rows, weights = (self._stacked(each) for each in zip(*orders, strict=True))
+        return rows, weights
 
     def _end_task(self, task: Task) -> None:
         clock = self.so_far.clock
@@ -202,10 +192,8 @@ class JitRun:
                 self.moments = self.program.observe(self.learner, samples, self.moments)
             _done(self.moments)
         with clock.phase("consolidate"):
-            finite = all(
-                bool(jnp.isfinite(moment.matrix).all())
-                for moment in self.moments.values()
-            )
+            moments = self.moments.values()
+            finite = all(bool(jnp.isfinite(moment.matrix).all()) for moment in moments)
             self.so_far.check_logits(finite)
             ended = self.program.end(self.learner, self.moments)
             self.learner = _done(ended)
@@ -225,15 +213,13 @@ class JitRun:
         for state in self.states[1:]:
             state.tasks_to_test(keeps_tasks=keeps)  # copies what is kept
         for task in self.so_far.tasks_to_test(keeps_tasks=keeps):
-            percents = self._percent_right(
-                task, [state.stream.test(task) for state in self.states]
-            )
+            samples = [state.stream.test(task) for state in self.states]
+            percents = self._percent_right(task, samples)
             for state, percent in zip(self.states, percents, strict=True):
                 state.accuracy[state.task, task] = percent
         for task in self.so_far.tasks_to_test_on_training(keeps_tasks=keeps):
-            percents = self._percent_right(
-                task, [state.stream.train(task) for state in self.states]
-            )
+            samples = [state.stream.train(task) for state in self.states]
+            percents = self._percent_right(task, samples)
             for state, percent in zip(self.states, percents, strict=True):
                 assert state.train_accuracy is not None  # else there is no such task
                 state.train_accuracy[task] = percent
@@ -259,111 +245,6 @@ class JitRun:
         return task._replace(x=task.x[:, part], y=task.y[:, part])
 
 
-def run_mapped(
-    specs: Sequence[Spec], out: Path, *, device: str = "cpu", reporter: Any
-) -> list[Record]:
-    """Run several seeds at once, as one program, and write their records.
-
-    Nothing is written before the end: a run that was cut off starts again. The times in
-    the records are each seed's share.
-
-    Parameters
-    ----------
-    specs : sequence of Spec
-        Alike but for their seeds.
-    out : Path
-        The folder of all records.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-    reporter : Reporter
-        Hears of the progress.
-
-    Returns
-    -------
-    list of Record
-
-    Raises
-    ------
-    OSError
-        If the records could not be written; nothing has started then.
-    ValueError
-        As `JitRun` does, or if the specs differ in more than their seeds.
-    """
-    check_writable(out)
-    running = JitRun(specs, device)
-    while running.so_far.task < running.stream.tasks:
-        running.learn(reporter)
-    records = running.records()
-    for record in records:
-        write_record(out, record)
-    return records
-
-
-@lru_cache(maxsize=4)
-def _compiled(
-    name: str,
-    input_shape: tuple[int, ...],
-    classes: int,
-    *,
-    lr: float,
-    batch: int,
-    options: RGOOptions | None,
-    share: float,
-    mapped: bool,
-) -> tuple[Network, Program]:
-    """Return a network and its programs: seeds one after another compile them once."""
-    network = convert_network(NETWORKS[name](input_shape, classes, 0))
-    program = make_program(
-        network, lr=lr, batch=batch, options=options, share=share, mapped=mapped
-    )
-    return network, program
-
-
 def _done(tree: Any) -> Any:
     """Wait for arrays, so that their time counts where it belongs."""
     return jax.tree.map(lambda leaf: leaf.block_until_ready(), tree)
-
-
-def _drawn_order(state: RunState, index: int) -> tuple[np.ndarray, np.ndarray]:
-    stream = state.stream
-    generator = task_generator(stream.seed, index, "order")
-    steps = -(-stream.samples // stream.batch)
-    rows = np.zeros((stream.epochs, steps * stream.batch), np.int32)
-    weights = np.zeros_like(rows, dtype=np.float32)
-    weights[:, : stream.samples] = 1
-    for epoch in rows:
-        epoch[: stream.samples] = generator.permutation(stream.samples)
-    shape = (stream.epochs * steps, stream.batch)
-    return rows.reshape(shape), weights.reshape(shape)
-
-
-def _check_supported(specs: Sequence[Spec]) -> None:
-    first = specs[0]
-    if first.method not in METHODS:
-        _refuse("one of the methods " + ", ".join(METHODS), first.method)
-    options = first.method_options
-    if isinstance(options, RGOOptions) and (options.per, options.reduce) == (
-        "sample",
-        "rms",
-    ):
-        _refuse("reduce=mean, or per=batch", "reduce=rms with per=sample")
-    for spec in specs[1:]:
-        if (spec.config, spec.stream, spec.method) != (
-            first.config,
-            first.stream,
-            first.method,
-        ):
-            _refuse("runs that differ in their seeds alone", str(spec.config))
-
-
-def _refuse(expected: str, got: str) -> NoReturn:
-    raise ValueError(f"backend jax: expected {expected}, got {got}")
-
-
-def _jax_device(device: str) -> Any:
-    try:
-        return jax.devices({"cuda": "gpu"}.get(device, device))[0]
-    except RuntimeError as error:
-        raise ValueError(
-            f"device: expected one of JAX's, {jax.devices()}, got {device!r}"
-        ) from error

@@ -3,10 +3,7 @@
 Machines are shared and noisy: only a ratio within one measurement means something.
 """
 
-import json
-import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,12 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from rgo_bench.measure.apart import answer, ask
 from rgo_bench.methods import METHODS
-from rgo_bench.runs.spec import check_name
+from rgo_bench.runs.reporter import Silent
+from rgo_bench.runs.run import run
+from rgo_bench.runs.spec import check_name, make_spec
+from rgo_bench.runs.threads import limit_threads
 from rgo_bench.streams import STREAMS
-
-# Of every thread pool that the packages bring.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Cost(NamedTuple):
@@ -146,26 +144,11 @@ def _measure(
     stream: str, method: str, options: Mapping[str, Any], threads: int
 ) -> Cost:
     asked = {"stream": stream, "method": method, "options": options, "threads": threads}
-    question = json.dumps(asked)
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-    answer = subprocess.run(
-        [sys.executable, "-m", "rgo_bench.measure.cost", question],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise RuntimeError(f"{method} on {stream} failed:\n{answer.stderr}")
-    return Cost(**json.loads(answer.stdout))
+    return Cost(**ask("cost", f"{method} on {stream}", asked, threads))
 
 
-def _answer(question: Mapping[str, Any]) -> Cost:
+def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """Run once in this process, which was started for nothing else."""
-    from rgo_bench.runs.jobs import limit_threads
-    from rgo_bench.runs.run import Silent, run
-    from rgo_bench.runs.spec import make_spec
-
     method, backend, seeds = parse_subject(question["method"])
     specs = [
         make_spec(
@@ -179,15 +162,15 @@ def _answer(question: Mapping[str, Any]) -> Cost:
         if seeds == 1:
             record = run(specs[0], Path(folder))
         else:
-            from rgo_bench.jit import run_mapped
+            from rgo_bench.jit import run_mapped  # JAX need not be there
 
             record = run_mapped(specs, Path(folder), reporter=Silent())[0]
         total = time.perf_counter() - start
     # Linux counts in KiB, macOS in bytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return Cost(question["method"], total, dict(record.seconds), peak)
+    return Cost(question["method"], total, dict(record.seconds), peak)._asdict()
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(json.loads(sys.argv[1]))._asdict()))
+    answer(_answer)

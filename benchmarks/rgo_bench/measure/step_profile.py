@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
-from rgo_bench.measure.steps import CLASSES, OPTIMIZERS, draw_batches
-from rgo_bench.networks import NETWORKS
+from rgo_bench.measure.steps import prepare, protect
 from rgo_torch._product import projected_rows
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
@@ -107,19 +106,14 @@ class _Stepper:
         optimizer: str,
         kind: str,
     ) -> None:
-        torch.manual_seed(0)
         host = torch.device("cpu")
-        self.model = NETWORKS[network](tuple(input_shape), CLASSES, 0)
-        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters(), lr=1e-3)
-        self.x, self.y = next(draw_batches(input_shape, batch, 1, host))
+        made = prepare(network, input_shape, batch, host, optimizer)
+        self.model, self.optimizer, self.x, self.y = made
         self.rgo: rgo_torch.RGO | None = None
         if kind == "encoded":
             rgo_torch.FeatureEncoder(self.model, seed=0).set_task(1)
         elif kind == "rgo":
-            self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=0)
-            self.rgo.begin_task()
-            self.rgo.end_task(draw_batches(input_shape, batch, 10, host))
-            self.rgo.begin_task()
+            self.rgo = protect(made, batch)
 
     def step(self) -> list[float]:
         """Take a step and return the seconds of its phases."""

@@ -1,18 +1,13 @@
-"""What a training step of RGO costs beside one of plain SGD, and what the pass holds.
+"""What a training step of RGO costs beside one of plain SGD.
 
 Machines are shared and noisy: both are timed in one process, in turn, and only their
 ratio means something.
 """
 
-import json
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +25,6 @@ from rgo_bench.runs.compilation import (
 
 CLASSES = 100
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
-STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
 
 
 class StepTime(NamedTuple):
@@ -128,68 +122,6 @@ def measure_step(
     )
 
 
-class PassMemory(NamedTuple):
-    """Memory in MiB above the network itself, at most."""
-
-    network: str
-    input_shape: list[int]
-    batch: int
-    train: float  # of a training step
-    observe: float  # of a curvature pass
-    moments: float  # of the second moments in it
-
-    @property
-    def ratio(self) -> float:
-        """The pass without its second moments, over the step."""
-        return (self.observe - self.moments) / self.train
-
-
-def measure_memory(
-    network: str, input_shape: Sequence[int], *, batch: int = 10, device: str = "cpu"
-) -> PassMemory:
-    """Measure the memory of a training step and of a curvature pass.
-
-    Each runs in a process of its own: on the host by the most that the process held,
-    on CUDA by what PyTorch allocated.
-
-    Parameters
-    ----------
-    network : str
-        One of `rgo_bench.networks.NETWORKS`.
-    input_shape : sequence of int
-    batch : int
-        Samples of a step, and of a mini-batch of the pass.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-
-    Returns
-    -------
-    PassMemory
-
-    Raises
-    ------
-    OSError
-        If the host does not tell what a process holds now, as Linux does.
-    RuntimeError
-        If a process fails; with what it said.
-    """
-    if device == "cpu" and not STATM.exists():
-        raise OSError(f"memory on the CPU is measured by {STATM}, which is not here")
-    question = {"network": network, "shape": list(input_shape), "batch": batch}
-    answers = [
-        _ask({**question, "device": device, "what": what})
-        for what in ("train", "observe")
-    ]
-    return PassMemory(
-        network=network,
-        input_shape=list(input_shape),
-        batch=batch,
-        train=answers[0]["peak"],
-        observe=answers[1]["peak"],
-        moments=answers[1]["moments"],
-    )
-
-
 def _stepper(
     network: str,
     input_shape: Sequence[int],
@@ -200,16 +132,10 @@ def _stepper(
     projected: bool,
     compiled: bool,
 ) -> Callable[[], None]:
-    torch.manual_seed(0)
-    model = NETWORKS[network](tuple(input_shape), CLASSES, 0).to(device)
-    stepped = OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
-    x, y = next(draw_batches(input_shape, batch, 1, device))
+    made = prepare(network, input_shape, batch, device, optimizer)
     if projected:
-        rgo = rgo_torch.RGO(model, stepped)
-        rgo.begin_task()
-        rgo.end_task(draw_batches(input_shape, batch, 10, device))
-        rgo.begin_task()
-
+        protect(made, batch)
+    model, stepped, x, y = made
     forward: Forward = compiled_forward(model, device) if compiled else model
 
     def step() -> None:
@@ -220,6 +146,38 @@ def _stepper(
         stepped.step()
 
     return step
+
+
+class Made(NamedTuple):
+    """What takes a step."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    x: Tensor
+    y: Tensor
+
+
+def prepare(
+    network: str,
+    input_shape: Sequence[int],
+    batch: int,
+    device: torch.device,
+    optimizer: str,
+) -> Made:
+    """Return a network and its optimizer, with a mini-batch."""
+    torch.manual_seed(0)
+    model = NETWORKS[network](tuple(input_shape), CLASSES, 0).to(device)
+    stepped = OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
+    return Made(model, stepped, *next(draw_batches(input_shape, batch, 1, device)))
+
+
+def protect(made: Made, batch: int) -> rgo_torch.RGO:
+    """Bring a network into RGO's second task."""
+    rgo = rgo_torch.RGO(made.model, made.optimizer, seed=0)
+    rgo.begin_task()
+    rgo.end_task(draw_batches(made.x.shape[1:], batch, 10, made.x.device))
+    rgo.begin_task()
+    return rgo
 
 
 def draw_batches(
@@ -253,60 +211,3 @@ def _time(step: Callable[[], None], count: int, wait: Callable[[], None]) -> flo
         step()
     wait()
     return (time.perf_counter() - start) / count
-
-
-def _ask(question: Mapping[str, Any]) -> dict[str, float]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "rgo_bench.measure.steps", json.dumps(question)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise RuntimeError(f"{question['network']} failed:\n{answer.stderr}")
-    found: dict[str, float] = json.loads(answer.stdout)
-    return found
-
-
-def _answer(question: Mapping[str, Any]) -> dict[str, float]:
-    """Take what is asked for in this process, which was started for nothing else."""
-    device, shape = torch.device(question["device"]), tuple(question["shape"])
-    batch = question["batch"]
-    model = NETWORKS[question["network"]](shape, CLASSES, 0).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    _settle(model, shape, device)
-    before, moments = _held(device), 0
-    if question["what"] == "train":
-        for x, y in draw_batches(shape, batch, 3, device):
-            optimizer.zero_grad()
-            functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-    else:
-        count = 2 + max(rgo_torch.curvature.BLOCKS) // batch  # enough to fold a block
-        found = rgo_torch.second_moments(
-            model, draw_batches(shape, batch, count, device)
-        )
-        moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
-    peak = _held(device, peak=True) - before
-    return {"peak": peak / 2**20, "moments": moments / 2**20}
-
-
-def _settle(model: nn.Module, shape: Sequence[int], device: torch.device) -> None:
-    """Let the libraries allocate what they keep, on a sample that is tiny."""
-    with torch.no_grad():
-        model(torch.zeros(1, *shape, device=device))
-
-
-def _held(device: torch.device, *, peak: bool = False) -> float:
-    """Return the bytes held now, or at most so far."""
-    if device.type == "cuda":
-        return float(
-            torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
-        )
-    if peak:
-        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10)
-    return float(int(STATM.read_text().split()[1]) * resource.getpagesize())
-
-
-if __name__ == "__main__":
-    print(json.dumps(_answer(json.loads(sys.argv[1]))))

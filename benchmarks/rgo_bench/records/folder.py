@@ -1,80 +1,41 @@
 """The folder that records are kept in."""
 
 from pathlib import Path
+from typing import Any
 
 from rgo_bench.records.atomic import replace_file
 from rgo_bench.records.record import Record
 from rgo_bench.records.text import parse_record, record_text
 
 
-def record_path(
-    out: Path, *, stream: str, method: str, variant: str, seed: int
-) -> Path:
+def record_path(out: Path, run: Any) -> Path:
     """Return where a record is kept: ``OUT/STREAM/METHOD/[VARIANT/]seed-N.json``.
 
-    Network and backend have no folder of their own: a run with another network or
-    backend than the default states it in its variant.
-
-    Parameters
-    ----------
-    out : Path
-        The folder of all records.
-    stream, method, variant : str
-        As in `Record`; without a variant the path has one folder less.
-    seed : int
-        The seed.
-
-    Returns
-    -------
-    Path
-        The path; nothing is made.
+    The run is a record, or anything else that has these four names. Without a variant
+    the path has one folder less. Network and backend have no folder
+    of their own: a run with another than the default states it in its variant.
     """
-    return out / stream / method / variant / f"seed-{seed}.json"
+    path: Path = out / run.stream / run.method / run.variant / f"seed-{run.seed}.json"
+    return path
 
 
 def write_record(out: Path, record: Record) -> Path:
     """Write a record, whole or not at all, in the place of an earlier one.
 
-    Parameters
-    ----------
-    out : Path
-        The folder of all records.
-    record : Record
-        The record.
-
-    Returns
-    -------
-    Path
-        The file.
+    Returns its file.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    path = record_path(
-        out,
-        stream=record.stream,
-        method=record.method,
-        variant=record.variant,
-        seed=record.seed,
-    )
+    path = record_path(out, record)
     replace_file(path, record_text(record).encode())
     return path
 
 
 def read_record(path: Path) -> Record:
     """Read one record.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    Record
-        The record.
 
     Raises
     ------
@@ -90,17 +51,9 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(out: Path) -> list[Record]:
-    """Read every record in a folder and its subfolders.
+    """Read every record (``seed-*.json``) in a folder and its subfolders.
 
-    Parameters
-    ----------
-    out : Path
-        The folder. Every file in it that is named ``seed-*.json`` is a record.
-
-    Returns
-    -------
-    list of Record
-        In the order of stream, method, variant, network, backend and seed.
+    They come in the order of stream, method, variant, network, backend and seed.
 
     Raises
     ------
@@ -127,11 +80,6 @@ def read_records(out: Path) -> list[Record]:
 def check_writable(out: Path) -> None:
     """Make the folder of records, and raise unless files can be written there.
 
-    Parameters
-    ----------
-    out : Path
-        The folder of all records.
-
     Raises
     ------
     OSError
@@ -150,11 +98,5 @@ def check_writable(out: Path) -> None:
 
 
 def _identity(record: Record) -> tuple[str | int, ...]:
-    return (
-        record.stream,
-        record.method,
-        record.variant,
-        record.network,
-        record.backend,
-        record.seed,
-    )
+    names = (record.stream, record.method, record.variant)
+    return (*names, record.network, record.backend, record.seed)

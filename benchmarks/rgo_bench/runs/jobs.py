@@ -1,59 +1,26 @@
 """Many runs, some at a time, each in a process of its own."""
 
-import importlib
 import multiprocessing
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
-import torch
-
-from rgo_bench.measure.cost import THREAD_VARIABLES
 from rgo_bench.records import Record, check_writable, record_path
-from rgo_bench.runs.run import Reporter, run
+from rgo_bench.runs.attempts import (
+    Failure,
+    Manner,
+    Outcome,
+    attempt,
+    import_plugins,
+    unrecorded,
+)
+from rgo_bench.runs.reporter import Bars, Reporter, SameBar
 from rgo_bench.runs.spec import Spec
-
-
-class Failure(NamedTuple):
-    """A run that did not end well."""
-
-    spec: Spec
-    reason: str  # one line
-    details: str  # the traceback
-
-
-class Outcome(NamedTuple):
-    """What came of several runs."""
-
-    records: list[Record]
-    failures: list[Failure]
-
-
-class Bars(Protocol):
-    """Where the progress of several runs is shown."""
-
-    def add(self, spec: Spec) -> Reporter:
-        """Return the reporter of one run, when it begins."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How every run is run."""
-
-    out: Path
-    device: str = "cpu"
-    threads: int = 1
-    compiled: bool = False
-    force: bool = False
-    plugins: tuple[str, ...] = ()  # modules that register methods
+from rgo_bench.runs.threads import THREAD_VARIABLES
 
 
 def run_jobs(
@@ -85,7 +52,7 @@ def run_jobs(
         and what was under way resumes after its last finished task.
     """
     for spec in unrecorded(specs, manner)[:1]:
-        check_writable(_path(spec, manner).parent)
+        check_writable(record_path(manner.out, spec).parent)
     results: dict[int, Record | Failure] = {}
     apart: dict[int, Spec] = {}
     for place, spec in enumerate(specs):
@@ -96,42 +63,7 @@ def run_jobs(
     if apart:
         with _Workers(manner, bars) as workers:
             results |= workers.work(apart, jobs)
-    ordered = [results[place] for place in range(len(specs))]
-    return Outcome(
-        [result for result in ordered if isinstance(result, Record)],
-        [result for result in ordered if isinstance(result, Failure)],
-    )
-
-
-def unrecorded(specs: Sequence[Spec], manner: Manner) -> list[Spec]:
-    """Return those of `specs` that would be run, in their order.
-
-    Parameters
-    ----------
-    specs : sequence of Spec
-    manner : Manner
-
-    Returns
-    -------
-    list of Spec
-        Those without a record in the folder; all, if they are forced.
-    """
-    return [spec for spec in specs if manner.force or not _path(spec, manner).exists()]
-
-
-def import_plugins(names: Iterable[str]) -> None:
-    """Import modules that register methods, from the working folder too.
-
-    Raises
-    ------
-    ImportError
-        If there is no such module.
-    """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    for name in names:
-        importlib.import_module(name)
+    return Outcome.of(results)
 
 
 class _Worker(NamedTuple):
@@ -217,16 +149,6 @@ class _Messenger:
         self._line.send(("tested", (task, accuracy)))
 
 
-class _SameBar:
-    """Hands one reporter to whoever asks."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def add(self, spec: Spec) -> Reporter:
-        return self._reporter
-
-
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
     """Give a process started inside few threads, and no ear for Ctrl-C.
@@ -249,41 +171,8 @@ def _inherited(threads: int) -> Iterator[None]:
 
 def _work(spec: Spec, manner: Manner, line: Connection) -> None:
     import_plugins(manner.plugins)
-    result = attempt(spec, manner, _SameBar(_Messenger(line)))
+    result = attempt(spec, manner, SameBar(_Messenger(line)))
     line.send(("result", result))
-
-
-def limit_threads(threads: int, backend: str) -> None:
-    """Let a backend use so many threads; JAX if nothing has computed with it yet."""
-    torch.set_num_threads(threads)
-    if backend == "jax":
-        flags = os.environ.get("XLA_FLAGS", "").split()
-        shared = str(threads > 1).lower()
-        flags.append(f"--xla_cpu_multi_thread_eigen={shared}")
-        os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
-        os.environ["NPROC"] = str(threads)
-
-
-def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
-    """Run one spec in this process; see `rgo_bench.runs.run.run` for what it raises."""
-    limit_threads(manner.threads, spec.backend)
-    return run(
-        spec,
-        manner.out,
-        device=manner.device,
-        compiled=manner.compiled,
-        force=manner.force,
-        reporter=bars.add(spec),
-    )
-
-
-def attempt(spec: Spec, manner: Manner, bars: Bars) -> Record | Failure:
-    """Run one spec in this process, and return what came of it, whatever it is."""
-    try:
-        return run_here(spec, manner, bars)
-    except Exception as error:  # whatever it is: the other runs go on
-        reason = f"{type(error).__name__}: {error}"
-        return Failure(spec, reason, traceback.format_exc())
 
 
 def _died(worker: _Worker) -> Failure:
@@ -294,13 +183,3 @@ def _died(worker: _Worker) -> Failure:
         name = signal.Signals(-code).name
         reason = f"its process was killed by {name}; was there enough memory?"
     return Failure(worker.spec, reason, reason)
-
-
-def _path(spec: Spec, manner: Manner) -> Path:
-    return record_path(
-        manner.out,
-        stream=spec.stream,
-        method=spec.method,
-        variant=spec.variant,
-        seed=spec.seed,
-    )

@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rgo_bench.records import Record, check_writable, write_record
-from rgo_bench.runs.jobs import (
-    Bars,
+from rgo_bench.runs.attempts import (
     Failure,
     Manner,
     Outcome,
@@ -14,7 +13,7 @@ from rgo_bench.runs.jobs import (
     import_plugins,
     unrecorded,
 )
-from rgo_bench.runs.run import Reporter, Silent
+from rgo_bench.runs.reporter import Bars, Reporter, SameBar, Silent, report_done
 from rgo_bench.runs.spec import Spec
 
 # How often a run begins again, after its last finished task, when its node or its
@@ -70,11 +69,7 @@ def run_on_ray(
             results |= _work(ray, dict(enumerate(specs)), results, manner, bars)
         finally:
             ray.shutdown()
-    ordered = [results[place] for place in range(len(specs))]
-    return Outcome(
-        [result for result in ordered if isinstance(result, Record)],
-        [result for result in ordered if isinstance(result, Failure)],
-    )
+    return Outcome.of(results)
 
 
 def _ray() -> Any:
@@ -127,7 +122,7 @@ def _work(
 def _run(spec: Spec, manner: Manner) -> Record | Failure:
     """Run on a node."""
     import_plugins(manner.plugins)
-    return attempt(spec, manner, _NoBars())
+    return attempt(spec, manner, SameBar(Silent()))
 
 
 def _result(ray: Any, reference: Any, spec: Spec) -> Record | Failure:
@@ -146,13 +141,4 @@ def _keep(
     if isinstance(result, Failure):
         return
     write_record(manner.out, result)
-    tasks = spec.stream_options.tasks
-    reporter.stepped(tasks - 1, tasks * spec.stream_options.steps)
-    reporter.tested(tasks - 1, result.acc)
-
-
-class _NoBars:
-    """Progress bars of a process that has no terminal."""
-
-    def add(self, spec: Spec) -> Reporter:
-        return Silent()
+    report_done(reporter, spec, spec.stream_options.tasks, result.acc)

@@ -1,18 +1,9 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from rgo_bench.methods import METHODS, Method, Setting
-from rgo_bench.methods.method import fitting
-from rgo_bench.networks import NETWORKS
+from rgo_bench.methods import METHODS
 from rgo_bench.records import (
     Record,
     check_writable,
@@ -20,43 +11,13 @@ from rgo_bench.records import (
     record_path,
     write_record,
 )
-from rgo_bench.runs.checkpoint import read_checkpoint, write_checkpoint
-from rgo_bench.runs.compilation import (
-    Forward,
-    begin_step,
-    check_compiler,
-    compiled_forward,
-)
+from rgo_bench.runs.checkpoint import write_checkpoint
+from rgo_bench.runs.compilation import check_compiler
+from rgo_bench.runs.reporter import Reporter, Silent, report_done
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState, check_config
 from rgo_bench.runs.team import Team
-from rgo_bench.streams import Samples, Stream
-from rgo_bench.streams.draws import task_generator
-
-# Test samples of one forward pass: enough to be fast, few enough for any device.
-TEST_BATCH, TEST_INPUTS = 2000, 2**21
-# Reports every so many steps: a bar needs no more, and a step is 0.3 ms.
-REPORT_EVERY = 50
-
-
-class Reporter(Protocol):
-    """Hears of a run's progress."""
-
-    def stepped(self, task: int, steps: int) -> None:
-        """Hear that `steps` more steps of a task were taken."""
-
-    def tested(self, task: int, accuracy: float) -> None:
-        """Hear the average accuracy in percent after a task."""
-
-
-class Silent:
-    """A reporter that tells nobody."""
-
-    def stepped(self, task: int, steps: int) -> None:
-        """Do nothing."""
-
-    def tested(self, task: int, accuracy: float) -> None:
-        """Do nothing."""
+from rgo_bench.runs.training import TorchRun, usable_device
 
 
 def run(
@@ -110,19 +71,13 @@ def run(
     FileNotFoundError
         If the data are not found.
     """
-    path = record_path(
-        out,
-        stream=spec.stream,
-        method=spec.method,
-        variant=spec.variant,
-        seed=spec.seed,
-    )
+    path = record_path(out, spec)
     team = Team()
     reporter = (reporter if team.leads else None) or Silent()
     if team.agreed(path.exists()) and not force:
         record = read_record(path)
         check_config(path, "record", record.config, spec)
-        _report_done(reporter, spec, spec.stream_options.tasks, record.acc)
+        report_done(reporter, spec, spec.stream_options.tasks, record.acc)
     else:
         if compiled:
             check_compiler()
@@ -132,7 +87,7 @@ def run(
         checkpoint = path.with_suffix(".checkpoint")
         if team.agreed(checkpoint.exists()) and not force:
             running.resume(checkpoint)
-            _report_done(reporter, spec, so_far.task, so_far.average)
+            report_done(reporter, spec, so_far.task, so_far.average)
         while so_far.task < so_far.stream.tasks:
             running.learn(reporter)
             if team.leads:
@@ -171,115 +126,7 @@ def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Run
         from rgo_bench.jit import JitRun  # only now, for JAX need not be there
 
         return JitRun([spec], device)
-    return _Run(spec, usable_device(device), compiled=compiled)
-
-
-class _Run:
-    """A run of PyTorch under way, between two tasks."""
-
-    def __init__(self, spec: Spec, device: torch.device, *, compiled: bool) -> None:
-        self.device = device
-        self.team = Team()
-        self.so_far = RunState(spec, device)
-        self.stream = self.so_far.stream
-        self.method = _make_method(
-            spec, self.stream, device, compiled=compiled, team=self.team
-        )
-        self.compiled = compiled and self.method.compiles
-
-    def learn(self, reporter: Reporter) -> None:
-        """Learn the next task and test on all tasks so far."""
-        so_far, task = self.so_far, self.so_far.task
-        x, y = _on(self.device, self.stream.train(task))
-        with so_far.clock.phase("train"):
-            self.method.begin_task(task)
-            self._train(x, y, reporter)
-        with so_far.clock.phase("evaluate"):
-            # Before a method computes with numbers that are none.
-            self._logits(x[: self.stream.batch], task)
-        self.method.end_task(x, y, so_far.clock)
-        with so_far.clock.phase("evaluate"):
-            self._test()
-        so_far.task += 1
-        reporter.tested(task, so_far.average)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that `resume` needs."""
-        return {**self.so_far.state_dict(), "method": self.method.state_dict()}
-
-    def resume(self, path: Path) -> None:
-        """Go on where a checkpoint was written."""
-        state = read_checkpoint(path, self.device)
-        self.so_far.load(state, path, self.device)
-        self.method.load_state_dict(state["method"])
-
-    def record(self) -> Record:
-        """Return the record of a finished run."""
-        on_cuda = self.device.type == "cuda"
-        return self.so_far.record(
-            device=torch.cuda.get_device_name(self.device) if on_cuda else "cpu",
-            threads=torch.get_num_threads(),
-            compiled=self.compiled,
-            kept={
-                "bytes": self.method.kept_bytes(),
-                "capacity": round(self.method.capacity(), 2),
-            },
-        )
-
-    def _train(self, x: Tensor, y: Tensor, reporter: Reporter) -> None:
-        stream, method, pending = self.stream, self.method, 0
-        task = self.so_far.task
-        order = task_generator(stream.seed, task, "order")
-        for _ in range(stream.epochs):
-            rows = torch.from_numpy(order.permutation(len(x))).to(self.device)
-            batches = zip(
-                torch.split(x[rows], stream.batch),
-                torch.split(y[rows], stream.batch),
-                strict=True,
-            )
-            for batch in batches:
-                if self.compiled:
-                    begin_step(self.device)
-                method.step(*self.team.deal(*batch))
-                pending += 1
-                if pending == REPORT_EVERY:
-                    reporter.stepped(task, pending)
-                    pending = 0
-        reporter.stepped(task, pending)
-
-    def _test(self) -> None:
-        so_far, keeps = self.so_far, self.method.keeps_tasks
-        for task in so_far.tasks_to_test(keeps_tasks=keeps):
-            right = self._percent_right(self.stream.test(task), task)
-            so_far.accuracy[so_far.task, task] = right
-        for task in so_far.tasks_to_test_on_training(keeps_tasks=keeps):
-            assert so_far.train_accuracy is not None  # else there is no such task
-            right = self._percent_right(self.stream.train(task), task)
-            so_far.train_accuracy[task] = right
-
-    @torch.no_grad()
-    def _percent_right(self, samples: Samples, task: int) -> float:
-        size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
-        whole = len(samples.y)
-        x, y = map(self.team.share, _on(self.device, samples))
-        right = torch.zeros((), device=self.device)
-        for inputs, labels in zip(
-            torch.split(x, size), torch.split(y, size), strict=True
-        ):
-            right += (self._logits(inputs, task).argmax(-1) == labels).sum()
-        return 100 * float(self.team.total(right)) / whole
-
-    @torch.no_grad()
-    def _logits(self, x: Tensor, task: int) -> Tensor:
-        logits = self.method.predict(x, task)
-        self.so_far.check_logits(not bool(torch.isnan(logits).any()))
-        return logits
-
-
-def _report_done(reporter: Reporter, spec: Spec, tasks: int, accuracy: float) -> None:
-    """Report at once what an earlier run did."""
-    reporter.stepped(tasks - 1, tasks * spec.stream_options.steps)
-    reporter.tested(tasks - 1, accuracy)
+    return TorchRun(spec, usable_device(device), compiled=compiled)
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -287,55 +134,6 @@ def _remove_leftovers(path: Path) -> None:
     for leftovers in (f"{path.stem}.checkpoint", f".{path.stem}.*.tmp"):
         for leftover in path.parent.glob(leftovers):
             leftover.unlink(missing_ok=True)
-
-
-def usable_device(device: str) -> torch.device:
-    """Return a device by its name; raise ValueError where there is no such."""
-    if device == "cpu" or (device == "cuda" and torch.cuda.is_available()):
-        return torch.device(device)
-    raise ValueError(
-        f"device: expected cpu{' or cuda' if torch.cuda.is_available() else ''}, the "
-        f"devices that there are, got {device!r}"
-    )
-
-
-def _make_method(
-    spec: Spec, stream: Stream, device: torch.device, *, compiled: bool, team: Team
-) -> Method:
-    if compiled:
-        # What earlier runs compiled counts towards a limit, after which nothing is.
-        torch.compiler.reset()
-
-    def make_network(seed: int) -> torch.nn.Module:
-        make = NETWORKS[spec.network]
-        return make(stream.input_shape, stream.classes, seed).to(device)
-
-    masks = [stream.mask(task) for task in range(stream.tasks)]
-    setting = Setting(
-        make_network=make_network,
-        seed=spec.seed,
-        tasks=stream.tasks,
-        classes=stream.classes,
-        lr=stream.lr,
-        batch=stream.batch,
-        device=device,
-        masks=tuple(
-            None if mask is None else torch.from_numpy(mask).to(device)
-            for mask in masks
-        ),
-        own_outputs=_disjoint(masks),
-        compile_network=_wrapper(device, compiled, team),
-    )
-    method: Method = METHODS[spec.method].build(setting, spec.method_options)
-    return method
-
-
-def _wrapper(
-    device: torch.device, compiled: bool, team: Team
-) -> Callable[[torch.nn.Module], Forward] | None:
-    if team.count > 1:
-        return team.forward
-    return partial(compiled_forward, device=device) if compiled else None
 
 
 def check_together(spec: Spec, *, compiled: bool) -> None:
@@ -361,13 +159,3 @@ def check_together(spec: Spec, *, compiled: bool) -> None:
 
 def _is_parallel(build: Any) -> bool:
     return bool(getattr(build, "parallel", False))
-
-
-def _disjoint(masks: Sequence[NDArray[np.bool_] | None]) -> bool:
-    given = [mask for mask in masks if mask is not None]
-    return len(given) == len(masks) and bool((np.sum(given, axis=0) <= 1).all())
-
-
-def _on(device: torch.device, samples: Samples) -> tuple[Tensor, Tensor]:
-    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
-    return x.to(device), y.to(device)

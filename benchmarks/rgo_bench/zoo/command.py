@@ -1,12 +1,21 @@
 """The command ``rgo-bench zoo``."""
 
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
+from rgo_bench.cli.options import (
+    Force,
+    Formats,
+    Out,
+    Seeds,
+    choices,
+    split_names,
+)
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import Format, show
 from rgo_bench.paper.choices import chosen
@@ -20,13 +29,14 @@ from rgo_bench.zoo.training import train
 
 
 def zoo(
-    models: Annotated[
-        str | None, typer.Option(help=f"Of {', '.join(ZOO)}; all by default.")
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "--models", help=f"{choices(ZOO)} All by default."),
     ] = None,
-    methods: Annotated[
-        str, typer.Option(help=f"Of {', '.join(METHODS)}.")
+    method: Annotated[
+        str, typer.Option("--method", "--methods", help=choices(METHODS))
     ] = "plain,rgo,joint",
-    seeds: Annotated[str, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")] = "0",
+    seeds: Seeds = "0",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
     ] = None,
@@ -34,37 +44,24 @@ def zoo(
         int | None,
         typer.Option(help="Steps of a task; the model's own by default.", min=1),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
-        "results/zoo"
-    ),
-    force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
+    out: Out = Path("results/zoo"),
+    force: Force = False,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
-    format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
+    format_: Formats = Format.terminal,
 ) -> None:
     """Train the models that people train on three tasks, with and without RGO."""
-    wanted = chosen("models", models.split(",") if models else None, ZOO)
-    by = chosen("methods", methods.split(","), METHODS)
+    wanted = chosen("model", split_names(model), ZOO)
+    by = chosen("method", split_names(method), METHODS)
     options = parse_options(set_ or [])
     check_options(options)
     check_writable(out)
     torch.set_num_threads(threads)
     records = []
-    for name in wanted:
-        for method in by:
-            for seed in parse_seeds(seeds):
-                own = options if method.startswith("rgo") else {}
-                of_task = steps or ZOO[name].steps
-                learn = partial(train, name, method, seed, options=own, steps=of_task)
-                records.append(
-                    recorded(
-                        learn,
-                        out,
-                        model=name,
-                        method=method,
-                        seed=seed,
-                        options=own,
-                        steps=of_task,
-                        force=force,
-                    )
-                )
+    for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0")):
+        asked: dict[str, Any] = {"model": name, "method": by_method, "seed": seed}
+        own = options if by_method.startswith("rgo") else {}
+        of_task = steps or ZOO[name].steps
+        learn = partial(train, name, by_method, seed, options=own, steps=of_task)
+        asked |= {"options": own, "steps": of_task, "force": force}
+        records.append(recorded(learn, out, **asked))
     show(zoo_sheet(records), format_)

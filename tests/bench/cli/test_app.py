@@ -254,7 +254,7 @@ def test_tables_whose_runs_take_hours_run_only_when_told_to(
         asked.append(len(specs))
         return [], []
 
-    monkeypatch.setattr("rgo_bench.cli.app.run_shown", run_none)
+    monkeypatch.setattr("rgo_bench.cli.showing.run_shown", run_none)
     table = ["table", "3", "--network", "vgg-13", "--out", str(tmp_path)]
     result = invoke(*table)
     assert result.stderr == "Table 3: 30 of 30 runs are missing.\n"

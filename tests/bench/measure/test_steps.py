@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from rgo_bench.cli import measuring
 from rgo_bench.cli.app import app
-from rgo_bench.measure import step_profile, steps
+from rgo_bench.measure import pass_memory, step_profile, steps
 from rgo_bench.measure.operations import step_operations
-from rgo_bench.measure.steps import measure_memory, measure_step
+from rgo_bench.measure.pass_memory import measure_memory
+from rgo_bench.measure.steps import measure_step
 from rgo_bench.networks import NETWORKS
 
 SHAPE = (3, 8, 8)
@@ -99,7 +100,7 @@ def test_the_commands_print_a_table_and_write_what_was_measured(
 def test_where_the_host_does_not_tell_its_memory_that_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(steps, "STATM", tmp_path / "statm")
+    monkeypatch.setattr(pass_memory, "STATM", tmp_path / "statm")
     with pytest.raises(OSError, match=r"measured by .*statm, which is not"):
         measure_memory("mlp", SHAPE)
 

@@ -24,8 +24,9 @@ from rgo_bench.cli.app import app
 from rgo_bench.methods import METHODS
 from rgo_bench.methods.sgd import SGD
 from rgo_bench.runs import run as running
+from rgo_bench.runs import training
+from rgo_bench.runs.attempts import Manner
 from rgo_bench.runs.compilation import begin_step, check_compiler, compiled_forward
-from rgo_bench.runs.jobs import Manner
 from rgo_bench.runs.run import run
 
 pytestmark = [
@@ -145,7 +146,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Count:
     """In the place of the one that needs C++."""
     count = Count()
     monkeypatch.setattr(
-        running, "compiled_forward", partial(compiled_forward, backend=count)
+        training, "compiled_forward", partial(compiled_forward, backend=count)
     )
     monkeypatch.setattr(running, "check_compiler", lambda: None)
     return count
@@ -202,7 +203,8 @@ def test_the_commands_ask_for_compiled_steps(
         asked.append(manner)
         return [], []
 
-    monkeypatch.setattr("rgo_bench.cli.app.run_shown", note)
+    monkeypatch.setattr("rgo_bench.cli.running.run_shown", note)
+    monkeypatch.setattr("rgo_bench.cli.showing.run_shown", note)
     out = f"--out={tmp_path}"
     for arguments in (
         ["run", "permuted-digits", "--compile", out],

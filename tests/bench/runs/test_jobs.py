@@ -21,12 +21,13 @@ from bench.short_runs import (
     without_times,
 )
 
-from rgo_bench.measure.cost import THREAD_VARIABLES
 from rgo_bench.records import read_records
+from rgo_bench.runs.attempts import Manner, Outcome, unrecorded
 from rgo_bench.runs.checkpoint import read_checkpoint
-from rgo_bench.runs.jobs import Manner, Outcome, run_jobs, unrecorded
+from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec
+from rgo_bench.runs.threads import THREAD_VARIABLES
 
 GOOD = [short_spec("rgo"), short_spec("sgd", seed=1)]
 BAD = short_spec("sgd", lr=1e30)  # ends in NaN
@@ -169,7 +170,8 @@ def test_a_killed_process_is_reported_and_the_others_finish(
 INTERRUPTED = f"""
 import os, signal, sys
 from pathlib import Path
-from rgo_bench.runs.jobs import Manner, run_jobs, unrecorded
+from rgo_bench.runs.attempts import Manner, unrecorded
+from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.spec import make_spec
 
 def spec(seed, tasks):

@@ -8,7 +8,7 @@ from bench.short_runs import short_spec
 
 from rgo_bench.cli.progress import Bars
 from rgo_bench.cli.terminal import LOCAL, Engine, choose_engine, console
-from rgo_bench.runs.jobs import Manner
+from rgo_bench.runs.attempts import Manner
 from rgo_bench.runs.ray_jobs import run_on_ray
 from rgo_bench.runs.run import run
 

@@ -9,7 +9,8 @@ from forked import fork
 from torch import nn
 
 from rgo_bench.runs.checkpoint import write_checkpoint
-from rgo_bench.runs.run import Silent, begin_run, run
+from rgo_bench.runs.reporter import Silent
+from rgo_bench.runs.run import begin_run, run
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.team import Team
 

@@ -7,11 +7,11 @@ from typer.testing import CliRunner
 from rgo_bench.cli.app import app
 from rgo_bench.zoo.record import read_zoo_records, write_zoo_record
 
-SHORT = ("zoo", "--models", "mixer", "--steps", "2")
+SHORT = ("zoo", "--model", "mixer", "--steps", "2")
 
 
 def test_the_zoo_runs_records_and_prints_its_table(tmp_path: Path) -> None:
-    asked = [*SHORT, "--methods", "plain,rgo", "--out", str(tmp_path)]
+    asked = [*SHORT, "--method", "plain,rgo", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
     assert result.exit_code == 0, result.output
     plain, rgo = sorted(read_zoo_records(tmp_path), key=lambda r: r.method)
@@ -24,7 +24,7 @@ def test_a_run_that_is_recorded_is_not_run_again(tmp_path: Path) -> None:
     accuracy = [[12.3], [12.3, 45.6], [12.3, 45.6, 78.9]]
     known = zoo_record(accuracy=accuracy, training=training)
     write_zoo_record(tmp_path, known)
-    asked = [*SHORT, "--methods", "plain", "--out", str(tmp_path)]
+    asked = [*SHORT, "--method", "plain", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*asked, "--format", "csv"])
     assert result.exit_code == 0, result.output
     assert read_zoo_records(tmp_path) == [known]
@@ -34,7 +34,7 @@ def test_a_run_that_is_recorded_is_not_run_again(tmp_path: Path) -> None:
 
 def test_a_record_of_more_steps_does_not_stand_for_fewer(tmp_path: Path) -> None:
     write_zoo_record(tmp_path, zoo_record())
-    asked = [*SHORT, "--methods", "plain", "--out", str(tmp_path)]
+    asked = [*SHORT, "--method", "plain", "--out", str(tmp_path)]
     assert CliRunner().invoke(app, asked).exit_code == 0
     (record,) = read_zoo_records(tmp_path)
     assert record.training["steps"] == 2
@@ -43,8 +43,8 @@ def test_a_record_of_more_steps_does_not_stand_for_fewer(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("--models", "resnext"), "--models: expected one of vit, .*, got resnext"),
-        (("--methods", "ewc"), "--methods: expected one of plain, .*, got ewc"),
+        (("--model", "resnext"), "--model: expected one of vit, .*, got resnext"),
+        (("--method", "ewc"), "--method: expected one of plain, .*, got ewc"),
         (("--set", "x=1"), "--set: expected options of RGO, .*, got x"),
         (("--set", "seed=1"), "--set: expected options of RGO, .*, got seed"),
     ],

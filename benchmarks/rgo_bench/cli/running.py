@@ -1,0 +1,119 @@
+"""The commands that run methods: ``run`` and ``demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rgo_bench.cli import demo as demonstration
+from rgo_bench.cli.options import (
+    Address,
+    Backend,
+    Compile,
+    Device,
+    EngineName,
+    Force,
+    Jobs,
+    Methods,
+    Network,
+    Out,
+    Seeds,
+    Settings,
+    Stream,
+    Threads,
+)
+from rgo_bench.cli.seeds import parse_seeds
+from rgo_bench.cli.terminal import (
+    LOCAL,
+    choose_engine,
+    console,
+    end_with,
+    run_mapped_shown,
+    run_shown,
+    show,
+)
+from rgo_bench.report.tables import accuracy_sheet
+from rgo_bench.runs.attempts import Manner, import_plugins
+from rgo_bench.runs.spec import BACKENDS, make_spec, parse_options
+
+
+def run(
+    stream: Stream,
+    method: Methods = "rgo",
+    seed: Annotated[int | None, typer.Option(help="One seed.")] = None,
+    seeds: Seeds = None,
+    set_: Settings = None,
+    network: Network = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder of the stream's data.")
+    ] = None,
+    device: Device = "cpu",
+    out: Out = Path("results"),
+    force: Force = False,
+    threads: Threads = 1,
+    compile_: Compile = False,
+    jobs: Jobs = 1,
+    backend: Backend = BACKENDS[0],
+    vmap: Annotated[
+        bool, typer.Option("--vmap", help="With jax: all seeds at once, by jax.vmap.")
+    ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A module of yours that registers methods."),
+    ] = None,
+    engine: EngineName = LOCAL.name,
+    address: Address = None,
+) -> None:
+    """Run methods on streams, a,b of both; what was cut off goes on where it ended."""
+    if seed is not None and seeds is not None:
+        raise ValueError("--seed, --seeds: expected one of them, got both")
+    chosen_engine = choose_engine(engine, address)
+    chosen = parse_seeds(seeds) if seeds is not None else [seed or 0]
+    import_plugins(plugin or ())
+    options = parse_options(set_ or [])
+    specs = [
+        make_spec(on, name, each, options, network=network, data=data, backend=backend)
+        for on in dict.fromkeys(stream.split(","))
+        for name in dict.fromkeys(method.split(","))
+        for each in chosen
+    ]
+    manner = Manner(
+        out=out,
+        device=device,
+        threads=max(1, threads // jobs),
+        compiled=compile_,
+        force=force,
+        plugins=tuple(plugin or ()),
+    )
+    if compile_ and backend != BACKENDS[0]:
+        raise ValueError(
+            f"--compile: expected --backend {BACKENDS[0]}, got {backend}, which "
+            "compiles in any case"
+        )
+    if vmap:
+        if backend != "jax":
+            raise ValueError(f"--vmap: expected --backend jax, got {backend}")
+        show(accuracy_sheet(run_mapped_shown(specs, manner)))
+        return
+    records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
+    show(accuracy_sheet(records))
+    end_with(failures)
+
+
+def demo(
+    out: Out = Path("demo"),
+    seed: Annotated[int, typer.Option(help="The seed.")] = 0,
+) -> None:
+    """See SGD forget and RGO not, on scikit-learn's digits, in under a minute."""
+    specs = list(demonstration.demo_specs(seed))
+    console.print(
+        f"{demonstration.STREAM}: {specs[0].stream_options.tasks} tasks, one network, "
+        "no old data kept. ACC is the mean accuracy on all tasks after the last, BWT "
+        "what was forgotten since each was learned, in percent."
+    )
+    records, failures = run_shown(specs, Manner(out=out, force=True))
+    end_with(failures)
+    picture = out / "average-accuracy.png"
+    demonstration.write_plot(records, picture)
+    show(accuracy_sheet(records))
+    typer.echo(f"The same over time: {picture}")

@@ -1,0 +1,157 @@
+"""The commands that show what was recorded: ``table``, ``figure`` and ``report``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rgo_bench.cli import demo as demonstration
+from rgo_bench.cli.options import (
+    Address,
+    Compile,
+    Device,
+    EngineName,
+    Formats,
+    Jobs,
+    Out,
+    Seeds,
+    Threads,
+    split_names,
+)
+from rgo_bench.cli.seeds import parse_seeds
+from rgo_bench.cli.terminal import (
+    LOCAL,
+    Format,
+    choose_engine,
+    end_with,
+    errors,
+    run_shown,
+    show,
+)
+from rgo_bench.lora.table import lora_sheet
+from rgo_bench.paper.published import PUBLISHED_NETWORKS
+from rgo_bench.paper.table1 import table1_specs
+from rgo_bench.paper.tables import PAPER_TABLES
+from rgo_bench.records import read_records
+from rgo_bench.report.tables import accuracy_sheet
+from rgo_bench.runs.attempts import Manner, unrecorded
+from rgo_bench.zoo.record import read_zoo_records
+from rgo_bench.zoo.table import zoo_sheet
+
+
+def table(
+    what: Annotated[
+        str,
+        typer.Argument(help="A folder of records, or 1, 2 or 3: a table of the paper."),
+    ],
+    format_: Formats = Format.terminal,
+    out: Out = Path("results"),
+    jobs: Jobs = 1,
+    seeds: Seeds = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the table's: a,b; all by default, of Table 1 MNIST's."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Of the table's: a,b; all by default.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    compile_: Compile = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only list the runs that are missing.")
+    ] = False,
+    run_: Annotated[
+        bool | None,
+        typer.Option(
+            "--run/--no-run",
+            help="Whether to run what is missing; by default of Table 1 alone.",
+        ),
+    ] = None,
+    engine: EngineName = LOCAL.name,
+    address: Address = None,
+) -> None:
+    """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
+    chosen_engine = choose_engine(engine, address)
+    if what not in PAPER_TABLES:
+        of_zoo = read_zoo_records(Path(what))
+        of_lora = read_zoo_records(Path(what), "lora")
+        records = read_records(Path(what))
+        _check_some(what, [*records, *of_zoo, *of_lora])
+        if records:
+            show(accuracy_sheet(records), format_)
+        if of_zoo:
+            show(zoo_sheet(of_zoo), format_)
+        if of_lora:
+            show(lora_sheet(of_lora), format_)
+        return
+    asked: dict[str, Any] = {"streams": split_names(stream)}
+    asked["networks"] = split_names(network)
+    if seeds is not None:
+        asked["seeds"] = parse_seeds(seeds)
+    specs = PAPER_TABLES[what].specs(**asked)
+    manner = Manner(
+        out=out, device=device, threads=max(1, threads // jobs), compiled=compile_
+    )
+    absent = unrecorded(specs, manner)
+    errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
+    if missing:
+        from rgo_bench.report.commands import spec_command  # loads Matplotlib
+
+        for spec in absent:
+            more = ["--compile"] if compile_ else []
+            more = ["--out", str(out), "--device", device, *more]
+            typer.echo(spec_command(spec, *more))
+        return
+    if not (PAPER_TABLES[what].runs if run_ is None else run_):
+        specs = [spec for spec in specs if spec not in absent]
+    records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
+    show(PAPER_TABLES[what].sheet(records), format_)
+    end_with(failures)
+
+
+def figure(
+    number: Annotated[
+        int, typer.Argument(help="1: the paper's Figure 1.", min=1, max=1)
+    ],
+    out: Out = Path("results"),
+    path: Annotated[Path, typer.Option(help="The picture: .png, .pdf or .svg.")] = Path(
+        "figure-1.png"
+    ),
+) -> None:
+    """Draw a figure of the paper from the records that there are."""
+    manner = Manner(out=out)
+    specs = table1_specs(streams=PUBLISHED_NETWORKS)
+    missing = unrecorded(specs, manner)
+    there = [spec for spec in specs if spec not in missing]
+    if not there:
+        raise ValueError(f"{out}: expected records of Figure {number}, got none")
+    errors.print(f"Figure {number}: {len(missing)} of {len(specs)} runs are missing.")
+    records, failures = run_shown(there, manner)
+    demonstration.write_plot(records, path)
+    typer.echo(path)
+    end_with(failures)
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder of records.")],
+    path: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    cost: Annotated[
+        list[Path] | None, typer.Option(help="A file of `rgo-bench cost --out`.")
+    ] = None,
+) -> None:
+    """Write tables, figure, heat maps and times as one page that needs no network."""
+    from rgo_bench.report.page import write_report  # loads Matplotlib
+
+    costs = [json.loads(file.read_text()) for file in cost or ()]
+    records = read_records(results)
+    _check_some(results, records)
+    write_report(records, path, costs=costs, zoo=read_zoo_records(results))
+    typer.echo(path)
+
+
+def _check_some(results: Path | str, records: Sequence[object]) -> None:
+    if not records:
+        raise ValueError(f"{results}: expected records (seed-*.json), got none")

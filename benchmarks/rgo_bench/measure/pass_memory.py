@@ -1,0 +1,123 @@
+"""What a curvature pass holds beside a training step."""
+
+import resource
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import rgo_torch
+from rgo_bench.measure.apart import answer, ask
+from rgo_bench.measure.steps import CLASSES, draw_batches
+from rgo_bench.networks import NETWORKS
+
+STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
+
+
+class PassMemory(NamedTuple):
+    """Memory in MiB above the network itself, at most."""
+
+    network: str
+    input_shape: list[int]
+    batch: int
+    train: float  # of a training step
+    observe: float  # of a curvature pass
+    moments: float  # of the second moments in it
+
+    @property
+    def ratio(self) -> float:
+        """The pass without its second moments, over the step."""
+        return (self.observe - self.moments) / self.train
+
+
+def measure_memory(
+    network: str, input_shape: Sequence[int], *, batch: int = 10, device: str = "cpu"
+) -> PassMemory:
+    """Measure the memory of a training step and of a curvature pass.
+
+    Each runs in a process of its own: on the host by the most that the process held,
+    on CUDA by what PyTorch allocated.
+
+    Parameters
+    ----------
+    network : str
+        One of `rgo_bench.networks.NETWORKS`.
+    input_shape : sequence of int
+    batch : int
+        Samples of a step, and of a mini-batch of the pass.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+
+    Returns
+    -------
+    PassMemory
+
+    Raises
+    ------
+    OSError
+        If the host does not tell what a process holds now, as Linux does.
+    RuntimeError
+        If a process fails; with what it said.
+    """
+    if device == "cpu" and not STATM.exists():
+        raise OSError(f"memory on the CPU is measured by {STATM}, which is not here")
+    question = {"network": network, "shape": list(input_shape), "batch": batch}
+    answers = [
+        ask("pass_memory", network, {**question, "device": device, "what": what})
+        for what in ("train", "observe")
+    ]
+    return PassMemory(
+        network=network,
+        input_shape=list(input_shape),
+        batch=batch,
+        train=answers[0]["peak"],
+        observe=answers[1]["peak"],
+        moments=answers[1]["moments"],
+    )
+
+
+def _answer(question: Mapping[str, Any]) -> dict[str, float]:
+    """Take what is asked for in this process, which was started for nothing else."""
+    device, shape = torch.device(question["device"]), tuple(question["shape"])
+    batch = question["batch"]
+    model = NETWORKS[question["network"]](shape, CLASSES, 0).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    _settle(model, shape, device)
+    before, moments = _held(device), 0
+    if question["what"] == "train":
+        for x, y in draw_batches(shape, batch, 3, device):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    else:
+        count = 2 + max(rgo_torch.curvature.BLOCKS) // batch  # enough to fold a block
+        found = rgo_torch.second_moments(
+            model, draw_batches(shape, batch, count, device)
+        )
+        moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
+    peak = _held(device, peak=True) - before
+    return {"peak": peak / 2**20, "moments": moments / 2**20}
+
+
+def _settle(model: nn.Module, shape: Sequence[int], device: torch.device) -> None:
+    """Let the libraries allocate what they keep, on a sample that is tiny."""
+    with torch.no_grad():
+        model(torch.zeros(1, *shape, device=device))
+
+
+def _held(device: torch.device, *, peak: bool = False) -> float:
+    """Return the bytes held now, or at most so far."""
+    if device.type == "cuda":
+        return float(
+            torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
+        )
+    if peak:
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10)
+    return float(int(STATM.read_text().split()[1]) * resource.getpagesize())
+
+
+if __name__ == "__main__":
+    answer(_answer)
