@@ -28,10 +28,6 @@ def run_mapped(
     reporter : Reporter
         Hears of the progress.
 
-    Returns
-    -------
-    list of Record
-
     Raises
     ------
     OSError

@@ -41,10 +41,6 @@ def step_operations(
     batch : int
         How many samples a step sees.
 
-    Returns
-    -------
-    Operations
-
     References
     ----------
     Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,

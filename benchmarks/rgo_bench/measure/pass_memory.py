@@ -51,10 +51,6 @@ def measure_memory(
     device : str
         ``"cpu"`` or ``"cuda"``.
 
-    Returns
-    -------
-    PassMemory
-
     Raises
     ------
     OSError

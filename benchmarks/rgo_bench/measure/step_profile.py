@@ -65,10 +65,6 @@ def profile_step(
     rounds : int
         How many steps of each kind.
 
-    Returns
-    -------
-    StepProfile
-
     Notes
     -----
     What RGO adds is split by timing its parts alone: the products on random tensors of

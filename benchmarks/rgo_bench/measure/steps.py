@@ -73,10 +73,6 @@ def measure_step(
     seconds : float
         About how long one timing lasts.
 
-    Returns
-    -------
-    StepTime
-
     Raises
     ------
     OSError

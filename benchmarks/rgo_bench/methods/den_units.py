@@ -13,11 +13,6 @@ from rgo_bench.methods.passes import Free
 def reached(network: GrowingNetwork, task: int) -> Free:
     """Return the weights and biases on ways to a task's head that are nowhere 0.
 
-    Parameters
-    ----------
-    network : GrowingNetwork
-    task : int
-
     Returns
     -------
     sequence of (parameter, mask)

@@ -14,10 +14,6 @@ from rgo_torch.layers.rows import RowLayer, rows_of
 def recorded_inputs(layers: Sequence[RowLayer]) -> Iterator[dict[str, Tensor]]:
     """Record, by its name, the input of every layer in the context's forward pass.
 
-    Parameters
-    ----------
-    layers : sequence of RowLayer
-
     Yields
     ------
     dict of str to Tensor

@@ -14,10 +14,6 @@ Head = tuple[nn.Parameter, nn.Parameter]
 
 class TaskHeads:
     """The heads of the tasks begun, each with the outputs in play in its task.
-
-    Parameters
-    ----------
-    setting : Setting
     """
 
     def __init__(self, setting: Setting) -> None:

@@ -58,10 +58,6 @@ def lenet_5(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     seed : int
         Draws the weights, see `draw_uniform`; biases are 0.
 
-    Returns
-    -------
-    nn.Module
-
     Raises
     ------
     ValueError

@@ -44,10 +44,6 @@ def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modu
     seed : int
         Draws the weights: uniform in +-sqrt(6 / (n + m)) for n inputs and m outputs;
         biases are 0.1.
-
-    Returns
-    -------
-    nn.Module
     """
     return _mlp(input_shape, classes, seed, draw_glorot)
 

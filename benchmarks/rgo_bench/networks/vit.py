@@ -27,10 +27,6 @@ def vit(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     seed : int
         Draws the weights, see `draw_uniform`; biases and places are 0.
 
-    Returns
-    -------
-    nn.Module
-
     Raises
     ------
     ValueError

@@ -76,10 +76,6 @@ def table2_specs(
     data : Path, optional
         The folder of the stream's data.
 
-    Returns
-    -------
-    list of Spec
-
     Raises
     ------
     ValueError

@@ -63,11 +63,6 @@ def timings(
 def relative_time(timing: Timing, others: Iterable[Timing]) -> float | None:
     """Return how many times as long as SGD's the learning took.
 
-    Parameters
-    ----------
-    timing : Timing
-    others : iterable of Timing
-
     Returns
     -------
     float or None

@@ -56,10 +56,6 @@ def run(
     reporter : Reporter, optional
         Hears of the progress.
 
-    Returns
-    -------
-    Record
-
     Raises
     ------
     OSError

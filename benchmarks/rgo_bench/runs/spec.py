@@ -83,10 +83,6 @@ def make_spec(
     backend : {"torch", "jax"}
         What trains.
 
-    Returns
-    -------
-    Spec
-
     Raises
     ------
     ValueError

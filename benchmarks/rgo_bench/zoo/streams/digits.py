@@ -15,10 +15,6 @@ TEST_EVERY = 3  # of split digits: a test set of a hundred images is too coarse
 def permuted_digits(seed: int) -> list[Task]:
     """Return tasks of all ten digits, each with its pixels in an order of its own.
 
-    Parameters
-    ----------
-    seed : int
-
     Returns
     -------
     list of Task

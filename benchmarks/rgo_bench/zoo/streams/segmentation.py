@@ -22,10 +22,6 @@ def digits_on_photographs(seed: int) -> list[Task]:
     the label 1, 2 or 3; all others are background, 0. Background is learned, but not
     tested: three quarters of an image, it would hide what is forgotten.
 
-    Parameters
-    ----------
-    seed : int
-
     Returns
     -------
     list of Task
