@@ -30,12 +30,14 @@ from rgo_core.bounds import (
 )
 from rgo_core.curvature import (
     ground_truth_weights,
+    independent_cotangents,
     score_cotangents,
     sigmoid_curvature,
     softmax_hessian,
     softmax_hessian_root,
     squared_error_curvature,
 )
+from rgo_core.damping import Relative, measured_damping
 from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
 from rgo_core.extrapolation import extrapolate
 from rgo_core.metrics import (
@@ -59,6 +61,7 @@ __all__ = [
     "DiagonalMoment",
     "DiagonalProjection",
     "LowRankProjection",
+    "Relative",
     "SecondMoment",
     "SketchedMoment",
     "as_matrix",
@@ -81,8 +84,10 @@ __all__ = [
     "gain",
     "ground_truth_weights",
     "group_shape",
+    "independent_cotangents",
     "invert",
     "learning_accuracy",
+    "measured_damping",
     "merge",
     "normalize",
     "observe",

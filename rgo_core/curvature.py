@@ -5,13 +5,17 @@ is the gradient, in the layer's weights, of the outputs weighted by a column of 
 square root of l''. The columns are what `score_cotangents` returns.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
 from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 
 Curvature = Literal["ground-truth", "exact"]
+# Whose l'' is diagonal, and the same whatever the targets.
+IndependentLoss = Literal["binary", "squared-error"]
+Loss = Literal["cross-entropy", "binary", "squared-error"]
+LOSSES: Final = ("cross-entropy", "binary", "squared-error")
 
 
 def softmax_hessian(
@@ -268,26 +272,91 @@ def score_cotangents(
     return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
 
 
+def independent_cotangents(
+    outputs: Array,
+    *,
+    loss: IndependentLoss,
+    mask: Array | None = None,
+    xp: Namespace | None = None,
+) -> Array:
+    """Return what to backpropagate for a loss that is a sum over the outputs.
+
+    Column c of the root of its diagonal l'': ``sqrt(l''_c) e_c``, with ``l'' = p (1 -
+    p)`` for binary cross-entropy and 1 for half the squared error.
+
+    Parameters
+    ----------
+    outputs : array (..., c)
+        Logits for ``loss="binary"``.
+    loss : {"binary", "squared-error"}
+    mask : array (c,) or (..., c) of bool, optional
+        True for the outputs in play; the others have no curvature.
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
+
+    Returns
+    -------
+    array (c, ..., c)
+        One cotangent for each backward pass.
+
+    Raises
+    ------
+    TypeError
+        If `outputs` are not real floating-point or `mask` is not boolean.
+    ValueError
+        If `loss` is neither of the two or `mask` does not fit.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.independent_cotangents(np.zeros((1, 2)), loss="binary")
+    array([[[0.5, 0. ]],
+    <BLANKLINE>
+           [[0. , 0.5]]])
+    """
+    xp = resolve(xp, outputs, mask)
+    check_choice("loss", loss, LOSSES[1:])
+    check_floating("outputs", outputs, xp)
+    check_axes("outputs", outputs, 1, "(..., c)")
+    of = sigmoid_curvature if loss == "binary" else squared_error_curvature
+    root = xp.sqrt(of(outputs, xp=xp))
+    if mask is not None:
+        _check_mask(outputs, mask, xp)
+        root = xp.where(mask, root, xp.zeros_like(root))
+    columns = xp.eye(outputs.shape[-1], dtype=root.dtype, device=device_of(root))
+    lead = (1,) * (outputs.ndim - 1)
+    columns = xp.reshape(columns, (columns.shape[0], *lead, columns.shape[-1]))
+    return columns * root[None, ...]
+
+
 def _softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
     check_floating("logits", logits, xp)
     check_axes("logits", logits, 1, "(..., c)")
     if mask is not None:
-        if not xp.isdtype(mask.dtype, "bool"):
-            raise TypeError(f"mask must be an array of bool, got dtype {mask.dtype}")
-        if mask.shape[-1:] != logits.shape[-1:]:
-            raise ValueError(
-                f"mask must have the {logits.shape[-1]} classes of the logits, "
-                f"got shape {tuple(mask.shape)}"
-            )
-        lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
-        if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
-            raise ValueError(
-                "mask must be one for all samples, or one for each of logits of shape "
-                f"{tuple(logits.shape)}, got shape {tuple(mask.shape)}"
-            )
+        _check_mask(logits, mask, xp)
         logits = xp.where(mask, logits, xp.full_like(logits, -xp.inf))
     raised = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return raised / xp.sum(raised, axis=-1, keepdims=True)
+
+
+def _check_mask(logits: Array, mask: Array, xp: Namespace) -> None:
+    if not xp.isdtype(mask.dtype, "bool"):
+        raise TypeError(f"mask must be an array of bool, got dtype {mask.dtype}")
+    if mask.shape[-1:] != logits.shape[-1:]:
+        raise ValueError(
+            f"mask must have the {logits.shape[-1]} classes of the logits, "
+            f"got shape {tuple(mask.shape)}"
+        )
+    lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
+    if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
+        raise ValueError(
+            "mask must be one for all samples, or one for each of logits of shape "
+            f"{tuple(logits.shape)}, got shape {tuple(mask.shape)}"
+        )
 
 
 def _one_hot(logits: Array, labels: Array, xp: Namespace) -> Array:

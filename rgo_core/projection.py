@@ -20,6 +20,7 @@ from rgo_core._checks import (
 from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
+from rgo_core.damping import Damping, split_damping
 from rgo_core.diagonal import (
     DiagonalMoment,
     DiagonalProjection,
@@ -35,9 +36,9 @@ Projection: TypeAlias = Array | DiagonalProjection | LowRankProjection
 @overload
 def consolidate(
     moment: SecondMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool = ...,
+    relative: bool | None = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -47,9 +48,9 @@ def consolidate(
 @overload
 def consolidate(
     moment: DiagonalMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool = ...,
+    relative: bool | None = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -59,9 +60,9 @@ def consolidate(
 @overload
 def consolidate(
     moment: SketchedMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool = ...,
+    relative: bool | None = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -70,9 +71,9 @@ def consolidate(
 
 def consolidate(
     moment: SecondMoment | DiagonalMoment | SketchedMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool = False,
+    relative: bool | None = None,
     normalized: bool = True,
     dtype: DType = None,
     xp: Namespace | None = None,
@@ -85,13 +86,13 @@ def consolidate(
     ----------
     moment : SecondMoment, DiagonalMoment or SketchedMoment
         Of H, of n features; its leading axes (...) are groups.
-    damping : float
+    damping : float or Relative
         alpha > 0, in the unit of a squared curvature vector: directions whose ``g^T H
-        g`` is far above it are closed, those far below stay free.
-    relative : bool
-        Whether `damping` counts in units of the mean of H's diagonal, ``trace(H) / n``:
-        the scale of the vectors, which differs between layers by orders of magnitude
-        and fades as samples are fitted, does not matter then.
+        g`` is far above it are closed, those far below stay free. ``Relative(share)``
+        counts in units of the mean of H's diagonal.
+    relative : bool, optional
+        What 0.1.0 had for ``Relative(damping)``, with a warning; gone in the next
+        release.
     normalized : bool
         Whether the trace is scaled to n, as the paper does. Q itself, of eigenvalues up
         to 1, lengthens no step: of use where H fills all directions, and scaling would
@@ -144,11 +145,11 @@ def consolidate(
     """
     check_moment("moment", moment)
     xp = resolve(xp, moment[0])
+    damping, is_relative = split_damping(damping, relative, stacklevel=2)
     check_positive("damping", damping)
-    check_choice("relative", relative, (True, False))
     check_choice("normalized", normalized, (True, False))
     damping = float(damping)  # a NumPy scalar would bring its dtype
-    options = {"relative": relative, "normalized": normalized, "xp": xp}
+    options = {"relative": is_relative, "normalized": normalized, "xp": xp}
     if isinstance(moment, DiagonalMoment):
         scales = consolidate_diagonal(moment, damping, **options)
         return DiagonalProjection(_cast(scales.diagonal, dtype, xp))

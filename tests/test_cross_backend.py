@@ -146,7 +146,7 @@ def with_torch(weights: Weights, tasks: list[Task], dtype: str) -> Weights:
             layer.weight.copy_(torch.from_numpy(kernel.T))
             layer.bias.copy_(torch.from_numpy(bias))
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-    rgo = rgo_torch.RGO(model, optimizer, damping=DAMPING, relative=False, seed=SEED)
+    rgo = rgo_torch.RGO(model, optimizer, damping=DAMPING, seed=SEED)
     for index, task in enumerate(tasks):
         x, y = torch.from_numpy(task.x).to(kind), torch.from_numpy(task.y)
         rgo.begin_task(index)

@@ -340,13 +340,13 @@ DOORS: dict[str, Door] = {
         )
         for bad in (0, -1.0, NAN, INF, "0.1", True, None)
     },
-    **{
-        f"relative={bad!r}": end(
-            ValueError, f"relative must be True or False, got {bad!r}", relative=bad
-        )
-        for bad in ("no", None)
-    },
-    "biases": Door(
+    "normalize": Door(
+        partial(project_with_torch, normalize="foo"),
+        partial(end_with_jax, normalize="foo"),
+        ValueError,
+        "normalize must be .*'weights' or 'all' or 'none', got 'foo'",
+    ),
+    "biases by their old name": Door(
         partial(project_with_torch, biases="foo"),
         partial(end_with_jax, biases="foo"),
         ValueError,

@@ -4,7 +4,6 @@ from rgo_jax.curvature import (
     curvature_vectors,
     empty_moments,
     observe,
-    softmax_score,
     tapped_vectors,
 )
 from rgo_jax.encoding import Encoding, encode, make_encoding
@@ -18,12 +17,14 @@ from rgo_jax.projection import (
     projection_state,
 )
 from rgo_jax.saving import load, save
+from rgo_jax.scores import binary_score, softmax_score, squared_error_score
 
 __all__ = [
     "Axes",
     "Encoding",
     "Layout",
     "ProjectionState",
+    "binary_score",
     "conv",
     "curvature_vectors",
     "dense",
@@ -38,6 +39,7 @@ __all__ = [
     "projection_state",
     "save",
     "softmax_score",
+    "squared_error_score",
     "summed",
     "tapped_vectors",
 ]

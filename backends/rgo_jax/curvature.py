@@ -10,12 +10,8 @@ from jax import Array
 
 import rgo_core
 from rgo_core._checks import check_choice, check_finite
-from rgo_core.curvature import Curvature
 from rgo_core.vectors import REDUCES, Reduce
 from rgo_jax.checks import (
-    as_array,
-    check_labels,
-    check_numbers,
     checked_scores,
     count_samples,
 )
@@ -27,64 +23,6 @@ from rgo_jax.ranks import any_ranks
 Score = Callable[[Any, Any], Array]
 # A gradient is summed over a sample's positions: the core's third has no meaning here.
 Per = Literal["sample", "batch"]
-
-
-@any_ranks
-def softmax_score(
-    logits: Array,
-    labels: Array,
-    *,
-    curvature: Curvature = "ground-truth",
-    mask: Array | None = None,
-) -> Array:
-    """Return the score whose gradient is the curvature vector of cross-entropy.
-
-    ``sqrt(p_i (1 - p_i)) z_i`` for sample i, z_i the logit of its class and p_i the
-    probability, the root taken as constant; for ``"exact"`` one score for each column
-    of the square root of l''.
-
-    Parameters
-    ----------
-    logits : array (b, c)
-    labels : array (b,) of integers
-    curvature : {"ground-truth", "exact"}
-    mask : array (c,) of bool, optional
-        True for the classes in play.
-
-    Returns
-    -------
-    array (k, b)
-        k = 1, or c for ``"exact"``.
-
-    Raises
-    ------
-    TypeError
-        If `labels` or `mask` is no array, or as `rgo_core.score_cotangents` does.
-    ValueError
-        As `rgo_core.score_cotangents` does, or if a logit is NaN or a label of no class
-        in play. Under a JAX transformation values cannot be checked, and the
-        ground-truth score of such a label is 0.
-
-    References
-    ----------
-    Liu and Liu (2022), equation 12 and appendix B.1.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp, rgo_jax
-    >>> rgo_jax.softmax_score(jnp.asarray([[2.0, 2.0]]), jnp.asarray([1]))
-    Array([[1.]], dtype=float32)
-    """
-    logits, labels = as_array("logits", logits), as_array("labels", labels)
-    mask = None if mask is None else as_array("mask", mask)
-    cotangents = rgo_core.score_cotangents(
-        jax.lax.stop_gradient(logits), labels, curvature=curvature, mask=mask, xp=jnp
-    )
-    check_numbers(logits)
-    check_labels(labels, logits.shape[-1], mask)
-    # A class out of play may have the logit -inf, and zero times that is NaN.
-    terms = jnp.where(cotangents == 0, 0, cotangents * logits)
-    return terms.sum(-1)
 
 
 def curvature_vectors(

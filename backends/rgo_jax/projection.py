@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from rgo_core._checks import (
     check_positive,
     check_seen,
 )
+from rgo_core.damping import Damping, Relative, split_damping, warn_renamed
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import (
     Moment,
@@ -30,7 +31,9 @@ from rgo_jax.forms import (
 from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
 from rgo_jax.ranks import any_ranks
 
-Biases = Literal["raw", "normalized"]
+Normalize = Literal["weights", "all", "none"]
+# For one ground-truth vector a sample, and encoded features.
+MEASURED: Final = rgo_core.measured_damping("sample", "mean")
 
 
 class ProjectionState(NamedTuple):
@@ -141,9 +144,10 @@ def end_task(
     state: Any,
     moments: Mapping[str, Moment],
     *,
-    damping: float = 0.03,
-    relative: bool = False,
-    biases: Biases = "raw",
+    damping: Damping = MEASURED,
+    normalize: Normalize = "weights",
+    relative: bool | None = None,
+    biases: Literal["raw", "normalized"] | None = None,
 ) -> Any:
     """Renew the projections in an optimizer's state from second moments.
 
@@ -156,15 +160,19 @@ def end_task(
     moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
         Of all tasks so far, as `observe` adds them up, of JAX or of NumPy. A parameter
         without one keeps its projection.
-    damping : float
-        alpha > 0. The default was measured for one ground-truth vector a sample, with
-        encoding.
-    relative : bool
-        Whether `damping` counts in units of the mean of H's diagonal, see
-        `rgo_core.consolidate`.
-    biases : {"raw", "normalized"}
-        Whether the projections of biases, and of all parameters without outputs, are
-        scaled to trace n too, as in the paper.
+    damping : float or rgo_core.Relative
+        alpha > 0; see `rgo_core.consolidate`. The default was measured for one
+        ground-truth vector a sample and encoded features; for other vectors, and where
+        features are not encoded, see `rgo_core.measured_damping`. Where updates are
+        projected, ``Relative(0.3)`` was.
+    normalize : {"weights", "all", "none"}
+        Which projections are scaled to trace n: those of weights, or of all parameters
+        without outputs (biases) too, as in the paper, or none, as where updates are
+        projected, whose length scaling would add to.
+    relative : bool, optional
+    biases : {"raw", "normalized"}, optional
+        What 0.1.0 had for ``Relative(damping)`` and ``normalize="all"``, with a
+        warning; gone in the next release.
 
     Returns
     -------
@@ -188,7 +196,7 @@ def end_task(
     One Cholesky inverse of n x n in float64 a parameter, whatever `jax_enable_x64`
     says. Pure; may be compiled, scanned and mapped.
 
-    Do not combine ``relative=True`` with vectors of ``curvature="exact"`` and
+    Do not combine a `Relative` damping with vectors of ``curvature="exact"`` and
     ``reduce="mean"``: those of the head's weight are zero up to rounding, which would
     be blown up into a projection, and nothing here can tell.
 
@@ -206,16 +214,20 @@ def end_task(
     >>> rgo_jax.projection_state(state).weights["kernel"].trace()
     Array(3., dtype=float32)
     """
-    check_positive("damping", damping)
-    check_choice("biases", biases, ("raw", "normalized"))
+    check_choice("normalize", normalize, ("weights", "all", "none"))
+    if biases is not None:
+        check_choice("biases", biases, ("raw", "normalized"))
+        warn_renamed("biases", "normalize='all' or 'weights'", stacklevel=3)
+        normalize = "all" if biases == "normalized" else "weights"
+    alpha, in_units = split_damping(damping, relative, stacklevel=3)
+    check_positive("damping", alpha)
     before = projection_state(state)
     _check_moments(before, moments)
 
     def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
         consolidate = partial(
             rgo_core.consolidate,
-            damping=damping,
-            relative=relative,
+            damping=Relative(alpha) if in_units else alpha,
             normalized=normalized,
             xp=jnp,
         )
@@ -228,8 +240,8 @@ def end_task(
 
     after = ProjectionState(
         before.tasks + 1,
-        renewed(before.weights, True),
-        renewed(before.biases, biases == "normalized"),
+        renewed(before.weights, normalize != "none"),
+        renewed(before.biases, normalize == "all"),
     )
     return jax.tree.map(
         lambda node: _wrapped_as(node, after) if _is_state(node) else node,

@@ -1,8 +1,7 @@
 """Recursive Gradient Optimization for PyTorch."""
 
-from rgo_core import Axes
+from rgo_core import Axes, Relative, measured_damping
 from rgo_torch.curvature import second_moments
-from rgo_torch.damping import measured_damping
 from rgo_torch.encoder import FeatureEncoder, FeatureEncoding
 from rgo_torch.kinds import register_layout
 from rgo_torch.layers.layer import Channels
@@ -21,6 +20,7 @@ __all__ = [
     "GradientProjector",
     "Layout",
     "Place",
+    "Relative",
     "Skipped",
     "find_layout",
     "flat_state",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import rgo_core
 from rgo_core._checks import check_choice
-from rgo_core.curvature import Curvature
+from rgo_core.curvature import Curvature, Loss
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
 from rgo_torch.chunks import check_chunk_size, parts
@@ -22,7 +22,7 @@ from rgo_torch.parameters import (
     projected_parameters,
 )
 from rgo_torch.sampling import Sampling
-from rgo_torch.score import Score, cross_entropy_score
+from rgo_torch.score import Score, loss_score
 from rgo_torch.wrappers import original_model
 
 # Vectors are folded into the second moment in blocks, as many as there are features
@@ -39,6 +39,7 @@ def second_moments(
     curvature: Curvature = "ground-truth",
     mask: Tensor | None = None,
     score: Score | None = None,
+    loss: Loss | None = None,
     layout: Overrides | None = None,
     max_features: int | None = None,
     sketch_rows: int = 128,
@@ -57,8 +58,8 @@ def second_moments(
     ----------
     model : nn.Module
     batches : iterable
-        Pairs (x, y) of inputs and integer labels, moved to the model's device; or with
-        `score` anything that it takes.
+        Pairs (x, y) of inputs and integer labels, moved to the model's device; targets
+        with another `loss`, and with `score` anything that it takes.
     per : {"sample", "batch", "position"}
         One curvature vector a sample, whatever the batch size; one a batch, the
         gradient of the summed score; or one for each position of a sample, where a
@@ -79,6 +80,11 @@ def second_moments(
         vector: outputs times a constant (detached) column of the square root of l''.
         `per`, `reduce` apply as always; `curvature` and `mask` do not. The batch's
         tensors, where it is made of them, tell b: one has as many along its first axis.
+    loss : {"cross-entropy", "binary", "squared-error"}, optional
+        What pairs (x, y) are trained on, cross-entropy where neither this nor `score`
+        is given. Of ``"binary"`` cross-entropy of logits and of half the
+        ``"squared-error"`` y are targets of the outputs' shape, and l'' is a diagonal,
+        whole: one backward pass for each output, whatever `curvature`.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; see `find_layout`.
     max_features, sketch_rows : int
@@ -112,11 +118,11 @@ def second_moments(
     ValueError
         If there are no batches, a label is outside the classes in play, an option is
         not one of those listed, `samples` needs a `whole` or that is fewer than were
-        observed, `chunk_size` is not an integer of at least 1 or given
-        with ``per="batch"``, scores are not one a sample along their last axis, a logit
-        or vector is NaN or a vector infinite, no
-        parameter is observed at all, or a layer is called with different numbers of
-        samples in one forward pass.
+        observed, `chunk_size` is not an integer of at least 1 or given with
+        ``per="batch"``, both `score` and `loss` are given, targets have another shape
+        than the outputs, scores are not one a sample along their last axis, a logit or
+        vector is NaN or a vector infinite, no parameter is observed at all, or a layer
+        is called with different numbers of samples in one forward pass.
 
     Notes
     -----
@@ -153,7 +159,10 @@ def second_moments(
     layers = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
     blocks = [_Block(parameter) for parameter in parameters.values()]
-    score = cross_entropy_score(curvature, mask) if score is None else score
+    if score is None:
+        score = loss_score(loss or "cross-entropy", curvature, mask)
+    elif loss is not None:
+        raise ValueError(f"expected score or loss, got both, loss={loss!r}")
     sampling = Sampling(batches, samples, whole)
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in sampling:

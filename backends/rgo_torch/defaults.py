@@ -6,37 +6,40 @@ from typing import NamedTuple
 from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice, check_positive
-from rgo_core.curvature import Curvature
+from rgo_core.damping import (
+    RELATIVE_DAMPING,
+    UPDATE_DAMPING,
+    Damping,
+    Relative,
+    measured_damping,
+)
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
-from rgo_torch.damping import RELATIVE_DAMPING, UPDATE_DAMPING, measured_damping
+from rgo_torch.chunks import check_chunk_size
+from rgo_torch.observing import CHOSEN, Observing
 from rgo_torch.optimizers import ADAPTIVE, Project
-from rgo_torch.projector import Scaling
+from rgo_torch.projector import Normalize
 
 
 class Chosen(NamedTuple):
     """The options, none left out; `per` and `reduce` may be left to each layer."""
 
     project: Project
-    per: Per | None
-    reduce: Reduce | None
-    damping: float
-    relative: bool
-    weights: Scaling | None
+    observing: Observing
+    damping: Damping
+    normalize: Normalize | None
     notes: list[str]  # for the summary
 
 
 def choose(
     optimizers: Sequence[Optimizer],
+    observing: Observing,
     *,
     beside_adapters: bool,
     encode: bool,
-    curvature: Curvature,
     project: Project | None,
-    per: Per | None,
-    reduce: Reduce | None,
-    damping: float | None,
-    relative: bool | None,
-    weights: Scaling | None,
+    damping: Damping | None,
+    normalize: Normalize | None,
+    relative: bool | None = None,
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
 
@@ -45,51 +48,56 @@ def choose(
     ValueError
         If an option is not one of those listed, or two do not go together.
     """
-    if damping is not None:
+    if damping is not None and not isinstance(damping, Relative):
         check_positive("damping", damping)
+        damping = Relative(damping) if relative else float(damping)
     check_choice("relative", relative, (None, True, False))
     check_choice("encode", encode, (True, False))
-    check_choice("per", per, (None, *PERS))
-    check_choice("reduce", reduce, (None, *REDUCES))
-    check_choice("curvature", curvature, ("ground-truth", "exact"))
     if project is not None:
         check_choice("project", project, ("gradient", "update"))
     adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
     notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
-    by_default = project is None and bool(adapts)
-    if project is None:
-        project = "update" if adapts else "gradient"
+    if project is not None:
+        notes = []
+    project = project or ("update" if adapts else "gradient")
+    if beside_adapters:
+        # The rank space has so few directions that a task or two would close them all.
+        normalize = normalize or "weights"
+    if observing.is_own:
+        if damping is None:
+            raise ValueError(
+                f"damping must be given for observe={observing.name}: none was "
+                "measured for it"
+            )
+        return Chosen(project, observing, damping, normalize, notes)
+    per, reduce, curvature = (observing.bound.get(name) for name in CHOSEN)
+    check_choice("per", per, (None, *PERS))
+    check_choice("reduce", reduce, (None, *REDUCES))
+    check_choice("curvature", curvature, (None, "ground-truth", "exact"))
+    check_chunk_size(observing.bound.get("chunk_size"), per)
     left = per is None and reduce is None and project == "update"
     if not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
+    curvature = curvature or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"
-    if relative is None:
-        relative = project == "update" and damping is None and not cancels
-    if cancels and relative:
+    if relative is None and damping is None:
+        relative = project == "update" and not cancels
+    if cancels and (relative or isinstance(damping, Relative)):
         raise ValueError(
             "curvature='exact' with reduce='mean' leaves the last layer a curvature of "
-            "rounding alone, which relative=True would take for its scale; use "
+            "rounding alone, which a Relative damping would take for its scale; use "
             "reduce='rms' or an absolute damping"
         )
     if damping is None:
-        damping = _measured(per, reduce, encode=encode, relative=relative)
-    if weights is None and beside_adapters:
-        # The rank space has so few directions that a task or two would close them all.
-        weights = "normalized"
-    return Chosen(
-        project,
-        per,
-        reduce,
-        float(damping),
-        relative,
-        weights,
-        notes if by_default else [],
-    )
+        damping = _measured(per, reduce, encode=encode, relative=bool(relative))
+    vectors = {"per": per, "reduce": reduce, "curvature": curvature}
+    observing = Observing(observing.function, {**observing.bound, **vectors})
+    return Chosen(project, observing, damping, normalize, notes)
 
 
 def _measured(
     per: Per | None, reduce: Reduce | None, *, encode: bool, relative: bool
-) -> float:
+) -> Damping:
     """Return the damping that was measured for the rest."""
     if per is None or reduce is None:
         return UPDATE_DAMPING

@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 import rgo_core
 from rgo_core._checks import check_choice, check_mapping, check_seen
+from rgo_core.damping import Damping, Relative
 from rgo_torch.adapters import FROZEN
+from rgo_torch.deprecated import normalize_of, warn_renamed
 from rgo_torch.hooks import Uncopied, already_attached
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import Overrides, Skipped, find_layout
@@ -41,7 +43,7 @@ from rgo_torch.wrappers import (
     original_model,
 )
 
-Scaling = Literal["raw", "normalized"]
+Normalize = Literal["weights", "all", "none"]
 
 
 class GradientProjector(Uncopied):
@@ -64,16 +66,14 @@ class GradientProjector(Uncopied):
         parameter, so that accumulation, clipping and loss scaling act on projected
         gradients. "update": what the optimizer changes, after its step, which is what
         an adaptive optimizer needs.
-    weights : {"normalized", "raw"}, optional
-        Whether the projection of a weight is scaled to trace n. Of gradients the
-        scaling, the paper's, keeps the learning rate. An adaptive optimizer's update
-        has a length of its own, which scaling would add to in the free directions:
-        "raw" for ``project="update"`` where None, else "normalized".
-    biases : {"raw", "normalized"}
-        Whether the projection of what has no outputs (a bias, a normalisation's scale)
-        is scaled to trace n too, as in the paper. A bias has few directions, and their
-        curvature is large: a few tasks close them all, and scaling would open them
-        again. "raw" forgets much less.
+    normalize : {"weights", "all", "none"}, optional
+        Which projections are scaled to trace n. Those of weights, where gradients are
+        projected: the scaling, the paper's, keeps the learning rate. An adaptive
+        optimizer's update has a length of its own, which scaling would add to in the
+        free directions: "none" for ``project="update"`` where None. "all", the paper's,
+        scales those of what has no outputs too (biases, a normalisation's scale). A
+        bias has few directions, and their curvature is large: a few tasks close them
+        all, and scaling opens them again, so that more is forgotten.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
@@ -129,20 +129,26 @@ class GradientProjector(Uncopied):
         optimizer: Optimizer | Iterable[Optimizer],
         *,
         project: Project = "gradient",
-        weights: Scaling | None = None,
-        biases: Scaling = "raw",
+        normalize: Normalize | None = None,
         layout: Overrides | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        biases: str | None = None,
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
-        check_choice("weights", weights, (None, "raw", "normalized"))
-        check_choice("biases", biases, ("raw", "normalized"))
-        if weights is None:
-            weights = "normalized" if project == "gradient" else "raw"
+        check_choice("normalize", normalize, (None, "weights", "all", "none"))
+        if biases is not None:
+            if normalize is not None:
+                raise TypeError(
+                    "biases is the old name of normalize: give the new one alone"
+                )
+            normalize = normalize_of(biases)
+            warn_renamed("biases", stacklevel=3)
+        if normalize is None:
+            normalize = "weights" if project == "gradient" else "none"
         self._model = model
         self.project = project
-        self.weights, self.biases = weights, biases
+        self.normalize: Normalize = normalize
         bound = make_bound(max_features, sketch_rows)
         self.layers, self.skipped = find_layout(model, layout)
         if not self.layers:
@@ -179,8 +185,8 @@ class GradientProjector(Uncopied):
         self,
         moments: Mapping[str, Moment],
         *,
-        damping: float,
-        relative: bool = False,
+        damping: Damping,
+        relative: bool | None = None,
         donate: bool = False,
         divide: Callable[[Renew], Renewed] | None = None,
     ) -> None:
@@ -190,10 +196,10 @@ class GradientProjector(Uncopied):
         ----------
         moments : mapping of str to SecondMoment
             By parameter name, as `rgo_torch.second_moments` returns them.
-        damping : float
+        damping : float or rgo_core.Relative
             alpha > 0; see `rgo_core.consolidate`.
-        relative : bool
-            Whether `damping` counts in units of the mean of H's diagonal.
+        relative : bool, optional
+            What 0.1.0 had for ``Relative(damping)``, with a warning.
         donate : bool
             Whether a dict of `moments` may be emptied, which saves the memory of one.
         divide : callable, optional
@@ -223,6 +229,9 @@ class GradientProjector(Uncopied):
         """
         self.check_parameters()
         check_mapping("moments", moments)
+        if relative is not None:
+            warn_renamed("relative", stacklevel=3)
+            damping = Relative(damping) if relative else damping  # type: ignore[arg-type]
         self._warn_of_others()
         unknown = sorted(set(moments) - set(self.parameters))
         if unknown:
@@ -241,7 +250,7 @@ class GradientProjector(Uncopied):
             if self.owned is None:  # else this worker's share may be zero
                 check_seen((self.moments | merged).values(), xp)
             projections = {
-                name: self._projection(self.parameters[name], moment, damping, relative)
+                name: self._projection(self.parameters[name], moment, damping)
                 for name, moment in merged.items()
                 if mine(name)
             }
@@ -279,6 +288,26 @@ class GradientProjector(Uncopied):
                 "one's state, or use project='gradient'",
                 stacklevel=5,
             )
+
+    def plasticity(self, damping: Damping) -> dict[str, float]:
+        """Return how much of a step is still free, by parameter; see `RGO.plasticity`.
+
+        Where workers share the moments, of those kept here.
+        """
+        free = {}
+        for name, parameter in self.parameters.items():
+            projection = self.projections.get(name)
+            if projection is None:
+                free[name] = 1.0
+                continue
+            if self._is_normalized(parameter):
+                if name not in self.moments:
+                    continue
+                moment = self.moments[name]
+                projection = self._projection(parameter, moment, damping, False)
+            left: Tensor = rgo_core.plasticity(projection, xp=xp)
+            free[name] = float(left.mean())
+        return free
 
     @property
     def unprotected(self) -> list[Skipped]:
@@ -511,26 +540,36 @@ class GradientProjector(Uncopied):
         self,
         parameter: ProjectedParameter,
         moment: Moment,
-        damping: float,
-        relative: bool,
+        damping: Damping,
+        normalized: bool | None = None,
     ) -> Projection:
-        scaling = self.biases if parameter.is_vector else self.weights
+        if normalized is None:
+            normalized = self._is_normalized(parameter)
         try:
             projection = rgo_core.consolidate(
                 moment,
                 damping,
-                relative=relative,
-                normalized=scaling == "normalized",
+                normalized=normalized,
                 xp=xp,
             )
         except ValueError as error:
             raise ValueError(f"{parameter.name}: {error}") from error
         return parameter.kept(projection)
 
+    def _is_normalized(self, parameter: ProjectedParameter) -> bool:
+        weights, biases = scalings(self.normalize)
+        return (biases if parameter.is_vector else weights) == "normalized"
+
     def _set(
         self, moments: dict[str, Moment], projections: dict[str, Projection]
     ) -> None:
         self.moments, self.projections = moments, projections
+
+
+def scalings(normalize: Normalize) -> tuple[str, str]:
+    """Return what a state has for the option: of weights, and of biases."""
+    weights = "raw" if normalize == "none" else "normalized"
+    return weights, "normalized" if normalize == "all" else "raw"
 
 
 def _replaced(layer: Layer, now: nn.Module | None) -> str:

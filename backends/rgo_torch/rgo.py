@@ -5,31 +5,32 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice
-from rgo_core.curvature import Curvature
-from rgo_core.vectors import Per, Reduce
+from rgo_core.curvature import Curvature, Loss
+from rgo_core.damping import Damping, split_damping
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.advice import (
     drifting_statistics,
     encoded_shortcuts,
     permuted_pretraining,
 )
-from rgo_torch.chunks import SampleScore, TrainingBatch, check_chunk_size
-from rgo_torch.curvature import second_moments
+from rgo_torch.chunks import SampleScore, TrainingBatch
 from rgo_torch.defaults import choose
+from rgo_torch.deprecated import Old, translated
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.hooks import Uncopied, remove_copied
-from rgo_torch.layout import Overrides
+from rgo_torch.layout import Overrides, left_out
 from rgo_torch.merging import merged_copy
+from rgo_torch.observing import Observe, as_observing
 from rgo_torch.optimizers import Project, as_optimizers
 from rgo_torch.parameters import Moment
-from rgo_torch.places import Place, renamed
-from rgo_torch.projector import GradientProjector, Scaling
+from rgo_torch.places import Place
+from rgo_torch.projector import GradientProjector, Normalize, scalings
 from rgo_torch.score import Score
 from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
@@ -50,39 +51,42 @@ class RGO(Uncopied):
         left out, and features are encoded inside of the adapters alone.
     optimizer : torch.optim.Optimizer, or several
         What steps the model; where several optimizers do, a list of all of them.
-    damping : float, optional
-        alpha > 0: how much curvature closes a direction. It belongs to the scale of the
-        vectors; where None, `measured_damping` of the other options, or 0.03 if
-        `relative`, 0.3 with the vectors of ``project="update"``.
-    relative : bool, optional
-        Whether the damping counts in units of the mean of H's diagonal, which is the
-        same for every scale of the vectors; see `rgo_core.consolidate`. Where None:
-        with ``project="update"``, unless a `damping` is given.
-    per : {"sample", "batch", "position"}, optional
-        One curvature vector a sample, one a batch (the paper's), or one for each
-        position of a sample (token, patch).
-    reduce : {"mean", "rms", "signs"}, optional
-        Mean (the paper's), root mean square, or mean with random signs over a layer's
-        outputs; see `rgo_core.curvature_vectors`. Where both are None: "sample" and
-        "mean" for ``project="gradient"``; with ``"update"`` each layer's own, see
-        `second_moments`: before a layer normalisation the mean over outputs is zero.
-    curvature : {"ground-truth", "exact"}
-        The true class's diagonal of l'' (the paper's) or the whole of it.
+    damping : float or rgo_core.Relative, optional
+        alpha > 0: how much curvature closes a direction. A number belongs to the scale
+        of the vectors; ``Relative(share)`` counts in units of the mean of each H's
+        diagonal, which is the same for every scale. Where None, what was measured for
+        the other options, see `measured_damping`; with ``project="update"`` relative.
+    observe : callable, optional
+        What runs the curvature pass: ``observe(model, batches, **options)`` returns the
+        second moments by parameter name. `second_moments` with options bound,
+        ``partial(second_moments, per="batch")`` (the paper's), or one's own function of
+        those options that it is given: `mask`, `score`, `loss`, `samples` and `whole`
+        of `end_task` and `layout`, `max_features`, `sketch_rows`, `chunk_size` of RGO,
+        where they are not None. Where None: `second_moments` with one vector a sample
+        and the mean over outputs for ``project="gradient"``; with ``"update"`` what
+        cannot cancel, for before a layer normalisation the mean over outputs is zero.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the update if the optimizer is adaptive (Adam
         and its kin), else the gradient.
-    weights, biases : {"raw", "normalized"}
-        Whether their projections are scaled to trace n (the paper's); see
-        `GradientProjector`. Weights beside adapters are, where None: the rank space has
-        so few directions that a task or two would close them all.
-    encode : bool
-        Whether each task permutes the layers' channels (False: the paper's RGO-2).
+    normalize : {"weights", "all", "none"}, optional
+        Which projections are scaled to trace n: those of weights, or of biases too (the
+        paper's), or none; see `GradientProjector`. Where None: "weights", but "none"
+        for ``project="update"`` of a whole model. Beside adapters the rank space has so
+        few directions that a task or two would close them all.
+    encode : bool or iterable of str or Place
+        Whether each task permutes the layers' channels (False: the paper's RGO-2). Or
+        where, in place of all that RGO finds: names of modules whose inputs are
+        permuted, or a `Place`. That is for adapters of one's own: the model counts as
+        one with adapters, and what is frozen when RGO is attached is left out.
     seed : int
         Draws the permutations.
     unencoded : iterable of str, optional
         Layers whose outputs are not permuted, in place of the default, the last layer.
         Beside adapters: modules whose inputs are not, by default none.
+    protect : iterable of str or nn.Module, optional
+        What to protect, in place of all: modules, or names of modules or parameters.
+        The rest is left as it is, and `summary` says so.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
@@ -90,10 +94,6 @@ class RGO(Uncopied):
         What becomes of the running statistics of batch normalisation, which no
         projection protects: kept for each task and put back by `task`; those of the
         first task for ever; or left to PyTorch, and forgotten.
-    places : iterable of str or Place, optional
-        Where to encode, in place of all that: names of modules whose inputs are
-        permuted, or a `Place`. For adapters of one's own: the model counts as one with
-        adapters, and what is frozen when RGO is attached is left out.
     process_group : torch.distributed.ProcessGroup, optional
         The workers that train this model together; those of a DistributedDataParallel,
         or else of the default group where there is one, if None. See `end_task`.
@@ -107,13 +107,8 @@ class RGO(Uncopied):
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
-    chunk_size : int, optional
-        How many samples the curvature pass takes at once at most; see `second_moments`.
-        Where None: beside adapters half as many as a training step did at most, so that
-        it needs no more memory (a `score` of one's own takes whole batches, for it may
-        look at several samples together); else whole batches.
-    exclude
-        The old name of `unencoded`, with a warning; gone in the next release.
+    **old
+        Names that options had in 0.1.0, with a warning; gone in the next release.
 
     Raises
     ------
@@ -160,54 +155,50 @@ class RGO(Uncopied):
         model: nn.Module,
         optimizer: Optimizer | Iterable[Optimizer],
         *,
-        damping: float | None = None,
-        relative: bool | None = None,
-        per: Per | None = None,
-        reduce: Reduce | None = None,
-        curvature: Curvature = "ground-truth",
+        damping: Damping | None = None,
+        observe: Observe | None = None,
         project: Project | None = None,
-        weights: Scaling | None = None,
-        biases: Scaling = "raw",
-        encode: bool = True,
+        normalize: Normalize | None = None,
+        encode: bool | Iterable[str | Place] = True,
         seed: int = 0,
         unencoded: Iterable[str] | None = None,
+        protect: Iterable[str | nn.Module] | None = None,
         layout: Overrides | None = None,
         statistics: Statistics = "per-task",
-        places: Iterable[str | Place] | None = None,
         process_group: Any = None,
         moments: Kept = "replicated",
         max_features: int | None = None,
         sketch_rows: int = 128,
-        chunk_size: int | None = None,
-        exclude: Iterable[str] | None = None,
+        **old: Unpack[Old],
     ) -> None:
-        unencoded = renamed(unencoded, exclude)
+        relative, observe, normalize, unencoded = translated(
+            old, observe, normalize, unencoded
+        )
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         optimizers = as_optimizers(optimizer)
         adapters = find_adapters(model)
+        places = None if isinstance(encode, bool) else encode
         beside = adapters is not None or places is not None
         chosen = choose(
             optimizers,
+            as_observing(observe),
             beside_adapters=beside,
-            encode=encode,
-            curvature=curvature,
+            encode=encode if isinstance(encode, bool) else True,
             project=project,
-            per=per,
-            reduce=reduce,
             damping=damping,
             relative=relative,
-            weights=weights,
+            normalize=normalize,
         )
-        if encode and not beside:
+        if encode is True and not beside:
             for note in permuted_pretraining(model):
                 warnings.warn(note, stacklevel=2)
         if places is not None:
             layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
+        if protect is not None:
+            layout = left_out(model, protect) | dict(layout or {})
         self.model = model
-        self.damping, self.relative = chosen.damping, chosen.relative
-        self.per, self.reduce, self.curvature = chosen.per, chosen.reduce, curvature
-        check_chunk_size(chunk_size, self.per)
-        self.chunk_size = chunk_size
+        self.damping = chosen.damping
+        self._observing = chosen.observing
         self._forms: dict[str, Any] = {
             "layout": layout,
             "max_features": max_features,
@@ -220,7 +211,7 @@ class RGO(Uncopied):
                 FeatureEncoder(
                     model, seed=seed, unencoded=unencoded, layout=layout, places=places
                 )
-                if encode
+                if encode is not False
                 else None
             )
             if self.encoder is not None:
@@ -229,8 +220,7 @@ class RGO(Uncopied):
                 model,
                 optimizers,
                 project=chosen.project,
-                weights=chosen.weights,
-                biases=biases,
+                normalize=chosen.normalize,
                 **self._forms,
             )
             undo.callback(self.projector.detach)
@@ -305,6 +295,7 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        loss: Loss | None = None,
         samples: int | None = None,
         whole: int | None = None,
         together: bool = True,
@@ -323,7 +314,10 @@ class RGO(Uncopied):
         mask : Tensor (c,) of bool, optional
             True for the classes of this task.
         score : callable, optional
-            For losses other than cross-entropy; see `second_moments`.
+            For losses of one's own; see `second_moments`.
+        loss : {"cross-entropy", "binary", "squared-error"}, optional
+            What the task was trained on, cross-entropy where neither this nor `score`
+            is given; see `second_moments`.
         samples, whole : int, optional
             Observe so many samples (of each worker's), and let them stand for the whole
             (of each worker's share); see `second_moments`. The cost of the pass falls
@@ -360,6 +354,7 @@ class RGO(Uncopied):
             batches,
             mask=mask,
             score=score,
+            loss=loss,
             samples=samples,
             whole=whole,
             together=together,
@@ -372,6 +367,7 @@ class RGO(Uncopied):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
+        loss: Loss | None = None,
         samples: int | None = None,
         whole: int | None = None,
         together: bool = False,
@@ -384,7 +380,7 @@ class RGO(Uncopied):
         """
 
         def seen() -> dict[str, Moment]:
-            return self._observed(batches, mask, score, samples, whole)
+            return self._observed(batches, mask, score, loss, samples, whole)
 
         if not together:
             return seen()
@@ -396,20 +392,19 @@ class RGO(Uncopied):
         batches: Iterable[Any],
         mask: Tensor | None,
         score: Score | None,
+        loss: Loss | None,
         samples: int | None,
         whole: int | None,
     ) -> dict[str, Moment]:
         current = self._check_begun("observe")
         self._check_model()
         with self.task(current):
-            return second_moments(
+            return self._observing(
                 self.model,
                 batches,
-                per=self.per,
-                reduce=self.reduce,
-                curvature=self.curvature,
                 mask=mask,
                 score=score,
+                loss=loss,
                 chunk_size=self._chunk_size(mask, score),
                 samples=samples,
                 whole=whole,
@@ -435,7 +430,6 @@ class RGO(Uncopied):
         self.projector.consolidate(
             moments,
             damping=self.damping,
-            relative=self.relative,
             donate=donate,
             divide=partial(self._workers.divided, parameters=parameters)
             if shared
@@ -591,9 +585,13 @@ class RGO(Uncopied):
         self._encode(last)
 
     def _chunk_size(self, mask: Tensor | None, score: Score | None) -> int | None:
-        """Return how many samples the curvature pass may take at once."""
-        if self.chunk_size is not None or self._trained is None or self.per == "batch":
-            return self.chunk_size
+        """Return how many samples the curvature pass may take at once.
+
+        Beside adapters it shall need no more memory than training. A score of one's own
+        takes whole batches, for it may look at several samples together.
+        """
+        if self._trained is None or self._observing.bound.get("per") == "batch":
+            return None
         alone = score is None or isinstance(score, SampleScore)
         whole = isinstance(mask, Tensor) and mask.ndim > 1  # one for each sample
         samples = self._trained.samples if alone and not whole else None
@@ -611,20 +609,57 @@ class RGO(Uncopied):
 
     def _options(self) -> dict[str, Any]:
         """Return the options that second moments and projections belong to."""
+        number, relative = split_damping(self.damping)
+        weights, biases = scalings(self.projector.normalize)
         return {
-            "per": self.per,
-            "reduce": self.reduce,
-            "curvature": self.curvature,
-            "damping": self.damping,
-            "relative": self.relative,
-            "weights": self.projector.weights,
-            "biases": self.projector.biases,
+            **self._observing.told(),
+            "damping": number,
+            "relative": relative,
+            "weights": weights,
+            "biases": biases,
         }
+
+    def plasticity(self) -> dict[str, float]:
+        """Return how much of a step is still free, by protected parameter.
+
+        ``trace(Q) / n`` with ``Q = (I + H / alpha)^-1``: 1 where nothing was observed,
+        0 where every direction is closed. Of experts and other groups the mean.
+
+        Notes
+        -----
+        From the projection where that is Q itself; else from H, by one Cholesky inverse
+        of n x n a parameter.
+
+        References
+        ----------
+        `rgo_core.plasticity`.
+        """
+        return self.projector.plasticity(self.damping)
+
+    def __repr__(self) -> str:
+        task = "between tasks" if self._current is None else f"in task {self._current}"
+        share = f"{100 * self.projector.protected_share:.1f} % protected"
+        return (
+            f"RGO({type(self.model).__name__}, {share}, "
+            f"project={self.projector.project!r}, damping={self.damping}, "
+            f"{self._finished} tasks finished, {task})"
+        )
 
     @property
     def finished(self) -> int:
         """How many tasks have ended."""
         return self._finished
+
+    @property
+    def curvature(self) -> Curvature:
+        """Which curvature `second_moments` is asked for."""
+        found: Curvature = self._observing.bound.get("curvature", "ground-truth")
+        return found
+
+    @property
+    def current(self) -> int | None:
+        """The task that was begun and has not ended; None between tasks."""
+        return self._current
 
     def _check_attached(self) -> None:
         if not self._attached:

@@ -9,42 +9,90 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import rgo_core
-from rgo_core._checks import check_floating
-from rgo_core.curvature import Curvature
+from rgo_core._checks import check_choice, check_floating
+from rgo_core.curvature import LOSSES, Curvature, IndependentLoss, Loss
 
 Score = Callable[[nn.Module, Any], Tensor]
+
+
+def loss_score(loss: Loss, curvature: Curvature, mask: Tensor | None) -> Score:
+    """Return the score of a loss, for batches of inputs and labels or targets.
+
+    Raises
+    ------
+    ValueError
+        If `loss` is not one of `rgo_core.curvature.LOSSES`.
+    """
+    check_choice("loss", loss, LOSSES)
+    if loss == "cross-entropy":
+        return cross_entropy_score(curvature, mask)
+    return independent_score(loss, mask)
+
+
+def independent_score(loss: IndependentLoss, mask: Tensor | None) -> Score:
+    """Return the score of a sum over outputs, for batches of inputs and targets."""
+
+    def score(model: nn.Module, batch: Any) -> Tensor:
+        outputs, values, targets, mine = _forward(model, batch, mask)
+        if targets.shape != outputs.shape:
+            raise ValueError(
+                f"loss={loss!r} expects targets of the outputs' shape "
+                f"{tuple(outputs.shape)}, got {tuple(targets.shape)}"
+            )
+        if outputs.ndim == 1:  # one output a sample, without an axis
+            outputs, values = outputs[:, None], values[:, None]
+        cotangents = rgo_core.independent_cotangents(
+            values, loss=loss, mask=mine, xp=xp
+        )
+        if mine is not None and mine.ndim == 1:
+            cotangents = cotangents[mine]  # the others are zero
+        return _weighted(cotangents, outputs)
+
+    return score
 
 
 def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
     """Return the score of softmax cross-entropy, for batches of inputs and labels."""
 
     def score(model: nn.Module, batch: Any) -> Tensor:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        inputs, labels = (tensor.to(device) for tensor in _checked_pair(batch))
-        classes = None if mask is None else _checked_mask(mask).to(device)
-        returned = model(inputs)
-        # As the models of transformers return them, among other things.
-        logits = getattr(returned, "logits", returned)
-        if not isinstance(logits, Tensor):
-            raise TypeError(
-                "the model must return a tensor of logits, got "
-                f"{type(returned).__name__}; pass score= for anything else"
-            )
-        check_floating("logits", logits, xp)
-        # Probabilities in float32 at the least.
-        values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
-        _check_numbers(values)
+        logits, values, labels, classes = _forward(model, batch, mask)
         cotangents = rgo_core.score_cotangents(
             values, labels, curvature=curvature, mask=classes, xp=xp
         )
         _check_labels(values, labels, classes)
         if curvature == "exact" and classes is not None and classes.ndim == 1:
             cotangents = cotangents[classes]  # the others are zero
-        # A head may mask classes with minus infinity: zero times that is no number.
-        zero = torch.zeros_like(values)
-        return torch.where(cotangents != 0, cotangents * logits, zero).sum(-1)
+        return _weighted(cotangents, logits)
 
     return score
+
+
+def _forward(
+    model: nn.Module, batch: Any, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return outputs, their values, labels and mask, on the model's device."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inputs, labels = (tensor.to(device) for tensor in _checked_pair(batch))
+    classes = None if mask is None else _checked_mask(mask).to(device)
+    returned = model(inputs)
+    # As the models of transformers return them, among other things.
+    logits = getattr(returned, "logits", returned)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "the model must return a tensor of logits, got "
+            f"{type(returned).__name__}; pass score= for anything else"
+        )
+    check_floating("logits", logits, xp)
+    # Probabilities in float32 at the least.
+    values = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    _check_numbers(values)
+    return logits, values, labels, classes
+
+
+def _weighted(cotangents: Tensor, outputs: Tensor) -> Tensor:
+    """Return the scores; what a head masks with minus infinity counts as nothing."""
+    zero = torch.zeros_like(cotangents)
+    return torch.where(cotangents != 0, cotangents * outputs, zero).sum(-1)
 
 
 def _checked_pair(batch: Any) -> tuple[Tensor, Tensor]:

@@ -297,8 +297,11 @@ REFUSALS: list[Refusal] = [
             ValueError,
             f"{option} must be True or False, got {bad!r}",
         )
-        for option in ("relative", "normalized")
-        for bad in ("no", None)
+        for option, bad in (
+            ("normalized", "no"),
+            ("normalized", None),
+            ("relative", "no"),
+        )
     ),
     (rgo_core.normalize, (INTEGERS,), {}, TypeError, f"projection {REAL}"),
     (rgo_core.normalize, (COMPLEX,), {}, TypeError, f"projection {REAL}"),

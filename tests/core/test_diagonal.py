@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from rgo_core import (
     DiagonalMoment,
     DiagonalProjection,
+    Relative,
     SecondMoment,
     as_matrix,
     consolidate,
@@ -20,6 +21,7 @@ from rgo_core import (
     project,
     project_factors,
 )
+from rgo_core.damping import Damping
 
 AXES = pytest.mark.parametrize("axis", [-2, -1])
 
@@ -81,8 +83,8 @@ def test_its_projection_is_that_of_a_matrix_with_this_diagonal(
 ) -> None:
     moment = moment_of(backend, case.vectors)
     assume(np.any(moment.diagonal > 0))
-    options = {"relative": relative, "normalized": normalized}
-    found = backend.call(consolidate, moment, case.damping, **options)
+    damping = Relative(case.damping) if relative else case.damping
+    found = backend.call(consolidate, moment, damping, normalized=normalized)
     scale = float(np.mean(moment.diagonal)) if relative else 1.0
     oracle = 1 / (1 + moment.diagonal / (scale * case.damping))
     if normalized:
@@ -92,16 +94,16 @@ def test_its_projection_is_that_of_a_matrix_with_this_diagonal(
     assert_close(found.diagonal, oracle)
     dense = SecondMoment(np.diag(moment.diagonal), moment.count)
     if np.max(moment.diagonal) < 1e10 * case.damping * scale:
-        matrix = backend.call(consolidate, dense, case.damping, **options)
+        matrix = backend.call(consolidate, dense, damping, normalized=normalized)
         assert_close(np.diag(found.diagonal), matrix, condition=1e10)
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("damping", [0.1, Relative(0.1)])
 def test_nothing_observed_leaves_exactly_the_identity(
-    backend: Backend, relative: bool
+    backend: Backend, damping: Damping
 ) -> None:
     moment = empty_diagonal(4, groups=(2,))
-    found = backend.call(consolidate, moment, 0.1, relative=relative)
+    found = backend.call(consolidate, moment, damping)
     np.testing.assert_array_equal(found.diagonal, np.ones((2, 4)))
 
 

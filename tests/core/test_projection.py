@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rgo_core import (
+    Relative,
     SecondMoment,
     consolidate,
     empty_moment,
@@ -91,12 +92,12 @@ def test_relative_damping_is_in_units_of_the_mean_diagonal(
     moment = SecondMoment(outer_sum(case.vectors), np.asarray(len(case.vectors)))
     mean = float(np.trace(moment.matrix)) / case.features
     assume(mean > 0)
-    found = backend.call(consolidate, moment, 0.1, relative=True)
+    found = backend.call(consolidate, moment, Relative(0.1))
     expected = backend.call(consolidate, moment, 0.1 * mean)
     assert_close(found, expected, condition=case.features / 0.1)
     # Powers of two scale without rounding.
     scaled = SecondMoment(moment.matrix * 1024.0, moment.count)
-    again = backend.call(consolidate, scaled, 0.1, relative=True)
+    again = backend.call(consolidate, scaled, Relative(0.1))
     np.testing.assert_array_equal(again, found)
 
 
@@ -105,7 +106,7 @@ def test_relative_damping_of_nothing_observed_is_the_identity(
 ) -> None:
     matrix = np.stack([np.zeros((3, 3)), np.eye(3)])
     moment = SecondMoment(matrix, np.asarray(0))
-    found = backend.call(consolidate, moment, 0.1, relative=True)
+    found = backend.call(consolidate, moment, Relative(0.1))
     np.testing.assert_array_equal(found[0], np.eye(3))
     assert_close(found[1], np.eye(3))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rgo_core import (
     LowRankProjection,
+    Relative,
     SecondMoment,
     SketchedMoment,
     as_matrix,
@@ -21,6 +22,7 @@ from rgo_core import (
     project,
     project_factors,
 )
+from rgo_core.damping import Damping
 
 AXES = pytest.mark.parametrize("axis", [-2, -1])
 # (rows l, features n, vectors r), which take the Gram matrix of either side.
@@ -169,8 +171,8 @@ def test_its_projection_is_the_explicit_inverse_of_what_it_stands_for(
     count, n, r = size
     sketch = sketch_of(backend, spectrum(seed, r, n, 0.8), count)
     damping = 10.0**log_damping
-    options = {"relative": relative, "normalized": normalized}
-    found = backend.call(consolidate, sketch, damping, **options)
+    given = Relative(damping) if relative else damping
+    found = backend.call(consolidate, sketch, given, normalized=normalized)
     assert isinstance(found, LowRankProjection)
     alpha = damping * float(sketch.trace) / n if relative else damping
     stood_for = sketch.rows.T @ sketch.rows + sketch.shrunk / 2 * np.eye(n)
@@ -190,13 +192,11 @@ def test_its_projection_is_the_explicit_inverse_of_what_it_stands_for(
         assert eigenvalues[-1] <= 1 + ERROR * unit(condition)
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("damping", [0.1, Relative(0.1)])
 def test_nothing_observed_leaves_exactly_the_identity(
-    backend: Backend, relative: bool
+    backend: Backend, damping: Damping
 ) -> None:
-    found = backend.call(
-        consolidate, empty_sketch(5, 2, groups=(3,)), 0.1, relative=relative
-    )
+    found = backend.call(consolidate, empty_sketch(5, 2, groups=(3,)), damping)
     matrix = backend.call(as_matrix, found)
     np.testing.assert_array_equal(matrix, np.broadcast_to(np.eye(5), (3, 5, 5)))
 

@@ -15,10 +15,12 @@ import rgo_core
 from rgo_jax import (
     Axes,
     Layout,
+    binary_score,
     curvature_vectors,
     empty_moments,
     observe,
     softmax_score,
+    squared_error_score,
     tapped_vectors,
 )
 
@@ -75,6 +77,26 @@ def test_the_exact_curvature_is_that_of_the_whole_hessian() -> None:
         hessians = rgo_core.softmax_hessian(np.asarray(mlp(params, x)))
         assert vectors.shape == (20, 4)
         assert_close(np.asarray(vectors.T @ vectors), hessians.sum(0))
+
+
+@pytest.mark.parametrize("name", ["binary", "squared-error"])
+def test_scores_of_independent_outputs_are_those_of_the_core(name: Any) -> None:
+    of = binary_score if name == "binary" else squared_error_score
+    with jax.enable_x64(True):
+        params, x = mlp_params((3, 4)), draw((5, 3))
+        mask = jnp.asarray([True, False, True, True])
+
+        def score(params: Any, batch: Any) -> Array:
+            return of(mlp(params, batch), mask=mask)
+
+        found = curvature_vectors(score, params, x)["layer0/bias"]
+        outputs = np.asarray(mlp(params, x))
+        expected = rgo_core.independent_cotangents(
+            outputs, loss=name, mask=np.asarray(mask)
+        ).reshape(-1, 4)
+        assert_close(np.asarray(found.T @ found), expected.T @ expected)
+    with pytest.raises(ValueError, match="logits must be numbers, got NaN"):
+        of(jnp.asarray([[jnp.nan]]))
 
 
 def test_a_mask_takes_classes_out_of_play() -> None:

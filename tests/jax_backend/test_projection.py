@@ -22,6 +22,8 @@ from jax_backend.nets import (
 )
 
 import rgo_core
+from rgo_core import Relative
+from rgo_core.damping import Damping
 from rgo_jax import (
     Axes,
     Layout,
@@ -253,24 +255,21 @@ def test_gradients_are_projected_as_the_core_does(seed: int, tasks: int) -> None
             )
 
 
-@pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize("biases", ["raw", "normalized"])
-def test_options_are_those_of_the_core(relative: bool, biases: Any) -> None:
+@pytest.mark.parametrize("damping", [0.5, Relative(0.5)])
+@pytest.mark.parametrize("normalize", ["weights", "all", "none"])
+def test_options_are_those_of_the_core(damping: Damping, normalize: Any) -> None:
     params = mlp_params((3, 4))
     moments = moments_of(params)
     state = end_task(
         project_gradients().init(params),
         moments,
-        damping=0.5,
-        relative=relative,
-        biases=biases,
+        damping=damping,
+        normalize=normalize,
     )
     for path, found in {**state.weights, **state.biases}.items():
         host = rgo_core.SecondMoment(*map(np.asarray, moments[path]))
-        normalized = path.endswith("kernel") or biases == "normalized"
-        expected = rgo_core.consolidate(
-            host, 0.5, relative=relative, normalized=normalized
-        )
+        scaled = {"weights": path.endswith("kernel"), "all": True, "none": False}
+        expected = rgo_core.consolidate(host, damping, normalized=scaled[normalize])
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from jax_backend.nets import draw
 
+from rgo_core import Relative
 from rgo_jax import (
     conv,
     curvature_vectors,
@@ -51,7 +52,7 @@ def test_no_ranks_are_promoted_on_the_way_through_a_task() -> None:
     def task(params: Any) -> Any:
         vectors = curvature_vectors(score, params, BATCH, layout=layout, reduce="rms")
         moments = observe(empty_moments(params, layout), vectors)
-        state = end_task(optimizer.init(params), moments, relative=True)
+        state = end_task(optimizer.init(params), moments, damping=Relative(0.03))
         taps = {"conv": jnp.zeros((5, 18)), "head": jnp.zeros((5, 64))}
         tapped = tapped_vectors(
             lambda t: softmax_score(network(params, BATCH[0], t), BATCH[1]), taps

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_backend.nets import hooks_of, weights_of
+
+from rgo_core import Relative, measured_damping
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -216,9 +219,8 @@ def test_the_update_of_an_adaptive_optimizer_is_projected_beside_adapters() -> N
     rgo, _ = attached(model)
     assert rgo.projector.project == "update"
     assert "the update is projected, not the gradient: AdamW adapts" in rgo.summary()
-    assert rgo.relative
-    assert rgo.damping == 0.03
-    assert rgo.projector.weights == "normalized"
+    assert rgo.damping == Relative(0.03)
+    assert rgo.projector.normalize == "weights"
 
 
 def test_the_rank_space_stays_open_for_new_tasks() -> None:
@@ -232,15 +234,17 @@ def test_the_rank_space_stays_open_for_new_tasks() -> None:
 def test_what_is_asked_for_is_done_beside_adapters_too() -> None:
     model = Logits(adapted())
     with pytest.warns(UserWarning, match="undoes a projection"):
-        rgo = RGO(model, adamw(model), project="gradient", damping=0.1, weights="raw")
+        rgo = RGO(
+            model, adamw(model), project="gradient", damping=0.1, normalize="none"
+        )
     assert rgo.projector.project == "gradient"
-    assert rgo.projector.weights == "raw"
-    assert not rgo.relative
+    assert rgo.projector.normalize == "none"
+    assert rgo.damping == 0.1
     rgo.detach()
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    plain = RGO(model, sgd, curvature="exact")
+    plain = RGO(model, sgd, observe=partial(second_moments, curvature="exact"))
     assert plain.projector.project == "gradient"
-    assert not plain.relative
+    assert plain.damping == measured_damping("sample", "mean")
     assert "the update is projected" not in plain.summary()
 
 

@@ -1,5 +1,6 @@
 """Batches in parts: the same second moments in less memory."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,7 +60,11 @@ def test_a_size_that_cannot_be_is_refused(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         second_moments(model, [batch(3)], **options)
     with pytest.raises(ValueError, match=message):
-        RGO(model, torch.optim.SGD(model.parameters()), **options)
+        RGO(
+            model,
+            torch.optim.SGD(model.parameters()),
+            observe=partial(second_moments, **options),
+        )
 
 
 def test_training_alone_is_noticed_and_the_largest_batch_of_it() -> None:
@@ -93,7 +98,7 @@ def beside(**options: Any) -> tuple[RGO, list[int]]:
     torch.manual_seed(0)
     model, seen = Bottleneck(), []
     optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
-    rgo = RGO(model, optimizer, places=["down", "up"], **options)
+    rgo = RGO(model, optimizer, **{"encode": ["down", "up"], **options})
     rgo.begin_task(0)
     model(torch.randn(6, 6)).square().mean().backward()
     optimizer.step()
@@ -114,7 +119,7 @@ def test_beside_adapters_half_a_training_batch_passes_at_once() -> None:
     rgo, seen = beside()
     rgo.end_task([pair(8)])
     assert seen == [3, 3, 2]
-    given, seen = beside(chunk_size=5)
+    given, seen = beside(observe=partial(second_moments, chunk_size=5))
     given.end_task([pair(8)], score=summed)
     assert seen == [5, 3]
 
@@ -128,7 +133,7 @@ def test_a_score_of_one_s_own_takes_whole_batches_unless_it_says_otherwise() -> 
 
 
 def test_no_vector_of_a_batch_is_cut() -> None:
-    rgo, seen = beside(per="batch", damping=0.1)
+    rgo, seen = beside(observe=partial(second_moments, per="batch"), damping=0.1)
     rgo.end_task([pair(8)])
     assert seen == [8]
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -140,15 +141,15 @@ def test_bounds_that_are_none_are_refused(options: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize("project", ["gradient", "update"])
-@pytest.mark.parametrize("weights", [None, "raw", "normalized"])
+@pytest.mark.parametrize("normalize", [None, "none", "weights"])
 def test_weights_are_scaled_where_gradients_are_projected_unless_said_otherwise(
-    project: str, weights: str | None
+    project: str, normalize: Any
 ) -> None:
     model = mlp()
-    projector = GradientProjector(model, sgd(model), project=project, weights=weights)
+    projector = GradientProjector(
+        model, sgd(model), project=project, normalize=normalize
+    )
     projector.consolidate(second_moments(model, batches()), damping=0.001)
-    scaled = weights == "normalized" or (weights is None and project == "gradient")
+    scaled = normalize == "weights" or (normalize is None and project == "gradient")
     trace = projector.projections["0.weight"].trace()
     assert bool(torch.isclose(trace, torch.tensor(12.0))) == scaled
-    with pytest.raises(ValueError, match="weights must be None or 'raw' or"):
-        GradientProjector(model, sgd(model), weights="free")

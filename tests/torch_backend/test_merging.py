@@ -34,10 +34,10 @@ def learned(model: nn.Module, **options: Any) -> RGO:
 
 
 @pytest.mark.parametrize("task", [0, 1])
-@pytest.mark.parametrize("places", [None, ["0", "2", "4"], [Place("0", "output"), "4"]])
-def test_an_encoding_is_written_into_the_weights(places: Any, task: int) -> None:
+@pytest.mark.parametrize("encode", [True, ["0", "2", "4"], [Place("0", "output"), "4"]])
+def test_an_encoding_is_written_into_the_weights(encode: Any, task: int) -> None:
     model = mlp()
-    rgo = learned(model, places=places)
+    rgo = learned(model, encode=encode)
     before, (x, _) = weights_of(model), vectors()
     merged = rgo.merge_for(task)
     with rgo.task(task):

@@ -90,7 +90,7 @@ def test_a_branch_that_starts_at_zero_is_learned_beside_what_is_frozen() -> None
     model, (x, _) = branched(), batch()
     before = model[:3](x)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    rgo = RGO(model, optimizer, seed=7, places=PLACES)
+    rgo = RGO(model, optimizer, seed=7, encode=PLACES)
     assert rgo.projector.project == "update"
     assert set(rgo.projector.parameters) == {
         f"{name}.{own}" for name in PLACES for own in ("weight", "bias")
@@ -108,7 +108,7 @@ def test_a_branch_that_starts_at_zero_is_learned_beside_what_is_frozen() -> None
 
 def test_a_layer_that_thaws_beside_places_is_named() -> None:
     model = branched()
-    rgo = RGO(model, torch.optim.AdamW(model.parameters()), places=PLACES)
+    rgo = RGO(model, torch.optim.AdamW(model.parameters()), encode=PLACES)
     model[0].requires_grad_(True)
     with pytest.raises(RuntimeError, match=r"0\.bias, 0\.weight: frozen when"):
         rgo.begin_task(0)

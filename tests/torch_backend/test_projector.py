@@ -32,6 +32,7 @@ import rgo_core
 from rgo_core import SecondMoment
 from rgo_torch import GradientProjector, second_moments
 from rgo_torch.optimizers import ADAPTIVE
+from rgo_torch.projector import Normalize
 
 STEPS = 50
 DAMPING = 0.01
@@ -123,10 +124,10 @@ def test_with_the_identity_loaded_updates_are_the_plain_ones_to_rounding(
         assert_near(weights_of(model)[key], weight, amplification=STEPS)
 
 
-@pytest.mark.parametrize("biases", ["raw", "normalized"])
-def test_a_gradient_is_multiplied_by_its_projection(biases: str) -> None:
+@pytest.mark.parametrize("normalize", ["weights", "all", "none"])
+def test_a_gradient_is_multiplied_by_its_projection(normalize: Normalize) -> None:
     model = mlp()
-    projector = GradientProjector(model, sgd(model), biases=biases)
+    projector = GradientProjector(model, sgd(model), normalize=normalize)
     moments = second_moments(model, batches(seed=90))
     projector.consolidate(moments, damping=DAMPING)
     found = gradients_of(model, lambda: loss_of(model, *batch()))
@@ -134,10 +135,11 @@ def test_a_gradient_is_multiplied_by_its_projection(biases: str) -> None:
         plain = gradients_of(model, lambda: loss_of(model, *batch()))
     for name, gradient in plain.items():
         P = projector.projections[name]
-        normalized = biases == "normalized" or name.endswith("weight")
+        scaled = {"weights": name.endswith("weight"), "all": True, "none": False}
+        normalized = scaled[normalize]
         expected = rgo_core.consolidate(moments[name], DAMPING, normalized=normalized)
         assert torch.equal(P, expected.float())
-        assert bool(P.trace() < 0.5 * len(P)) != normalized
+        assert bool(torch.isclose(P.trace(), torch.tensor(float(len(P))))) == normalized
         assert_near(found[name], gradient.double() @ P.double(), amplification=len(P))
     assert_far(found["0.weight"], plain["0.weight"])
 
@@ -150,7 +152,7 @@ def test_a_projected_update_is_a_projected_gradient_for_sgd(name: str) -> None:
         data = [(x.double(), y) for x, y in batches(STEPS)]
         optimizer = sgd(model, **SGDS[name])
         projector = GradientProjector(
-            model, optimizer, project=project, weights="normalized"
+            model, optimizer, project=project, normalize="weights"
         )
         projector.consolidate(second_moments(model, data[:2]), damping=DAMPING)
         train(model, optimizer, data)
@@ -512,8 +514,8 @@ def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
     model = mlp()
     with pytest.raises(ValueError, match="must be 'gradient' or 'update', got 'step'"):
         GradientProjector(model, sgd(model), project="step")
-    with pytest.raises(ValueError, match="biases must be 'raw' or 'normalized', got"):
-        GradientProjector(model, sgd(model), biases="free")
+    with pytest.raises(ValueError, match="normalize must be None or 'weights' or"):
+        GradientProjector(model, sgd(model), normalize="free")
     message = "holds none of the 6 to project: was the model rebuilt"
     with pytest.raises(ValueError, match=message):
         GradientProjector(model, sgd(mlp()))

@@ -6,7 +6,9 @@ import re
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +31,9 @@ from torch_backend.oracle import NumpyMLP
 from torch_backend.tolerance import assert_near
 
 import rgo_core
+from rgo_core import Relative
+from rgo_core.damping import UPDATE_DAMPING, Damping
 from rgo_torch import RGO, measured_damping, second_moments
-from rgo_torch.damping import RELATIVE_DAMPING, UPDATE_DAMPING
 
 STEPS = 50
 
@@ -164,7 +167,7 @@ def test_observing_and_consolidating_are_the_two_halves_of_end_task() -> None:
     [{"per": "batch"}, {"reduce": "rms"}, {"curvature": "exact"}],
 )
 def test_options_reach_the_curvature_pass(options: dict[str, str]) -> None:
-    model, rgo = learner(**options)
+    model, rgo = learner(observe=partial(second_moments, **options))
     rgo.begin_task()
     found = rgo.observe(batches())
     expected = second_moments(model, batches(), **options)
@@ -310,6 +313,10 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
     assert_same(rgo.state_dict(), before)
 
 
+def bound(**options: Any) -> dict[str, object]:
+    return {"observe": partial(second_moments, **options)}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -318,9 +325,9 @@ def test_a_projection_that_fails_leaves_the_task_open() -> None:
         ({"damping": float("nan")}, "damping must be a finite number > 0, got nan"),
         ({"damping": float("inf")}, "damping must be a finite number > 0, got inf"),
         ({"damping": "0.1"}, "damping must be a finite number > 0, got '0.1'"),
-        ({"per": "epoch"}, "per must be None or 'sample' .* got 'epoch'"),
-        ({"reduce": "sum"}, "reduce must be None or 'mean' .* got 'sum'"),
-        ({"curvature": "fisher"}, "curvature must be .* got 'fisher'"),
+        (bound(per="epoch"), "per must be None or 'sample' .* got 'epoch'"),
+        (bound(reduce="sum"), "reduce must be None or 'mean' .* got 'sum'"),
+        (bound(curvature="fisher"), "curvature must be .* got 'fisher'"),
         ({"project": "both"}, "project must be 'gradient' or 'update', got 'both'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"unencoded": ["nothing"]}, "unencoded must name modules"),
@@ -352,23 +359,28 @@ def test_the_warning_of_an_adaptive_optimizer_points_at_the_caller() -> None:
     assert found[0].filename == __file__
 
 
+def told(rgo: RGO, *options: str) -> list[Any]:
+    """Return what a state says of options."""
+    return [rgo.state_dict()["options"][name] for name in options]
+
+
 def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_so() -> (
     None
 ):
     model = mlp()
     rgo = RGO(model, torch.optim.AdamW(model.parameters()))
     assert rgo.projector.project == "update"
-    assert rgo.projector.weights == "raw"
-    assert (rgo.relative, rgo.damping) == (True, UPDATE_DAMPING)
-    assert rgo.per is rgo.reduce is None
+    assert rgo.projector.normalize == "none"
+    assert rgo.damping == UPDATE_DAMPING
+    assert told(rgo, "per", "reduce") == [None, None]
     model = mlp()
-    rgo = RGO(model, torch.optim.AdamW(model.parameters()), relative=False)
-    assert (rgo.per, rgo.reduce) == ("sample", "mean")
-    assert rgo.damping == measured_damping("sample", "mean")
+    rgo = RGO(model, torch.optim.AdamW(model.parameters()), damping=0.1)
+    assert (rgo.damping, told(rgo, "relative")) == (0.1, [False])
     assert "update is projected, not the gradient: AdamW adapts" in rgo.summary()
     model = mlp()
     rgo = RGO(model, sgd(model))
-    assert (rgo.projector.project, rgo.relative) == ("gradient", False)
+    assert rgo.projector.project == "gradient"
+    assert rgo.damping == measured_damping("sample", "mean")
     assert "update is projected" not in rgo.summary()
 
 
@@ -477,23 +489,23 @@ def test_a_state_of_another_network_is_refused() -> None:
 
 def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() -> None:
     _, by_default = learner()
-    _, by_batch = learner(per="batch")
-    _, given = learner(per="batch", damping=0.5)
+    by_batches = partial(second_moments, per="batch")
+    _, by_batch = learner(observe=by_batches)
+    _, given = learner(observe=by_batches, damping=0.5)
     assert by_default.damping == measured_damping("sample", "mean")
     assert by_batch.damping == measured_damping("batch", "mean")
     assert given.damping == 0.5
 
 
-@pytest.mark.parametrize("relative", [True, False])
-def test_damping_counts_in_the_unit_that_is_asked_for(relative: bool) -> None:
-    model, rgo = learner(relative=relative, damping=0.1)
+@pytest.mark.parametrize("damping", [0.1, Relative(0.1)])
+def test_damping_counts_in_the_unit_that_is_asked_for(damping: Damping) -> None:
+    model, rgo = learner(damping=damping)
     learn(model, rgo, 0)
     for name, moment in rgo.projector.moments.items():
         expected = rgo_core.consolidate(
-            moment, 0.1, relative=relative, normalized=name.endswith("weight")
+            moment, damping, normalized=name.endswith("weight")
         )
         assert torch.equal(rgo.projector.projections[name], expected.float())
-    assert learner(relative=True)[1].damping == RELATIVE_DAMPING
 
 
 def test_an_old_task_may_be_looked_at_between_forward_and_backward() -> None:
@@ -598,7 +610,9 @@ def test_the_object_itself_is_not_copied() -> None:
 def test_a_curvature_of_rounding_is_not_taken_for_a_scale() -> None:
     message = "leaves the last layer a curvature of rounding alone"
     with pytest.raises(ValueError, match=message):
-        learner(curvature="exact", relative=True)
+        learner(
+            observe=partial(second_moments, curvature="exact"), damping=Relative(0.1)
+        )
 
 
 def test_after_detach_no_task_begins_and_none_comes_back_unencoded() -> None:

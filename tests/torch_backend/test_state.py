@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from torch_backend.state_routes import (
     network,
 )
 
-from rgo_torch import RGO, flat_state, nested_state
+from rgo_core import Relative
+from rgo_torch import RGO, flat_state, nested_state, second_moments
+from rgo_torch.observing import Observe
+from rgo_torch.projector import Normalize
 
 SCRIPT = Path(__file__).with_name("state_routes.py")
 ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
@@ -62,6 +66,10 @@ def test_a_checkpoint_into_the_state_of_a_fresh_start_is_whole(elsewhere: Path) 
     found = gone_on(elsewhere, "distributed", 2)["rgo"]
     assert found["finished"] == 3
     assert all(int(entry["count"]) for entry in found["parameters"].values())
+
+
+def signs_of(**options: Any) -> Observe:
+    return partial(second_moments, **{"reduce": "signs", **options})
 
 
 def learned(**options: Any) -> tuple[nn.Sequential, RGO]:
@@ -111,24 +119,24 @@ def test_a_state_of_finished_tasks_that_holds_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "value", "changed"),
     [
-        ("per", "batch"),
-        ("reduce", "rms"),
-        ("curvature", "exact"),
-        ("damping", 0.5),
-        ("relative", True),
-        ("weights", "raw"),
-        ("biases", "normalized"),
+        ("per", "batch", {"observe": signs_of(per="batch")}),
+        ("reduce", "rms", {"observe": signs_of(reduce="rms")}),
+        ("curvature", "exact", {"observe": signs_of(curvature="exact")}),
+        ("damping", 0.5, {"damping": 0.5}),
+        ("relative", True, {"damping": Relative(0.1)}),
+        ("weights", "raw", {"normalize": "none"}),
+        ("biases", "normalized", {"normalize": "all"}),
     ],
 )
 def test_a_state_made_under_another_option_is_refused_by_its_name(
-    option: str, value: object
+    option: str, value: object, changed: dict[str, Any]
 ) -> None:
-    common: dict[str, Any] = {"damping": 0.1, "relative": False, "reduce": "signs"}
+    common: dict[str, Any] = {"damping": 0.1, "observe": signs_of()}
     _, rgo = learned(**common)
     model = mlp()
-    other = RGO(model, sgd(model), **(common | {option: value}))
+    other = RGO(model, sgd(model), **(common | changed))
     state = rgo.state_dict()
     was = state["options"][option]
     message = rf"the state was made with {option}={was!r} \(here {value!r}\): what was"
@@ -165,15 +173,17 @@ def grown(model: nn.Sequential, outputs: int) -> nn.Sequential:
     return model
 
 
-@pytest.mark.parametrize("biases", ["raw", "normalized"])
-def test_a_head_that_grows_keeps_the_projections_of_its_old_rows(biases: str) -> None:
-    model, rgo = learned(biases=biases)
+@pytest.mark.parametrize("normalize", ["weights", "all"])
+def test_a_head_that_grows_keeps_the_projections_of_its_old_rows(
+    normalize: Normalize,
+) -> None:
+    model, rgo = learned(normalize=normalize)
     x, state = batch()[0], rgo.state_dict()
     with rgo.task(0):
         before = model(x)
     rgo.detach()
     optimizer = sgd(grown(model, 7))
-    wider = RGO(model, optimizer, biases=biases)
+    wider = RGO(model, optimizer, normalize=normalize)
     message = r"4.bias: expected a matrix of shape \(7, 7\), got \(4, 4\)"
     with pytest.raises(ValueError, match=message):
         wider.load_state_dict(state)
@@ -190,7 +200,7 @@ def test_a_head_that_grows_keeps_the_projections_of_its_old_rows(biases: str) ->
     train(model, optimizer, [(x, y + 3) for x, y in batches(20, seed=4)])
     wider.end_task([(x, y + 3) for x, y in batches(seed=4)])
     assert wider.projector.moments["4.bias"].matrix.shape == (7, 7)
-    if biases == "normalized":  # which opens closed directions again
+    if normalize == "all":  # which opens closed directions again
         return
     with wider.task(0):
         assert torch.dist(model(x)[:, :4], before) < 0.3 * before.norm()

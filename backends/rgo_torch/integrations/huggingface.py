@@ -63,7 +63,7 @@ class RGOCallback(Continued, TrainerCallback):
     Examples
     --------
     >>> from rgo_torch.integrations.huggingface import RGOCallback
-    >>> tasks = RGOCallback(relative=True, seed=0)
+    >>> tasks = RGOCallback(seed=0)
     >>> # for dataset in stream:
     >>> #     Trainer(model, args, train_dataset=dataset, callbacks=[tasks]).train()
     >>> # with tasks.task(0): trainer.evaluate(first_test_set)
@@ -119,7 +119,7 @@ class RGOCallback(Continued, TrainerCallback):
         return cross_entropy_score(
             shift=is_causal(self.rgo.model),
             mask=mask,
-            curvature=self._options.get("curvature", "ground-truth"),
+            curvature=self.rgo.curvature,
         )
 
 

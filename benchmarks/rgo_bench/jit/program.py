@@ -175,13 +175,12 @@ def _observe(
 
 def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Learner:
     assert options is not None  # plain SGD ends nothing
-    assert options.damping is not None  # it was filled in
+    arguments = options.arguments()
     state = rgo_jax.end_task(
         learner.state,
         moments,
-        damping=options.damping,
-        relative=options.relative,
-        biases=options.biases,
+        damping=arguments["damping"],
+        normalize=arguments.get("normalize", "weights"),
     )
     return learner._replace(state=state)
 

@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 import rgo_torch
 from rgo_bench.lora.model import adapted
 from rgo_bench.lora.registry import Entry
+from rgo_bench.methods.rgo_arguments import rgo_arguments
 from rgo_bench.zoo.loss import loss as mean_loss
 from rgo_bench.zoo.loss import score
 from rgo_bench.zoo.methods import tensors
@@ -122,9 +123,8 @@ class Protected(Method):
 
     def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
         super().__init__(entry, seed, options)
-        self.rgo = rgo_torch.RGO(
-            self.model, self.optimizer, seed=seed, **{**self.own, **options}
-        )
+        arguments = rgo_arguments(**{**self.own, **options})
+        self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=seed, **arguments)
         self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
         self.task = self.rgo.task  # type: ignore[method-assign]
 

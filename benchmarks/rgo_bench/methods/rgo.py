@@ -10,17 +10,14 @@ from torch import Tensor, nn
 
 import rgo_core
 import rgo_torch
-from rgo_bench.methods.method import (
-    MethodOptions,
-    NetworkMethod,
-    Setting,
-    fitting,
-)
+from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
+from rgo_bench.methods.rgo_arguments import rgo_arguments
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.team import Team
-from rgo_bench.streams.options import check_count
-from rgo_torch.damping import RELATIVE_DAMPING
+from rgo_bench.streams.options import Count
+from rgo_core.damping import RELATIVE_DAMPING
 from rgo_torch.defaults import choose
+from rgo_torch.observing import as_observing
 from rgo_torch.score import cross_entropy_score
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
@@ -55,7 +52,7 @@ class RGOOptions(MethodOptions):
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
-    observed: int | None = None  # samples that the second pass sees; None: all
+    observed: Count | None = None  # samples that the second pass sees; None: all
     # Whether those observed stand for all of the task.
     extrapolate: Literal[True] | None = None
     softmax: Literal["present"] | None = None  # None: over the task's classes
@@ -68,29 +65,32 @@ class RGOOptions(MethodOptions):
                 "option 'softmax': expected null with per=sample, which sees no "
                 "mini-batches, got present"
             )
-        if self.observed is not None:
-            check_count("observed", self.observed)
         if self.damping is None and self.relative:
-            object.__setattr__(self, "damping", RELATIVE_DAMPING)
+            object.__setattr__(self, "damping", RELATIVE_DAMPING.share)
         elif self.damping is None:
-            damping = rgo_torch.measured_damping(
+            damping = rgo_core.measured_damping(
                 self.per, self.reduce, encode=self.encode
             )
             object.__setattr__(self, "damping", damping)
         # RGO's own check, before any run has drawn its data; of plain SGD, which adapts
         # nothing.
+        arguments = self.arguments()
         choose(
             (),
+            as_observing(arguments["observe"]),
             beside_adapters=False,
             encode=self.encode,
-            curvature=self.curvature,
             project=None,
-            per=self.per,
-            reduce=self.reduce,
-            damping=self.damping,
-            relative=self.relative,
-            weights=None,
+            damping=arguments["damping"],
+            normalize=None,
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what they are for `rgo_torch.RGO`."""
+        flat = self.as_dict()
+        for name in ("observed", "extrapolate", "softmax", "permutations"):
+            del flat[name]  # the rest are RGO's own
+        return rgo_arguments(**flat)
 
     def share(self, samples: int) -> float:
         """Return what part of a task's samples those observed stand as, for all."""
@@ -122,14 +122,11 @@ class RGO(NetworkMethod):
                 "mini-batch, whose one vector is not a sum of theirs"
             )
         super().__init__(setting, options)
-        chosen = options.as_dict()
-        for name in ("observed", "extrapolate", "softmax", "permutations"):
-            del chosen[name]  # the rest are RGO's own
         self.rgo = rgo_torch.RGO(
             self.network,
             self.optimizer,
             seed=setting.seed,
-            **chosen,
+            **options.arguments(),
         )
         if options.permutations == "shared" and self.rgo.encoder is not None:
             for encoding in self.rgo.encoder.encodings.values():

@@ -13,8 +13,7 @@ Head = tuple[nn.Parameter, nn.Parameter]
 
 
 class TaskHeads:
-    """The heads of the tasks begun, each with the outputs in play in its task.
-    """
+    """The heads of the tasks begun, each with the outputs in play in its task."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting

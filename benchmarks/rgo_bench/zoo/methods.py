@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rgo_torch
+from rgo_bench.methods.rgo_arguments import FLAT, rgo_arguments
 from rgo_bench.zoo.loss import score
 from rgo_bench.zoo.registry import Entry
 from rgo_bench.zoo.streams import Samples
@@ -84,7 +85,8 @@ class Protected:
         if entry.shortcuts and options.get("encode", True):
             options.setdefault("unencoded", [*entry.shortcuts, entry.head])
         self.model = model
-        self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **options)
+        arguments = rgo_arguments(**options)
+        self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **arguments)
         self.begin_task, self.task = self.rgo.begin_task, self.rgo.task
 
     def end_task(self, samples: Samples) -> None:
@@ -137,8 +139,9 @@ def check_options(options: Mapping[str, Any]) -> None:
     ValueError
         If it has not.
     """
-    given = {"model", "optimizer", "seed"}
-    known = sorted(set(inspect.signature(rgo_torch.RGO).parameters) - given)
+    given = {"model", "optimizer", "seed", "observe", "old"}
+    own = set(inspect.signature(rgo_torch.RGO).parameters) - given
+    known = sorted(own.union(FLAT))
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(

@@ -39,20 +39,17 @@ def by_hand(size: int, count: int = 20, **options: Any) -> rgo_torch.RGO:
     """The same with `rgo_torch` alone; the curvature is seen in batches of a size."""
     network = tiny_network(0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    chosen = RGOOptions(**options).as_dict()
-    observed = chosen.pop("observed")
-    extrapolate = chosen.pop("extrapolate")
-    del chosen["softmax"], chosen["permutations"]
-    rgo = rgo_torch.RGO(network, optimizer, seed=0, **chosen)
+    chosen = RGOOptions(**options)
+    rgo = rgo_torch.RGO(network, optimizer, seed=0, **chosen.arguments())
     x, y = samples(0, tiny_setting(), count)
     rgo.begin_task(0)
     for inputs, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
         optimizer.zero_grad()
         functional.cross_entropy(network(inputs), labels).backward()
         optimizer.step()
-    x, y = x[:observed], y[:observed]
+    x, y = x[: chosen.observed], y[: chosen.observed]
     batches = zip(x.split(size), y.split(size), strict=True)
-    rgo.end_task(batches, whole=count if extrapolate else None)
+    rgo.end_task(batches, whole=count if chosen.extrapolate else None)
     return rgo
 
 

@@ -12,6 +12,7 @@ from rgo_bench.zoo.methods import (
 )
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.streams import Samples
+from rgo_core import Relative
 from rgo_torch import RGO
 
 
@@ -54,9 +55,9 @@ def test_the_unencoded_variant_encodes_nothing() -> None:
 
 
 def test_options_go_to_rgo() -> None:
-    _, learner = learner_of("rgo", damping=0.5, relative=False)
+    _, learner = learner_of("rgo", damping=0.5, relative=True)
     assert isinstance(learner, Protected)
-    assert (learner.rgo.damping, learner.rgo.relative) == (0.5, False)
+    assert learner.rgo.damping == Relative(0.5)
 
 
 def test_an_option_that_rgo_has_not_is_refused() -> None:

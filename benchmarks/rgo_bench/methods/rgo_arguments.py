@@ -1,0 +1,38 @@
+"""RGO's options by single names, as a command line and a record have them."""
+
+from functools import partial
+from typing import Any
+
+from rgo_core import Relative
+from rgo_core.damping import RELATIVE_DAMPING
+from rgo_torch import second_moments
+from rgo_torch.observing import CHOSEN
+
+# Bound to the curvature pass.
+BOUND = (*CHOSEN, "chunk_size")
+# All that are not RGO's own.
+FLAT = (*BOUND, "relative", "weights", "biases")
+
+
+def rgo_arguments(**flat: Any) -> dict[str, Any]:
+    """Return the arguments of `rgo_torch.RGO` for options by single names.
+
+    `per`, `reduce`, `curvature` and `chunk_size` are of the curvature pass,
+    ``relative=True`` says that `damping` is, `weights` and `biases` are "raw" or
+    "normalized". All others are RGO's own.
+    """
+    arguments = dict(flat)
+    bound = {name: arguments.pop(name) for name in BOUND if name in arguments}
+    if bound:
+        arguments["observe"] = partial(second_moments, **bound)
+    relative = arguments.pop("relative", None)
+    if relative and arguments.get("damping") is not None:
+        arguments["damping"] = Relative(arguments["damping"])
+    elif relative and arguments.get("project") == "gradient":
+        arguments["damping"] = RELATIVE_DAMPING  # of an update it is so by default
+    weights, biases = arguments.pop("weights", None), arguments.pop("biases", None)
+    if biases == "normalized":
+        arguments["normalize"] = "all"
+    elif weights is not None:
+        arguments["normalize"] = "weights" if weights == "normalized" else "none"
+    return arguments

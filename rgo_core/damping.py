@@ -1,0 +1,123 @@
+"""How much curvature closes a direction: alpha, by itself or in units of H."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rgo_core._checks import check_choice, check_positive
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A damping that counts in units of the mean of H's diagonal, ``trace(H) / n``.
+
+    The scale of the curvature vectors differs between layers by orders of magnitude and
+    fades as samples are fitted; it does not matter then.
+
+    Parameters
+    ----------
+    share : float
+        alpha over ``trace(H) / n``, > 0.
+
+    Raises
+    ------
+    ValueError
+        If `share` is not a finite number > 0.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> moment = rgo_core.observe(rgo_core.empty_moment(2), np.asarray([[3.0, 0.0]]))
+    >>> rgo_core.consolidate(moment, damping=rgo_core.Relative(0.5)).round(2)
+    array([[0.33, 0.  ],
+           [0.  , 1.67]])
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        check_positive("share", self.share)
+
+
+Damping = float | Relative
+
+# What to write in place of the flag that 0.1.0 had.
+NEW_RELATIVE = "damping=rgo_core.Relative(...)"
+# What was measured on permuted and rotated MNIST, by (per, reduce, encode).
+MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
+    ("sample", "mean", True): 0.03,
+    ("sample", "mean", False): 0.01,
+    ("sample", "rms", True): 1.0,
+    ("sample", "rms", False): 1.0,
+    ("batch", "mean", True): 0.01,
+    ("batch", "mean", False): 0.01,
+}
+# Whatever the vectors, where gradients are projected.
+RELATIVE_DAMPING = Relative(0.03)
+# The same, where the updates of an adaptive optimizer are.
+UPDATE_DAMPING = Relative(0.3)
+
+
+def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
+    """Return the damping that was measured best for a kind of curvature vectors.
+
+    Parameters
+    ----------
+    per : {"sample", "batch", "position"}
+    reduce : {"mean", "rms", "signs"}
+    encode : bool
+        Whether features are encoded: where they are not, tasks disturb each other more.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If an option is not one of those listed, or no damping was measured for them.
+
+    Examples
+    --------
+    >>> import rgo_core
+    >>> rgo_core.measured_damping("sample", "mean")
+    0.03
+    >>> rgo_core.measured_damping("sample", "mean", encode=False)
+    0.01
+    """
+    check_choice("per", per, PERS)
+    check_choice("reduce", reduce, REDUCES)
+    if (per, reduce, encode) not in MEASURED_DAMPING:
+        raise ValueError(
+            f"damping must be given for per={per!r}, reduce={reduce!r}, "
+            f"encode={encode!r}: none was measured"
+        )
+    return MEASURED_DAMPING[per, reduce, encode]
+
+
+def split_damping(
+    damping: Damping, relative: bool | None = None, *, stacklevel: int = 1
+) -> tuple[float, bool]:
+    """Return a damping's number, and whether that is relative.
+
+    Warns
+    -----
+    DeprecationWarning
+        If `relative` says so, as in 0.1.0.
+    """
+    if relative is not None:
+        check_choice("relative", relative, (True, False))
+        warn_renamed("relative", NEW_RELATIVE, stacklevel=stacklevel + 1)
+    if isinstance(damping, Relative):
+        return damping.share, True
+    return damping, bool(relative)
+
+
+def warn_renamed(old: str, new: str, *, stacklevel: int) -> None:
+    """Warn that an option has another name, where the user's own code gives it."""
+    warnings.warn(
+        f"{old}= is now {new}, and goes in the next release",
+        DeprecationWarning,
+        stacklevel=stacklevel + 1,
+    )
