@@ -31,6 +31,7 @@ from rgo_torch.parameters import Moment
 from rgo_torch.places import Place, renamed
 from rgo_torch.projector import GradientProjector, Scaling
 from rgo_torch.score import Score
+from rgo_torch.shared import Groups, as_groups
 from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
@@ -107,6 +108,13 @@ class RGO(Uncopied):
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    shared_inputs : iterable of iterable of str, optional
+        Names of layers with LoRA that take in the same features, by groups, as in
+        ``[("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")]``; ends of names
+        do, and those that stand in one module belong together. Their A have one
+        permutation, one second moment (the sum of what theirs would be) and one
+        projection: a third of the memory and of the inverses. That they do take in the
+        same is checked as they are observed.
     chunk_size : int, optional
         How many samples the curvature pass takes at once at most; see `second_moments`.
         Where None: beside adapters half as many as a training step did at most, so that
@@ -178,10 +186,12 @@ class RGO(Uncopied):
         moments: Kept = "replicated",
         max_features: int | None = None,
         sketch_rows: int = 128,
+        shared_inputs: Groups | None = None,
         chunk_size: int | None = None,
         exclude: Iterable[str] | None = None,
     ) -> None:
         unencoded = renamed(unencoded, exclude)
+        shared_inputs = as_groups(shared_inputs)
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         optimizers = as_optimizers(optimizer)
         adapters = find_adapters(model)
@@ -212,13 +222,19 @@ class RGO(Uncopied):
             "layout": layout,
             "max_features": max_features,
             "sketch_rows": sketch_rows,
+            "shared_inputs": shared_inputs,
         }
         self._workers = Workers(model, process_group, moments)
         remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
-                    model, seed=seed, unencoded=unencoded, layout=layout, places=places
+                    model,
+                    seed=seed,
+                    unencoded=unencoded,
+                    layout=layout,
+                    places=places,
+                    shared_inputs=shared_inputs,
                 )
                 if encode
                 else None
@@ -234,7 +250,7 @@ class RGO(Uncopied):
                 **self._forms,
             )
             undo.callback(self.projector.detach)
-            self.projector.owned = self._workers.owned(self.projector.parameters)
+            self.projector.owned = self._workers.owned(self.projector.observed)
             self.statistics = RunningStatistics(model, statistics)
             undo.callback(self.statistics.detach)
             encoded = {} if self.encoder is None else self.encoder.places
@@ -389,7 +405,7 @@ class RGO(Uncopied):
         if not together:
             return seen()
         setting = {"encoding": self._encoding(), "options": self._options()}
-        return self._workers.observe(seen, setting, self.projector.parameters)
+        return self._workers.observe(seen, setting, self.projector.observed)
 
     def _observed(
         self,
@@ -430,7 +446,7 @@ class RGO(Uncopied):
         """
         self._check_begun("consolidate")
         self._check_model()
-        parameters = self.projector.parameters
+        parameters = self.projector.observed
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
             moments,
@@ -569,7 +585,7 @@ class RGO(Uncopied):
             If it is not such a state, one of another network, seed, encoding or other
             options, or holds nothing of its finished tasks. Nothing has changed then.
         """
-        names = list(self.projector.parameters)
+        names = list(self.projector.observed)
         more = grown_names(grown, names)
         state = checked_state(
             state_dict,
@@ -607,7 +623,8 @@ class RGO(Uncopied):
     def _encoding(self) -> dict[str, Any] | None:
         if self.encoder is None:
             return None
-        return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+        found = {"seed": self.encoder.seed, "widths": self.encoder.widths}
+        return found | ({"shared": s} if (s := self.encoder.shared) else {})
 
     def _options(self) -> dict[str, Any]:
         """Return the options that second moments and projections belong to."""

@@ -23,15 +23,17 @@ def summarize(
     ]
     total = 0
     for name, parameter in projector.parameters.items():
-        total += parameter.state_bytes
+        keeper = projector.shared.get(name)
+        state = 0 if keeper else parameter.state_bytes
+        total += state
         rows.append(
             (
                 name,
                 str(parameter.features),
                 str(parameter.outputs),
-                parameter.form,
+                "shared" if keeper else parameter.form,
                 _encoded(parameter, encoder),
-                _readable(parameter.state_bytes),
+                _readable(state),
             )
         )
     lines = [_headline(projector)]
