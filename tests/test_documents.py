@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,6 +27,7 @@ from rgo_bench.zoo.table import zoo_sheet
 from rgo_torch.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
+PAGE = "docs/fine-tune.md"
 STATES = ("state", "shared")  # of large models' adapters
 
 
@@ -186,6 +188,31 @@ def test_the_examples_with_adapters_remember_their_first_task(
     for block in rest:
         exec(block, names)
     assert list(names["rgo"].encoder.widths) == ["1.down", "1.up", "2"]
+
+
+# Theirs.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_tutorial_keeps_what_a_plain_adapter_forgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("accelerate")  # the Trainer's
+    pytest.importorskip("peft")
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    try:
+        for block in code_blocks(PAGE):
+            exec(block, names)
+    finally:
+        pyplot.close("all")
+    assert fmean(names["plain"][-1]) < 0.6
+    assert min(names["kept"][-1]) > 0.9
+    assert min(names["trained"]) > 0.9
+    drawn = re.findall(r"^!\[.+\]\((.+)\)$", (ROOT / PAGE).read_text(), re.MULTILINE)
+    for name in drawn:
+        assert (tmp_path / name).stat().st_size < 60_000
+        assert (ROOT / "docs" / name).stat().st_size < 60_000
+    assert len(drawn) == 1
 
 
 def test_the_adapters_table_is_that_of_their_records() -> None:
