@@ -1,6 +1,6 @@
 """The curvature pass: a second look at a task's data, after its training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,6 +23,12 @@ from rgo_torch.parameters import (
 )
 from rgo_torch.sampling import Sampling
 from rgo_torch.score import Score, loss_score
+from rgo_torch.shared import (
+    Groups,
+    check_same_inputs,
+    shared_layers,
+    shared_parameters,
+)
 from rgo_torch.wrappers import original_model
 
 # Vectors are folded into the second moment in blocks, as many as there are features
@@ -46,6 +52,7 @@ def second_moments(
     chunk_size: int | None = None,
     samples: int | None = None,
     whole: int | None = None,
+    shared_inputs: Groups | None = None,
 ) -> dict[str, Moment]:
     """Return the second moment of the curvature vectors of every projected parameter.
 
@@ -103,6 +110,9 @@ def second_moments(
         with `samples`, what a DataLoader's sampler or a list of batches holds (give it
         for other iterables); without, those observed. Give it alone where `batches` is
         a random part already.
+    shared_inputs : iterable of iterable of str, optional
+        Layers with LoRA that take in the same features, by groups of names; the second
+        moment of the first one's A is the sum over all of a group, see `RGO`.
 
     Returns
     -------
@@ -122,7 +132,8 @@ def second_moments(
         ``per="batch"``, both `score` and `loss` are given, targets have another shape
         than the outputs, scores are not one a sample along their last axis, a logit or
         vector is NaN or a vector infinite, no parameter is observed at all, or a layer
-        is called with different numbers of samples in one forward pass.
+        is called with different numbers of samples in one forward pass, or
+        those that share a second moment take in other features.
 
     Notes
     -----
@@ -158,7 +169,8 @@ def second_moments(
     model = original_model(model)
     layers = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
-    blocks = [_Block(parameter) for parameter in parameters.values()]
+    shared = shared_layers(model, layers, shared_inputs)
+    blocks = _blocks(parameters, shared_parameters(parameters, shared))
     if score is None:
         score = loss_score(loss or "cross-entropy", curvature, mask)
     elif loss is not None:
@@ -168,6 +180,7 @@ def second_moments(
         for batch in sampling:
             for part in parts(batch, chunk_size):
                 calls, count = observed_calls(layers, model, score, part)
+                check_same_inputs(calls, shared)
                 for block in blocks:
                     block.add(calls, per, reduce, count)
                 del calls  # before the next forward pass
@@ -184,11 +197,22 @@ def second_moments(
     return found
 
 
+def _blocks(
+    parameters: Mapping[str, ProjectedParameter], shared: Mapping[str, str]
+) -> list["_Block"]:
+    """Return one block for each second moment."""
+    blocks = {n: _Block(p) for n, p in parameters.items() if n not in shared}
+    for name, keeper in shared.items():
+        blocks[keeper].sharing.append(parameters[name])
+    return list(blocks.values())
+
+
 class _Block:
     """Gathers the vectors of one parameter and folds them in block by block."""
 
     def __init__(self, parameter: ProjectedParameter) -> None:
         self.name = parameter.name
+        self.sharing = [parameter]  # whose vectors count
         self._parameter = parameter
         self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
@@ -199,18 +223,24 @@ class _Block:
         self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int
     ) -> None:
         """Take the vectors of one batch: those of each kind of layer apart."""
-        wanted = Vectors(self._parameter.axes, per, reduce, samples)
+        for parameter in self.sharing:
+            wanted = Vectors(parameter.axes, per, reduce, samples)
+            self._take(parameter, calls, wanted)
+        if sum(v.shape[-2] for v in self._waiting) >= self._size:
+            self._fold()
+
+    def _take(
+        self, parameter: ProjectedParameter, calls: Calls, wanted: Vectors
+    ) -> None:
         alike: dict[type[Layer], list[Use]] = {}
-        for layer, own in self._parameter.uses:
+        for layer, own in parameter.uses:
             alike.setdefault(type(layer), []).extend(
                 Use(layer, own, call) for call in calls[layer] if not call.is_empty
             )
         for kind, uses in alike.items():
-            if uses and kind.serves(uses[0], self._parameter.axes):
+            if uses and kind.serves(uses[0], parameter.axes):
                 layer = uses[0].layer
                 self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
-        if sum(v.shape[-2] for v in self._waiting) >= self._size:
-            self._fold()
 
     def finish(self, share: float) -> Moment | None:
         """Return the whole's second moment; None where the layers were never called."""

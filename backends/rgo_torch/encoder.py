@@ -1,7 +1,7 @@
 """The feature encoding layer: each task sees a layer's channels in its own order."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from types import MappingProxyType
@@ -15,6 +15,7 @@ import rgo_core
 from rgo_core._checks import check_integer
 from rgo_torch.adapters import check_starts_at_zero, find_adapters
 from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
+from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.places import (
     At,
@@ -25,6 +26,7 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
+from rgo_torch.shared import Groups, shared_layers
 from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
 
 # Entries up to which PyTorch's own gather, and its sum back, is faster on the CPU.
@@ -151,6 +153,9 @@ class FeatureEncoder(Uncopied):
     places : iterable of str or Place, optional
         Where to encode, in place of all that: names of modules whose inputs are
         permuted, or a `Place`.
+    shared_inputs : iterable of iterable of str, optional
+        Layers with LoRA that take in the same features, by groups of names; one
+        permutation serves them, see `RGO`.
     exclude
         The old name of `unencoded`, with a warning; gone in the next release.
 
@@ -191,6 +196,7 @@ class FeatureEncoder(Uncopied):
         unencoded: Iterable[str] | None = None,
         layout: Overrides | None = None,
         places: Iterable[str | Place] | None = None,
+        shared_inputs: Groups | None = None,
         exclude: Iterable[str] | None = None,
     ) -> None:
         unencoded = renamed(unencoded, exclude)
@@ -209,7 +215,10 @@ class FeatureEncoder(Uncopied):
                 "places must be None for a model that says itself where to encode; "
                 f"it has the FeatureEncoding modules {list(own)}"
             )
-        found, last = _found_places(model, layout, places)
+        layers = find_layout(model, layout).layers
+        found, last = _found_places(model, layers, places)
+        # By whose name the permutation of a place is drawn, where not by its own.
+        self.shared = shared_layers(model, layers, shared_inputs)
         excluded = excluded_names(found, last if unencoded is None else unencoded)
         _check_count("seed", seed)
         remove_copied(model, _Encode)
@@ -268,7 +277,8 @@ class FeatureEncoder(Uncopied):
         self.handles.clear()
 
     def _attach(self, place: FoundPlace) -> None:
-        encoding = FeatureEncoding(place.channels.width, place.channels.axis)
+        width, axis = place.channels
+        encoding = FeatureEncoding(width, axis, name=self.shared.get(place.name))
         encoding.to(place.device)
         self._encodings[place.name] = encoding
         self.places[place.name] = place.at
@@ -301,11 +311,10 @@ class _EncodeOutput(_Encode):
 
 def _found_places(
     model: nn.Module,
-    layout: Overrides | None,
+    layers: Sequence[Layer],
     places: Iterable[str | Place] | None,
 ) -> tuple[list[FoundPlace], list[str]]:
     """Return where to encode, and the names that are left out by default."""
-    layers = find_layout(model, layout).layers
     if places is not None:
         return named_places(model, layers, places), []
     adapters = find_adapters(model)

@@ -75,7 +75,10 @@ def _foldable(
 
 def _permutation(encoder: FeatureEncoder, name: str) -> Tensor:
     drawn = rgo_core.task_permutation(
-        encoder.widths[name], task=encoder.task_index, name=name, seed=encoder.seed
+        encoder.widths[name],
+        task=encoder.task_index,
+        name=encoder.encodings[name].name or name,
+        seed=encoder.seed,
     )
     return torch.from_numpy(drawn)
 

@@ -11,6 +11,8 @@ Observe = Callable[..., Mapping[str, Moment]]
 
 # What it takes that RGO chooses where it is left out, by other options.
 CHOSEN = ("per", "reduce", "curvature")
+# What says in which form moments are kept, which is the projector's to know.
+FORMS = ("layout", "max_features", "sketch_rows", "shared_inputs")
 
 
 class Observing(NamedTuple):
@@ -59,11 +61,11 @@ def as_observing(observe: Observe | None) -> Observing:
         )
     if not isinstance(observe, partial):
         return Observing(observe, {})
-    given = {"layout", "max_features", "sketch_rows"} & set(observe.keywords)
+    given = set(FORMS) & set(observe.keywords)
     if observe.args or given:
         what = sorted(given) or f"the positional arguments {observe.args}"
         raise TypeError(
-            "observe must leave model, batches, layout, max_features and sketch_rows "
-            f"to RGO, got a partial with {what}"
+            f"observe must leave model, batches, {', '.join(FORMS)} to RGO, got a "
+            f"partial with {what}"
         )
     return Observing(observe.func, dict(observe.keywords))

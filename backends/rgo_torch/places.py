@@ -119,7 +119,7 @@ def renamed(
     if unencoded is not None:
         raise TypeError("exclude is the old name of unencoded: give the new one alone")
     warnings.warn(
-        "exclude is now called unencoded, and goes in the next release",
+        "exclude= is now unencoded, and goes in the next release",
         DeprecationWarning,
         stacklevel=3,
     )

@@ -35,6 +35,7 @@ from rgo_torch.parameters import (
     projection_parts,
 )
 from rgo_torch.projected_gradient import ProjectedGradient
+from rgo_torch.shared import Groups, shared_layers, shared_parameters
 from rgo_torch.workers import Renew, Renewed
 from rgo_torch.wrappers import (
     check_whole,
@@ -80,6 +81,9 @@ class GradientProjector(Uncopied):
     max_features, sketch_rows : int
         A weight of more inputs than `max_features` keeps a sketch of its second moment,
         of so many rows; None: every weight keeps the whole.
+    shared_inputs : iterable of iterable of str, optional
+        Layers with LoRA that take in the same features, by groups of names; they have
+        one projection, see `RGO`.
 
     Raises
     ------
@@ -133,6 +137,7 @@ class GradientProjector(Uncopied):
         layout: Overrides | None = None,
         max_features: int | None = None,
         sketch_rows: int = 128,
+        shared_inputs: Groups | None = None,
         biases: str | None = None,
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
@@ -154,6 +159,10 @@ class GradientProjector(Uncopied):
         if not self.layers:
             raise ValueError(_nothing_to_project(self.skipped))
         self.parameters = projected_parameters(model, self.layers, bound)
+        # Whose second moment and projection a parameter shares, by names.
+        self.shared = shared_parameters(
+            self.parameters, shared_layers(model, self.layers, shared_inputs)
+        )
         self._names = {name for name, _ in named_parameters(model)}
         self._optimizers = as_optimizers(optimizer)
         check_optimizers(self._optimizers, self.parameters.values(), project)
@@ -233,11 +242,11 @@ class GradientProjector(Uncopied):
             warn_renamed("relative", stacklevel=3)
             damping = Relative(damping) if relative else damping  # type: ignore[arg-type]
         self._warn_of_others()
-        unknown = sorted(set(moments) - set(self.parameters))
+        unknown = sorted(set(moments) - set(self.observed))
         if unknown:
             raise ValueError(
                 f"moments must be named after projected parameters, got {unknown}; "
-                f"there are {sorted(self.parameters)}"
+                f"there are {sorted(self.observed)}"
             )
         left = moments if donate and isinstance(moments, dict) else dict(moments)
 
@@ -268,7 +277,7 @@ class GradientProjector(Uncopied):
         self._stepped = {}
         self._versions = {
             name: self.parameters[name].tensor._version
-            for name in self.projections
+            for name in self._projected()
             if self.project == "update"
         }
 
@@ -295,7 +304,7 @@ class GradientProjector(Uncopied):
         Where workers share the moments, of those kept here.
         """
         free = {}
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.observed.items():
             projection = self.projections.get(name)
             if projection is None:
                 free[name] = 1.0
@@ -307,7 +316,20 @@ class GradientProjector(Uncopied):
                 projection = self._projection(parameter, moment, damping, False)
             left: Tensor = rgo_core.plasticity(projection, xp=xp)
             free[name] = float(left.mean())
-        return free
+        keepers = {name: self.shared.get(name, name) for name in self.parameters}
+        return {name: free[own] for name, own in keepers.items() if own in free}
+
+    @property
+    def observed(self) -> dict[str, ProjectedParameter]:
+        """The parameters that have a second moment, their own or one for several."""
+        return {n: p for n, p in self.parameters.items() if n not in self.shared}
+
+    def _projected(self) -> list[str]:
+        """Return the parameters that have a projection, their own or another's."""
+        if not self.shared:
+            return list(self.projections)
+        kept = self.projections
+        return [n for n in self.parameters if self.shared.get(n, n) in kept]
 
     @property
     def unprotected(self) -> list[Skipped]:
@@ -414,7 +436,7 @@ class GradientProjector(Uncopied):
             }
             if name in self.moments
             else self._without_moment(parameter)
-            for name, parameter in self.parameters.items()
+            for name, parameter in self.observed.items()
         }
 
     def _without_moment(self, parameter: ProjectedParameter) -> dict[str, Tensor]:
@@ -456,10 +478,10 @@ class GradientProjector(Uncopied):
         moments: dict[str, Moment] = {}
         projections: dict[str, Projection] = {}
         for name, entry in state.items():
-            if name not in self.parameters:
+            if name not in self.observed:
                 raise ValueError(
                     f"the state is of another network: it has {name!r}, this model has "
-                    f"{sorted(self.parameters)}"
+                    f"{sorted(self.observed)}"
                 )
             parameter = self.parameters[name]
             given = parameter.grown(entry) if name in grown else entry
@@ -486,12 +508,13 @@ class GradientProjector(Uncopied):
 
     def _find(self, name: str) -> Projection | None:
         """Return the projection to apply now, where its parameter is."""
-        kept = None if self._paused else self.projections.get(name)
+        keeper = self.shared.get(name, name)
+        kept = None if self._paused else self.projections.get(keeper)
         if kept is None:
             return None
         projection = self.parameters[name].placed(kept)
         if projection is not kept:  # the model has moved since
-            self.projections[name] = projection
+            self.projections[keeper] = projection
         return projection
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -509,10 +532,11 @@ class GradientProjector(Uncopied):
 
     def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
         """Return the parameters with a projection that an optimizer may step."""
+        projected = self._projected()
         if len(self._optimizers) == 1:
-            return self.projections
+            return projected
         held = held_by(optimizer)
-        return [n for n in self.projections if id(self.parameters[n].tensor) in held]
+        return [n for n in projected if id(self.parameters[n].tensor) in held]
 
     @torch.no_grad()
     def _project_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

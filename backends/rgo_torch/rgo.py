@@ -32,6 +32,7 @@ from rgo_torch.parameters import Moment
 from rgo_torch.places import Place
 from rgo_torch.projector import GradientProjector, Normalize, scalings
 from rgo_torch.score import Score
+from rgo_torch.shared import Groups, as_groups
 from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.summary import summarize
@@ -107,6 +108,13 @@ class RGO(Uncopied):
         while no more than l directions were seen. None: every weight keeps the whole.
     sketch_rows : int
         l, at least 1.
+    shared_inputs : iterable of iterable of str, optional
+        Names of layers with LoRA that take in the same features, by groups, as in
+        ``[("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")]``; ends of names
+        do, and those that stand in one module belong together. Their A have one
+        permutation, one second moment (the sum of what theirs would be) and one
+        projection: a third of the memory and of the inverses. That they do take in the
+        same is checked as they are observed.
     **old
         Names that options had in 0.1.0, with a warning; gone in the next release.
 
@@ -169,11 +177,13 @@ class RGO(Uncopied):
         moments: Kept = "replicated",
         max_features: int | None = None,
         sketch_rows: int = 128,
+        shared_inputs: Groups | None = None,
         **old: Unpack[Old],
     ) -> None:
         relative, observe, normalize, unencoded = translated(
             old, observe, normalize, unencoded
         )
+        shared_inputs = as_groups(shared_inputs)
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         optimizers = as_optimizers(optimizer)
         adapters = find_adapters(model)
@@ -203,13 +213,19 @@ class RGO(Uncopied):
             "layout": layout,
             "max_features": max_features,
             "sketch_rows": sketch_rows,
+            "shared_inputs": shared_inputs,
         }
         self._workers = Workers(model, process_group, moments)
         remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
                 FeatureEncoder(
-                    model, seed=seed, unencoded=unencoded, layout=layout, places=places
+                    model,
+                    seed=seed,
+                    unencoded=unencoded,
+                    layout=layout,
+                    places=places,
+                    shared_inputs=shared_inputs,
                 )
                 if encode is not False
                 else None
@@ -224,7 +240,7 @@ class RGO(Uncopied):
                 **self._forms,
             )
             undo.callback(self.projector.detach)
-            self.projector.owned = self._workers.owned(self.projector.parameters)
+            self.projector.owned = self._workers.owned(self.projector.observed)
             self.statistics = RunningStatistics(model, statistics)
             undo.callback(self.statistics.detach)
             encoded = {} if self.encoder is None else self.encoder.places
@@ -385,7 +401,7 @@ class RGO(Uncopied):
         if not together:
             return seen()
         setting = {"encoding": self._encoding(), "options": self._options()}
-        return self._workers.observe(seen, setting, self.projector.parameters)
+        return self._workers.observe(seen, setting, self.projector.observed)
 
     def _observed(
         self,
@@ -425,7 +441,7 @@ class RGO(Uncopied):
         """
         self._check_begun("consolidate")
         self._check_model()
-        parameters = self.projector.parameters
+        parameters = self.projector.observed
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
             moments,
@@ -513,8 +529,13 @@ class RGO(Uncopied):
             self.encoder.detach()
 
     def summary(self) -> str:
-        """Return a table: each parameter's n and memory, and what is passed through."""
-        return summarize(self.projector, self.encoder, self._notes)
+        """Return a table: each parameter's n and memory, and what is passed through.
+
+        Once a task has ended, also how much of a step is free, as `plasticity` tells
+        and at its cost.
+        """
+        free = self.plasticity() if self._finished else None
+        return summarize(self.projector, self.encoder, self._notes, free)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain dicts of tensors, strings and numbers.
@@ -563,7 +584,7 @@ class RGO(Uncopied):
             If it is not such a state, one of another network, seed, encoding or other
             options, or holds nothing of its finished tasks. Nothing has changed then.
         """
-        names = list(self.projector.parameters)
+        names = list(self.projector.observed)
         more = grown_names(grown, names)
         state = checked_state(
             state_dict,
@@ -605,7 +626,8 @@ class RGO(Uncopied):
     def _encoding(self) -> dict[str, Any] | None:
         if self.encoder is None:
             return None
-        return {"seed": self.encoder.seed, "widths": self.encoder.widths}
+        found = {"seed": self.encoder.seed, "widths": self.encoder.widths}
+        return found | ({"shared": s} if (s := self.encoder.shared) else {})
 
     def _options(self) -> dict[str, Any]:
         """Return the options that second moments and projections belong to."""

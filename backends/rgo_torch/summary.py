@@ -1,6 +1,6 @@
 """What RGO does to each part of a model, and what it costs, as a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rgo_torch.adapters import FROZEN
 from rgo_torch.encoder import FeatureEncoder
@@ -9,30 +9,37 @@ from rgo_torch.projector import GradientProjector
 
 
 def summarize(
-    projector: GradientProjector, encoder: FeatureEncoder | None, notes: Iterable[str]
+    projector: GradientProjector,
+    encoder: FeatureEncoder | None,
+    notes: Iterable[str],
+    free: Mapping[str, float] | None = None,
 ) -> str:
     """Return the table of `RGO.summary`, with notes on what was chosen.
 
     A row for each projected parameter: n, how many outputs share its projection,
-    whether its layer's outputs are permuted, and the memory of its state; then the
-    modules that are passed through, with the reason.
+    whether its layer's outputs are permuted, the memory of its state, and how much of a
+    step is `free`; then the modules that are passed through, with the reason.
     """
     encoded = {} if encoder is None else encoder.widths
     rows: list[tuple[str, ...]] = [
         ("parameter", "n", "outputs", "kept", "encoded", "state")
+        + (("free",) if free else ())
     ]
     total = 0
     for name, parameter in projector.parameters.items():
-        total += parameter.state_bytes
+        keeper = projector.shared.get(name)
+        state = 0 if keeper else parameter.state_bytes
+        total += state
         rows.append(
             (
                 name,
                 str(parameter.features),
                 str(parameter.outputs),
-                parameter.form,
+                "shared" if keeper else parameter.form,
                 _encoded(parameter, encoder),
-                _readable(parameter.state_bytes),
+                _readable(state),
             )
+            + ((_percent(free.get(name)),) if free else ())
         )
     lines = [_headline(projector)]
     lines += _aligned(rows)
@@ -70,6 +77,10 @@ def _encoded(parameter: ProjectedParameter, encoder: FeatureEncoder | None) -> s
     if encoder is None or parameter.is_vector or layer.name not in encoder.widths:
         return ""
     return "inputs" if encoder.places.get(layer.name) == "input" else "yes"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _readable(size: float) -> str:

@@ -1,9 +1,11 @@
+from functools import partial
 from typing import Any
 
 import pytest
 from torch_backend.nets import mlp, sgd
 
-from rgo_torch import RGO, measured_damping
+from rgo_core.damping import Damping
+from rgo_torch import RGO, Relative, measured_damping, second_moments
 
 
 @pytest.mark.parametrize(
@@ -24,15 +26,17 @@ def test_no_damping_is_made_up(options: tuple[Any, Any], message: str) -> None:
     [
         ({}, 0.03),
         ({"encode": False}, 0.01),
-        ({"per": "batch"}, 0.01),
-        ({"reduce": "rms"}, 1.0),
-        ({"relative": True}, 0.03),
-        ({"project": "update"}, 0.3),
-        ({"project": "update", "per": "sample"}, 0.03),
+        ({"observe": partial(second_moments, per="batch")}, 0.01),
+        ({"observe": partial(second_moments, reduce="rms")}, 1.0),
+        ({"project": "update"}, Relative(0.3)),
+        (
+            {"project": "update", "observe": partial(second_moments, per="sample")},
+            Relative(0.03),
+        ),
     ],
 )
 def test_the_damping_that_is_left_out_is_the_number_that_was_measured(
-    options: dict[str, Any], expected: float
+    options: dict[str, Any], expected: Damping
 ) -> None:
     model = mlp()
     assert RGO(model, sgd(model), **options).damping == expected

@@ -363,7 +363,7 @@ def test_tasks_and_seeds_that_count_nothing_are_refused(value: object) -> None:
 @pytest.mark.parametrize("attach", [FeatureEncoder, lambda m, **o: RGO(m, sgd(m), **o)])
 def test_the_old_name_of_unencoded_still_works_with_a_warning(attach: Any) -> None:
     model = mlp()
-    with pytest.warns(DeprecationWarning, match="exclude is now called unencoded"):
+    with pytest.warns(DeprecationWarning, match="exclude= is now unencoded"):
         attached = attach(model, exclude=["0"])
     encoder = getattr(attached, "encoder", attached)
     assert list(encoder.widths) == ["2", "4"]

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from torch import nn
-from torch_backend.nets import mlp, sgd
+from torch_backend.nets import batches, mlp, sgd
 
 from rgo_torch import RGO, FeatureEncoding
 from rgo_torch.summary import _readable
@@ -128,3 +128,17 @@ def test_memory_is_readable_at_every_size() -> None:
 def test_a_double_model_keeps_double_projections() -> None:
     model = nn.Linear(10, 1, bias=False, dtype=torch.float64)
     assert rows(RGO(model, sgd(model)).summary())["weight"][-2:] == ["1.6", "KiB"]
+
+
+def test_what_is_free_is_told_once_a_task_has_ended() -> None:
+    model = mlp()
+    rgo = RGO(model, sgd(model), damping=0.001)
+    assert " free" not in rgo.summary()
+    rgo.begin_task()
+    rgo.end_task(batches())
+    lines = rgo.summary().splitlines()
+    assert lines[1].endswith("  free")
+    for line, (name, share) in zip(lines[2:], rgo.plasticity().items(), strict=False):
+        assert line.split()[0] == name
+        assert line.endswith(f" {100 * share:.1f} %")
+        assert share < 1

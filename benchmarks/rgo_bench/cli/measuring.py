@@ -165,12 +165,14 @@ def numerics(
 
 
 def _count_states(models: list[str], rank: int, out: Path | None) -> None:
-    table = Table("model", "rank", "layers", "kept", "adapter MiB", "state MiB")
+    head = ("model", "rank", "layers", "kept", "adapter MiB", "state MiB", "shared MiB")
+    table = Table(*head)
     rows = []
     for row in state_rows(models, rank=rank):
         rows.append(row._asdict())
         kept = "whole" if row.sketch_rows is None else f"{row.sketch_rows} rows"
-        sizes = (f"{b / 2**20:.1f}" for b in (row.adapter_bytes, row.state_bytes))
+        counted = (row.adapter_bytes, row.state_bytes, row.shared_bytes)
+        sizes = (f"{b / 2**20:.1f}" for b in counted)
         table.add_row(row.model, str(rank), str(row.layers), kept, *sizes)
     show_measured(table, rows, out, "meta", torch.get_num_threads())
 

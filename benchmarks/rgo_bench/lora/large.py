@@ -1,6 +1,6 @@
 """What RGO's state takes beside the adapters of large models, without their weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,7 @@ class Large:
     kind: str
     config: str
     sizes: Mapping[str, Any]
+    shared: Sequence[Sequence[str]]  # layers that take in the same features
 
 
 LARGE: Final[Mapping[str, Large]] = {
@@ -35,6 +36,7 @@ LARGE: Final[Mapping[str, Large]] = {
             "num_attention_heads": 32,
             "num_key_value_heads": 8,
         },
+        shared=[("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")],
     ),
     "minilm-l6": Large(
         kind="BertModel",
@@ -46,6 +48,7 @@ LARGE: Final[Mapping[str, Large]] = {
             "num_hidden_layers": 6,
             "num_attention_heads": 12,
         },
+        shared=[("query", "key", "value")],
     ),
 }
 
@@ -60,6 +63,7 @@ class StateRow(NamedTuple):
     trained: int  # parameters
     adapter_bytes: int  # of what is trained
     state_bytes: int  # of second moments and projections
+    shared_bytes: int  # where layers that take in the same features share one
 
 
 def state_rows(
@@ -69,6 +73,9 @@ def state_rows(
     sketches: Iterable[int | None] = SKETCHES,
 ) -> list[StateRow]:
     """Return the state of RGO beside LoRA on all linear layers, for each sketch.
+
+    With a second moment for each adapter, and with one for all that take in the same
+    features (``shared_inputs``).
 
     The models are built on PyTorch's meta device, of shapes alone. Weights of more than
     1024 inputs keep a sketch.
@@ -99,8 +106,10 @@ def state_rows(
                 torch.optim.AdamW(trained),
                 max_features=None if sketch is None else MAX_FEATURES,
                 sketch_rows=sketch or 1,
+                shared_inputs=LARGE[name].shared,
             )
             parameters = rgo.projector.parameters.values()
+            observed = rgo.projector.observed.values()
             rows.append(
                 StateRow(
                     model=name,
@@ -110,6 +119,7 @@ def state_rows(
                     trained=sum(p.numel() for p in trained),
                     adapter_bytes=sum(p.nbytes for p in trained),
                     state_bytes=sum(p.state_bytes for p in parameters),
+                    shared_bytes=sum(p.state_bytes for p in observed),
                 )
             )
             rgo.detach()

@@ -26,6 +26,7 @@ SMALL = large.Large(
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
     },
+    shared=[("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")],
 )
 
 
@@ -40,6 +41,8 @@ def test_a_sketch_takes_its_rows_of_the_wide_layers_alone() -> None:
     a, b = 6 * 8**2, 7 * 4**2
     assert whole.state_bytes == 12 * (a + b + 2048**2)
     assert sketched.state_bytes == 12 * (a + b + 64 * 2048)
+    a = 3 * 8**2  # q with k and v, o, gate with up
+    assert whole.shared_bytes == 12 * (a + b + 2048**2)
     widths = (8 + 8) * 2 + (8 + 4) * 2 + (8 + 2048) * 3
     assert (whole.trained, whole.adapter_bytes) == (4 * widths, 16 * widths)
 
@@ -52,6 +55,7 @@ def test_the_command_prints_and_writes_what_was_counted(tmp_path: Path) -> None:
     assert "64 rows" in result.output
     rows = json.loads(file.read_text())["rows"]
     assert [row["sketch_rows"] for row in rows] == [None, 128, 64]
+    assert all(row["shared_bytes"] < row["state_bytes"] for row in rows)
 
 
 @pytest.mark.parametrize(
