@@ -1,8 +1,7 @@
 """Adam-NSCL: Adam's updates in the null space of what earlier tasks feed a layer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +48,7 @@ class AdamNSCL(NetworkMethod):
     """
 
     options: AdamNSCLOptions
+    kept = ("network", "covariances", "rows")  # Adam's moments begin anew
     compiles: ClassVar[bool] = False
 
     def __init__(self, setting: Setting, options: AdamNSCLOptions) -> None:
@@ -93,16 +93,8 @@ class AdamNSCL(NetworkMethod):
                     self.rows[name] = self.rows.get(name, 0) + len(wide)
             self._close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the network's weights and the covariances."""
-        own = {"covariances": dict(self.covariances), "rows": dict(self.rows)}
-        # Adam's moments begin anew.
-        return {"network": self.network.state_dict(), **own}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the network's weights and the covariances."""
-        self.network.load_state_dict(state["network"])
-        self.covariances, self.rows = dict(state["covariances"]), dict(state["rows"])
+    def restored(self) -> None:
+        """Project with the covariances."""
         self._close()
 
     def _close(self) -> None:

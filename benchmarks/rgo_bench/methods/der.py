@@ -1,8 +1,6 @@
 """ER with a reservoir, and DER++, which replays the answers given too."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +41,7 @@ class ER(NetworkMethod):
     """
 
     options: ReservoirOptions
+    kept = (*NetworkMethod.kept, "memory")
     keeps_logits = False
 
     def __init__(self, setting: Setting, options: ReservoirOptions) -> None:
@@ -74,15 +73,6 @@ class ER(NetworkMethod):
     def in_play(self, logits: Tensor, old: Kept) -> Tensor:
         """Mask each sample's logits by its own task's classes."""
         return logits if self._masks is None else masked(logits, self._masks[old.task])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network, optimizer and memory."""
-        return {**super().state_dict(), "memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network, optimizer and memory."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
 
 
 class DERPlusPlus(ER):

@@ -1,8 +1,6 @@
 """GPM: gradients orthogonal to what earlier tasks feed into each layer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +45,7 @@ class GPM(NetworkMethod):
     """
 
     options: GPMOptions
+    kept = (*NetworkMethod.kept, "bases")
 
     def __init__(self, setting: Setting, options: GPMOptions) -> None:
         super().__init__(setting, options)
@@ -81,21 +80,15 @@ class GPM(NetworkMethod):
         M = self.bases[name]
         return M @ M.T
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network and optimizer, and the bases."""
-        return {**super().state_dict(), "bases": dict(self.bases)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network and optimizer, and the bases."""
-        super().load_state_dict(state)
-        self.bases = dict(state["bases"])
-        self._close()
-
     def _threshold(self, name: str) -> float:
         options = self.options
         first = name == self.layers[0].name
         start = options.threshold_first if first else options.threshold
         return start + options.rise * self.current
+
+    def restored(self) -> None:
+        """Project with the bases."""
+        self._close()
 
     def _close(self) -> None:
         for layer in self.layers:

@@ -1,6 +1,6 @@
 """LOS: every task in a subspace of its own, orthogonal to the others'."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,6 +69,7 @@ class LOS(NetworkMethod):
         self.memory: RingMemory | None = None
         if options.per_class is not None:
             self.memory = RingMemory(setting, options.per_class)
+            self.kept = (*self.kept, "memory")
         self.constrained: list[RowLayer] = body if options.manifold else []
         self._orthonormalize()
 
@@ -106,17 +107,6 @@ class LOS(NetworkMethod):
         """Return the logits as seen through the task's subspace."""
         with self._showing(task):
             return super().predict(x, task)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network, optimizer and memory."""
-        memory = {} if self.memory is None else {"memory": self.memory.state_dict()}
-        return {**super().state_dict(), **memory}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network, optimizer and memory."""
-        super().load_state_dict(state)
-        if self.memory is not None:
-            self.memory.load_state_dict(state["memory"])
 
     @contextmanager
     def _showing(self, task: int) -> Iterator[None]:

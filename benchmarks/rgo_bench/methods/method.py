@@ -115,6 +115,8 @@ class NetworkMethod(Method):
     """
 
     compiles: ClassVar[bool] = True
+    # The attributes that are its state: of their own `state_dict`, or mappings.
+    kept: tuple[str, ...] = ("network", "optimizer")
 
     def __init__(self, setting: Setting, options: MethodOptions) -> None:
         super().__init__(setting, options)
@@ -143,16 +145,26 @@ class NetworkMethod(Method):
             return masked(self.network(x), self.setting.masks[task])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of network and optimizer."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        """Return the states of what is `kept`."""
+        own = {name: getattr(self, name) for name in self.kept}
+        return {name: _state_of(value) for name, value in own.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network and optimizer."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take over the states of what is `kept`."""
+        for name in self.kept:
+            if hasattr(getattr(self, name), "load_state_dict"):
+                getattr(self, name).load_state_dict(state[name])
+            else:
+                setattr(self, name, dict(state[name]))
+        self.restored()
+
+    def restored(self) -> None:
+        """Make what else follows from a state that was taken over."""
+
+
+def _state_of(value: Any) -> dict[str, Any]:
+    has_state = hasattr(value, "state_dict")
+    return value.state_dict() if has_state else dict(value)
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,8 +1,7 @@
 """OWM: gradients kept away from the inputs of earlier mini-batches."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -54,6 +53,7 @@ class OWM(NetworkMethod):
     """
 
     options: OWMOptions
+    kept = (*NetworkMethod.kept, "projections")
     # A step records what the layers take in, which compiled code does not show.
     compiles: ClassVar[bool] = False
 
@@ -91,14 +91,9 @@ class OWM(NetworkMethod):
                 for block in torch.split(torch.stack(vectors, dim=-2), BLOCK, dim=-2):
                     self._fold(name, block)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network and optimizer, and P."""
-        return {**super().state_dict(), "projections": dict(self.projections)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network and optimizer, and P."""
-        super().load_state_dict(state)
-        for name, P in state["projections"].items():
+    def restored(self) -> None:
+        """Project with P."""
+        for name, P in self.projections.items():
             self._set(name, P)
 
     def _identity(self, layer: RowLayer) -> Tensor:

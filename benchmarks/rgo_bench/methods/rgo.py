@@ -112,6 +112,7 @@ class RGO(NetworkMethod):
     """
 
     options: RGOOptions
+    kept = (*NetworkMethod.kept, "rgo")
     parallel: ClassVar[bool] = True
 
     def __init__(self, setting: Setting, options: RGOOptions) -> None:
@@ -158,15 +159,6 @@ class RGO(NetworkMethod):
         """Return the logits under the task's encoding."""
         with self.rgo.task(task):
             return super().predict(x, task)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network, optimizer and RGO."""
-        return {**super().state_dict(), "rgo": self.rgo.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network, optimizer and RGO."""
-        super().load_state_dict(state)
-        self.rgo.load_state_dict(state["rgo"])
 
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         # A stream draws a task's samples at random: the first are a random part.

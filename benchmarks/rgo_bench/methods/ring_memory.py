@@ -128,6 +128,7 @@ class ReplayMethod(NetworkMethod):
     """
 
     options: ReplayOptions
+    kept = (*NetworkMethod.kept, "memory")
 
     def __init__(self, setting: Setting, options: ReplayOptions) -> None:
         super().__init__(setting, options)
@@ -137,12 +138,3 @@ class ReplayMethod(NetworkMethod):
         """Keep some of the task's samples."""
         with clock.phase("consolidate"):
             self.memory.add(self.current, x, y)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network, optimizer and memory."""
-        return {**super().state_dict(), "memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network, optimizer and memory."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])

@@ -1,8 +1,6 @@
 """SGP: gradients scaled down as far as earlier tasks' inputs matter."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +32,7 @@ class SGP(GPM):
     """
 
     options: SGPOptions
+    kept = (*GPM.kept, "importances")
 
     def __init__(self, setting: Setting, options: SGPOptions) -> None:
         super().__init__(setting, options)
@@ -52,15 +51,6 @@ class SGP(GPM):
         """Return ``M diag(lambda) M^T``: what gradients of a layer lose."""
         M = self.bases[name]
         return (M * self.importances[name]) @ M.T
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of GPM, and the importances."""
-        return {**super().state_dict(), "importances": dict(self.importances)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of GPM, and the importances."""
-        self.importances = dict(state["importances"])
-        super().load_state_dict(state)
 
 
 def scaled_importance(lengths: Tensor, scale: float) -> Tensor:

@@ -1,7 +1,11 @@
 """Which part of a table of the paper is run."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+from rgo_bench.runs.spec import Spec, make_spec
 
 SEEDS: Final = range(5)  # the paper's
 
@@ -41,3 +45,22 @@ def chosen(
             f"--{option}: expected one of {', '.join(names)}, got {', '.join(unknown)}"
         )
     return tuple(name for name in names if name in wanted)
+
+
+def specs_of(
+    cells: Sequence[tuple[str, str, str, Mapping[str, Any]]],
+    *,
+    seeds: Iterable[int],
+    networks: Iterable[str] | None,
+    data: Path | None,
+) -> list[Spec]:
+    """Return the runs of cells (stream, method, network, options) with networks chosen.
+
+    All of one seed stand before those of the next.
+    """
+    kept = chosen("network", networks, [network for _, _, network, _ in cells])
+    return [
+        make_spec(stream, method, seed, options, network=network, data=data)
+        for seed, (stream, method, network, options) in product(seeds, cells)
+        if network in kept
+    ]

@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rgo_bench.methods import METHODS
-from rgo_bench.paper.choices import SEEDS, chosen
+from rgo_bench.paper.choices import SEEDS, chosen, specs_of
 from rgo_bench.paper.published import (
     PUBLISHED_NETWORKS,
     compared_networks,
     published_methods,
 )
-from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.runs.spec import Spec
 
 # What runs unless more is asked for: the others take hours even on a GPU.
 DEFAULT_STREAMS: Final = ("permuted-mnist", "rotated-mnist")
@@ -61,17 +61,12 @@ def table1_specs(
     wanted = DEFAULT_STREAMS if streams is None else streams
     asked = chosen("stream", wanted, PUBLISHED_NETWORKS)
     methods = [name for name in (*published_methods(), *ALSO) if name in METHODS]
-    cells = [
-        (stream, method, network)
+    cells: list[tuple[str, str, str, dict[str, Any]]] = [
+        (stream, method, network, {})
         for stream, method in product(asked, methods)
         for network in _networks(stream, method)
     ]
-    kept = chosen("network", networks, [network for _, _, network in cells])
-    return [
-        make_spec(stream, method, seed, network=network, data=data)
-        for seed, (stream, method, network) in product(seeds, cells)
-        if network in kept
-    ]
+    return specs_of(cells, seeds=seeds, networks=networks, data=data)
 
 
 def _networks(stream: str, method: str) -> tuple[str, ...]:

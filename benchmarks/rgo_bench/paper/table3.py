@@ -1,18 +1,17 @@
 """The paper's Table 3: how well networks fit what they are trained on."""
 
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from rgo_bench.paper.choices import SEEDS, chosen
+from rgo_bench.paper.choices import SEEDS, chosen, specs_of
 from rgo_bench.paper.published import PublishedFit, compared_networks, published_fits
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.frame import runs_frame
 from rgo_bench.records.groups import Run
-from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.runs.spec import Spec
 
 # The streams in the table's order, with what differs there from Table 1.
 STREAMS: Final[dict[str, dict[str, Any]]] = {
@@ -72,22 +71,13 @@ def table3_specs(
     Table 3.
     """
     cells = [
-        (stream, method, network, options)
+        (stream, method, network, STREAMS[stream] | options)
         for stream in chosen("stream", streams, STREAMS)
         for of_paper, method in published_fits(stream)
         for network in compared_networks(of_paper, method)
         for options in (FORMS.values() if method == "rgo" else [{}])
     ]
-    kept = chosen("network", networks, [network for _, _, network, _ in cells])
-    return [
-        make_spec(
-            *(stream, method, seed, STREAMS[stream] | options),
-            network=network,
-            data=data,
-        )
-        for seed, (stream, method, network, options) in product(seeds, cells)
-        if network in kept
-    ]
+    return specs_of(cells, seeds=seeds, networks=networks, data=data)
 
 
 def table3_rows(records: Iterable[Record]) -> pd.DataFrame:

@@ -11,7 +11,9 @@ from bench.sample_records import make_record
 from bench.short_runs import SETTINGS, SHORT, files_in, start
 from typer.testing import CliRunner, Result
 
-from rgo_bench.cli.app import app, main, parse_seeds
+from rgo_bench.cli.app import app, main
+from rgo_bench.cli.options import split_names
+from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.paper.table3 import table3_specs
@@ -70,7 +72,20 @@ def test_list_names_every_stream_method_and_network_and_their_options() -> None:
     assert {*STREAMS, *METHODS, *NETWORKS} <= set(words)
     for entry in (*STREAMS.values(), *METHODS.values()):
         for name, value in entry.defaults.as_dict().items():
-            assert f"{name}={option_text(value)}" in words
+            names = entry.defaults.choices.get(name, ())
+            values = [value, *(each for each in names if each != value)]
+            assert f"{name}={'|'.join(map(option_text, values))}" in words
+    assert "angles=drawn|fixed" in words
+
+
+def test_the_help_of_a_command_shows_the_choices() -> None:
+    words = set(re.findall(r"[\w+-]+", invoke("run", "--help").output))
+    assert {*STREAMS, *METHODS} <= words
+
+
+def test_names_are_given_with_commas_or_one_by_one() -> None:
+    assert split_names("b,a,b") == split_names(["b", "a,b"]) == ["b", "a"]
+    assert split_names(None) is split_names([]) is None
 
 
 def test_run_writes_a_record_for_every_method_and_seed_and_prints_the_table(
@@ -214,7 +229,7 @@ def test_by_default_table_1_is_that_of_mnist(tmp_path: Path) -> None:
     result = invoke("table", "1", "--missing", "--out", str(tmp_path))
     assert len(result.stdout.splitlines()) == 2 * 10 * 5
     assert "split" not in result.stdout
-    one = ["--stream", "split-cifar100", "--stream", "rotated-mnist", "--seeds", "0"]
+    one = ["--stream", "split-cifar100,rotated-mnist", "--seeds", "0"]
     result = invoke("table", "1", *one, "--missing", "--out", str(tmp_path))
     assert len(result.stdout.splitlines()) == 10 + 12
 

@@ -6,6 +6,7 @@ import pytest
 from bench.sample_records import record_of
 
 from rgo_bench.cli.rivals import compare
+from rgo_bench.cli.terminal import Format
 from rgo_bench.records import PHASES, Record, write_record
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.comparison_plot import figure_comparison
@@ -75,6 +76,21 @@ def test_the_command_chooses_and_draws(
     assert (tmp_path / "a.svg").stat().st_size > 1000
     with pytest.raises(ValueError, match="with mlp and 20 tasks, got none"):
         compare(tmp_path, "permuted-mnist")
+
+
+def test_streams_are_set_below_each_other_but_not_drawn_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for record in (of("rgo", 91.0), record_of([70.0, 70.0], stream="rotated-mnist")):
+        write_record(tmp_path, record)
+    both = "permuted-mnist,rotated-mnist"
+    compare(tmp_path, both, tasks=2, format_=Format.markdown)
+    titles = re.findall("### (.*)", capsys.readouterr().out)
+    assert titles == both.split(",")
+    compare(tmp_path, both, tasks=2, format_=Format.csv)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    with pytest.raises(ValueError, match="--plot: expected one stream, got permuted-"):
+        compare(tmp_path, both, tasks=2, plot=tmp_path / "b.svg")
 
 
 def test_disparity_is_taken_task_by_task_over_the_orders() -> None:

