@@ -10,6 +10,26 @@ to none of its arguments. The whole method in three lines:
 >>> project(P, np.asarray([[1.0], [1.0]]))
 array([[0.18181818],
        [1.81818182]])
+
+Where the paper (Liu and Liu, ICLR 2022) is in the code:
+
+==============================================  ========================================
+paper                                           code
+==============================================  ========================================
+equation 9, a step ``n / trace(P) P G``          `project`, `normalize`
+equation 10, the best projection                 `optimal_projection`
+equation 12, curvature vectors                  `curvature_vectors`, `bias_vectors`
+equation 13, l'' of the loss                    `softmax_hessian`, `score_cotangents`
+Algorithm 1, recursive least squares            `gain`, `update`
+the same from sums, which merge                 `observe`, `merge`, `consolidate`
+section 4, the feature encoding layer           `task_permutation`, `permute`
+Theorem 1, steps keep their length              `normalize`
+Theorem 2, forgetting is bounded                `forgetting_bound`
+Theorem 3, layer by layer                       `projected_curvature`
+Theorem 6, one quadratic for all old losses     `recursive_least_loss`
+appendix B.1, the true class alone              `ground_truth_weights`
+appendix B.2, the cheaper side                  `project_factors`
+==============================================  ========================================
 """
 
 from rgo_core.axes import (
