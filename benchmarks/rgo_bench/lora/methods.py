@@ -41,7 +41,7 @@ class Method:
     def build(self) -> nn.Module:
         """Return the model."""
         entry = self.entry
-        return adapted(entry.build(), entry.targets, entry.head)
+        return adapted(entry.build(), entry.targets, entry.head, entry.rank)
 
     def make_optimizer(self) -> Optimizer:
         """Return AdamW over what is trained."""

@@ -50,11 +50,13 @@ def frozen_small_bert() -> nn.Module:
     return SentenceClassifier(body.requires_grad_(False), config.hidden_size)
 
 
-def adapted(model: nn.Module, targets: Sequence[str], head: str | None) -> nn.Module:
-    """Return a model with LoRA of rank 8 on some layers, beside a new head."""
+def adapted(
+    model: nn.Module, targets: Sequence[str], head: str | None, rank: int = RANK
+) -> nn.Module:
+    """Return a model with LoRA on some layers, beside a new head."""
     peft = need("peft")
     config = peft.LoraConfig(
-        r=RANK,
+        r=rank,
         lora_alpha=ALPHA,
         target_modules=list(targets),
         modules_to_save=None if head is None else [head],

@@ -19,6 +19,10 @@ BYTES: Final = 48  # of a window
 WINDOWS: Final = 900  # of a language at most
 TEST_EVERY: Final = 5
 TARGETS: Final = ("q_proj", "v_proj")
+EVERY: Final = (
+    *("q_proj", "k_proj", "v_proj", "o_proj"),
+    *("gate_proj", "up_proj", "down_proj", "lm_head"),
+)
 # Of the training on English, which takes minutes.
 STEPS, BATCH, RATE = 2000, 32, 2e-3
 

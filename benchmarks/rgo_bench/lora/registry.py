@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 
 from rgo_bench.lora import next_bytes
 from rgo_bench.lora.ability import retrieval
-from rgo_bench.lora.model import frozen_minilm, frozen_small_bert
+from rgo_bench.lora.model import RANK, frozen_minilm, frozen_small_bert
 from rgo_bench.lora.streams import SOURCES, text_stream
 from rgo_bench.lora.topics import topics
 from rgo_bench.zoo.streams import Task
@@ -26,10 +26,19 @@ class Entry:
     steps: int  # of a task
     batch: int = 16
     targets: tuple[str, ...] = ("query", "value")  # the layers with an adapter
+    rank: int = RANK  # of the adapter
     head: str | None = "head"  # what is new and trained whole
     # What the pretrained body could do before, in percent.
     ability: Callable[[nn.Module], float] | None = None
 
+
+_NEXT_BYTES: Final[Mapping[str, Any]] = {
+    "model": "llama",
+    "build": next_bytes.frozen_language_model,
+    "stream": next_bytes.languages,
+    "head": None,
+    "ability": next_bytes.english,
+}
 
 STREAMS: Final[Mapping[str, Entry]] = {
     **{
@@ -46,14 +55,12 @@ STREAMS: Final[Mapping[str, Entry]] = {
     "topics": Entry(
         model="bert", build=frozen_small_bert, stream=topics, lr=1e-2, steps=40
     ),
-    "bytes": Entry(
-        model="llama",
-        build=next_bytes.frozen_language_model,
-        stream=next_bytes.languages,
-        lr=1e-2,
-        steps=200,
-        targets=next_bytes.TARGETS,
-        head=None,
-        ability=next_bytes.english,
-    ),
+    "bytes": Entry(**_NEXT_BYTES, lr=1e-2, steps=200, targets=next_bytes.TARGETS),
+    # The same on every linear layer, the head of the language model too.
+    **{
+        f"bytes-all{end}": Entry(
+            **_NEXT_BYTES, lr=3e-3, steps=100, targets=next_bytes.EVERY, rank=rank
+        )
+        for end, rank in (("", 32), ("-8", 8), ("-64", 64))
+    },
 }
