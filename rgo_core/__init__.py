@@ -16,8 +16,8 @@ Where the paper (Liu and Liu, ICLR 2022) is in the code:
 ==============================================  ========================================
 paper                                           code
 ==============================================  ========================================
-equation 9, a step ``n / trace(P) P G``          `project`, `normalize`
-equation 10, the best projection                 `optimal_projection`
+equation 9, a step ``n / trace(P) P G``         `project`, `normalize`
+equation 10, the best projection                `optimal_projection`
 equation 12, curvature vectors                  `curvature_vectors`, `bias_vectors`
 equation 13, l'' of the loss                    `softmax_hessian`, `score_cotangents`
 Algorithm 1, recursive least squares            `gain`, `update`
