@@ -2,12 +2,21 @@
 
 import io
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from rgo_bench.cli.options import (
+    Force,
+    Formats,
+    Out,
+    Seeds,
+    choices,
+    split_names,
+)
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import Format, show
 from rgo_bench.lora.choice import METHODS
@@ -23,11 +32,18 @@ from rgo_bench.zoo.recorded import recorded
 
 
 def lora(
-    streams: Annotated[str, typer.Option(help=f"Of {', '.join(STREAMS)}.")] = "modules",
-    methods: Annotated[
-        str, typer.Option(help="; ".join(f"{k}: {v}" for k, v in METHODS.items()))
+    stream: Annotated[
+        str, typer.Option("--stream", "--streams", help=choices(STREAMS))
+    ] = "modules",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "--methods",
+            help="; ".join(f"{k}: {v}" for k, v in METHODS.items()),
+        ),
     ] = ",".join(METHODS),
-    seeds: Annotated[str, typer.Option(help="Seeds: 3, or 0-4, or 0,2,5.")] = "0",
+    seeds: Seeds = "0",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
     ] = None,
@@ -35,40 +51,36 @@ def lora(
         int | None,
         typer.Option(help="Steps of a task; the stream's own by default.", min=1),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path(
-        "results/lora"
-    ),
-    force: Annotated[bool, typer.Option(help="Run finished runs again.")] = False,
+    out: Out = Path("results/lora"),
+    force: Force = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw all records of the folder: an SVG file.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
-    format_: Annotated[Format, typer.Option("--format")] = Format.terminal,
+    format_: Formats = Format.terminal,
 ) -> None:
     """Teach one LoRA adapter on a frozen model task after task, of real text."""
-    wanted = chosen("streams", streams.split(","), STREAMS)
-    by = chosen("methods", methods.split(","), METHODS)
+    wanted = chosen("stream", split_names(stream), STREAMS)
+    by = chosen("method", split_names(method), METHODS)
     options = parse_options(set_ or [])
     check_options(options)
     check_writable(out)
     torch.set_num_threads(threads)
-    for stream in wanted:
-        for method in by:
-            for seed in parse_seeds(seeds):
-                own = options if method.startswith("rgo") else {}
-                entry = STREAMS[stream]
-                of_task = steps or entry.steps
-                recorded(
-                    partial(learn, stream, method, seed, options=own, steps=of_task),
-                    out,
-                    kind="lora",
-                    model=f"{entry.model}-{stream}",
-                    method=method,
-                    seed=seed,
-                    options=own,
-                    steps=of_task,
-                    force=force,
-                )
+    for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0")):
+        own = options if by_method.startswith("rgo") else {}
+        entry = STREAMS[name]
+        of_task = steps or entry.steps
+        recorded(
+            partial(learn, name, by_method, seed, options=own, steps=of_task),
+            out,
+            kind="lora",
+            model=f"{entry.model}-{name}",
+            method=by_method,
+            seed=seed,
+            options=own,
+            steps=of_task,
+            force=force,
+        )
     records = read_zoo_records(out, "lora")
     if plot is not None:
         picture = io.BytesIO()

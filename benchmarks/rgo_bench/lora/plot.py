@@ -1,8 +1,6 @@
 """What was learned and what is left of it: a picture of the table of adapters."""
 
 from collections.abc import Iterable
-from itertools import groupby
-from statistics import fmean
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -10,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rgo_bench.lora.choice import METHODS
-from rgo_bench.lora.table import LoraRow, lora_rows
+from rgo_bench.lora.table import lora_rows
 from rgo_bench.zoo.record import ZooRecord
 
 # Okabe and Ito's colors, for color-blind eyes.
@@ -39,17 +37,17 @@ def lora_figure(records: Iterable[ZooRecord]) -> Figure:
     ValueError
         If there is no record.
     """
-    rows = [row for row in lora_rows(records) if not row.variant]
-    if not rows:
+    rows = lora_rows(records)
+    rows = rows[rows.variant == ""]
+    if rows.empty:
         raise ValueError("expected records of adapters to draw, got none")
-    streams = [(name, list(own)) for name, own in groupby(rows, lambda r: r.stream)]
+    streams = list(rows.groupby("stream", sort=False))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.4 * len(streams) + 1.8, 2.6), layout="constrained")
         axes = figure.subplots(1, len(streams), squeeze=False, sharey=True)[0]
-        present = {row.method for row in rows}
-        methods = [method for method in METHODS if method in present][::-1]
+        methods = [method for method in METHODS if method in set(rows.method)][::-1]
         for axis, (name, own) in zip(axes, streams, strict=True):
-            for row in own:
+            for row in own.itertuples():
                 _draw(axis, methods.index(row.method), row)
             axis.set_title(name)
             axis.set_xlim(25, 101)
@@ -59,9 +57,9 @@ def lora_figure(records: Iterable[ZooRecord]) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, height: int, row: LoraRow) -> None:
+def _draw(axis: Axes, height: int, row: Any) -> None:
     color = OURS if row.method == "rgo" else OTHERS
-    learned, left = fmean(row.learned), fmean(row.acc)
+    learned, left = row.learned, row.acc
     axis.plot([left, learned], [height, height], "-", color=color, linewidth=1.2)
     axis.plot(learned, height, "o", color=color, fillstyle="none", markersize=5)
     axis.plot(left, height, "o", color=color, markersize=5)

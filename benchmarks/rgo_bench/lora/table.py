@@ -1,104 +1,67 @@
 """The table of adapters: a row for each stream and method."""
 
-from collections.abc import Iterable, Sequence
-from statistics import fmean, pstdev
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final
 
 import pandas as pd
 
 from rgo_bench.lora.choice import METHODS
-from rgo_bench.report.sheets import Grid, Sheet
+from rgo_bench.records.frame import over_seeds
+from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"
 OWN: Final = {"retrieval", "english"}  # what the body could do before, by its stream
-HEADER: Final = (
-    *("stream", "method", "seeds", "ACC", "BWT", "learned", "time", "state"),
-    "own ability",
-)
+NAMES: Final = ["stream", "method", "variant"]
+MEASURES: Final = ["acc", "bwt", "learned", "seconds", "state"]
+COLUMNS: Final = [
+    *(*NAMES, "seeds", "acc", "bwt", "learned", "seconds", "time", "state", "ability"),
+]
+_STATE: Final = decimals("state", ".1f", unit=" MiB")
+NUMBERS: Final[dict[str, Cell]] = {
+    "method": lambda row: f"{row.method} {row.variant}".strip(),
+    "seeds": lambda row: str(row.seeds),
+    "ACC": spread("acc", digits=1),
+    "BWT": spread("bwt", digits=1),
+    "learned": spread("learned", digits=1),
+    "time": decimals("time"),
+    "state": lambda row: _STATE(row) if row.state else "",
+    "own ability": decimals("ability", ".1f"),
+}
 
 
-class LoraRow(NamedTuple):
-    """What the records of one stream and method come to."""
+def lora_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
+    """Return a row for each stream, method and variant, methods in their order.
 
-    stream: str
-    method: str
-    variant: str
-    seeds: int
-    acc: list[float]  # of each seed
-    bwt: list[float]
-    learned: list[float]
-    seconds: float  # of the processor, for training and consolidating
-    time: float | None  # over LoRA's; None where that was not run
-    state: float  # MiB beside the adapter
-    # What the body can still do of what it could, in percent; None where not measured.
-    ability: float | None
-
-
-def lora_rows(records: Iterable[ZooRecord]) -> list[LoraRow]:
-    """Return a row for each stream, method and variant, methods in their order."""
-    groups: dict[tuple[str, str, str], list[ZooRecord]] = {}
-    for record in sorted(records, key=_place):
-        key = record.model, record.method, record.variant
-        groups.setdefault(key, []).append(record)
-    return [
-        _row(group, groups.get((stream, "lora", "")))
-        for (stream, _, _), group in groups.items()
-    ]
+    Seconds are of the processor, for training and consolidating; time is over LoRA's.
+    The state is MiB beside the adapter. The ability is what the body can still do of
+    what it could, in percent. NaN where not known.
+    """
+    seeds = []
+    for each in sorted(records, key=_place):
+        own: list[float | None] = [
+            each.abilities[name] for name in OWN & each.abilities.keys()
+        ]
+        accuracies = (each.acc, each.bwt, each.learning_accuracy)
+        costs = (each.learning_seconds, each.state_bytes / 2**20)
+        names = (each.model, each.method, each.variant)
+        seeds.append((*names, *accuracies, *costs, *(own or [None])[:1]))
+    frame = pd.DataFrame(seeds, columns=[*NAMES, *MEASURES, "ability"])
+    frame = frame.astype(dict.fromkeys([*MEASURES, "ability"], float))
+    rows = over_seeds(frame, NAMES, MEASURES)
+    # Where one seed does not tell, others do.
+    rows["ability"] = frame.groupby(NAMES, sort=False).ability.mean().to_numpy()
+    plain = rows[(rows.method == "lora") & (rows.variant == "")].set_index("stream")
+    return rows.assign(time=rows.seconds / rows.stream.map(plain.seconds))
 
 
 def lora_sheet(records: Iterable[ZooRecord]) -> Sheet:
     """Return the table of records: to be read, and for programs."""
     rows = lora_rows(records)
-    cells = [
-        (
-            row.stream,
-            f"{row.method} {row.variant}".strip(),
-            str(row.seeds),
-            *map(_spread, (row.acc, row.bwt, row.learned)),
-            "" if row.time is None else f"{row.time:.2f}",
-            f"{row.state:.1f} MiB" if row.state else "",
-            "" if row.ability is None else f"{row.ability:.1f}",
-        )
-        for row in rows
-    ]
-    plain = [
-        tuple(fmean(value) if isinstance(value, list) else value for value in row)
-        for row in rows
-    ]
-    lines = pd.DataFrame(plain, columns=list(LoraRow._fields))
-    return Sheet([Grid(TITLE, HEADER, cells, 2)], lines)
-
-
-def _row(records: Sequence[ZooRecord], plain: Sequence[ZooRecord] | None) -> LoraRow:
-    first = records[0]
-    seconds = fmean(record.learning_seconds for record in records)
-    base = fmean(record.learning_seconds for record in plain) if plain else None
-    abilities = [
-        r.abilities[name] for r in records for name in OWN & r.abilities.keys()
-    ]
-    return LoraRow(
-        stream=first.model,
-        method=first.method,
-        variant=first.variant,
-        seeds=len(records),
-        acc=[record.acc for record in records],
-        bwt=[r.bwt for r in records if r.bwt is not None],
-        learned=[
-            r.learning_accuracy for r in records if r.learning_accuracy is not None
-        ],
-        seconds=seconds,
-        time=seconds / base if base else None,
-        state=fmean(record.state_bytes for record in records) / 2**20,
-        ability=fmean(abilities) if abilities else None,
-    )
+    grid = grid_of(TITLE, rows, ["stream"], NUMBERS)
+    return Sheet([grid._replace(names=2)], rows[COLUMNS])
 
 
 def _place(record: ZooRecord) -> tuple[str, int, str, int]:
     methods = list(METHODS)
     return record.model, methods.index(record.method), record.variant, record.seed
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{fmean(values):.1f}"
-    return f"{mean} ± {pstdev(values):.1f}" if len(values) > 1 else mean

@@ -18,7 +18,7 @@ def test_adapters_learn_are_recorded_and_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch)
-    asked = ["lora", "--methods", "lora,rgo", "--steps", "2", "--out", str(tmp_path)]
+    asked = ["lora", "--method", "lora,rgo", "--steps", "2", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*asked, "--set", "damping=0.5"])
     assert result.exit_code == 0, result.output
     assert "Task after task, one adapter" in result.output
@@ -36,8 +36,8 @@ def test_adapters_learn_are_recorded_and_printed(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("--streams", "novels"), "--streams: expected one of modules, .*, got novels"),
-        (("--methods", "gem"), "--methods: expected one of lora, .*, got gem"),
+        (("--stream", "novels"), "--stream: expected one of modules, .*, got novels"),
+        (("--method", "gem"), "--method: expected one of lora, .*, got gem"),
         (("--set", "x=1"), "--set: expected options of RGO, .*, got x"),
     ],
 )

@@ -6,7 +6,8 @@ from bench.page_elements import read_page
 from bench.sample_records import make_record
 from typer.testing import CliRunner
 
-from rgo_bench.cli.app import app, parse_seeds
+from rgo_bench.cli.app import app
+from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.records import Record
 from rgo_bench.records.groups import group_by_run
 from rgo_bench.report.commands import (
