@@ -210,7 +210,7 @@ def with_jax(
         seen = x.reshape(-1, x.shape[-1]), y.reshape(-1)
         vectors = rgo_jax.curvature_vectors(score, params, seen)
         moments = rgo_jax.observe(moments, vectors)
-        options: Any = {"damping": DAMPING, "relative": False}
+        options: Any = {"damping": DAMPING}
         return params, rgo_jax.end_task(state, moments, **options), moments
 
     state, moments = optimizer.init(params), rgo_jax.empty_moments(params)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import numpy as np

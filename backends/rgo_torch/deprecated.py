@@ -57,9 +57,8 @@ def translated(
     new = {"observe": observe, "normalize": normalize, "unencoded": unencoded}
     told = dict.fromkeys(CHOSEN, "observe")
     told |= {"biases": "normalize", "exclude": "unencoded"}
+    check_names(old)
     for name in old:
-        if name not in NEW:
-            raise TypeError(f"RGO has no option {name!r}")
         if new.get(told.get(name, "")) is not None:
             raise TypeError(
                 f"{name} is the old name of {told[name]}: give the new one alone"
@@ -74,6 +73,13 @@ def translated(
     for name in old:
         warn_renamed(name, stacklevel=3)
     return New(old.get("relative"), observe, normalize, unencoded)
+
+
+def check_names(old: Iterable[str]) -> None:
+    """Raise TypeError where an option is none of 0.1.0's either."""
+    for name in old:
+        if name not in NEW:
+            raise TypeError(f"RGO has no option {name!r}")
 
 
 def normalize_of(biases: str) -> Literal["all"] | None:

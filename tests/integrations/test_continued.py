@@ -174,7 +174,7 @@ def test_a_state_that_does_not_fit_leaves_nothing_attached() -> None:
 
 
 def test_an_unknown_option_is_refused_before_any_training() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'dampnig'"):
+    with pytest.raises(TypeError, match="RGO has no option 'dampnig'"):
         Tasks(dampnig=0.1)
 
 

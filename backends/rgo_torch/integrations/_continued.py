@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_torch import RGO
+from rgo_torch.deprecated import check_names
 from rgo_torch.integrations._closures import run_closures_first
 from rgo_torch.score import Score
 
@@ -50,7 +51,9 @@ class Continued:
         score: Score | None = None,
         max_batches: int | None = None,
     ) -> None:
-        inspect.signature(RGO).bind(None, None, **options)
+        signature = inspect.signature(RGO)
+        signature.bind(None, None, **options)
+        check_names(options.keys() - signature.parameters.keys())
         if mask is not None and score is not None:
             raise ValueError("a score must see to the mask itself, got score and mask")
         if max_batches is not None and (
