@@ -96,22 +96,50 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
     return MEASURED_DAMPING[per, reduce, encode]
 
 
-def split_damping(
-    damping: Damping, relative: bool | None = None, *, stacklevel: int = 1
-) -> tuple[float, bool]:
-    """Return a damping's number, and whether that is relative.
+def split_damping(damping: Damping) -> tuple[float, bool]:
+    """Return a damping's number, and whether that is relative."""
+    if isinstance(damping, Relative):
+        return damping.share, True
+    return damping, False
+
+
+def flagged(damping: Damping, relative: bool) -> Damping:
+    """Return the damping that 0.1.0 meant by a number and its flag.
+
+    Raises
+    ------
+    TypeError
+        If `damping` is `Relative` already.
+    ValueError
+        If `damping` is not a finite number > 0, or `relative` no bool.
+    """
+    check_choice("relative", relative, (True, False))
+    if isinstance(damping, Relative):
+        raise TypeError(
+            f"relative is the old flag of damping: give {damping} alone, without it"
+        )
+    check_positive("damping", damping)
+    return Relative(damping) if relative else damping
+
+
+def with_flag(damping: Damping, relative: bool | None, *, stacklevel: int) -> Damping:
+    """Return `damping`, with the flag of 0.1.0 taken in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `flagged` does.
 
     Warns
     -----
     DeprecationWarning
-        If `relative` says so, as in 0.1.0.
+        If the flag is given.
     """
-    if relative is not None:
-        check_choice("relative", relative, (True, False))
-        warn_renamed("relative", NEW_RELATIVE, stacklevel=stacklevel + 1)
-    if isinstance(damping, Relative):
-        return damping.share, True
-    return damping, bool(relative)
+    if relative is None:
+        return damping
+    damping = flagged(damping, relative)
+    warn_renamed("relative", NEW_RELATIVE, stacklevel=stacklevel + 1)
+    return damping
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int) -> None:

@@ -20,7 +20,7 @@ from rgo_core._checks import (
 from rgo_core._namespace import device_of, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
-from rgo_core.damping import Damping, split_damping
+from rgo_core.damping import Damping, split_damping, with_flag
 from rgo_core.diagonal import (
     DiagonalMoment,
     DiagonalProjection,
@@ -145,7 +145,7 @@ def consolidate(
     """
     check_moment("moment", moment)
     xp = resolve(xp, moment[0])
-    damping, is_relative = split_damping(damping, relative, stacklevel=2)
+    damping, is_relative = split_damping(with_flag(damping, relative, stacklevel=2))
     check_positive("damping", damping)
     check_choice("normalized", normalized, (True, False))
     damping = float(damping)  # a NumPy scalar would bring its dtype

@@ -18,7 +18,8 @@ from rgo_core._checks import (
     check_positive,
     check_seen,
 )
-from rgo_core.damping import Damping, Relative, split_damping, warn_renamed
+from rgo_core.damping import Damping, split_damping, with_flag
+from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import (
     Moment,
@@ -31,7 +32,6 @@ from rgo_jax.forms import (
 from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
 from rgo_jax.ranks import any_ranks
 
-Normalize = Literal["weights", "all", "none"]
 # For one ground-truth vector a sample, and encoded features.
 MEASURED: Final = rgo_core.measured_damping("sample", "mean")
 
@@ -145,7 +145,7 @@ def end_task(
     moments: Mapping[str, Moment],
     *,
     damping: Damping = MEASURED,
-    normalize: Normalize = "weights",
+    normalize: Normalize | None = None,
     relative: bool | None = None,
     biases: Literal["raw", "normalized"] | None = None,
 ) -> Any:
@@ -165,10 +165,10 @@ def end_task(
         ground-truth vector a sample and encoded features; for other vectors, and where
         features are not encoded, see `rgo_core.measured_damping`. Where updates are
         projected, ``Relative(0.3)`` was.
-    normalize : {"weights", "all", "none"}
-        Which projections are scaled to trace n: those of weights, or of all parameters
-        without outputs (biases) too, as in the paper, or none, as where updates are
-        projected, whose length scaling would add to.
+    normalize : {"weights", "all", "none"}, optional
+        Which projections are scaled to trace n: those of weights (where None), or of
+        all parameters without outputs (biases) too, as in the paper, or none, as where
+        updates are projected, whose length scaling would add to.
     relative : bool, optional
     biases : {"raw", "normalized"}, optional
         What 0.1.0 had for ``Relative(damping)`` and ``normalize="all"``, with a
@@ -214,20 +214,17 @@ def end_task(
     >>> rgo_jax.projection_state(state).weights["kernel"].trace()
     Array(3., dtype=float32)
     """
-    check_choice("normalize", normalize, ("weights", "all", "none"))
-    if biases is not None:
-        check_choice("biases", biases, ("raw", "normalized"))
-        warn_renamed("biases", "normalize='all' or 'weights'", stacklevel=3)
-        normalize = "all" if biases == "normalized" else "weights"
-    alpha, in_units = split_damping(damping, relative, stacklevel=3)
-    check_positive("damping", alpha)
+    check_choice("normalize", normalize, (None, *NORMALIZE))
+    normalize = with_biases(normalize, biases, stacklevel=3) or "weights"
+    damping = with_flag(damping, relative, stacklevel=3)
+    check_positive("damping", split_damping(damping)[0])
     before = projection_state(state)
     _check_moments(before, moments)
 
     def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
         consolidate = partial(
             rgo_core.consolidate,
-            damping=Relative(alpha) if in_units else alpha,
+            damping=damping,
             normalized=normalized,
             xp=jnp,
         )

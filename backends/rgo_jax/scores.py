@@ -97,9 +97,10 @@ def binary_score(logits: Array, *, mask: Array | None = None) -> Array:
     Examples
     --------
     >>> import jax.numpy as jnp, rgo_jax
-    >>> rgo_jax.binary_score(jnp.asarray([[0.0, 2.0]]), mask=jnp.asarray([True, False]))
-    Array([[0.],
-           [0.]], dtype=float32)
+    >>> logits = jnp.asarray([[2.0, 2.0]])
+    >>> rgo_jax.binary_score(logits, mask=jnp.asarray([True, False])).round(3)
+    Array([[0.648],
+           [0.   ]], dtype=float32)
     """
     return _independent_score(logits, "binary", mask)
 

@@ -12,12 +12,13 @@ from rgo_core.damping import (
     Damping,
     Relative,
     measured_damping,
+    split_damping,
 )
+from rgo_core.scaling import Normalize
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.chunks import check_chunk_size
 from rgo_torch.observing import CHOSEN, Observing
 from rgo_torch.optimizers import ADAPTIVE, Project
-from rgo_torch.projector import Normalize
 
 
 class Chosen(NamedTuple):
@@ -48,10 +49,10 @@ def choose(
     ValueError
         If an option is not one of those listed, or two do not go together.
     """
-    if damping is not None and not isinstance(damping, Relative):
-        check_positive("damping", damping)
-        damping = Relative(damping) if relative else float(damping)
     check_choice("relative", relative, (None, True, False))
+    if damping is not None:
+        number, _ = split_damping(damping)
+        check_positive("damping", number)
     check_choice("encode", encode, (True, False))
     if project is not None:
         check_choice("project", project, ("gradient", "update"))

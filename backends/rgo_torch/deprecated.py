@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
-from rgo_core import damping
 from rgo_core.curvature import Curvature
+from rgo_core.damping import NEW_RELATIVE, Damping, flagged, warn_renamed
+from rgo_core.scaling import NEW_BIASES, Normalize, with_biases
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.curvature import second_moments
 from rgo_torch.observing import CHOSEN, Observe
 
 # What to write in place of each.
 NEW = {
-    "relative": damping.NEW_RELATIVE,
+    "relative": NEW_RELATIVE,
     **{name: f"observe=partial(second_moments, {name}=...)" for name in CHOSEN},
-    "biases": "normalize='all' or 'weights'",
+    "biases": NEW_BIASES,
     "exclude": "unencoded",
 }
 
@@ -33,14 +34,19 @@ class Old(TypedDict, total=False):
 class New(NamedTuple):
     """What they say in today's options."""
 
+    damping: Damping | None
     relative: bool | None
     observe: Observe | None
-    normalize: Any
+    normalize: Normalize | None
     unencoded: Iterable[str] | None
 
 
 def translated(
-    old: Mapping[str, Any], observe: Any, normalize: Any, unencoded: Any
+    old: Mapping[str, Any],
+    damping: Damping | None,
+    observe: Any,
+    normalize: Any,
+    unencoded: Any,
 ) -> New:
     """Return the options that old names and new ones give together.
 
@@ -54,9 +60,9 @@ def translated(
     DeprecationWarning
         Of each old name.
     """
-    new = {"observe": observe, "normalize": normalize, "unencoded": unencoded}
+    new = {"observe": observe, "unencoded": unencoded}
     told = dict.fromkeys(CHOSEN, "observe")
-    told |= {"biases": "normalize", "exclude": "unencoded"}
+    told["exclude"] = "unencoded"
     check_names(old)
     for name in old:
         if new.get(told.get(name, "")) is not None:
@@ -66,13 +72,16 @@ def translated(
     bound = {name: old[name] for name in CHOSEN if name in old}
     if bound:
         observe = partial(second_moments, **bound)
-    if "biases" in old:
-        normalize = normalize_of(old["biases"])
+    relative = old.get("relative")
+    if relative is not None and damping is not None:
+        damping = flagged(damping, relative)
+    normalize = with_biases(normalize, old.get("biases"), stacklevel=3)
     if old.get("exclude") is not None:
         unencoded = old["exclude"]
     for name in old:
-        warn_renamed(name, stacklevel=3)
-    return New(old.get("relative"), observe, normalize, unencoded)
+        if name != "biases":
+            warn_renamed(name, NEW[name], stacklevel=3)
+    return New(damping, relative, observe, normalize, unencoded)
 
 
 def check_names(old: Iterable[str]) -> None:
@@ -80,21 +89,3 @@ def check_names(old: Iterable[str]) -> None:
     for name in old:
         if name not in NEW:
             raise TypeError(f"RGO has no option {name!r}")
-
-
-def normalize_of(biases: str) -> Literal["all"] | None:
-    """Return what `normalize` is where 0.1.0 had `biases`.
-
-    Raises
-    ------
-    ValueError
-        If it is neither "raw" nor "normalized".
-    """
-    if biases not in ("raw", "normalized"):
-        raise ValueError(f"biases must be 'raw' or 'normalized', got {biases!r}")
-    return "all" if biases == "normalized" else None
-
-
-def warn_renamed(name: str, *, stacklevel: int) -> None:
-    """Warn that an option has another name, where the user's own code gives it."""
-    damping.warn_renamed(name, NEW[name], stacklevel=stacklevel + 1)

@@ -1,13 +1,13 @@
 """Where features are encoded: at what modules take in, or at what they give out."""
 
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
+from rgo_core.damping import warn_renamed
 from rgo_torch.layers.layer import Channels, Layer
 from rgo_torch.wrappers import named_modules
 
@@ -118,11 +118,7 @@ def renamed(
         return unencoded
     if unencoded is not None:
         raise TypeError("exclude is the old name of unencoded: give the new one alone")
-    warnings.warn(
-        "exclude= is now unencoded, and goes in the next release",
-        DeprecationWarning,
-        stacklevel=3,
-    )
+    warn_renamed("exclude", "unencoded", stacklevel=2)
     return exclude
 
 

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from array_api_compat import torch as xp
@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 import rgo_core
 from rgo_core._checks import check_choice, check_mapping, check_seen
-from rgo_core.damping import Damping, Relative
+from rgo_core.damping import Damping, with_flag
+from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_torch.adapters import FROZEN
-from rgo_torch.deprecated import normalize_of, warn_renamed
 from rgo_torch.hooks import Uncopied, already_attached
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import Overrides, Skipped, find_layout
@@ -43,8 +43,6 @@ from rgo_torch.wrappers import (
     named_parameters,
     original_model,
 )
-
-Normalize = Literal["weights", "all", "none"]
 
 
 class GradientProjector(Uncopied):
@@ -141,14 +139,8 @@ class GradientProjector(Uncopied):
         biases: str | None = None,
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
-        check_choice("normalize", normalize, (None, "weights", "all", "none"))
-        if biases is not None:
-            if normalize is not None:
-                raise TypeError(
-                    "biases is the old name of normalize: give the new one alone"
-                )
-            normalize = normalize_of(biases)
-            warn_renamed("biases", stacklevel=3)
+        check_choice("normalize", normalize, (None, *NORMALIZE))
+        normalize = with_biases(normalize, biases, stacklevel=2)
         if normalize is None:
             normalize = "weights" if project == "gradient" else "none"
         self._model = model
@@ -238,9 +230,7 @@ class GradientProjector(Uncopied):
         """
         self.check_parameters()
         check_mapping("moments", moments)
-        if relative is not None:
-            warn_renamed("relative", stacklevel=3)
-            damping = Relative(damping) if relative else damping  # type: ignore[arg-type]
+        damping = with_flag(damping, relative, stacklevel=2)
         self._warn_of_others()
         unknown = sorted(set(moments) - set(self.observed))
         if unknown:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_choice
 from rgo_core.curvature import Curvature, Loss
 from rgo_core.damping import Damping, split_damping
+from rgo_core.scaling import Normalize
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
 from rgo_torch.advice import (
     drifting_statistics,
@@ -30,7 +31,7 @@ from rgo_torch.observing import Observe, as_observing
 from rgo_torch.optimizers import Project, as_optimizers
 from rgo_torch.parameters import Moment
 from rgo_torch.places import Place
-from rgo_torch.projector import GradientProjector, Normalize, scalings
+from rgo_torch.projector import GradientProjector, scalings
 from rgo_torch.score import Score
 from rgo_torch.shared import Groups, as_groups
 from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
@@ -180,8 +181,8 @@ class RGO(Uncopied):
         shared_inputs: Groups | None = None,
         **old: Unpack[Old],
     ) -> None:
-        relative, observe, normalize, unencoded = translated(
-            old, observe, normalize, unencoded
+        damping, relative, observe, normalize, unencoded = translated(
+            old, damping, observe, normalize, unencoded
         )
         shared_inputs = as_groups(shared_inputs)
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))

@@ -274,6 +274,20 @@ def test_options_are_those_of_the_core(damping: Damping, normalize: Any) -> None
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_options_by_their_old_names_warn_where_they_are_used_and_do_the_same() -> None:
+    params = mlp_params((3, 4))
+    moments, state = moments_of(params), project_gradients().init(params)
+    with pytest.warns(DeprecationWarning, match="is now") as found:
+        old = end_task(state, moments, damping=0.5, relative=True, biases="normalized")
+    assert {warning.filename for warning in found} == {__file__}
+    assert len(found) == 2
+    new = end_task(state, moments, damping=Relative(0.5), normalize="all")
+    jax.tree.map(np.testing.assert_array_equal, old, new)
+    message = "biases is the old name of normalize: give the new one alone"
+    with pytest.raises(TypeError, match=message):
+        end_task(state, moments, biases="raw", normalize="all")
+
+
 def test_the_place_in_the_chain_says_what_is_projected() -> None:
     params = mlp_params((3, 4))
     moments = {"layer0/kernel": observe({}, {"k": jnp.eye(3)[:1] * 1e3})["k"]}

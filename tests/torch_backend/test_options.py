@@ -170,7 +170,9 @@ def test_repr_and_the_current_task_say_where_it_is() -> None:
 
 def old_and_new(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Check that both give the same, and that the old name warns where it is used."""
-    with pytest.warns(DeprecationWarning, match="= is now ") as found:
+    with pytest.warns(
+        DeprecationWarning, match=", and goes in the next release"
+    ) as found:
         model, rgo = attached(**old)
     assert {warning.filename for warning in found} == {__file__}
     assert len(found) == len(set(old) - {"damping"})
@@ -238,3 +240,12 @@ def test_old_names_of_projector_and_core_warn_where_they_are_used() -> None:
     core = warned(lambda: rgo_core.consolidate(moment, 0.1, relative=True), "relative")
     assert torch.equal(P, core.float())
     assert torch.equal(core, rgo_core.consolidate(moment, Relative(0.1)))
+
+
+def test_a_relative_damping_and_the_old_flag_do_not_go_together() -> None:
+    message = r"give Relative\(share=0.1\) alone, without it"
+    with pytest.raises(TypeError, match=message):
+        attached(damping=Relative(0.1), relative=False)
+    moment = second_moments(mlp(), batches())["0.weight"]
+    with pytest.raises(TypeError, match=message):
+        rgo_core.consolidate(moment, Relative(0.1), relative=True)

@@ -30,9 +30,9 @@ from torch_backend.tolerance import assert_far, assert_near
 
 import rgo_core
 from rgo_core import SecondMoment
+from rgo_core.scaling import Normalize
 from rgo_torch import GradientProjector, second_moments
 from rgo_torch.optimizers import ADAPTIVE
-from rgo_torch.projector import Normalize
 
 STEPS = 50
 DAMPING = 0.01

@@ -22,9 +22,9 @@ from torch_backend.state_routes import (
 )
 
 from rgo_core import Relative
+from rgo_core.scaling import Normalize
 from rgo_torch import RGO, flat_state, nested_state, second_moments
 from rgo_torch.observing import Observe
-from rgo_torch.projector import Normalize
 
 SCRIPT = Path(__file__).with_name("state_routes.py")
 ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
