@@ -88,4 +88,4 @@ def check_names(old: Iterable[str]) -> None:
     """Raise TypeError where an option is none of 0.1.0's either."""
     for name in old:
         if name not in NEW:
-            raise TypeError(f"RGO has no option {name!r}")
+            raise TypeError(f"RGO has no option {name!r}; see help(rgo_torch.RGO)")

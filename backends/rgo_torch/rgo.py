@@ -63,8 +63,8 @@ class RGO(Uncopied):
         second moments by parameter name. `second_moments` with options bound,
         ``partial(second_moments, per="batch")`` (the paper's), or one's own function of
         those options that it is given: `mask`, `score`, `loss`, `samples` and `whole`
-        of `end_task` and `layout`, `max_features`, `sketch_rows`, `chunk_size` of RGO,
-        where they are not None. Where None: `second_moments` with one vector a sample
+        of `end_task`, `layout`, `max_features`, `sketch_rows` and `shared_inputs` of
+        RGO, and beside adapters a `chunk_size`, where they are not None. Where None: `second_moments` with one vector a sample
         and the mean over outputs for ``project="gradient"``; with ``"update"`` what
         cannot cancel, for before a layer normalisation the mean over outputs is zero.
     project : {"gradient", "update"}, optional
