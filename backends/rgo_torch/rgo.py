@@ -64,9 +64,10 @@ class RGO(Uncopied):
         ``partial(second_moments, per="batch")`` (the paper's), or one's own function of
         those options that it is given: `mask`, `score`, `loss`, `samples` and `whole`
         of `end_task`, `layout`, `max_features`, `sketch_rows` and `shared_inputs` of
-        RGO, and beside adapters a `chunk_size`, where they are not None. Where None: `second_moments` with one vector a sample
-        and the mean over outputs for ``project="gradient"``; with ``"update"`` what
-        cannot cancel, for before a layer normalisation the mean over outputs is zero.
+        RGO, and beside adapters a `chunk_size`, where they are not None. Where None:
+        `second_moments` with one vector a sample and the mean over outputs for
+        ``project="gradient"``; with ``"update"`` what cannot cancel, for before a layer
+        normalisation the mean over outputs is zero.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the update if the optimizer is adaptive (Adam
