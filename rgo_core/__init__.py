@@ -20,8 +20,9 @@ equation 9, a step ``n / trace(P) P G``         `project`, `normalize`
 equation 10, the best projection                `optimal_projection`
 equation 12, curvature vectors                  `curvature_vectors`, `bias_vectors`
 equation 13, l'' of the loss                    `softmax_hessian`, `score_cotangents`
-Algorithm 1, recursive least squares            `gain`, `update`
-the same from sums, which merge                 `observe`, `merge`, `consolidate`
+Algorithm 1, recursive least squares            `gain`, `update_projection`
+the same from sums                              `observe`, `consolidate`
+sums of two tasks, or two workers               `merge_moments`
 section 4, the feature encoding layer           `task_permutation`, `permute`
 Theorem 1, steps keep their length              `normalize`
 Theorem 2, forgetting is bounded                `forgetting_bound`
@@ -32,34 +33,23 @@ appendix B.2, the cheaper side                  `project_factors`
 ==============================================  ========================================
 """
 
-from rgo_core.axes import (
-    Axes,
-    check_axes_fit,
-    features,
-    from_rows,
-    group_shape,
-    to_rows,
-)
-from rgo_core.bounds import (
-    forgetting_bound,
-    free_directions,
-    optimal_projection,
-    plasticity,
-    projected_curvature,
-    recursive_least_loss,
-)
-from rgo_core.curvature import (
+from rgo_core._renamed import renamed
+from rgo_core.axes import Axes, check_axes_fit, features, group_shape
+from rgo_core.best_projection import optimal_projection, projected_curvature
+from rgo_core.bounds import forgetting_bound, recursive_least_loss
+from rgo_core.consolidation import consolidate
+from rgo_core.cotangents import independent_cotangents, score_cotangents
+from rgo_core.damping import Relative, measured_damping
+from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
+from rgo_core.extrapolation import extrapolate
+from rgo_core.free_share import free_directions, plasticity
+from rgo_core.loss_curvature import (
     ground_truth_weights,
-    independent_cotangents,
-    score_cotangents,
     sigmoid_curvature,
     softmax_hessian,
     softmax_hessian_root,
     squared_error_curvature,
 )
-from rgo_core.damping import Relative, measured_damping
-from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
-from rgo_core.extrapolation import extrapolate
 from rgo_core.metrics import (
     average_accuracy,
     backward_transfer,
@@ -67,11 +57,17 @@ from rgo_core.metrics import (
     forward_transfer,
     learning_accuracy,
 )
-from rgo_core.permutation import invert, permute, task_permutation
+from rgo_core.permutation import inverse_permutation, permute, task_permutation
 from rgo_core.projecting import project, project_factors
-from rgo_core.projection import as_matrix, consolidate, normalize
-from rgo_core.rls import gain, update
-from rgo_core.second_moment import SecondMoment, empty_moment, merge, observe
+from rgo_core.projection import as_matrix, normalize
+from rgo_core.recursion import gain, update_projection
+from rgo_core.rows import from_rows, to_rows
+from rgo_core.second_moment import (
+    SecondMoment,
+    empty_moment,
+    merge_moments,
+    observe,
+)
 from rgo_core.signs import output_signs
 from rgo_core.sketch import LowRankProjection, SketchedMoment, empty_sketch
 from rgo_core.vectors import bias_vectors, curvature_vectors, reduce_outputs
@@ -105,10 +101,10 @@ __all__ = [
     "ground_truth_weights",
     "group_shape",
     "independent_cotangents",
-    "invert",
+    "inverse_permutation",
     "learning_accuracy",
     "measured_damping",
-    "merge",
+    "merge_moments",
     "normalize",
     "observe",
     "optimal_projection",
@@ -127,5 +123,10 @@ __all__ = [
     "squared_error_curvature",
     "task_permutation",
     "to_rows",
-    "update",
+    "update_projection",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Names of 0.1.0, for one release more.
+    return renamed(name, __name__, globals())

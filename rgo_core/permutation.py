@@ -68,7 +68,7 @@ def task_permutation(
     return generator.permutation(width).astype(np.int64)
 
 
-def invert(permutation: Array, *, xp: Namespace | None = None) -> Array:
+def inverse_permutation(permutation: Array, *, xp: Namespace | None = None) -> Array:
     """Return the permutation that undoes `permutation`.
 
     Parameters
@@ -91,7 +91,7 @@ def invert(permutation: Array, *, xp: Namespace | None = None) -> Array:
     Examples
     --------
     >>> import numpy as np, rgo_core
-    >>> rgo_core.invert(np.asarray([2, 0, 1]))
+    >>> rgo_core.inverse_permutation(np.asarray([2, 0, 1]))
     array([1, 2, 0])
     """
     xp = resolve(xp, permutation)

@@ -165,7 +165,7 @@ def observe(
     return _observe_dense(moment, rows, donate, xp)
 
 
-def merge(first: Moment, second: Moment) -> Moment:
+def merge_moments(first: Moment, second: Moment) -> Moment:
     """Add two second moments: those of two tasks, two workers or two checkpoints.
 
     Parameters
@@ -190,7 +190,7 @@ def merge(first: Moment, second: Moment) -> Moment:
     --------
     >>> import numpy as np, rgo_core
     >>> one = rgo_core.observe(rgo_core.empty_moment(2), np.ones((1, 2)))
-    >>> int(rgo_core.merge(one, one).count)
+    >>> int(rgo_core.merge_moments(one, one).count)
     2
     """
     check_moment("first", first)

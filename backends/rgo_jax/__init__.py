@@ -1,23 +1,16 @@
 """Recursive Gradient Optimization for JAX, as an optax transformation."""
 
-from rgo_jax.curvature import (
-    curvature_vectors,
-    empty_moments,
-    observe,
-    tapped_vectors,
-)
+from rgo_jax.consolidation import end_task
 from rgo_jax.encoding import Encoding, encode, make_encoding
 from rgo_jax.layers import conv, dense
 from rgo_jax.layout import Axes, Layout, find_layout
 from rgo_jax.meshes import summed
-from rgo_jax.projection import (
-    ProjectionState,
-    end_task,
-    project_gradients,
-    projection_state,
-)
+from rgo_jax.moments import empty_moments, observe
+from rgo_jax.projection import ProjectionState, projection_state
 from rgo_jax.saving import load, save
 from rgo_jax.scores import binary_score, softmax_score, squared_error_score
+from rgo_jax.transformation import project_gradients
+from rgo_jax.vectors import curvature_vectors, tapped_vectors
 
 __all__ = [
     "Axes",

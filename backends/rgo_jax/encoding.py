@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 import rgo_core
+from rgo_core._checks import check_integer
 from rgo_core._namespace import is_traced
 from rgo_jax.ranks import any_ranks
 
@@ -56,13 +57,12 @@ def make_encoding(width: int, *, tasks: int, name: str, seed: int = 0) -> Encodi
     Array([[0, 1, 2, 3],
            [0, 1, 3, 2]], dtype=int32)
     """
-    if not isinstance(tasks, int | np.integer) or tasks < 1:
-        raise ValueError(f"tasks must be an integer >= 1, got {tasks!r}")
+    check_integer("tasks", tasks, 1)
     drawn = [
         rgo_core.task_permutation(width, task=task, name=name, seed=seed)
         for task in range(tasks)
     ]
-    inverses = [rgo_core.invert(permutation) for permutation in drawn]
+    inverses = [rgo_core.inverse_permutation(permutation) for permutation in drawn]
     return Encoding(
         jnp.asarray(np.stack(drawn).astype(np.int32)),
         jnp.asarray(np.stack(inverses).astype(np.int32)),

@@ -63,7 +63,7 @@ def summed(
         with jax.enable_x64(True):
             total: Any = _total(moment, axis_name)
             if path in earlier:
-                total = rgo_core.merge(earlier[path], total)
+                total = rgo_core.merge_moments(earlier[path], total)
         found[path] = total
     return {**earlier, **found}
 
@@ -74,4 +74,4 @@ def _total(moment: Moment, axis_name: str | Sequence[str]) -> Any:
     every = jax.lax.all_gather(moment, axis_name)
     count = every.count.shape[0]
     parts = [jax.tree.map(lambda part, i=i: part[i], every) for i in range(count)]
-    return reduce(rgo_core.merge, parts)
+    return reduce(rgo_core.merge_moments, parts)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 import rgo_core
-from rgo_core.curvature import Curvature, IndependentLoss
+from rgo_core.cotangents import Curvature, IndependentLoss
 from rgo_jax.checks import as_array, check_labels, check_numbers
 from rgo_jax.ranks import any_ranks
 

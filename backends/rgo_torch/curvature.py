@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import rgo_core
 from rgo_core._checks import check_choice
-from rgo_core.curvature import Curvature, Loss
+from rgo_core.cotangents import Curvature, Loss
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
 from rgo_torch.chunks import check_chunk_size, parts

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypedDict
 
-from rgo_core.curvature import Curvature
+from rgo_core.cotangents import Curvature
 from rgo_core.damping import NEW_RELATIVE, Damping, flagged, warn_renamed
 from rgo_core.scaling import NEW_BIASES, Normalize, with_biases
 from rgo_core.vectors import Per, Reduce

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -111,7 +110,7 @@ class FeatureEncoding(nn.Module):
         drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
         with torch.inference_mode(False):  # autograd keeps no others
             permutation = torch.from_numpy(drawn)
-            inverse = torch.from_numpy(rgo_core.invert(drawn))
+            inverse = torch.from_numpy(rgo_core.inverse_permutation(drawn))
         self._kept = permutation, inverse
         self.permutation.copy_(permutation)
         self.inverse.copy_(inverse)
@@ -220,7 +219,7 @@ class FeatureEncoder(Uncopied):
         # By whose name the permutation of a place is drawn, where not by its own.
         self.shared = shared_layers(model, layers, shared_inputs)
         excluded = excluded_names(found, last if unencoded is None else unencoded)
-        _check_count("seed", seed)
+        check_integer("seed", seed, 0)
         remove_copied(model, _Encode)
         self.seed = int(seed)
         self.task_index = 0
@@ -254,7 +253,7 @@ class FeatureEncoder(Uncopied):
         ValueError
             If `task` is not an integer of at least 0.
         """
-        _check_count("task", task)
+        check_integer("task", task, 0)
         for name, encoding in self._encodings.items():
             encoding.set_permutation(task, name=name, seed=self.seed)
         self.task_index = int(task)
@@ -390,8 +389,3 @@ def _is_small(features: Tensor) -> bool:
         and features.device.type == "cpu"
         and features.numel() <= SMALL
     )
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or value < 0:
-        raise ValueError(f"{name} must be an integer >= 0, got {value!r}")

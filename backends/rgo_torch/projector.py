@@ -547,7 +547,7 @@ class GradientProjector(Uncopied):
         if earlier is None:
             return moment
         before: Any = parameter.placed_moment(earlier)
-        merged: Moment = rgo_core.merge(before, moment)
+        merged: Moment = rgo_core.merge_moments(before, moment)
         return merged
 
     def _projection(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice
-from rgo_core.curvature import Curvature, Loss
+from rgo_core.cotangents import Curvature, Loss
 from rgo_core.damping import Damping, split_damping
 from rgo_core.scaling import Normalize
 from rgo_torch.adapters import AdapterGuard, find_adapters, frozen_parameters
@@ -393,8 +393,8 @@ class RGO(Uncopied):
         """Return the second moments of the current task: the first half of `end_task`.
 
         Changes nothing. Unless `together`, it asks no other worker: where several saw
-        parts of the data, their moments are to be added (`rgo_core.merge`) before
-        `consolidate`. With it they are: on each worker those that it keeps.
+        parts of the data, their moments are to be added (`rgo_core.merge_moments`)
+        before `consolidate`. With it they are: on each worker those that it keeps.
         """
 
         def seen() -> dict[str, Moment]:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 import rgo_core
 from rgo_core._checks import check_choice, check_floating
-from rgo_core.curvature import LOSSES, Curvature, IndependentLoss, Loss
+from rgo_core.cotangents import LOSSES, Curvature, IndependentLoss, Loss
 
 Score = Callable[[nn.Module, Any], Tensor]
 
@@ -21,7 +21,7 @@ def loss_score(loss: Loss, curvature: Curvature, mask: Tensor | None) -> Score:
     Raises
     ------
     ValueError
-        If `loss` is not one of `rgo_core.curvature.LOSSES`.
+        If `loss` is not one of `rgo_core.cotangents.LOSSES`.
     """
     check_choice("loss", loss, LOSSES)
     if loss == "cross-entropy":

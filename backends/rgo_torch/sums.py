@@ -140,4 +140,4 @@ def _merged_sketches(mine: SketchedMoment, group: Any) -> SketchedMoment:
             part.reshape(own.shape) for part, own in zip(parts, kept, strict=True)
         )
         sketches.append(SketchedMoment(rows, shrunk, trace, mine.count))
-    return reduce(rgo_core.merge, sketches)
+    return reduce(rgo_core.merge_moments, sketches)

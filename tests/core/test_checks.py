@@ -86,14 +86,14 @@ REFUSALS: list[Refusal] = [
         ]
     ),
     (
-        rgo_core.merge,
+        rgo_core.merge_moments,
         (MOMENT, GROUPS),
         {},
         ValueError,
         r"one shape, got \(2, 2\) and \(3, 2, 2\)",
     ),
     *(
-        (rgo_core.merge, (first, second), {}, error, message)
+        (rgo_core.merge_moments, (first, second), {}, error, message)
         for first, second, error, message in [
             (P, P, TypeError, f"first {FORMS}"),
             (
@@ -385,7 +385,7 @@ REFUSALS: list[Refusal] = [
     (rgo_core.gain, (G, np.ones(2)), {}, ValueError, f"projection {SQUARE}"),
     (rgo_core.gain, (P, np.ones(3)), {}, ValueError, "vector must have n = 2 features"),
     *(
-        (rgo_core.update, arguments, {}, error, message)
+        (rgo_core.update_projection, arguments, {}, error, message)
         for arguments, error, message in [
             ((INTEGERS, P, 1.0), TypeError, f"projection {REAL}"),
             ((P, INTEGERS, 1.0), TypeError, f"vectors {REAL}"),
@@ -567,14 +567,14 @@ REFUSALS: list[Refusal] = [
     ),
     # permutation
     (
-        rgo_core.invert,
+        rgo_core.inverse_permutation,
         (np.ones(2),),
         {},
         TypeError,
         "permutation must be an array of integers, got dtype .*float64",
     ),
     (
-        rgo_core.invert,
+        rgo_core.inverse_permutation,
         (INTEGERS,),
         {},
         ValueError,
@@ -681,8 +681,8 @@ def test_a_numpy_scalar_is_the_number_that_it_holds(
     one = backend.array(np.asarray(1.0, dtype=dtype))
     calls = [
         lambda number: rgo_core.consolidate(moment, number),
-        lambda number: rgo_core.update(P, P, number),
-        lambda number: rgo_core.update(P, P[0, :], number),
+        lambda number: rgo_core.update_projection(P, P, number),
+        lambda number: rgo_core.update_projection(P, P[0, :], number),
         lambda number: rgo_core.forgetting_bound(
             one, one, steps=1, learning_rate=number, smoothness=one
         ),
@@ -730,12 +730,14 @@ def test_jax_without_float64_refuses_infinite_vectors_by_the_same_message() -> N
     with jax.enable_x64(False):
         vector = jax.numpy.asarray([1.0, np.nan])
         with pytest.raises(ValueError, match="vectors must be finite, got 1 NaN"):
-            rgo_core.update(jax.numpy.eye(2), vector, 1.0)
+            rgo_core.update_projection(jax.numpy.eye(2), vector, 1.0)
 
 
 def test_what_jax_traces_is_not_asked_for_its_values() -> None:
     jax = pytest.importorskip("jax")
-    update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
+    update = jax.jit(
+        lambda vector: rgo_core.update_projection(jax.numpy.eye(2), vector, 1.0)
+    )
     assert bool(jax.numpy.any(jax.numpy.isnan(update(jax.numpy.full(2, np.nan)))))
 
 
@@ -751,7 +753,9 @@ def test_the_constants_of_a_compiled_function_are_not_asked_either() -> None:
 
 def test_shapes_are_refused_while_jax_traces() -> None:
     jax = pytest.importorskip("jax")
-    update = jax.jit(lambda vector: rgo_core.update(jax.numpy.eye(2), vector, 1.0))
+    update = jax.jit(
+        lambda vector: rgo_core.update_projection(jax.numpy.eye(2), vector, 1.0)
+    )
     with pytest.raises(ValueError, match="vectors must have n = 2 features"):
         update(jax.numpy.ones(3))
     with pytest.raises(ValueError, match="gradient must have the leading axes"):

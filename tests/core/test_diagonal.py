@@ -15,7 +15,7 @@ from rgo_core import (
     consolidate,
     empty_diagonal,
     free_directions,
-    merge,
+    merge_moments,
     observe,
     plasticity,
     project,
@@ -53,7 +53,7 @@ def test_the_diagonal_is_that_of_the_whole_sum(
     assert_close(one.diagonal, np.diag(outer_sum(case.vectors)))
     others = normal(seed, *case.vectors.shape)
     both = backend.call(observe, one, others)
-    merged = backend.call(merge, one, moment_of(backend, others))
+    merged = backend.call(merge_moments, one, moment_of(backend, others))
     assert_close(merged.diagonal, both.diagonal)
     assert merged.count == both.count == 2 * len(case.vectors)
 

@@ -99,9 +99,9 @@ CALLS = [
     Call(rgo_core.observe, (MOMENT, normal(2, 4, 3)), result="float64"),
     Call(rgo_core.observe, (DIAGONAL, normal(2, 4, 3)), result="float64"),
     Call(rgo_core.observe, (SKETCH, normal(2, 4, 3)), result="float64"),
-    Call(rgo_core.merge, (MOMENT, MOMENT), result="float64"),
-    Call(rgo_core.merge, (DIAGONAL, DIAGONAL), result="float64"),
-    Call(rgo_core.merge, (SKETCH, SKETCH), result="float64"),
+    Call(rgo_core.merge_moments, (MOMENT, MOMENT), result="float64"),
+    Call(rgo_core.merge_moments, (DIAGONAL, DIAGONAL), result="float64"),
+    Call(rgo_core.merge_moments, (SKETCH, SKETCH), result="float64"),
     Call(rgo_core.extrapolate, (MOMENT, 0.5), result="float64"),
     Call(rgo_core.extrapolate, (DIAGONAL, 0.5), result="float64"),
     Call(rgo_core.extrapolate, (SKETCH, 0.5), result="float64"),
@@ -120,8 +120,8 @@ CALLS = [
     Call(rgo_core.project_factors, (P, normal(4, 4, 3), normal(5, 4, 2))),
     Call(rgo_core.project_factors, (P, normal(4, 1, 3), normal(5, 1, 2))),
     Call(rgo_core.gain, (P, normal(6, 3))),
-    Call(rgo_core.update, (P, normal(6, 3), 0.5)),
-    Call(rgo_core.update, (P, normal(6, 2, 3), 0.5)),
+    Call(rgo_core.update_projection, (P, normal(6, 3), 0.5)),
+    Call(rgo_core.update_projection, (P, normal(6, 2, 3), 0.5)),
     Call(rgo_core.softmax_hessian, (LOGITS,), {"mask": MASK}),
     Call(rgo_core.softmax_hessian_root, (LOGITS,), {"mask": MASK}),
     Call(rgo_core.ground_truth_weights, (LOGITS, LABELS), {"mask": MASK}),
@@ -180,7 +180,7 @@ CALLS = [
     Call(rgo_core.forgetting, (ACCURACY,)),
     Call(rgo_core.learning_accuracy, (ACCURACY,)),
     Call(rgo_core.permute, (normal(9, 3), PERMUTATION)),
-    Call(rgo_core.invert, (PERMUTATION,), result="integer"),
+    Call(rgo_core.inverse_permutation, (PERMUTATION,), result="integer"),
 ]
 
 EVERY = pytest.mark.parametrize(

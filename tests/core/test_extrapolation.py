@@ -16,7 +16,7 @@ from rgo_core import (
     empty_moment,
     empty_sketch,
     extrapolate,
-    merge,
+    merge_moments,
     observe,
 )
 
@@ -60,7 +60,7 @@ def test_a_share_known_beforehand_weighs_each_vector(
     before = observe(empty, normal(1, 4, 6))
     # To extrapolate is of the part alone, and leaves the tasks before as they are.
     part = extrapolate(observe(empty, normal(2, 4, 6)), 0.2)
-    expected = merge(before, part)
+    expected = merge_moments(before, part)
     found: Any = backend.call(observe, before, normal(2, 4, 6), share=0.2)
     projections = [as_matrix(consolidate(m, 0.5)) for m in (found, expected)]
     np.testing.assert_allclose(*projections, atol=1e-12)

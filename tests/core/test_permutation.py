@@ -5,7 +5,7 @@ from core.cases import SEEDS, normal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgo_core import invert, permute, task_permutation
+from rgo_core import inverse_permutation, permute, task_permutation
 
 WIDTHS = st.integers(1, 300)
 TASKS = st.integers(0, 1000)
@@ -124,7 +124,7 @@ def test_output_j_is_input_permutation_j(
 def test_the_inverse_undoes_a_permutation_from_either_side(
     backend: Backend, permutation: np.ndarray
 ) -> None:
-    inverse = backend.call(invert, permutation)
+    inverse = backend.call(inverse_permutation, permutation)
     array = normal(0, len(permutation))
     there = backend.call(permute, array, permutation)
     np.testing.assert_array_equal(backend.call(permute, there, inverse), array)
@@ -146,6 +146,6 @@ def test_channels_lie_along_any_axis(backend: Backend, axis: int) -> None:
 def test_an_inverse_keeps_the_integers_of_its_permutation(
     backend: Backend, dtype: type
 ) -> None:
-    inverse = backend.call(invert, np.asarray([2, 0, 1], dtype=dtype))
+    inverse = backend.call(inverse_permutation, np.asarray([2, 0, 1], dtype=dtype))
     assert inverse.dtype == dtype
     np.testing.assert_array_equal(inverse, [1, 2, 0])

@@ -20,12 +20,12 @@ from rgo_core import (
     SecondMoment,
     consolidate,
     empty_moment,
-    merge,
+    merge_moments,
     normalize,
     observe,
     project,
     project_factors,
-    update,
+    update_projection,
 )
 
 AXES = pytest.mark.parametrize("axis", [-2, -1])
@@ -78,7 +78,7 @@ def test_a_wide_layer_has_the_explicit_inverse_too(
 def test_the_information_form_is_the_recursion(backend: Backend, case: Case) -> None:
     raw = backend.array(np.eye(case.features))
     for vector in case.vectors:
-        raw = update(raw, backend.array(vector), case.damping)
+        raw = update_projection(raw, backend.array(vector), case.damping)
     recursion = backend.to_numpy(normalize(raw))
     assert_close(recursion, consolidated(backend, case), condition=case.growth)
     found = consolidated(backend, case, normalized=False)
@@ -127,7 +127,7 @@ def test_order_and_blocking_of_the_vectors_do_not_matter(
     shuffled = np.random.default_rng(seed).permutation(case.vectors)
     cut = len(shuffled) // 3
     first, second = (moment_of(backend, x) for x in (shuffled[:cut], shuffled[cut:]))
-    moment = backend.call(merge, first, second)
+    moment = backend.call(merge_moments, first, second)
     projection = backend.call(consolidate, moment, case.damping)
     assert_close(projection, consolidated(backend, case), condition=case.condition)
 

@@ -6,7 +6,7 @@ from core.cases import SEEDS, Case, cases, normal, outer_sum
 from core.tolerance import assert_close
 from hypothesis import given
 
-from rgo_core import SecondMoment, empty_moment, merge, observe
+from rgo_core import SecondMoment, empty_moment, merge_moments, observe
 
 
 def empty(*groups: int, features: int) -> SecondMoment:
@@ -88,11 +88,11 @@ def test_merging_is_observing_both(backend: Backend, case: Case, seed: int) -> N
     start = empty(features=case.features)
     one = backend.call(observe, start, case.vectors)
     other = backend.call(observe, start, others)
-    merged = backend.call(merge, one, other)
+    merged = backend.call(merge_moments, one, other)
     both = backend.call(observe, one, others)
     assert_close(merged.matrix, both.matrix)
     assert merged.count == both.count
-    reverse = backend.call(merge, other, one)
+    reverse = backend.call(merge_moments, other, one)
     np.testing.assert_array_equal(merged.matrix, reverse.matrix)
 
 

@@ -16,7 +16,7 @@ from rgo_core import (
     consolidate,
     empty_sketch,
     free_directions,
-    merge,
+    merge_moments,
     observe,
     plasticity,
     project,
@@ -110,7 +110,7 @@ def test_merged_sketches_keep_the_bounds_in_either_order(
     one, other = (sketch_of(backend, vectors, count) for vectors in both)
     H = outer_sum(np.concatenate(both))
     for pair in ((one, other), (other, one)):
-        merged = backend.call(merge, *pair)
+        merged = backend.call(merge_moments, *pair)
         assert_within_bounds(merged, H)
         assert merged.count == 3 * r
 
@@ -123,7 +123,7 @@ def test_while_the_rank_is_no_more_than_its_rows_a_sketch_is_exact(
     vectors = normal(seed, 12, rank) @ normal(seed + 1, rank, features)
     sketch = sketch_of(backend, vectors[:5], 3)
     sketch = backend.call(observe, sketch, vectors[5:])
-    sketch = backend.call(merge, sketch, sketch_of(backend, vectors, 3))
+    sketch = backend.call(merge_moments, sketch, sketch_of(backend, vectors, 3))
     assert sketch.shrunk == 0
     H = 2 * outer_sum(vectors)
     assert_close(sketch.rows.T @ sketch.rows, H, condition=5)
@@ -259,11 +259,11 @@ def test_what_is_left_free_is_that_of_the_matrix(backend: Backend, seed: int) ->
 def test_groups_are_as_in_a_loop(backend: Backend, seed: int) -> None:
     vectors = normal(seed, 2, 3, 9, 5)
     sketch = sketch_of(backend, vectors, 2)
-    merged = backend.call(merge, sketch, sketch)
+    merged = backend.call(merge_moments, sketch, sketch)
     together = backend.call(as_matrix, backend.call(consolidate, merged, 0.5))
     for group in np.ndindex(2, 3):
         alone = sketch_of(backend, vectors[group], 2)
-        alone = backend.call(merge, alone, alone)
+        alone = backend.call(merge_moments, alone, alone)
         assert_close(merged.shrunk[group], alone.shrunk, condition=10)
         projection = backend.call(consolidate, alone, 0.5)
         expected = backend.call(as_matrix, projection)

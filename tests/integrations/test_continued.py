@@ -180,7 +180,7 @@ def test_an_unknown_option_is_refused_before_any_training() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 2.0, "all"])
 def test_a_limit_that_is_no_count_is_refused(limit: object) -> None:
-    with pytest.raises(ValueError, match="max_batches must be an integer > 0, got"):
+    with pytest.raises(ValueError, match="max_batches must be an integer >= 1, got"):
         Tasks(max_batches=limit)
 
 

@@ -61,7 +61,9 @@ def test_projecting_factors_takes_n_squared_times_the_smaller_of_rows_and_output
 def test_one_update_of_the_recursion_takes_n_squared_for_its_gain() -> None:
     # The outer product k k^T takes as many again, entry by entry and not counted.
     assert multiplications(rgo_core.gain, identity(N), zeros(N)) == N * N
-    assert multiplications(rgo_core.update, identity(N), zeros(N), 1.0) == N * N
+    assert (
+        multiplications(rgo_core.update_projection, identity(N), zeros(N), 1.0) == N * N
+    )
 
 
 def test_observing_r_vectors_takes_r_n_squared() -> None:

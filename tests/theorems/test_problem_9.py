@@ -19,7 +19,7 @@ from rgo_core import (
     normalize,
     optimal_projection,
     projected_curvature,
-    update,
+    update_projection,
 )
 
 CONDITION = 1e2  # of every H below
@@ -120,8 +120,8 @@ def test_what_consolidation_returns_is_the_optimum_of_the_damped_curvature(
 def test_algorithm_1_arrives_there_too(backend: Backend, case: Case) -> None:
     # One vector first, as printed, and the others as a block.
     start, first, rest = np.eye(case.features), case.vectors[0], case.vectors[1:]
-    raw = backend.call(update, start, first, case.damping)
-    raw = backend.call(update, raw, rest, case.damping)
+    raw = backend.call(update_projection, start, first, case.damping)
+    raw = backend.call(update_projection, raw, rest, case.damping)
     assert_symmetric(raw)
     best = case.raw(backend.call(optimal_projection, case.damping * case.information))
     # Errors are relative to the identity that it starts from.

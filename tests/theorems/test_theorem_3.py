@@ -22,7 +22,7 @@ from rgo_core import (
     SecondMoment,
     consolidate,
     empty_moment,
-    invert,
+    inverse_permutation,
     normalize,
     observe,
     optimal_projection,
@@ -214,7 +214,7 @@ def test_the_projection_of_encoded_vectors_is_the_encoded_projection(
     # And a gradient is projected where it lives: encode, project, decode.
     gradient = normal(seed, n)
     there = project(P, backend.call(permute, gradient, order), axis=-1)
-    back = backend.call(permute, there, backend.call(invert, order))
+    back = backend.call(permute, there, backend.call(inverse_permutation, order))
     plain = SecondMoment(case.damping * (case.information - np.eye(n)), np.asarray(1))
     here = project(consolidate(plain, case.damping), gradient, axis=-1)
     scale = float(np.linalg.norm(P, 2) * np.linalg.norm(gradient))

@@ -87,8 +87,8 @@ def test_a_shared_projection_acts_on_all_that_share_it() -> None:
         if not shared:
             for layer in (LAYER, LAYER.replace("layer.0", "layer.1")):
                 names = [f"{layer}.{t}.lora_A.default.weight" for t in TARGETS]
-                total = rgo_core.merge(moments[names[0]], moments[names[1]])
-                total = rgo_core.merge(total, moments[names[2]])
+                total = rgo_core.merge_moments(moments[names[0]], moments[names[1]])
+                total = rgo_core.merge_moments(total, moments[names[2]])
                 moments |= dict.fromkeys(names, total)
         rgo.consolidate(moments)
         rgo.begin_task(1)

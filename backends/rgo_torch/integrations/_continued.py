@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rgo_core._checks import check_integer
 from rgo_torch import RGO
 from rgo_torch.deprecated import check_names
 from rgo_torch.integrations._closures import run_closures_first
@@ -56,10 +57,8 @@ class Continued:
         check_names(options.keys() - signature.parameters.keys())
         if mask is not None and score is not None:
             raise ValueError("a score must see to the mask itself, got score and mask")
-        if max_batches is not None and (
-            not isinstance(max_batches, int) or max_batches < 1
-        ):
-            raise ValueError(f"max_batches must be an integer > 0, got {max_batches!r}")
+        if max_batches is not None:
+            check_integer("max_batches", max_batches, 1)
         self._options = dict(options)
         self._mask, self._score, self._max_batches = mask, score, max_batches
         self._rgo: RGO | None = None

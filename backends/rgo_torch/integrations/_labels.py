@@ -5,7 +5,7 @@ from array_api_compat import torch as xp
 from torch import Tensor
 
 import rgo_core
-from rgo_core.curvature import Curvature
+from rgo_core.cotangents import Curvature
 
 IGNORED = -100
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rgo_core.curvature import Curvature
+from rgo_core.cotangents import Curvature
 from rgo_torch.chunks import SampleScore
 from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.integrations._labels import label_score

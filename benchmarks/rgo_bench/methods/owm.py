@@ -35,13 +35,13 @@ class OWM(NetworkMethod):
 
     Each layer's P starts as the identity and takes in r, the mean input over a
     mini-batch: ``P <- P - k k^T / (alpha + r^T k)``, ``k = P r``. A step uses ``P G``.
-    The recursion is RGO's (`rgo_core.update`), with other vectors, and without the
-    normalisation of the trace.
+    The recursion is RGO's (`rgo_core.update_projection`), with other vectors, and
+    without the normalisation of the trace.
 
     With ``observe="step"`` P takes in every mini-batch in training, before it is used,
     as in the authors' programs; with ``"task"`` in a second pass after the task, which
     leaves the task itself free to learn: that remembers more, in trials of one
-    seed, and a step costs less, not least on a GPU: with ``"step"`` `rgo_core.update`
+    seed, and a step costs less, not least on a GPU: with ``"step"`` the recursion
     waits there for the answer to whether the inputs are finite. As in the authors' MLP
     the biases are not trained, unless ``biases="free"``. Their alpha shrinks within a
     task in some experiments, ours does not.
@@ -105,7 +105,7 @@ class OWM(NetworkMethod):
 
     def _fold(self, name: str, vectors: Tensor) -> None:
         P = self.projections[name]
-        self._set(name, rgo_core.update(P, vectors, self.options.damping))
+        self._set(name, rgo_core.update_projection(P, vectors, self.options.damping))
 
     def _set(self, name: str, P: Tensor) -> None:
         self.projections[name] = P

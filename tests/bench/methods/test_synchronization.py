@@ -31,7 +31,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         for name in METHODS
         if name not in ("owm", "los", *DECIDE, *WITH_HEADS)
     ),
-    # With "step", `rgo_core.update` looks whether the inputs are finite.
+    # With "step", `rgo_core.update_projection` looks whether the inputs are finite.
     ("owm", {"observe": "task"}),
     ("los", {}),
     ("los", {"per_class": 1, "manifold": "stiefel"}),

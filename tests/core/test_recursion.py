@@ -11,7 +11,7 @@ from core.tolerance import (
 )
 from hypothesis import given
 
-from rgo_core import gain, update
+from rgo_core import gain, update_projection
 
 # An update takes from the projection before what it closes: its errors are relative
 # to that projection, and multiply as the recursion's condition, `Case.growth`.
@@ -44,7 +44,7 @@ def test_an_update_is_the_explicit_inverse(
     backend: Backend, block: int | None, case: Case
 ) -> None:
     before, vectors = split(case, block)
-    updated = backend.call(update, before, vectors, case.damping)
+    updated = backend.call(update_projection, before, vectors, case.damping)
     scale = float(np.linalg.norm(before))
     assert_close(updated, case.inverse, condition=case.growth, scale=scale)
 
@@ -56,7 +56,7 @@ def test_an_update_of_symmetric_is_symmetric_to_the_last_bit(
 ) -> None:
     before, vectors = split(case, block)
     before = (before + before.T) / 2
-    assert_symmetric(backend.call(update, before, vectors, case.damping))
+    assert_symmetric(backend.call(update_projection, before, vectors, case.damping))
 
 
 @BLOCKS
@@ -65,8 +65,8 @@ def test_twice_the_vectors_with_four_times_the_damping_change_no_bit(
     backend: Backend, block: int | None, case: Case
 ) -> None:
     before, vectors = split(case, block)
-    plain = backend.call(update, before, vectors, case.damping)
-    scaled = backend.call(update, before, 2 * vectors, 4 * case.damping)
+    plain = backend.call(update_projection, before, vectors, case.damping)
+    scaled = backend.call(update_projection, before, 2 * vectors, 4 * case.damping)
     np.testing.assert_array_equal(scaled, plain)
 
 
@@ -74,8 +74,10 @@ def test_twice_the_vectors_with_four_times_the_damping_change_no_bit(
 def test_a_block_is_its_vectors_one_by_one(backend: Backend, case: Case) -> None:
     one_by_one = backend.array(np.eye(case.features))
     for vector in case.vectors:
-        one_by_one = update(one_by_one, backend.array(vector), case.damping)
-    block = backend.call(update, np.eye(case.features), case.vectors, case.damping)
+        one_by_one = update_projection(one_by_one, backend.array(vector), case.damping)
+    block = backend.call(
+        update_projection, np.eye(case.features), case.vectors, case.damping
+    )
     scale = case.features**0.5
     assert_close(
         backend.to_numpy(one_by_one), block, condition=case.growth, scale=scale
@@ -88,7 +90,7 @@ def test_an_update_takes_freedom_from_every_direction_and_keeps_some(
     backend: Backend, block: int | None, case: Case
 ) -> None:
     before, vectors = split(case, block)
-    after = backend.call(update, before, vectors, case.damping)
+    after = backend.call(update_projection, before, vectors, case.damping)
     slack = EIGENVALUE * unit(case.growth)
     assert np.linalg.eigvalsh(after)[-1] <= 1 + slack
     assert np.linalg.eigvalsh(before - after)[0] >= -slack
@@ -103,7 +105,7 @@ def test_vectors_of_zeros_and_empty_blocks_change_nothing(
 ) -> None:
     before = Case(normal(0, 2, 3), 0.5).inverse
     before = (before + before.T) / 2
-    after = backend.call(update, before, vectors, 1.0)
+    after = backend.call(update_projection, before, vectors, 1.0)
     np.testing.assert_array_equal(after, before)
 
 
@@ -114,9 +116,9 @@ def test_groups_are_updated_as_in_a_loop(
 ) -> None:
     vectors = normal(seed, *shape)
     before = np.broadcast_to(np.eye(4), (2, 3, 4, 4))
-    together = backend.call(update, before, vectors, 0.5)
+    together = backend.call(update_projection, before, vectors, 0.5)
     for group in np.ndindex(2, 3):
-        alone = backend.call(update, before[group], vectors[group], 0.5)
+        alone = backend.call(update_projection, before[group], vectors[group], 0.5)
         case = Case(np.atleast_2d(vectors[group]), 0.5)
         assert_close(together[group], alone, condition=case.growth, scale=2.0)
 
@@ -133,7 +135,7 @@ def test_vectors_of_another_precision_take_that_of_the_projection(
     backend: Backend, shape: tuple[int, ...]
 ) -> None:
     vectors = normal(0, *shape)
-    single = backend.call(update, np.eye(3, dtype=np.float32), vectors, 1.0)
+    single = backend.call(update_projection, np.eye(3, dtype=np.float32), vectors, 1.0)
     assert single.dtype == np.float32
-    double = backend.call(update, np.eye(3), vectors.astype(np.float32), 1.0)
+    double = backend.call(update_projection, np.eye(3), vectors.astype(np.float32), 1.0)
     assert double.dtype == np.float64

@@ -49,7 +49,7 @@ def gain(projection: Array, vector: Array) -> Array:
     return (projection @ vector[..., None])[..., 0]
 
 
-def update(
+def update_projection(
     projection: Array, vectors: Array, damping: float, *, xp: Namespace | None = None
 ) -> Array:
     """Fold one curvature vector, or a block of them, into a raw projection.
@@ -93,7 +93,7 @@ def update(
     Examples
     --------
     >>> import numpy as np, rgo_core
-    >>> rgo_core.update(np.eye(2), np.asarray([3.0, 0.0]), damping=1.0)
+    >>> rgo_core.update_projection(np.eye(2), np.asarray([3.0, 0.0]), damping=1.0)
     array([[0.1, 0. ],
            [0. , 1. ]])
     """
@@ -103,6 +103,16 @@ def update(
     check_square("projection", projection)
     check_features("vectors", vectors, -1, projection.shape[-1])
     check_positive("damping", damping)
+    _check_leading(projection, vectors)
+    check_finite("vectors", vectors, xp)
+    vectors = xp.astype(vectors, projection.dtype, copy=False)
+    damping = float(damping)  # a NumPy scalar would bring its dtype
+    if vectors.ndim < projection.ndim:
+        return _rank_one(projection, vectors, damping, xp)
+    return _block(projection, vectors, damping, xp)
+
+
+def _check_leading(projection: Array, vectors: Array) -> None:
     if vectors.ndim not in (projection.ndim - 1, projection.ndim):
         raise ValueError(
             "vectors must be one vector (..., n) or a block (..., r, n) for a "
@@ -114,12 +124,6 @@ def update(
             f"vectors must have the leading axes {tuple(projection.shape[:-2])} of the "
             f"projection, got shape {tuple(vectors.shape)}"
         )
-    check_finite("vectors", vectors, xp)
-    vectors = xp.astype(vectors, projection.dtype, copy=False)
-    damping = float(damping)  # a NumPy scalar would bring its dtype
-    if vectors.ndim < projection.ndim:
-        return _rank_one(projection, vectors, damping, xp)
-    return _block(projection, vectors, damping, xp)
 
 
 def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:

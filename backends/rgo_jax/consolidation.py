@@ -1,0 +1,177 @@
+"""The end of a task: the projections of an optimizer renewed from second moments."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, Literal
+
+import jax
+import jax.numpy as jnp
+
+import rgo_core
+from rgo_core._checks import (
+    check_choice,
+    check_finite,
+    check_mapping,
+    check_positive,
+    check_seen,
+)
+from rgo_core.damping import Damping, split_damping, with_flag
+from rgo_core.scaling import NORMALIZE, Normalize, with_biases
+from rgo_jax.double import check_kept_double, in_double
+from rgo_jax.forms import (
+    Moment,
+    Projection,
+    main_array,
+    moment_kind,
+)
+from rgo_jax.projection import ProjectionState, is_state, projection_state, wrapped_as
+from rgo_jax.ranks import any_ranks
+
+# For one ground-truth vector a sample, and encoded features.
+MEASURED: Final = rgo_core.measured_damping("sample", "mean")
+
+
+@any_ranks
+def end_task(
+    state: Any,
+    moments: Mapping[str, Moment],
+    *,
+    damping: Damping = MEASURED,
+    normalize: Normalize | None = None,
+    relative: bool | None = None,
+    biases: Literal["raw", "normalized"] | None = None,
+) -> Any:
+    """Renew the projections in an optimizer's state from second moments.
+
+    ``P = (I + H / alpha)^-1`` by parameter, that of a weight scaled to trace n.
+
+    Parameters
+    ----------
+    state : pytree
+        The state of an optax optimizer with one `project_gradients`.
+    moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
+        Of all tasks so far, as `observe` adds them up, of JAX or of NumPy. A parameter
+        without one keeps its projection.
+    damping : float or rgo_core.Relative
+        alpha > 0; see `rgo_core.consolidate`. The default was measured for one
+        ground-truth vector a sample and encoded features; for other vectors, and where
+        features are not encoded, see `rgo_core.measured_damping`. Where updates are
+        projected, ``Relative(0.3)`` was.
+    normalize : {"weights", "all", "none"}, optional
+        Which projections are scaled to trace n: those of weights (where None), or of
+        all parameters without outputs (biases) too, as in the paper, or none, as where
+        updates are projected, whose length scaling would add to.
+    relative : bool, optional
+    biases : {"raw", "normalized"}, optional
+        What 0.1.0 had for ``Relative(damping)`` and ``normalize="all"``, with a
+        warning; gone in the next release.
+
+    Returns
+    -------
+    pytree
+        The new state: of an `nnx.Optimizer` its new `opt_state`.
+
+    Raises
+    ------
+    TypeError
+        If `moments` is no mapping, or a second moment is not float64 or of another form
+        than the layout's.
+    ValueError
+        If an option is not one of those listed, `state` holds other than one
+        `ProjectionState`, there are no second moments or all are zero, or one is of an
+        unknown parameter, has another shape, is not finite or not symmetric, or
+        `damping` is too small for it. Under a JAX transformation values cannot be
+        checked, and the projection is NaN.
+
+    Notes
+    -----
+    One Cholesky inverse of n x n in float64 a parameter, whatever `jax_enable_x64`
+    says. Pure; may be compiled, scanned and mapped.
+
+    Do not combine a `Relative` damping with vectors of ``curvature="exact"`` and
+    ``reduce="mean"``: those of the head's weight are zero up to rounding, which would
+    be blown up into a projection, and nothing here can tell.
+
+    References
+    ----------
+    Liu and Liu (2022), Algorithm 1.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, optax, rgo_jax
+    >>> params = {"kernel": jnp.ones((3, 2))}
+    >>> optimizer = optax.chain(rgo_jax.project_gradients(), optax.sgd(0.1))
+    >>> moments = rgo_jax.observe({}, {"kernel": jnp.ones((1, 3))})
+    >>> state = rgo_jax.end_task(optimizer.init(params), moments)
+    >>> rgo_jax.projection_state(state).weights["kernel"].trace()
+    Array(3., dtype=float32)
+    """
+    check_choice("normalize", normalize, (None, *NORMALIZE))
+    normalize = with_biases(normalize, biases, stacklevel=3) or "weights"
+    damping = with_flag(damping, relative, stacklevel=3)
+    check_positive("damping", split_damping(damping)[0])
+    before = projection_state(state)
+    _check_moments(before, moments)
+
+    def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
+        consolidate = partial(
+            rgo_core.consolidate,
+            damping=damping,
+            normalized=normalized,
+            xp=jnp,
+        )
+        return {
+            path: _cast(in_double(consolidate)(moments[path]), projection)
+            if path in moments
+            else projection
+            for path, projection in projections.items()
+        }
+
+    after = ProjectionState(
+        before.tasks + 1,
+        renewed(before.weights, normalize != "none"),
+        renewed(before.biases, normalize == "all"),
+    )
+    return jax.tree.map(
+        lambda node: wrapped_as(node, after) if is_state(node) else node,
+        state,
+        is_leaf=is_state,
+    )
+
+
+def _cast(projection: Projection, before: Projection) -> Projection:
+    cast: Projection = jax.tree.map(
+        lambda new, old: new.astype(old.dtype), projection, before
+    )
+    return cast
+
+
+def _check_moments(state: ProjectionState, moments: Mapping[str, Moment]) -> None:
+    check_mapping("moments", moments)
+    projections = {**state.weights, **state.biases}
+    unknown = sorted(set(moments) - set(projections))
+    if unknown:
+        raise ValueError(
+            f"moments must be named after projected parameters, got {unknown}; there "
+            f"are {sorted(projections)}"
+        )
+    for path, moment in moments.items():
+        _check_moment(path, moment, projections[path])
+    with jax.enable_x64(True):
+        check_seen(moments.values(), jnp)
+
+
+def _check_moment(path: str, moment: Moment, projection: Projection) -> None:
+    kind = moment_kind(projection)
+    if not isinstance(moment, kind):
+        raise TypeError(
+            f"{path}: expected a {kind.__name__}, as empty_moments of the same layout "
+            f"makes it, got a {type(moment).__name__}"
+        )
+    check_kept_double(path, moment)
+    found, expected = moment[0].shape, main_array(projection).shape
+    if found != expected:
+        raise ValueError(
+            f"{path}: expected a second moment of shape {expected}, got {found}"
+        )
+    check_finite(f"{path}: a second moment", moment[0], jnp)

@@ -1,0 +1,49 @@
+"""Logits, masks and labels: checked, and as probabilities and indicators."""
+
+from rgo_core._checks import check_axes, check_floating
+from rgo_core._namespace import device_of
+from rgo_core._typing import Array, Namespace
+
+
+def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
+    """Return the probabilities of the classes in play; the others have zero."""
+    check_floating("logits", logits, xp)
+    check_axes("logits", logits, 1, "(..., c)")
+    if mask is not None:
+        check_mask(logits, mask, xp)
+        logits = xp.where(mask, logits, xp.full_like(logits, -xp.inf))
+    raised = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    return raised / xp.sum(raised, axis=-1, keepdims=True)
+
+
+def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:
+    """Raise unless `mask` is of bool, and tells of each class of `logits`."""
+    if not xp.isdtype(mask.dtype, "bool"):
+        raise TypeError(f"mask must be an array of bool, got dtype {mask.dtype}")
+    if mask.shape[-1:] != logits.shape[-1:]:
+        raise ValueError(
+            f"mask must have the {logits.shape[-1]} classes of the logits, "
+            f"got shape {tuple(mask.shape)}"
+        )
+    lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
+    if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
+        raise ValueError(
+            "mask must be one for all samples, or one for each of logits of shape "
+            f"{tuple(logits.shape)}, got shape {tuple(mask.shape)}"
+        )
+
+
+def one_hot(logits: Array, labels: Array, xp: Namespace) -> Array:
+    """Return (..., c) of bool: True for the class that the labels name."""
+    if not xp.isdtype(labels.dtype, "integral"):
+        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must have shape {tuple(logits.shape[:-1])} for logits of shape "
+            f"{tuple(logits.shape)}, whose classes lie along the last axis, got "
+            f"{tuple(labels.shape)}"
+        )
+    # The labels' own dtype may not count to the last class: 8 bits would begin again.
+    classes = xp.arange(logits.shape[-1], device=device_of(labels))
+    wide = xp.astype(labels, classes.dtype, copy=False)
+    return wide[..., None] == classes

@@ -1,0 +1,149 @@
+"""What to backpropagate from a network's outputs to get curvature vectors.
+
+A curvature vector of a layer is the gradient, in the layer's weights, of the outputs
+weighted by a column of a square root of l''. The columns are what these return.
+"""
+
+from typing import Final, Literal
+
+from rgo_core._checks import check_axes, check_choice, check_floating
+from rgo_core._logits import check_mask, one_hot
+from rgo_core._namespace import device_of, resolve
+from rgo_core._typing import Array, Namespace
+from rgo_core.loss_curvature import (
+    ground_truth_weights,
+    sigmoid_curvature,
+    softmax_hessian_root,
+    squared_error_curvature,
+)
+
+Curvature = Literal["ground-truth", "exact"]
+
+
+# Whose l'' is diagonal, and the same whatever the targets.
+IndependentLoss = Literal["binary", "squared-error"]
+
+
+Loss = Literal["cross-entropy", "binary", "squared-error"]
+
+
+LOSSES: Final = ("cross-entropy", "binary", "squared-error")
+
+
+def score_cotangents(
+    logits: Array,
+    labels: Array,
+    *,
+    curvature: Curvature = "ground-truth",
+    mask: Array | None = None,
+    xp: Namespace | None = None,
+) -> Array:
+    """Return what to backpropagate from the logits, one array a backward pass.
+
+    For ``curvature="ground-truth"`` the single cotangent ``sqrt(p_y (1 - p_y)) e_y``
+    of the score ``sum_i sqrt(p_i (1 - p_i)) z_i``; for ``"exact"`` the c columns of
+    the square root of l''.
+
+    Parameters
+    ----------
+    logits : array (..., c)
+    labels : array (...) of integers in 0..c-1
+    curvature : {"ground-truth", "exact"}
+    mask : array (c,) or (..., c) of bool, optional
+        True for the classes in play.
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
+
+    Returns
+    -------
+    array (k, ..., c)
+        k = 1 or c.
+
+    Raises
+    ------
+    TypeError
+        If `logits` are not real floating-point, `labels` not integers or `mask` not
+        boolean.
+    ValueError
+        If `labels` do not have the leading shape of `logits`, or `curvature` is
+        neither of the two.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12 and appendix B.1.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.score_cotangents(np.zeros((1, 2)), np.asarray([1]))
+    array([[[0. , 0.5]]])
+    """
+    xp = resolve(xp, logits, labels, mask)
+    check_choice("curvature", curvature, ("ground-truth", "exact"))
+    true_class = one_hot(logits, labels, xp)
+    if curvature == "exact":
+        root = softmax_hessian_root(logits, mask=mask, xp=xp)
+        return xp.moveaxis(root, -1, 0)
+    weights = ground_truth_weights(logits, labels, mask=mask, xp=xp)
+    return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
+
+
+def independent_cotangents(
+    outputs: Array,
+    *,
+    loss: IndependentLoss,
+    mask: Array | None = None,
+    xp: Namespace | None = None,
+) -> Array:
+    """Return what to backpropagate for a loss that is a sum over the outputs.
+
+    Column c of the root of its diagonal l'': ``sqrt(l''_c) e_c``, with ``l'' = p (1 -
+    p)`` for binary cross-entropy and 1 for half the squared error.
+
+    Parameters
+    ----------
+    outputs : array (..., c)
+        Logits for ``loss="binary"``.
+    loss : {"binary", "squared-error"}
+    mask : array (c,) or (..., c) of bool, optional
+        True for the outputs in play; the others have no curvature.
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
+
+    Returns
+    -------
+    array (c, ..., c)
+        One cotangent for each backward pass.
+
+    Raises
+    ------
+    TypeError
+        If `outputs` are not real floating-point or `mask` is not boolean.
+    ValueError
+        If `loss` is neither of the two or `mask` does not fit.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.independent_cotangents(np.zeros((1, 2)), loss="binary")
+    array([[[0.5, 0. ]],
+    <BLANKLINE>
+           [[0. , 0.5]]])
+    """
+    xp = resolve(xp, outputs, mask)
+    check_choice("loss", loss, LOSSES[1:])
+    check_floating("outputs", outputs, xp)
+    check_axes("outputs", outputs, 1, "(..., c)")
+    of = sigmoid_curvature if loss == "binary" else squared_error_curvature
+    root = xp.sqrt(of(outputs, xp=xp))
+    if mask is not None:
+        check_mask(outputs, mask, xp)
+        root = xp.where(mask, root, xp.zeros_like(root))
+    columns = xp.eye(outputs.shape[-1], dtype=root.dtype, device=device_of(root))
+    lead = (1,) * (outputs.ndim - 1)
+    columns = xp.reshape(columns, (columns.shape[0], *lead, columns.shape[-1]))
+    return columns * root[None, ...]

@@ -1,0 +1,106 @@
+"""How much of a step a projection leaves free."""
+
+from rgo_core._checks import (
+    check_floating,
+    check_square,
+)
+from rgo_core._namespace import resolve
+from rgo_core._typing import Array, Namespace
+from rgo_core.diagonal import DiagonalProjection
+from rgo_core.projection import Projection
+from rgo_core.sketch import LowRankProjection
+
+
+def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
+    """Return the mean fraction of a step that is still free: ``trace(Q) / n``.
+
+    1 where nothing was observed, 0 where every direction is closed. By Theorem 1's
+    argument it is the share of an isotropic gradient's squared length that is left.
+
+    Parameters
+    ----------
+    projection : array (..., n, n), DiagonalProjection or LowRankProjection
+        Q, raw: ``consolidate(moment, damping, normalized=False)``. Of a normalised
+        projection the fraction is always 1, for its step is made longer by just what
+        was lost; see `free_directions`.
+    xp : namespace, optional
+        The array namespace; that of the array where None.
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    TypeError
+        If the array is not real floating-point.
+    ValueError
+        If its last two axes differ.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> float(rgo_core.plasticity(np.diag([1.0, 0.0, 0.0, 0.0])))
+    0.25
+    """
+    trace, _, n = _traces(projection, xp)
+    return trace / n
+
+
+def free_directions(projection: Projection, *, xp: Namespace | None = None) -> Array:
+    """Return the effective number of free directions: ``trace(P)^2 / trace(P^2)``.
+
+    n for the identity, k for the orthogonal projection onto k directions, and whatever
+    the scale: as good for a normalised P as for a raw one. Where all directions are
+    closed alike it is n again, since normalisation opens them all again.
+
+    Parameters
+    ----------
+    projection : array (..., n, n), DiagonalProjection or LowRankProjection
+        Symmetric positive semi-definite, not zero.
+    xp : namespace, optional
+        The array namespace; that of the array where None.
+
+    Returns
+    -------
+    array (...)
+        From 1 to n.
+
+    Raises
+    ------
+    TypeError
+        If the array is not real floating-point.
+    ValueError
+        If its last two axes differ.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> float(rgo_core.free_directions(np.diag([2.0, 2.0, 0.0])))
+    2.0
+    """
+    trace, square, _ = _traces(projection, xp)
+    return trace * trace / square
+
+
+def _traces(projection: Projection, xp: Namespace | None) -> tuple[Array, Array, int]:
+    """Return trace(P), trace(P^2) and n of a projection of any form."""
+    if isinstance(projection, DiagonalProjection):
+        scales = projection.diagonal
+        xp = resolve(xp, scales)
+        check_floating("projection.diagonal", scales, xp)
+        squares = xp.sum(scales * scales, axis=-1)
+        return xp.sum(scales, axis=-1), squares, scales.shape[-1]
+    if isinstance(projection, LowRankProjection):
+        factor, scale = projection
+        xp = resolve(xp, factor)
+        check_floating("projection.factor", factor, xp)
+        n, gram = factor.shape[-1], factor @ factor.mT
+        once = xp.linalg.trace(gram)
+        twice = xp.sum(gram * gram, axis=(-2, -1))
+        return scale * (n - once), scale * scale * (n - 2 * once + twice), n
+    xp = resolve(xp, projection)
+    check_floating("projection", projection, xp)
+    check_square("projection", projection)
+    squares = xp.sum(projection * projection, axis=(-2, -1))
+    return xp.linalg.trace(projection), squares, projection.shape[-1]
