@@ -13,6 +13,7 @@ from rgo_core.cotangents import Curvature, Loss
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
 from rgo_torch.chunks import check_chunk_size, parts
+from rgo_torch.forms import empty_moment
 from rgo_torch.layers.layer import Layer, Use, Vectors
 from rgo_torch.layout import Overrides, find_layout
 from rgo_torch.parameters import (
@@ -258,7 +259,7 @@ class _Block:
         self._waiting = []
         before: Any = self._moment
         if before is None:
-            before = parameter.empty_moment()
+            before = empty_moment(parameter)
         try:
             self._moment = rgo_core.observe(before, vectors, donate=True, xp=xp)
         except ValueError as error:

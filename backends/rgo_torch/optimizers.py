@@ -1,6 +1,5 @@
 """Which optimizers may step projected parameters, and how."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.warning import warn_caller
 
 Project = Literal["gradient", "update"]
 
@@ -82,18 +82,16 @@ def check_optimizers(
             _check_hooks(optimizer)
         trained = [p.name for p in unheld if p.tensor.requires_grad]
         if trained:
-            warnings.warn(
+            warn_caller(
                 f"{', '.join(trained)}: held by no optimizer given, so that their "
-                "updates are not projected; give RGO all optimizers, in a list",
-                stacklevel=4,
+                "updates are not projected; give RGO all optimizers, in a list"
             )
         return
     for optimizer in optimizers:
         if isinstance(optimizer, ADAPTIVE):
-            warnings.warn(
+            warn_caller(
                 f"{type(optimizer).__name__} rescales the gradient, which undoes a "
-                "projection of it; use project='update'",
-                stacklevel=4,
+                "projection of it; use project='update'"
             )
 
 

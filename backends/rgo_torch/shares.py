@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import distributed
 
-from rgo_torch.parameters import ProjectedParameter, Projection, projection_parts
+from rgo_torch.forms import empty_projection, projection_parts
+from rgo_torch.parameters import ProjectedParameter, Projection
 from rgo_torch.sums import global_rank, meeting_device
 
 
@@ -77,7 +78,7 @@ def spread(
     found: dict[str, Projection] = {}
     for name in names:
         own = owners[name] == rank
-        projection = mine[name] if own else parameters[name].empty_projection()
+        projection = mine[name] if own else empty_projection(parameters[name])
         for part in projection_parts(projection).values():
             sent = part.to(device)
             distributed.broadcast(sent, global_rank(group, owners[name]), group=group)

@@ -7,15 +7,14 @@ from typing import Any, Literal, TypeVar
 from torch import distributed, nn
 
 from rgo_core._checks import check_choice
+from rgo_torch.forms import empty_moment
 from rgo_torch.parameters import Moment, ProjectedParameter, Projection
+from rgo_torch.projections import Renew, Renewed
 from rgo_torch.shares import find_owners, spread
 from rgo_torch.sums import sum_moments
 
 Kept = Literal["replicated", "sharded"]
 Parameters = Mapping[str, ProjectedParameter]
-# What a worker renews, of the names for which it is asked.
-Renewed = tuple[dict[str, Moment], dict[str, Projection]]
-Renew = Callable[[Callable[[str], bool]], Renewed]
 Result = TypeVar("Result")
 
 
@@ -121,7 +120,7 @@ class Workers:
         seen = {name for _, names in told for name in names}
         moments = {
             # What a worker did not meet, it saw no vectors of.
-            name: mine[name] if name in mine else parameter.empty_moment()
+            name: mine[name] if name in mine else empty_moment(parameter)
             for name, parameter in parameters.items()
             if name in seen
         }

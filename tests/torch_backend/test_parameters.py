@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_backend.nets import compiled, mlp
 
 from rgo_core import Axes
+from rgo_torch.forms import empty_moment
 from rgo_torch.layout import find_layout
 from rgo_torch.parameters import (
     ProjectedParameter,
@@ -62,6 +63,6 @@ def test_second_moments_are_kept_where_float64_is(
         axes = Axes(outputs=(0,), inputs=(1,), diagonal=form == "diagonal")
         bound = make_bound(2 if form == "sketch" else None, 2)
         parameter = ProjectedParameter("x", tensor, axes, bound)
-        moment = parameter.empty_moment()
+        moment = empty_moment(parameter)
         assert parameter.form == form
         assert {part.device.type for part in moment} == {kept}

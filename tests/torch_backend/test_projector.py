@@ -237,7 +237,7 @@ def test_a_learning_rate_scheduler_does_not_look_like_a_closure() -> None:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     train(model, optimizer, [batch()])
     scheduler.step()
-    assert not projector._before
+    assert not projector._updates._before
 
 
 def closure_steps(model: nn.Module, optimizer: Optimizer) -> None:

@@ -1,0 +1,82 @@
+"""Whether a model's adapters are still those that RGO was attached to."""
+
+from typing import Any
+
+from torch import nn
+
+from rgo_torch.adapters import Adapters, find_adapters, frozen_parameters
+from rgo_torch.hooks import ModuleHook
+
+
+class AdapterGuard:
+    """Notices when adapters are no longer those that RGO was attached to.
+
+    Parameters
+    ----------
+    model : nn.Module
+    adapters : Adapters, optional
+        None for a model whose places the user named.
+    """
+
+    def __init__(self, model: nn.Module, adapters: Adapters | None) -> None:
+        self._model = model
+        self._frozen = frozen_parameters(model)
+        self._active = {} if adapters is None else adapters.active()
+        self.handles = [
+            module.register_forward_pre_hook(_CheckForward(name, self._active[name]))
+            for name, module in (adapters.lora if adapters else {}).items()
+        ]
+
+    def check(self) -> None:
+        """Check that the same adapters are active and nothing else is trained.
+
+        Raises
+        ------
+        RuntimeError
+            If not.
+        """
+        if self._active:
+            now = _active_now(self._model)
+            for name in (*self._active, *now):
+                _check_active(name, self._active.get(name, ()), now.get(name, ()))
+        thawed = sorted(self._frozen - frozen_parameters(self._model))
+        if thawed:
+            raise RuntimeError(
+                f"{', '.join(thawed)}: frozen when RGO was attached, trained now, and "
+                "not protected; attach a new RGO, and load this one's state into it"
+            )
+
+    def detach(self) -> None:
+        """Look no more."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+
+class _CheckForward(ModuleHook):
+    def __init__(self, name: str, expected: tuple[str, ...]) -> None:
+        self.name, self.expected = name, expected
+
+    def __call__(self, module: Any, args: Any) -> None:
+        if module.merged:
+            raise RuntimeError(
+                f"{self.name}: its adapters {module.merged_adapters} are merged, which "
+                "leaves no task's encoding but the first's; unmerge them, and use "
+                "RGO.merge_for(task)"
+            )
+        if module.training:
+            found = tuple(module.active_adapters)
+            _check_active(self.name, self.expected, found)
+
+
+def _check_active(name: str, expected: tuple[str, ...], found: tuple[str, ...]) -> None:
+    if found != expected:
+        raise RuntimeError(
+            f"{name}: RGO was attached with the active adapters {list(expected)}, now "
+            f"there are {list(found)}; switch back, or attach a new RGO"
+        )
+
+
+def _active_now(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    found = find_adapters(model)
+    return {} if found is None else found.active()

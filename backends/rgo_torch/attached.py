@@ -1,0 +1,208 @@
+"""What RGO attaches to a model: encoder, projector, statistics, a guard of adapters."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rgo_core.cotangents import Curvature
+from rgo_core.damping import split_damping
+from rgo_torch.adapter_guard import AdapterGuard
+from rgo_torch.advice import (
+    drifting_statistics,
+    encoded_shortcuts,
+    permuted_pretraining,
+)
+from rgo_torch.chunks import SampleScore, TrainingBatch
+from rgo_torch.defaults import Chosen
+from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.hooks import Uncopied, remove_copied
+from rgo_torch.parameters import Moment
+from rgo_torch.projections import scalings
+from rgo_torch.projector import GradientProjector
+from rgo_torch.scope import Scope
+from rgo_torch.statistics import RunningStatistics, Statistics
+from rgo_torch.warning import warn_caller
+from rgo_torch.workers import Workers
+
+
+class Attached(Uncopied):
+    """A model and its optimizers with what RGO attaches to them, until it is detached.
+
+    Parameters
+    ----------
+    model : nn.Module
+    optimizers : sequence of torch.optim.Optimizer
+    chosen : Chosen
+        The options that depend on each other.
+    scope : Scope
+        What of the model it takes care of.
+    forms : mapping of str to object
+        In which form moments are kept: `max_features`, `sketch_rows`, `shared_inputs`.
+    seed, unencoded
+        See `FeatureEncoder`.
+    statistics : {"per-task", "frozen", "running"}
+    workers : Workers
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        chosen: Chosen,
+        scope: Scope,
+        forms: Mapping[str, Any],
+        *,
+        seed: int,
+        unencoded: Iterable[str] | None,
+        statistics: Statistics,
+        workers: Workers,
+    ) -> None:
+        self.model = model
+        self.damping = chosen.damping
+        self._observing = chosen.observing
+        self._forms = {"layout": scope.layout, **forms}
+        self._workers = workers
+        if scope.encodes and not scope.is_beside:
+            for note in permuted_pretraining(model):
+                warn_caller(note)
+        remove_copied(model)
+        with ExitStack() as undo:
+            self.encoder = (
+                FeatureEncoder(
+                    model,
+                    seed=seed,
+                    unencoded=unencoded,
+                    layout=scope.layout,
+                    places=scope.places,
+                    shared_inputs=forms["shared_inputs"],
+                )
+                if scope.encodes
+                else None
+            )
+            if self.encoder is not None:
+                undo.callback(self.encoder.detach)
+            self.projector = GradientProjector(
+                model,
+                optimizers,
+                project=chosen.project,
+                normalize=chosen.normalize,
+                **self._forms,
+            )
+            undo.callback(self.projector.detach)
+            self.projector.owned = workers.owned(self.projector.observed)
+            self.statistics = RunningStatistics(model, statistics)
+            undo.callback(self.statistics.detach)
+            self._notes = chosen.notes + self._warned_of(statistics)
+            undo.pop_all()
+        beside = scope.is_beside
+        self._guard = AdapterGuard(model, scope.adapters) if beside else None
+        self._trained = TrainingBatch(model) if beside else None
+        self._is_attached = True
+
+    def _warned_of(self, statistics: Statistics) -> list[str]:
+        """Warn of what is at risk though it is protected, and return the notes."""
+        encoded = {} if self.encoder is None else self.encoder.places
+        outputs = [name for name, at in encoded.items() if at != "input"]
+        notes = [
+            *encoded_shortcuts(self.model, outputs),
+            *drifting_statistics(self.statistics.modules, statistics),
+        ]
+        for note in notes:  # which may be errors to whoever listens
+            warn_caller(note)
+        return notes
+
+    def detach(self) -> None:
+        """Remove every hook from the model and the optimizer, for good.
+
+        The state can still be read, and loaded into a new RGO.
+        """
+        self._is_attached = False
+        for part in (
+            *(self.projector, self.statistics),
+            *(self._guard, self._trained, self.encoder),
+        ):
+            if part is not None:
+                part.detach()
+
+    def plasticity(self) -> dict[str, float]:
+        """Return how much of a step is still free, by protected parameter.
+
+        ``trace(Q) / n`` with ``Q = (I + H / alpha)^-1``: 1 where nothing was observed,
+        0 where every direction is closed. Of experts and other groups the mean.
+
+        Notes
+        -----
+        From the projection where that is Q itself; else from H, by one Cholesky inverse
+        of n x n a parameter.
+
+        References
+        ----------
+        `rgo_core.plasticity`.
+        """
+        return self.projector.plasticity(self.damping)
+
+    @property
+    def curvature(self) -> Curvature:
+        """Which curvature `second_moments` is asked for."""
+        found: Curvature = self._observing.bound.get("curvature", "ground-truth")
+        return found
+
+    def _moments_of(
+        self, batches: Iterable[Any], asked: Mapping[str, Any]
+    ) -> dict[str, Moment]:
+        """Run the curvature pass, as `end_task` was asked to and RGO was made to."""
+        chunk_size = self._chunk_size(asked["mask"], asked["score"])
+        options = {**self._forms, **asked, "chunk_size": chunk_size}
+        return self._observing(self.model, batches, **options)
+
+    def _chunk_size(self, mask: Any, score: Any) -> int | None:
+        """Return how many samples the curvature pass may take at once.
+
+        Beside adapters it shall need no more memory than training. A score of one's own
+        takes whole batches, for it may look at several samples together.
+        """
+        if self._trained is None or self._observing.bound.get("per") == "batch":
+            return None
+        alone = score is None or isinstance(score, SampleScore)
+        whole = isinstance(mask, Tensor) and mask.ndim > 1  # one for each sample
+        samples = self._trained.samples if alone and not whole else None
+        # Half: what reaches the outputs of layers is kept beside their inputs.
+        return samples and max(samples // 2, 1)
+
+    def _encode(self, task: int) -> None:
+        if self.encoder is not None:
+            self.encoder.set_task(task)
+
+    def _encoding(self) -> dict[str, Any] | None:
+        """Return what of the encoding second moments belong to."""
+        if self.encoder is None:
+            return None
+        found = {"seed": self.encoder.seed, "widths": self.encoder.widths}
+        return found | ({"shared": s} if (s := self.encoder.shared) else {})
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options that second moments and projections belong to."""
+        number, relative = split_damping(self.damping)
+        weights, biases = scalings(self.projector.normalize)
+        return {
+            **self._observing.told(),
+            "damping": number,
+            "relative": relative,
+            "weights": weights,
+            "biases": biases,
+        }
+
+    def _check_attached(self) -> None:
+        if not self._is_attached:
+            raise RuntimeError(
+                "this RGO was detached; attach a new one, and load this one's "
+                "state_dict into it"
+            )
+
+    def _check_model(self) -> None:
+        if self._guard is not None:
+            self._guard.check()
+        self.projector.check_parameters()

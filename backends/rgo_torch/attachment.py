@@ -1,0 +1,72 @@
+"""Whether a model is still the one that a projector was attached to, and it alone."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from rgo_torch.layers.layer import Layer
+from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.wrappers import check_whole, named_modules, named_parameters
+
+
+def check_parameters(
+    model: nn.Module,
+    parameters: Mapping[str, ProjectedParameter],
+    names: Collection[str],
+) -> None:
+    """Raise unless a model has the parameters that it had.
+
+    Parameters
+    ----------
+    model : nn.Module
+    parameters : mapping of str to ProjectedParameter
+        Those that are projected.
+    names : collection of str
+        Of all parameters, when the projector was attached.
+
+    Raises
+    ------
+    RuntimeError
+        If one was replaced by another, or added.
+    ValueError
+        If the model was sharded since.
+    """
+    now = dict(named_parameters(model))
+    modules = dict(named_modules(model))
+    for name, parameter in parameters.items():
+        for layer, own in parameter.uses:
+            if modules.get(layer.name) is not layer.module:
+                raise RuntimeError(_replaced(layer, modules.get(layer.name)))
+            if layer.parameter(own) is not parameter.tensor:
+                if name in now:
+                    check_whole(name, now[name])
+                raise RuntimeError(
+                    f"{name}: the model has another parameter there than when RGO "
+                    "was attached, and its gradient is not projected; attach a new "
+                    "RGO, and load this one's state into it"
+                )
+    new = set(now) - set(names)
+    added = sorted(name for name in new if now[name].requires_grad)
+    if added:
+        raise RuntimeError(
+            f"{', '.join(added)}: not there when RGO was attached, and not "
+            "protected; make all parts of the model before, or detach() RGO, "
+            "attach a new one, and load this one's state into it"
+        )
+
+
+def is_hooked_by(hooks: Iterable[Any], kind: type) -> bool:
+    """Whether one of some hooks is a method of such an object."""
+    return any(isinstance(getattr(hook, "__self__", None), kind) for hook in hooks)
+
+
+def _replaced(layer: Layer, now: nn.Module | None) -> str:
+    kind = type(layer.module).__name__
+    there = "none" if now is None else f"a new {type(now).__name__}"
+    return (
+        f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
+        f"{there} there, and its gradient is not projected; detach() RGO, attach a new "
+        "one, and load this one's state into it, with grown= where a layer has more "
+        "outputs"
+    )

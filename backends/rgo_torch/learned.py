@@ -1,0 +1,130 @@
+"""What a model has learned: a state to go on from, one task's model, a table."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import nn
+
+from rgo_torch.merging import merged_copy
+from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
+from rgo_torch.summary import summarize
+from rgo_torch.task_cycle import TaskCycle
+
+
+class Learned(TaskCycle):
+    """A model that learned some tasks, and can be kept, merged and described."""
+
+    def merge_for(self, task: int) -> nn.Module:
+        """Return a copy of the model that is one task's, for use without this library.
+
+        Its encoding is written into the weights, and PEFT's adapters are merged into
+        the layers beside them, so that plain PyTorch runs it.
+
+        Parameters
+        ----------
+        task : int
+            One that was begun.
+
+        Returns
+        -------
+        nn.Module
+            With the outputs that the model has inside of ``task(task)``.
+
+        Raises
+        ------
+        ValueError
+            If `task` was never begun, or the encoding is at a module without a weight
+            of its own that could take it up, such as a Flatten.
+        RuntimeError
+            As `task` does.
+        """
+        with self.task(task):
+            parameters = self.projector.parameters.values()
+            return merged_copy(self.model, self.encoder, parameters)
+
+    def summary(self) -> str:
+        """Return a table: each parameter's n and memory, and what is passed through.
+
+        Once a task has ended, also how much of a step is free, as `plasticity` tells
+        and at its cost.
+        """
+        free = self.plasticity() if self.finished else None
+        return summarize(self.projector, self.encoder, self._notes, free)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain dicts of tensors, strings and numbers.
+
+        With the model's and the optimizer's own it is all that a run needs to go on.
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``,
+        `torch.distributed.checkpoint` and, by `flat_state`, safetensors. It has the
+        matrices of all protected parameters from the start, so that a fresh RGO's can
+        be loaded into.
+        """
+        return {
+            "version": VERSION,
+            "finished": self.finished,
+            "current": self.current,
+            "encoding": self._encoding(),
+            "options": self._options(),
+            "parameters": self.projector.state_dict(),
+            "statistics": self.statistics.state_dict(),
+        }
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        strict: bool = True,
+        grown: Collection[str] = (),
+    ) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            Of this version, or of 0.1.0.
+        strict : bool
+            Whether to refuse a state that was made with another `per`, `reduce`,
+            `curvature`, `damping`, `relative`, `weights` or `biases`. If not, RGO goes
+            on under its own.
+        grown : collection of str
+            Modules that have more outputs than when the state was made, the new ones
+            after the old, or were not there. What was is protected as before, what is
+            new not yet.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a state, one of another network, seed, encoding or other
+            options, or holds nothing of its finished tasks. Nothing has changed then.
+        """
+        names = list(self.projector.observed)
+        more = grown_names(grown, names)
+        state = checked_state(
+            state_dict,
+            self._encoding(),
+            self._options(),
+            names,
+            strict=strict,
+            grown=grown,
+        )
+        kept = self.statistics.loaded(state["statistics"], state["finished"])
+        moments, projections = self.projector.loaded(state["parameters"], more)
+        check_observed(state["finished"], len(projections))
+        self.projector.take_over(moments, projections)
+        self.statistics.kept = kept
+        progress = self._progress
+        progress.finished, progress.current = state["finished"], state["current"]
+        # Between tasks the model goes on as in the last one.
+        last = max(progress.begun - 1, 0)
+        self.statistics.begin_task(last)
+        self._encode(last)
+
+    def __repr__(self) -> str:
+        task = "between tasks" if self.current is None else f"in task {self.current}"
+        share = f"{100 * self.projector.protected_share:.1f} % protected"
+        return (
+            f"{type(self).__name__}({type(self.model).__name__}, {share}, "
+            f"project={self.projector.project!r}, damping={self.damping}, "
+            f"{self.finished} tasks finished, {task})"
+        )

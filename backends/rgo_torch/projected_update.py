@@ -1,0 +1,116 @@
+"""The updates of optimizers, projected after their steps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from rgo_torch.optimizers import held_by
+from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.projections import Projections
+from rgo_torch.warning import warn_caller
+
+
+class ProjectedUpdate:
+    """Projects what optimizers change, until it is removed.
+
+    Parameters
+    ----------
+    optimizers : sequence of torch.optim.Optimizer
+    parameters : mapping of str to ProjectedParameter
+    projections : Projections
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Optimizer],
+        parameters: Mapping[str, ProjectedParameter],
+        projections: Projections,
+    ) -> None:
+        self._optimizers = optimizers
+        self._parameters = parameters
+        self._projections = projections
+        self._before: dict[str, Tensor] = {}
+        # To notice updates that no hook saw: who has stepped, and versions before.
+        self._stepped: dict[int, Optimizer] = {}
+        self._versions: dict[str, int] = {}
+        self._handles: list[Any] = []
+        for given in optimizers:
+            self._handles += [
+                given.register_step_pre_hook(self._remember),
+                given.register_step_post_hook(self._project),
+            ]
+
+    def remove(self) -> None:
+        """Leave updates alone from now on."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def watch(self) -> None:
+        """Notice from now on what changes projected parameters unprojected."""
+        self._stepped = {}
+        self._versions = {
+            name: self._parameters[name].tensor._version
+            for name in self._projections.names()
+        }
+
+    def warn_of_others(self) -> None:
+        """Warn where something else changed parameters since `watch`."""
+        held = set().union(*map(held_by, self._stepped.values()))
+        changed = [
+            name
+            for name, version in self._versions.items()
+            if (tensor := self._parameters[name].tensor)._version != version
+            and id(tensor) not in held
+        ]
+        if changed:
+            warn_caller(
+                f"{', '.join(changed)}: changed since the last task by something else "
+                "than the optimizers given, whose updates alone are projected. For a "
+                "new optimizer detach() RGO, attach a new one to it and load this "
+                "one's state, or use project='gradient'"
+            )
+
+    def forget_estimates(self) -> None:
+        """Let the optimizers begin anew with what they estimate of each parameter."""
+        for optimizer in self._optimizers:
+            for parameter in self._parameters.values():
+                optimizer.state.pop(parameter.tensor, None)
+
+    def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if any(callable(given) for given in (*args, *kwargs.values())):
+            raise ValueError(
+                "project='update' needs step() without a closure, which may evaluate "
+                "the loss between updates; got one. Use project='gradient'"
+            )
+        self._stepped[id(optimizer)] = optimizer
+        self._before = {
+            name: self._parameters[name].tensor.detach().clone()
+            for name in self._names_of(optimizer)
+            if not self._projections.paused
+        }
+
+    def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
+        """Return the parameters with a projection that an optimizer may step."""
+        projected = self._projections.names()
+        if len(self._optimizers) == 1:
+            return projected
+        held = held_by(optimizer)
+        return [n for n in projected if id(self._parameters[n].tensor) in held]
+
+    @torch.no_grad()
+    def _project(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for name, before in self._before.items():
+            parameter = self._parameters[name]
+            projection = self._projections.bring(name)
+            assert projection is not None  # remembered because there is one
+            # In the weight's own memory: first the update alone, then all again.
+            update = parameter.tensor.detach().sub_(before)
+            try:
+                update.copy_(parameter.projected(projection, update))
+            finally:  # where memory ran out: the update as the optimizer made it
+                update.add_(before)
+        self._before = {}

@@ -1,0 +1,196 @@
+"""Which parameters of a model are projected, and what is kept of them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from rgo_core.damping import Damping
+from rgo_core.scaling import Normalize
+from rgo_torch.adapters import FROZEN
+from rgo_torch.attachment import check_parameters
+from rgo_torch.hooks import Uncopied
+from rgo_torch.layout import Overrides, Skipped, find_layout
+from rgo_torch.optimizers import (
+    Project,
+    as_optimizers,
+    check_optimizers,
+    unheld_parameters,
+)
+from rgo_torch.parameters import (
+    Bound,
+    Moment,
+    ProjectedParameter,
+    Projection,
+    projected_parameters,
+)
+from rgo_torch.projections import Projections
+from rgo_torch.projector_state import loaded_parts, parts_of
+from rgo_torch.shared import Groups, shared_layers, shared_parameters
+from rgo_torch.wrappers import named_parameters, original_model
+
+
+class Protection(Uncopied):
+    """The projected parameters of a model, with their second moments and projections.
+
+    Parameters
+    ----------
+    model : nn.Module
+    optimizer : torch.optim.Optimizer, or several
+    project : {"gradient", "update"}
+    normalize : {"weights", "all", "none"}
+    layout : mapping of str to Axes or None, optional
+    bound : Bound
+        How much state a parameter may have.
+    shared_inputs : iterable of iterable of str, optional
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Iterable[Optimizer],
+        project: Project,
+        normalize: Normalize,
+        layout: Overrides | None,
+        bound: Bound,
+        shared_inputs: Groups | None,
+    ) -> None:
+        self._model = model
+        self.project = project
+        self.normalize = normalize
+        self.layers, self.skipped = find_layout(model, layout)
+        if not self.layers:
+            raise ValueError(_nothing_to_project(self.skipped))
+        self.parameters = projected_parameters(model, self.layers, bound)
+        # Whose second moment and projection a parameter shares, by names.
+        self.shared = shared_parameters(
+            self.parameters, shared_layers(model, self.layers, shared_inputs)
+        )
+        self._names = {name for name, _ in named_parameters(model)}
+        self._optimizers = as_optimizers(optimizer)
+        check_optimizers(self._optimizers, self.parameters.values(), project)
+        self._kept = Projections(self.parameters, self.shared, normalize)
+
+    @property
+    def unprotected(self) -> list[Skipped]:
+        """The parameters that steps change unprojected, each with the reason."""
+        unheld = unheld_parameters(self._optimizers, self.parameters.values())
+        return self.skipped + [
+            Skipped(parameter.name, "held by no optimizer given")
+            for parameter in unheld
+            if self.project == "update"
+        ]
+
+    @property
+    def protected_share(self) -> float:
+        """How much of the model's parameters is projected, from 0 to 1, by entries."""
+        every = original_model(self._model).parameters()
+        return sum(p.numel() for p in self._protected()) / sum(p.numel() for p in every)
+
+    @property
+    def trained_share(self) -> float:
+        """How much of what is trained now is projected, from 0 to 1, by entries."""
+        every = original_model(self._model).parameters()
+        total = sum(p.numel() for p in every if p.requires_grad)
+        return sum(p.numel() for p in self._protected() if p.requires_grad) / max(
+            total, 1
+        )
+
+    def _protected(self) -> list[nn.Parameter]:
+        left = {name for name, _ in self.unprotected}
+        return [p.tensor for name, p in self.parameters.items() if name not in left]
+
+    def check_parameters(self) -> None:
+        """Check that the model still has the parameters whose gradients are projected.
+
+        Raises
+        ------
+        RuntimeError
+            If one was replaced by another: ``load_state_dict(..., assign=True)`` does
+            so, and parametrizations do. If a module was replaced, or one was added.
+        ValueError
+            If the model was sharded since.
+        """
+        check_parameters(self._model, self.parameters, self._names)
+
+    def plasticity(self, damping: Damping) -> dict[str, float]:
+        """Return how much of a step is still free, by parameter; see `RGO.plasticity`.
+
+        Where workers share the moments, of those kept here.
+        """
+        return self._kept.plasticity(damping)
+
+    @property
+    def moments(self) -> dict[str, Moment]:
+        """The second moments of all tasks so far, by parameter."""
+        return self._kept.moments
+
+    @property
+    def projections(self) -> dict[str, Projection]:
+        """The projections by parameter; one without an entry has the identity."""
+        return self._kept.projections
+
+    @property
+    def observed(self) -> dict[str, ProjectedParameter]:
+        """The parameters that have a second moment, their own or one for several."""
+        return self._kept.observed
+
+    @property
+    def owned(self) -> Collection[str] | None:
+        """Whose moments are kept here; None: all. Other workers keep the rest."""
+        return self._kept.owned
+
+    @owned.setter
+    def owned(self, names: Collection[str] | None) -> None:
+        self._kept.owned = names
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return second moments and projections as plain dicts of tensors.
+
+        Those of every parameter: zeros and the identity where nothing was observed.
+        Survives ``torch.save`` and ``torch.load(weights_only=True)``. The tensors are
+        the projector's own, as in any PyTorch state dict. Where workers share the
+        moments, those of others are left out.
+        """
+        return parts_of(self._kept)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is no such state, belongs to another network or holds NaN or
+            infinity. Nothing has changed then.
+        """
+        self.take_over(*self.loaded(state))
+
+    def loaded(
+        self, state: Mapping[str, Any], grown: Collection[str] = ()
+    ) -> tuple[dict[str, Moment], dict[str, Projection]]:
+        """Return what a state holds, checked; of `grown` parameters with fewer outputs.
+
+        Raises
+        ------
+        ValueError
+            As `load_state_dict` does.
+        """
+        return loaded_parts(self._kept, state, grown)
+
+    def take_over(
+        self, moments: dict[str, Moment], projections: dict[str, Projection]
+    ) -> None:
+        """Have these moments and projections from now on."""
+        self._kept.moments, self._kept.projections = moments, projections
+
+
+def _nothing_to_project(skipped: Sequence[Skipped]) -> str:
+    if skipped and all(reason == FROZEN for _, reason in skipped):
+        return (
+            "the model has no parameter to project: its adapters are frozen too; load "
+            "them with is_trainable=True"
+        )
+    return "the model has no parameter to project: " + (
+        str(dict(skipped)) if skipped else "it has none at all"
+    )

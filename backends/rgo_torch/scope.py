@@ -1,0 +1,49 @@
+"""What of a model RGO takes care of: all of it, its adapters, or what is named."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from torch import nn
+
+from rgo_torch.adapters import Adapters, find_adapters, frozen_parameters
+from rgo_torch.layout import Overrides
+from rgo_torch.places import Place
+from rgo_torch.protecting import left_out
+
+
+class Scope(NamedTuple):
+    """Where a model is encoded, and which of its parameters are left out."""
+
+    adapters: Adapters | None
+    encodes: bool
+    places: Iterable[str | Place] | None  # None: all that RGO finds
+    layout: Overrides | None
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether what is trained stands beside a model that is frozen."""
+        return self.adapters is not None or self.places is not None
+
+
+def find_scope(
+    model: nn.Module,
+    encode: bool | Iterable[str | Place],
+    protect: Iterable[str | nn.Module] | None,
+    layout: Overrides | None,
+) -> Scope:
+    """Return what three options of `RGO` and the adapters of the model say.
+
+    Raises
+    ------
+    ValueError
+        If the model has adapters that RGO does not know, or `protect` names no part of
+        it.
+    TypeError
+        If `protect` is no list of names or modules.
+    """
+    places = None if isinstance(encode, bool) else encode
+    if places is not None:
+        layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
+    if protect is not None:
+        layout = left_out(model, protect) | dict(layout or {})
+    return Scope(find_adapters(model), encode is not False, places, layout)

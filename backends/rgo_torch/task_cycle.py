@@ -1,0 +1,216 @@
+"""The cycle of tasks: begin, train, observe, consolidate, end; and a look back."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from rgo_core.cotangents import Loss
+from rgo_torch.attached import Attached
+from rgo_torch.parameters import Moment
+from rgo_torch.progress import Progress
+from rgo_torch.score import Score
+
+
+class TaskCycle(Attached):
+    """A model that learns task after task, by what is attached to it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._progress = Progress()
+
+    @property
+    def finished(self) -> int:
+        """How many tasks have ended."""
+        return self._progress.finished
+
+    @property
+    def current(self) -> int | None:
+        """The task that was begun and has not ended; None between tasks."""
+        return self._progress.current
+
+    def begin_task(self, task: int | None = None) -> None:
+        """Begin the next task: the model encodes for it from now on.
+
+        Parameters
+        ----------
+        task : int, optional
+            Its index, the number of tasks finished; for the reader, and checked.
+
+        Raises
+        ------
+        ValueError
+            If `task` is not the next one. A task that was begun and has not ended may
+            be begun again.
+        RuntimeError
+            If called inside of `task`, whose end would restore another encoding, after
+            `detach`, if adapters were switched or something frozen beside them is
+            trained now, or as `GradientProjector.check_parameters` does.
+
+        Notes
+        -----
+        Beside adapters, where updates are projected and features encoded, the optimizer
+        forgets what it estimates of projected parameters: an entry is of other features
+        now than in the task before. Not so where a task is begun again.
+        """
+        self._progress.check_next(task)
+        self._check_attached()
+        self._check_model()
+        self._encode(self.finished)
+        if self._progress.begin():
+            self.projector.watch()
+            if self._guard is not None and self.encoder is not None:
+                self.projector.forget_estimates()
+        self.statistics.begin_task(self.finished)
+
+    def end_task(
+        self,
+        batches: Iterable[Any],
+        *,
+        mask: Tensor | None = None,
+        score: Score | None = None,
+        loss: Loss | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
+        together: bool = True,
+    ) -> None:
+        """End the current task: observe its curvature and renew the projections.
+
+        Where torch.distributed has several workers, each calls it with its own share of
+        the data, of at least one batch and any size, and all get the projections of the
+        whole, bit for bit.
+
+        Parameters
+        ----------
+        batches : iterable
+            The task's training data, or a part of it, as pairs (x, y); with `score`
+            anything that it takes.
+        mask : Tensor (c,) of bool, optional
+            True for the classes of this task.
+        score : callable, optional
+            For losses of one's own; see `second_moments`.
+        loss : {"cross-entropy", "binary", "squared-error"}, optional
+            What the task was trained on, cross-entropy where neither this nor `score`
+            is given; see `second_moments`.
+        samples, whole : int, optional
+            Observe so many samples (of each worker's), and let them stand for the whole
+            (of each worker's share); see `second_moments`. The cost of the pass falls
+            as they do, and the damping keeps its meaning.
+        together : bool
+            Whether the workers' second moments are added up. False for a process that
+            trains a model of its own.
+
+        Raises
+        ------
+        RuntimeError
+            If no task was begun, or as `begin_task` does of the model. If there are
+            several workers and any of them fails in any way, has other options or is
+            lost: all raise the same error.
+        TypeError, ValueError
+            As `second_moments` and `GradientProjector.consolidate` do. The task is
+            still the current one then, and nothing has changed.
+        ValueError
+            If moments are sharded, and workers not together.
+
+        Notes
+        -----
+        Of w workers: all tell whether they observed, sums of ``n (n + 256) / 2``
+        float64 numbers a weight are formed, each worker inverts about a w-th (by
+        ``n^3``), and sends what comes of it to all others, ``n^2`` numbers.
+        """
+        if self._workers.sharded and not together:
+            raise ValueError(
+                "together=False expects moments='replicated', got 'sharded': a worker "
+                "by itself would have a part of them"
+            )
+        moments = self.observe(
+            batches,
+            mask=mask,
+            score=score,
+            loss=loss,
+            samples=samples,
+            whole=whole,
+            together=together,
+        )
+        self.consolidate(moments, donate=True, together=together)
+
+    def observe(
+        self,
+        batches: Iterable[Any],
+        *,
+        mask: Tensor | None = None,
+        score: Score | None = None,
+        loss: Loss | None = None,
+        samples: int | None = None,
+        whole: int | None = None,
+        together: bool = False,
+    ) -> dict[str, Moment]:
+        """Return the second moments of the current task: the first half of `end_task`.
+
+        Changes nothing. Unless `together`, it asks no other worker: where several saw
+        parts of the data, their moments are to be added (`rgo_core.merge_moments`)
+        before `consolidate`. With it they are: on each worker those that it keeps.
+        """
+        asked: dict[str, Any] = {"mask": mask, "score": score, "loss": loss}
+        asked |= {"samples": samples, "whole": whole}
+
+        def seen() -> dict[str, Moment]:
+            current = self._progress.check_begun("observe")
+            self._check_model()
+            with self.task(current):
+                return self._moments_of(batches, asked)
+
+        if not together:
+            return seen()
+        setting = {"encoding": self._encoding(), "options": self._options()}
+        return self._workers.observe(seen, setting, self.projector.observed)
+
+    def consolidate(
+        self,
+        moments: Mapping[str, Moment],
+        *,
+        donate: bool = False,
+        together: bool = False,
+    ) -> None:
+        """Renew the projections and end the task: the second half of `end_task`.
+
+        With `together` several workers, which have the same moments, invert a share
+        each; they always do where moments are sharded.
+        """
+        self._progress.check_begun("consolidate")
+        self._check_model()
+        parameters = self.projector.observed
+        shared = self._workers.sharded or (together and self._workers.count > 1)
+        self.projector.consolidate(
+            moments,
+            damping=self.damping,
+            donate=donate,
+            divide=partial(self._workers.divided, parameters=parameters)
+            if shared
+            else None,
+        )
+        self.statistics.end_task()
+        self._progress.end()
+
+    @contextmanager
+    def task(self, task: int) -> Iterator[None]:
+        """Encode for a task that was begun, inside the context: to evaluate on it.
+
+        Raises
+        ------
+        ValueError
+            If `task` was never begun.
+        RuntimeError
+            After `detach`, where the model encodes no more.
+        """
+        if self.encoder is not None:
+            self._check_attached()
+        encoder = self.encoder
+        with (
+            self._progress.looking_back(task) as looked_at,
+            nullcontext() if encoder is None else encoder.task(looked_at),
+            self.statistics.task(looked_at),
+        ):
+            yield
