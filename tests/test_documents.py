@@ -24,7 +24,7 @@ from rgo_bench.lora.table import lora_rows, lora_sheet
 from rgo_bench.report.render import render_markdown
 from rgo_bench.zoo.record import read_zoo_record, read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
-from rgo_torch.kinds import KINDS
+from rgo_torch.layers.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = "docs/fine-tune.md"

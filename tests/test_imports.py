@@ -237,7 +237,16 @@ def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     assert cycle_in(imported(package)) == []
 
 
-def test_no_file_of_the_benchmarks_is_long() -> None:
-    paths = FOLDERS["rgo_bench"].rglob("*.py")
-    lengths = {path.name: len(path.read_text().splitlines()) for path in paths}
+@pytest.mark.parametrize("package", FOLDERS)
+def test_no_file_is_long(package: str) -> None:
+    paths = FOLDERS[package].rglob("*.py")
+    lengths = {str(path): len(path.read_text().splitlines()) for path in paths}
+    assert lengths
     assert {name: lines for name, lines in lengths.items() if lines > 250} == {}
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_every_file_says_in_its_first_line_what_it_is(package: str) -> None:
+    for path, code in sources(package).items():
+        first = (ast.get_docstring(code) or "").split("\n")[0]
+        assert first.endswith((".", "?", "`` .", "``.")), path

@@ -1,15 +1,17 @@
 """Recursive Gradient Optimization for PyTorch."""
 
 from rgo_core import Axes, Relative, measured_damping
-from rgo_torch.curvature import second_moments
-from rgo_torch.encoder import FeatureEncoder, FeatureEncoding
-from rgo_torch.kinds import register_layout
+from rgo_torch.curvature_pass import second_moments
+from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.layers.kinds import register_layout
 from rgo_torch.layers.layer import Channels
-from rgo_torch.layout import Layout, Skipped, find_layout
+from rgo_torch.layout import Layout, find_layout
 from rgo_torch.places import Place
 from rgo_torch.projector import GradientProjector
 from rgo_torch.rgo import RGO
-from rgo_torch.state import flat_state, nested_state
+from rgo_torch.skipped import Skipped
+from rgo_torch.state.flat import flat_state, nested_state
 
 __all__ = [
     "RGO",

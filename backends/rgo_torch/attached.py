@@ -9,23 +9,23 @@ from torch.optim import Optimizer
 
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import split_damping
-from rgo_torch.adapter_guard import AdapterGuard
-from rgo_torch.advice import (
+from rgo_torch.adapters.guard import AdapterGuard
+from rgo_torch.distributed.workers import Workers
+from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.hooks import Uncopied, remove_copied
+from rgo_torch.observation.chunks import SampleScore, TrainingBatch
+from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
     permuted_pretraining,
 )
-from rgo_torch.chunks import SampleScore, TrainingBatch
-from rgo_torch.defaults import Chosen
-from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.hooks import Uncopied, remove_copied
+from rgo_torch.options.defaults import Chosen
+from rgo_torch.options.scope import Scope
 from rgo_torch.parameters import Moment
 from rgo_torch.projections import scalings
 from rgo_torch.projector import GradientProjector
-from rgo_torch.scope import Scope
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.warning import warn_caller
-from rgo_torch.workers import Workers
 
 
 class Attached(Uncopied):

@@ -1,21 +1,20 @@
-"""The feature encoding layer: each task sees a layer's channels in its own order."""
+"""The encoder: every layer of a model sees the channels of a task in its own order."""
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch import nn
 
-import rgo_core
 from rgo_core._checks import check_integer
-from rgo_torch.adapters import check_starts_at_zero, find_adapters
+from rgo_torch.adapters.lora import check_starts_at_zero, find_adapters
+from rgo_torch.adapters.shared import Groups, shared_layers
+from rgo_torch.encoding import FeatureEncoding, encoded
 from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
 from rgo_torch.layers.layer import Layer
-from rgo_torch.layout import Overrides, find_layout
+from rgo_torch.layout import find_layout
 from rgo_torch.places import (
     At,
     FoundPlace,
@@ -25,107 +24,8 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
-from rgo_torch.shared import Groups, shared_layers
-from rgo_torch.wrappers import is_compiled, is_transformed, named_modules
-
-# Entries up to which PyTorch's own gather, and its sum back, is faster on the CPU.
-SMALL = 2**15
-
-
-class FeatureEncoding(nn.Module):
-    """A parameter-free layer that permutes the channels of what passes through.
-
-    Put it where no hook of `FeatureEncoder` can: after a call of torch.flatten, say. A
-    `FeatureEncoder` of the model drives it. Until then, and in the first task, it is
-    the identity. Its permutation is not part of the state dict.
-
-    Parameters
-    ----------
-    width : int
-        How many channels.
-    axis : int
-        Where they are.
-    name : str, optional
-        What the permutations are drawn by, in place of the module's name: encodings of
-        one name and width share one permutation a task.
-
-    Raises
-    ------
-    ValueError
-        If `width` is not an integer of at least 1, or what passes through has not so
-        many channels.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    section 4.
-
-    Examples
-    --------
-    >>> import torch, rgo_torch
-    >>> rgo_torch.FeatureEncoding(3)(torch.arange(3.0))
-    tensor([0., 1., 2.])
-    """
-
-    permutation: Tensor
-    inverse: Tensor
-
-    def __init__(self, width: int, axis: int = -1, *, name: str | None = None) -> None:
-        super().__init__()
-        check_integer("width", width, 1)
-        self.width, self.axis, self.name = width, axis, name
-        self.is_identity = True
-        # What autograd keeps until the backward pass: never written to, as buffers are.
-        self._kept = (torch.arange(width), torch.arange(width))
-        for name in ("permutation", "inverse"):
-            self.register_buffer(name, torch.arange(width), persistent=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return ``features[..., permutation, ...]``."""
-        if features.is_nested:  # TransformerEncoder makes one of what is padded
-            parts = [self(part) for part in features.unbind()]
-            return torch.nested.as_nested_tensor(parts, layout=features.layout)
-        inside = -features.ndim <= self.axis < features.ndim
-        if not inside or features.shape[self.axis] != self.width:
-            raise ValueError(
-                f"expected {self.width} channels along axis {self.axis}, "
-                f"got shape {tuple(features.shape)}"
-            )
-        if self.is_identity:
-            return features
-        # What a hook holds does not move with the model.
-        if torch.compiler.is_compiling():
-            permutation = self.permutation.to(features.device)
-            inverse = self.inverse.to(features.device)
-        else:
-            permutation, inverse = self._kept_on(features.device)
-        return _permute(features, permutation, inverse, self.axis)
-
-    def set_permutation(self, task: int, *, name: str, seed: int) -> None:
-        """Take the permutation of a task, in place: a compiled model sees it too.
-
-        Its own name, where it has one, stands in for `name`.
-        """
-        name = name if self.name is None else self.name
-        drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
-        with torch.inference_mode(False):  # autograd keeps no others
-            permutation = torch.from_numpy(drawn)
-            inverse = torch.from_numpy(rgo_core.inverse_permutation(drawn))
-        self._kept = permutation, inverse
-        self.permutation.copy_(permutation)
-        self.inverse.copy_(inverse)
-        self.is_identity = task == 0
-
-    def _kept_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        permutation, inverse = self._kept
-        if permutation.device != device:
-            with torch.inference_mode(False):
-                self._kept = permutation.to(device), inverse.to(device)
-        return self._kept
-
-    def extra_repr(self) -> str:
-        """Show width and axis."""
-        return f"{self.width}, axis={self.axis}"
+from rgo_torch.skipped import Overrides
+from rgo_torch.wrappers import is_compiled, named_modules
 
 
 class FeatureEncoder(Uncopied):
@@ -298,14 +198,14 @@ class _Encode(ModuleHook):
 class _EncodeInput(_Encode):
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         if args:
-            return (_encoded(self.encoding, args[0]), *args[1:]), kwargs
+            return (encoded(self.encoding, args[0]), *args[1:]), kwargs
         first, *_ = kwargs
-        return args, kwargs | {first: _encoded(self.encoding, kwargs[first])}
+        return args, kwargs | {first: encoded(self.encoding, kwargs[first])}
 
 
 class _EncodeOutput(_Encode):
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        return _encoded(self.encoding, output)
+        return encoded(self.encoding, output)
 
 
 def _found_places(
@@ -322,70 +222,3 @@ def _found_places(
         return adapters.places(model, layers), []
     last = [layer.name for layer in layers if layer.channels][-1:]
     return output_places(model, layers), last
-
-
-def _encoded(encoding: FeatureEncoding, output: Any) -> Any:
-    """Permute what a module returned; of several things the first."""
-    if isinstance(output, Tensor):
-        return encoding.forward(output)  # it has no hooks
-    if isinstance(output, PackedSequence):
-        return output._replace(data=encoding(output.data))
-    if isinstance(output, tuple | list) and output:
-        parts = (_encoded(encoding, output[0]), *output[1:])
-        # A named tuple is made by its own function.
-        return getattr(output, "_make", type(output))(parts)
-    if isinstance(output, Mapping) and output:
-        found: Any = copy.copy(output)
-        first = next(iter(output))
-        found[first] = _encoded(encoding, output[first])
-        return found
-    raise TypeError(
-        "expected a layer that is encoded to return a tensor, or tensors in a tuple, a "
-        f"list or a dict, got a {type(output).__name__}; name it in unencoded="
-    )
-
-
-class _Permute(torch.autograd.Function):
-    """Gather forward and gather back.
-
-    Autograd alone would scatter-add, which is far slower for an image.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
-    ) -> Tensor:
-        ctx.save_for_backward(permutation, inverse)
-        ctx.axis = axis
-        if axis in (-1, features.ndim - 1):
-            # Of two axes PyTorch gathers the last one several times faster on the CPU.
-            rows = features.reshape(-1, features.shape[-1])
-            # No view: what follows may overwrite it.
-            gathered = torch.empty_like(features, memory_format=torch.contiguous_format)
-            torch.index_select(rows, 1, permutation, out=gathered.view(rows.shape))
-            return gathered
-        return features.index_select(axis, permutation)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        permutation, inverse = ctx.saved_tensors
-        # Through itself, so that it can be differentiated again.
-        return _permute(gradient, inverse, permutation, ctx.axis), None, None, None
-
-
-def _permute(
-    features: Tensor, permutation: Tensor, inverse: Tensor, axis: int
-) -> Tensor:
-    if is_transformed() or _is_small(features):
-        return features.index_select(axis, permutation)
-    permuted: Tensor = _Permute.apply(features, permutation, inverse, axis)  # type: ignore[no-untyped-call]
-    return permuted
-
-
-def _is_small(features: Tensor) -> bool:
-    """Whether a function of one's own costs more than PyTorch's backward pass."""
-    return (
-        not torch.compiler.is_compiling()
-        and features.device.type == "cpu"
-        and features.numel() <= SMALL
-    )

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from torch import nn
 
+from rgo_torch.torch_private import forget_hook_flags, forward_hooks
+
 
 class ModuleHook:
     """What is registered on a module; a copy of it shares what it does.
@@ -40,7 +42,7 @@ def remove_copied(model: nn.Module, kind: type[ModuleHook] = ModuleHook) -> None
     found = [
         (name, hooks, number, hook)
         for name, module in model.named_modules()
-        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for hooks in forward_hooks(module)
         for number, hook in hooks.items()
         if isinstance(hook, kind)
     ]
@@ -50,13 +52,7 @@ def remove_copied(model: nn.Module, kind: type[ModuleHook] = ModuleHook) -> None
     for _, hooks, number, _ in found:
         del hooks[number]
     for module in model.modules():
-        for flags, hooks in (
-            (module._forward_hooks_with_kwargs, module._forward_hooks),
-            (module._forward_hooks_always_called, module._forward_hooks),
-            (module._forward_pre_hooks_with_kwargs, module._forward_pre_hooks),
-        ):
-            for number in [number for number in flags if number not in hooks]:
-                del flags[number]
+        forget_hook_flags(module)
 
 
 def already_attached(name: str) -> ValueError:

@@ -3,32 +3,21 @@
 Everything else (curvature pass, projector, encoder, summary) asks it.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
-from rgo_core import Axes, check_axes_fit
-from rgo_torch.adapters import FROZEN, frozen_beside_adapters
-from rgo_torch.kinds import Kind, find_kind
+from rgo_core import Axes
+from rgo_torch.adapters.lora import frozen_beside_adapters
+from rgo_torch.layers.kinds import find_kind
 from rgo_torch.layers.layer import Layer
+from rgo_torch.layers.module_layers import ModuleLayers, joined, owned_parts
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.skipped import Overrides, Skipped
 from rgo_torch.wrappers import (
-    check_whole,
     named_modules,
     named_parameters,
 )
-
-Overrides = Mapping[str, Axes | None]
-
-
-class Skipped(NamedTuple):
-    """A parameter that RGO leaves as it is, and why."""
-
-    name: str
-    reason: str
 
 
 class Layout(NamedTuple):
@@ -80,9 +69,9 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
         if any(f"{name}.".startswith(prefix) for prefix in owned):
             continue
         kind = find_kind(module)
-        owners = [_join(name, part) + "." for part in _owned(module, kind)]
+        owners = [joined(name, part) + "." for part in owned_parts(module, kind)]
         owned += owners
-        found, passed = _Module(name, module, kind, frozen).layers(given)
+        found, passed = ModuleLayers(name, module, kind, frozen).layers(given)
         layers += found
         skipped += passed
     return Layout(layers, skipped)
@@ -92,158 +81,6 @@ def row_layers(model: nn.Module) -> list[RowLayer]:
     """Return the layers of a model whose weight gradients are products of rows."""
     layers = find_layout(model).layers
     return [layer for layer in layers if isinstance(layer, RowLayer)]
-
-
-class _Module(NamedTuple):
-    """A module, and what the table knows of it."""
-
-    name: str
-    module: nn.Module
-    kind: tuple[type[nn.Module], Kind] | None
-    frozen: set[str]  # which of the model's parameters adapters stand beside
-
-    def layers(self, overrides: Overrides) -> tuple[list[Layer], list[Skipped]]:
-        """Return the layers of the module: what it is known for, and what is left."""
-        own = self.parameters()
-        reasons = self.reasons(own, overrides)
-        asked = {
-            key: axes
-            for key in own
-            if (axes := overrides.get(_join(self.name, key))) is not None
-        }
-        fast = None if asked or reasons else self.fast_layer(own)
-        known = self.axes(own) | asked
-        rest = {
-            key: known[key]
-            for key in own
-            if key not in reasons and (fast is None or key not in fast.axes)
-        }
-        for key, axes in rest.items():
-            check_axes_fit(_join(self.name, key), axes, tuple(own[key].shape))
-        layers = [] if fast is None else [fast]
-        if rest:
-            layers.append(self.slow_layer(rest, encoded=fast is None))
-        passed = [Skipped(_join(self.name, key), why) for key, why in reasons.items()]
-        return layers, passed
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Return the module's own parameters, and those that it uses without a call."""
-        owned = tuple(f"{part}." for part in _owned(self.module, self.kind))
-        own = {
-            key: p
-            for key, p in self.module.named_parameters()
-            if "." not in key or key.startswith(owned)
-        }
-        for key, p in own.items():
-            check_whole(_join(self.name, key), p)
-            if isinstance(p, nn.parameter.UninitializedParameter):
-                kind = type(self.module).__name__
-                raise ValueError(
-                    f"module {self.name!r} ({kind}) has no shape yet, its {key} is "
-                    "lazy: call the model once before"
-                )
-        return own
-
-    def reasons(
-        self, own: Mapping[str, nn.Parameter], overrides: Overrides
-    ) -> dict[str, str]:
-        """Return why parameters of the module are not protected."""
-        kind = type(self.module).__name__
-        names = {key: _join(self.name, key) for key in own}
-        frozen = dict.fromkeys((k for k in own if names[k] in self.frozen), FROZEN)
-        if len(frozen) == len(own):
-            return frozen
-        whole = {p.dtype for p in own.values() if not p.is_floating_point()}
-        if whole:
-            return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
-        if _computes_weights(self.module):
-            return dict.fromkeys(own, f"of {kind} whose weights are computed")
-        empty = {key: "has no entries" for key, p in own.items() if not p.numel()}
-        return (
-            frozen
-            | empty
-            | {
-                key: "left unprotected as asked"
-                for key in own
-                if overrides.get(names[key], ...) is None
-            }
-        )
-
-    def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
-        """Return the layer with the fast path, where the class is what it is known for.
-
-        A subclass with a forward of its own is not, nor is one that computes a weight
-        from other parameters.
-        """
-        if self.kind is None or not own:
-            return None
-        known, kind = self.kind
-        if type(self.module).forward is not known.forward:
-            return None
-        computed = [key for key in kind.axes(self.module) if key not in own]
-        if any(getattr(self.module, key, None) is not None for key in computed):
-            return None
-        make = kind.layer
-        return None if make is None else make(self.name, self.module, known)
-
-    def slow_layer(self, axes: Mapping[str, Axes], *, encoded: bool) -> Layer:
-        """Return the layer whose vectors come from calling the module again."""
-        kind = None if self.kind is None else self.kind[1]
-        find = None if kind is None or not encoded else kind.channels
-        return TransformedLayer(
-            self.name,
-            self.module,
-            axes,
-            channels=None if find is None else find(self.module),
-            sample_axis=0 if kind is None else kind.sample_axis,
-        )
-
-    def axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
-        """Return the axes of every parameter: of an unknown one, entry by entry.
-
-        What a weight is computed from (by a parametrization, pruning or weight
-        normalisation) and has its shape has its axes.
-        """
-        known = {} if self.kind is None else dict(self.kind[1].axes(self.module))
-        found = {}
-        for key, p in own.items():
-            alike = [
-                axes
-                for name, axes in known.items()
-                if name not in own and _shape_of(self.module, name) == p.shape
-            ]
-            found[key] = known.get(key) or (alike[0] if alike else _entries(p))
-        return found
-
-
-def _computes_weights(module: nn.Module) -> bool:
-    """Tell of a recurrent network whose fused weights are not parameters."""
-    return isinstance(module, nn.RNNBase) and not all(
-        isinstance(weight, nn.Parameter)
-        for weights in module.all_weights
-        for weight in weights
-    )
-
-
-def _entries(parameter: nn.Parameter) -> Axes:
-    return Axes(inputs=tuple(range(parameter.ndim)), diagonal=True)
-
-
-def _shape_of(module: nn.Module, name: str) -> tuple[int, ...] | None:
-    shape: tuple[int, ...] | None = getattr(getattr(module, name, None), "shape", None)
-    return shape
-
-
-def _owned(
-    module: nn.Module, kind: tuple[type[nn.Module], Kind] | None
-) -> tuple[str, ...]:
-    """Return the submodules whose parameters count as the module's own."""
-    owns = () if kind is None else kind[1].owns
-    return (*owns, "parametrizations") if is_parametrized(module) else owns
-
-
-def _join(name: str, own: str) -> str:
-    return f"{name}.{own}" if name else own
 
 
 def _check_overrides(model: nn.Module, overrides: Overrides) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from rgo_torch.merging import merged_copy
-from rgo_torch.state import VERSION, check_observed, checked_state, grown_names
+from rgo_torch.state.checked import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.summary import summarize
 from rgo_torch.task_cycle import TaskCycle
 

@@ -17,6 +17,7 @@ from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.hooks import remove_copied
 from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.torch_private import own_parameters
 from rgo_torch.wrappers import named_modules, original_model
 
 
@@ -94,7 +95,7 @@ def _fold(
         axis, order = axes["weight"].inputs[0], torch.argsort(order)
     else:
         (axis,) = axes["weight"].outputs
-        bias = module._parameters.get("bias")
+        bias = own_parameters(module).get("bias")
         if bias is not None:
             bias.copy_(bias[order.to(bias.device)])
     weight.copy_(weight.index_select(axis, order.to(weight.device)))

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.torch_private import has_step_hooks
 from rgo_torch.warning import warn_caller
 
 Project = Literal["gradient", "update"]
@@ -105,8 +106,7 @@ def unheld_parameters(
 
 def _check_hooks(optimizer: Optimizer) -> None:
     """Refuse what looks like an optimizer and calls no hooks at its steps."""
-    calls = getattr(type(optimizer).step, "hooked", False)
-    if not calls or not hasattr(optimizer, "_optimizer_step_post_hooks"):
+    if not has_step_hooks(optimizer):
         raise TypeError(
             "project='update' needs an optimizer that calls step hooks, as those of "
             f"torch.optim do, got a {type(optimizer).__name__}; give RGO the optimizer "

@@ -20,7 +20,7 @@ from rgo_core import (
     SketchedMoment,
 )
 from rgo_core._checks import check_integer
-from rgo_torch._product import projected_rows
+from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.layer import Layer
 from rgo_torch.wrappers import named_parameters
 

@@ -10,19 +10,20 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_choice, check_mapping
 from rgo_core.damping import Damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
+from rgo_torch.adapters.shared import Groups
 from rgo_torch.attachment import is_hooked_by
+from rgo_torch.fast.projected_gradient import ProjectedGradient
+from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
-from rgo_torch.layout import Overrides
 from rgo_torch.optimizers import Project
 from rgo_torch.parameters import (
     Moment,
     make_bound,
 )
-from rgo_torch.projected_gradient import ProjectedGradient
-from rgo_torch.projected_update import ProjectedUpdate
 from rgo_torch.projections import Renew, Renewed
 from rgo_torch.protection import Protection
-from rgo_torch.shared import Groups
+from rgo_torch.skipped import Overrides
+from rgo_torch.torch_private import gradient_hooks, step_hooks
 
 
 class GradientProjector(Protection):
@@ -238,10 +239,10 @@ class GradientProjector(Protection):
     def _check_alone(self) -> None:
         """Raise ValueError where another projector is attached."""
         for parameter in self.parameters.values():
-            hooks = (parameter.tensor._backward_hooks or {}).values()
+            hooks = gradient_hooks(parameter.tensor)
             if is_hooked_by(hooks, ProjectedGradient):
                 raise already_attached(parameter.name)
         for optimizer in self._optimizers:
-            hooks = getattr(optimizer, "_optimizer_step_pre_hooks", {}).values()
+            hooks = step_hooks(optimizer)
             if is_hooked_by(hooks, ProjectedUpdate):
                 raise already_attached(type(optimizer).__name__)

@@ -8,10 +8,11 @@ from torch.optim import Optimizer
 
 from rgo_core.damping import Damping
 from rgo_core.scaling import Normalize
-from rgo_torch.adapters import FROZEN
+from rgo_torch.adapters.lora import FROZEN
+from rgo_torch.adapters.shared import Groups, shared_layers, shared_parameters
 from rgo_torch.attachment import check_parameters
 from rgo_torch.hooks import Uncopied
-from rgo_torch.layout import Overrides, Skipped, find_layout
+from rgo_torch.layout import find_layout
 from rgo_torch.optimizers import (
     Project,
     as_optimizers,
@@ -26,8 +27,8 @@ from rgo_torch.parameters import (
     projected_parameters,
 )
 from rgo_torch.projections import Projections
-from rgo_torch.projector_state import loaded_parts, parts_of
-from rgo_torch.shared import Groups, shared_layers, shared_parameters
+from rgo_torch.skipped import Overrides, Skipped
+from rgo_torch.state.projector import loaded_parts, parts_of
 from rgo_torch.wrappers import named_parameters, original_model
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 import rgo_core
 from rgo_core._checks import check_choice, check_floating
 from rgo_core.cotangents import LOSSES, Curvature, IndependentLoss, Loss
+from rgo_torch.torch_private import pytree
 
 Score = Callable[[nn.Module, Any], Tensor]
 

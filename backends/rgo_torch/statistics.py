@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_torch.hooks import ModuleHook
+from rgo_torch.torch_private import own_buffers
 from rgo_torch.wrappers import named_modules
 
 Statistics = Literal["per-task", "frozen", "running"]
@@ -42,9 +43,7 @@ class RunningStatistics:
         self.modules = {
             name: module
             for name, module in named_modules(model)
-            if isinstance(
-                module.__dict__.get("_buffers", {}).get("running_mean"), Tensor
-            )
+            if isinstance(own_buffers(module).get("running_mean"), Tensor)
         }
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from rgo_torch.adapters import FROZEN
+from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import nn
-from torch.autograd import forward_ad
 
-# Where wrappers keep what they wrap: torch.compile, activation checkpoints, FSDP.
-INNER = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+from rgo_torch.torch_private import (
+    INNER,
+    is_compiled_in_place,
+    is_flat_parameter,
+    is_forward_mode,
+    is_functional,
+)
+
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -29,7 +33,7 @@ def _inner(module: nn.Module) -> nn.Module | None:
 def is_compiled(model: nn.Module) -> bool:
     """Tell whether the model, or a part of it, went through `torch.compile`."""
     return any(
-        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+        hasattr(module, INNER[0]) or is_compiled_in_place(module)
         for module in model.modules()
     )
 
@@ -39,7 +43,7 @@ def is_transformed() -> bool:
 
     Autograd functions of one's own have no rules for them.
     """
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return is_functional() or is_forward_mode()
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -54,17 +58,15 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield name, module
         waiting += [
             (f"{name}.{own}" if name else own, child)
-            for own, child in reversed(module._modules.items())
-            if child is not None
+            for own, child in reversed(list(module.named_children()))
         ]
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield parameters by such names; a tied one by each of its names."""
     for name, module in named_modules(model):
-        for own, parameter in module._parameters.items():
-            if parameter is not None:
-                yield f"{name}.{own}" if name else own, parameter
+        own = module.named_parameters(name, recurse=False, remove_duplicate=False)
+        yield from own
 
 
 def check_whole(name: str, parameter: nn.Parameter) -> None:
@@ -80,7 +82,7 @@ def check_whole(name: str, parameter: nn.Parameter) -> None:
         what
         for what, found in (
             ("a DTensor", "DTensor" in kinds),
-            ("a FlatParameter of FSDP", hasattr(parameter, "_fqns")),
+            ("a FlatParameter of FSDP", is_flat_parameter(parameter)),
             ("a part that ZeRO 3 left", hasattr(parameter, "ds_id")),
         )
         if found

@@ -28,7 +28,7 @@ from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
 from rgo_bench.runs.team import Team
 from rgo_bench.streams import make_stream
-from rgo_torch import workers
+from rgo_torch.distributed import workers
 
 RUNS: dict[str, dict[str, Any]] = {
     "mlp": {

@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Iterable
 from typing import NamedTuple
 
-BLOCK = 256  # of rgo_torch.sums: what is below its diagonal blocks does not travel
+# Of `rgo_torch.distributed.sums`: what is below diagonal blocks does not travel.
+BLOCK = 256
 GIB = 2**30
 
 

@@ -33,7 +33,7 @@ from torch_backend.small_adapters import (  # noqa: E402
 
 import rgo_core  # noqa: E402
 from rgo_torch import RGO, FeatureEncoder, find_layout, second_moments  # noqa: E402
-from rgo_torch.adapters import find_adapters  # noqa: E402
+from rgo_torch.adapters.lora import find_adapters  # noqa: E402
 
 # Theirs.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

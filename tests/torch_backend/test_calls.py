@@ -226,7 +226,7 @@ def test_the_pass_leaves_nothing_with_an_attached_projector() -> None:
     projector.consolidate(moments, damping=0.01)
     again = second_moments(model, batches(2, size=4))
     assert torch.equal(again["0.weight"].matrix, moments["0.weight"].matrix)
-    assert not any(module.__dict__["forward"]._parts for module in model[::2])
+    assert not any(module.__dict__["forward"].sent.parts for module in model[::2])
 
 
 def test_reentrant_checkpointing_is_refused_by_pytorch() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_backend.nets import batch, mlp
 
 from rgo_torch import RGO, second_moments
-from rgo_torch.chunks import SampleScore, TrainingBatch, parts
+from rgo_torch.observation.chunks import SampleScore, TrainingBatch, parts
 
 
 def lengths(batch: Any, size: int | None) -> list[int]:

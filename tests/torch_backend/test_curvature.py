@@ -17,7 +17,7 @@ from torch_backend.nets import (
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.curvature import BLOCKS
+from rgo_torch.observation.blocks import BLOCKS
 
 OPTIONS = {
     "per": st.sampled_from(["sample", "batch"]),

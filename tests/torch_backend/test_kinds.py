@@ -17,7 +17,7 @@ from torch_backend.tolerance import assert_near
 
 import rgo_core
 from rgo_torch import Axes, Channels, find_layout, register_layout, second_moments
-from rgo_torch.kinds import KINDS
+from rgo_torch.layers.kinds import KINDS
 from rgo_torch.layers.transformed import TransformedLayer
 
 B = 3

@@ -10,7 +10,7 @@ from torch_backend.nets import compiled, conv_net, hooks_of, mlp, sgd
 
 import rgo_core
 from rgo_torch import RGO, Axes, Channels, find_layout, register_layout
-from rgo_torch.kinds import KINDS
+from rgo_torch.layers.kinds import KINDS
 from rgo_torch.wrappers import is_compiled, original_model
 
 

@@ -13,7 +13,7 @@ from torch_backend.nets import assert_same, batches, mlp, sgd, train
 import rgo_core
 from rgo_core.damping import RELATIVE_DAMPING
 from rgo_torch import RGO, GradientProjector, Relative, second_moments
-from rgo_torch.observing import as_observing
+from rgo_torch.options.observing import as_observing
 
 
 def attached(**options: Any) -> tuple[nn.Sequential, RGO]:

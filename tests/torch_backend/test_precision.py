@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from rgo_torch._precision import true_float32, without_tf32
+from rgo_torch.fast.precision import true_float32, without_tf32
 
 NAMES = ("fp32_precision", "allow_tf32")
 FLAG = next(name for name in NAMES if hasattr(torch.backends.cuda.matmul, name))

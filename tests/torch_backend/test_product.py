@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch_backend.tolerance import assert_near
 
-from rgo_torch import _product
-from rgo_torch._product import projected_rows
+from rgo_torch.fast import product
+from rgo_torch.fast.product import projected_rows
 
 
 def symmetric(n: int) -> Tensor:
@@ -20,7 +20,7 @@ def rows_of_shape(*shape: int) -> Tensor:
 
 @pytest.fixture
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_product, "LARGE", 0)
+    monkeypatch.setattr(product, "LARGE", 0)
 
 
 @pytest.mark.usefixtures("everything_is_large")

@@ -26,8 +26,8 @@ from torch_backend.nets import (
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
+from rgo_torch.fast.projected_forward import ProjectedForward, _projected
 from rgo_torch.layers.convolution import ConvolutionLayer
-from rgo_torch.projected_forward import ProjectedForward, _projected
 
 ROWS = 4  # few enough for factors to pay
 NAME = "2.weight"
@@ -48,7 +48,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
     def watched(self: ProjectedForward, *factors: Tensor) -> Tensor:
         gradient = form(self, *factors)
-        if self.layer.name == NAME.removesuffix(".weight") and self._parts:
+        if self.layer.name == NAME.removesuffix(".weight") and self.sent.parts:
             found.append(gradient)
         return gradient
 
@@ -339,7 +339,7 @@ def gathered(model: nn.Module) -> int:
     forwards = [m.__dict__.get("forward") for m in model.modules()]
     found = [f for f in forwards if isinstance(f, ProjectedForward)]
     assert found
-    return sum(len(forward._parts) for forward in found)
+    return sum(len(forward.sent.parts) for forward in found)
 
 
 def test_a_forward_pass_without_backward_leaves_nothing_alive() -> None:
@@ -508,10 +508,10 @@ def test_what_a_pass_that_failed_has_sent_is_not_taken_by_the_next(sent: list) -
     with pytest.raises(RuntimeError, match="between the two uses"):
         functional.cross_entropy(model[4](model[2](hidden)), y).backward()
     assert len(sent) == 1
-    assert model[2].__dict__["forward"]._parts
+    assert model[2].__dict__["forward"].sent.parts
     # A large batch sends nothing itself, and would take what is there.
     assert_projected(model, projector, lambda: loss_of(model, *batch(64)))
-    model[2].__dict__["forward"]._parts.clear()
+    model[2].__dict__["forward"].sent.parts.clear()
 
 
 def test_where_no_callback_is_taken_the_gradient_is_projected_at_the_weight(

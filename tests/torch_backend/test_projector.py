@@ -425,7 +425,7 @@ def test_a_copy_of_the_model_trains_plainly_and_gathers_nothing() -> None:
     copied, plain = copy.deepcopy(model), wide_mlp()
     found = gradients_of(copied, lambda: loss_of(copied, *batch(4)))
     assert_same(found, gradients_of(plain, lambda: loss_of(plain, *batch(4))))
-    assert not any(module.__dict__["forward"]._parts for module in model[::2])
+    assert not any(module.__dict__["forward"].sent.parts for module in model[::2])
     assert projector.projections
 
 

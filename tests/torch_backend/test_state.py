@@ -24,7 +24,8 @@ from torch_backend.state_routes import (
 from rgo_core import Relative
 from rgo_core.scaling import Normalize
 from rgo_torch import RGO, flat_state, nested_state, second_moments
-from rgo_torch.observing import Observe
+from rgo_torch.options.observing import Observe
+from rgo_torch.state.entries import loaded
 
 SCRIPT = Path(__file__).with_name("state_routes.py")
 ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
@@ -89,7 +90,7 @@ def test_a_fresh_state_has_every_matrix_and_protects_nothing_when_loaded() -> No
     for name, moment in state["parameters"].items():
         rows = rgo.projector.parameters[name]
         gradient = torch.randn(rows.tensor.shape)
-        _, projection = rows.loaded(moment)
+        _, projection = loaded(rows, moment)
         assert torch.equal(rows.projected(projection, gradient), gradient)
     rgo.load_state_dict(state)
     assert not rgo.projector.projections

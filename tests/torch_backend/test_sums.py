@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, distributed
 
 from rgo_core import DiagonalMoment, SecondMoment, SketchedMoment
-from rgo_torch import sums
-from rgo_torch.sums import BLOCK, sum_moments
+from rgo_torch.distributed import sums
+from rgo_torch.distributed.sums import BLOCK, sum_moments
 
 FEATURES = BLOCK + 44
 

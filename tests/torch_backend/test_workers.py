@@ -18,9 +18,9 @@ from torch_backend.nets import assert_same, loss_of
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO
+from rgo_torch.distributed.shares import find_owners, inversion_cost
 from rgo_torch.layout import find_layout
 from rgo_torch.parameters import projected_parameters
-from rgo_torch.shares import find_owners, inversion_cost
 
 SCRIPT = Path(__file__).with_name("four_workers.py")
 Found = list[dict[str, Any]]

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from rgo_core._checks import check_integer
 from rgo_torch import RGO
-from rgo_torch.deprecated import check_names
 from rgo_torch.integrations._closures import run_closures_first
+from rgo_torch.options.deprecated import check_names
 from rgo_torch.score import Score
 
 MaskOfTask = Callable[[int], Tensor]

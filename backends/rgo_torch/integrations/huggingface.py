@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core.cotangents import Curvature
-from rgo_torch.chunks import SampleScore
 from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.integrations._labels import label_score
+from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
 
 try:

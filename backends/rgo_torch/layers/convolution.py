@@ -13,8 +13,10 @@ from torch.nn.grad import conv1d_input, conv2d_input
 import rgo_core
 from rgo_core import Axes
 from rgo_core.vectors import Per
+from rgo_torch.layers.geometry import padding_of, pair
 from rgo_torch.layers.layer import Call, Channels, Vectors
 from rgo_torch.layers.rows import RowLayer
+from rgo_torch.torch_private import convolves_as
 
 Convolution = nn.Conv1d | nn.Conv2d
 
@@ -38,15 +40,16 @@ class ConvolutionLayer(RowLayer):
         if module.groups == 1:
             self.takes = Channels(module.in_channels, self.channel_axis)
         self._convolution = module
+        self._padding = padding_of(module)
 
     def input_rows(self, inputs: Tensor) -> Tensor:
         """Cut (b, c, h, w) into patches: one a position, n = c * kernel area."""
         module = self._convolution
         patches = functional.unfold(
             self._padded(inputs),
-            _pair(module.kernel_size),
-            dilation=_pair(module.dilation),
-            stride=_pair(module.stride),
+            pair(module.kernel_size),
+            dilation=pair(module.dilation),
+            stride=pair(module.stride),
         )  # (b, g * n, p)
         return self._split_groups(patches.transpose(1, 2), self.features)
 
@@ -58,17 +61,27 @@ class ConvolutionLayer(RowLayer):
     def row_count(self, inputs: Tensor) -> int:
         """Return the samples of (b, c, h, w) times the positions of the output."""
         module = self._convolution
-        padding = module._reversed_padding_repeated_twice
+        padding = self._padding
         sizes = [
             length + padding[-2 * axis] + padding[1 - 2 * axis]
             for axis, length in enumerate(inputs.shape[self.channel_axis + 1 :], 1)
         ]
         samples = 1 if inputs.ndim < module.weight.ndim else inputs.shape[0]
-        return samples * math.prod(self._output_size(*_pair(sizes)))
+        return samples * math.prod(self._output_size(*pair(sizes)))
 
     def call(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return the convolution."""
-        output: Tensor = self._convolution._conv_forward(inputs, weight, bias)
+        """Return the convolution, for padding by numbers of zeros."""
+        module = self._convolution
+        convolve: Any = functional.conv2d if weight.ndim == 4 else functional.conv1d
+        output: Tensor = convolve(
+            inputs,
+            weight,
+            bias,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.groups,
+        )
         return output
 
     def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
@@ -92,8 +105,7 @@ class ConvolutionLayer(RowLayer):
         module = self._convolution
         known = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Conv1d
         return (
-            type(module).forward is known.forward
-            and type(module)._conv_forward is known._conv_forward
+            convolves_as(module, known)
             and module.padding_mode == "zeros"
             and not isinstance(module.padding, str)
         )
@@ -161,11 +173,11 @@ class ConvolutionLayer(RowLayer):
         products = functional.conv2d(
             images.flatten(1, 2),
             kernels,
-            stride=_pair(module.dilation),
-            dilation=_pair(module.stride),
+            stride=pair(module.dilation),
+            dilation=pair(module.stride),
             groups=apart * g,
         )
-        height, width = _pair(module.kernel_size)
+        height, width = pair(module.kernel_size)
         # A stride may leave out the last rows of an input: no patch has them.
         vectors = products[..., :height, :width].reshape(
             -1, apart, g, k, q, height * width
@@ -176,9 +188,7 @@ class ConvolutionLayer(RowLayer):
     def _padded(self, inputs: Tensor) -> Tensor:
         module = self._convolution
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        padded = functional.pad(
-            self._batched(inputs), module._reversed_padding_repeated_twice, mode=mode
-        )
+        padded = functional.pad(self._batched(inputs), self._padding, mode=mode)
         return padded if padded.ndim == 4 else padded[:, :, None]
 
     def _batched(self, tensor: Tensor) -> Tensor:
@@ -191,9 +201,9 @@ class ConvolutionLayer(RowLayer):
             (length - d * (k - 1) - 1) // s + 1
             for length, k, d, s in zip(
                 (height, width),
-                _pair(module.kernel_size),
-                _pair(module.dilation),
-                _pair(module.stride),
+                pair(module.kernel_size),
+                pair(module.dilation),
+                pair(module.stride),
                 strict=True,
             )
         )
@@ -222,8 +232,3 @@ def convolution_axes(module: Any) -> dict[str, Axes]:
         else Axes(outputs=(0,), inputs=tuple(range(1, len(kernel) + 1)))
     )
     return {"weight": weight, "bias": Axes(inputs=(0,))}
-
-
-def _pair(value: Sequence[int]) -> tuple[int, int]:
-    """Return what an image has of each: a sequence is one of a single row."""
-    return (1, value[0]) if len(value) == 1 else (value[0], value[1])

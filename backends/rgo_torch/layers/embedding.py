@@ -41,10 +41,11 @@ class EmbeddingLayer(Layer):
         found = []
         for use in uses:
             assert isinstance(use.layer, EmbeddingLayer)  # as the first is
-            found += use.layer._of_call(use.call, wanted)
+            found += use.layer.of_call(use.call, wanted)
         return torch.cat(found)
 
-    def _of_call(self, call: Call, wanted: Vectors) -> list[Tensor]:
+    def of_call(self, call: Call, wanted: Vectors) -> list[Tensor]:
+        """Return the vectors of one call, block by block."""
         table, ids = self._embedding, call.inputs
         # Of one axis are the positions that all samples have, or joined sequences.
         apart = ids.ndim < 2 or self.tells_samples(len(ids), wanted) or len(ids) == 1

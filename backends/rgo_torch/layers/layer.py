@@ -12,6 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
+from rgo_torch.torch_private import own_parameters
 
 
 class Channels(NamedTuple):
@@ -94,7 +95,7 @@ class Layer(ABC):
         """Return the parameter of that name in the module, where it is one now."""
         *path, last = own.split(".")
         module = self.module.get_submodule(".".join(path)) if path else self.module
-        return module._parameters.get(last)
+        return own_parameters(module).get(last)
 
     def full_name(self, own: str) -> str:
         """Return the name of a parameter in the model."""

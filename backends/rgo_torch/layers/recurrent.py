@@ -55,13 +55,13 @@ class RecurrentLayer(TransformedLayer):
         ]
         return [self.sample_axis, *axes], towards
 
-    def _reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
+    def reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
         """See a packed sequence as a padded one with lengths."""
         names = ("input", "hx")
         given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
         packed, states = given["input"], given.get("hx")
         if not isinstance(packed, PackedSequence):
-            return super()._reduced(
+            return super().reduced(
                 replace(call, args=(packed, states), kwargs={}), wanted
             )
         first = self.sample_axis == 0
@@ -78,7 +78,7 @@ class RecurrentLayer(TransformedLayer):
         places = [max(0, place - PACKED + OUTPUTS) for place in call.places]
         args = (inputs, states, lengths.to(inputs.device))
         seen = replace(call, args=args, kwargs={}, gradients=padded, places=places)
-        return super()._reduced(seen, wanted)
+        return super().reduced(seen, wanted)
 
 
 def recurrent_axes(module: nn.Module) -> dict[str, Axes]:

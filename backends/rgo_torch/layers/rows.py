@@ -18,6 +18,7 @@ import rgo_core
 from rgo_core import Axes
 from rgo_core.vectors import Per
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
+from rgo_torch.torch_private import own_parameters
 
 LINEAR = {"weight": Axes(inputs=(1,), outputs=(0,)), "bias": Axes(inputs=(0,))}
 
@@ -52,7 +53,7 @@ class RowLayer(Layer):
     @property
     def bias(self) -> nn.Parameter | None:
         """The module's bias, where it has one that is a parameter."""
-        return self.module._parameters.get("bias")
+        return own_parameters(self.module).get("bias")
 
     @property
     def width(self) -> int:

@@ -10,11 +10,11 @@ from array_api_compat import torch as xp
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
+from rgo_torch.torch_private import pytree
 
 # ``forward(module, parameters, args, kwargs)`` returns what the module would return.
 Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
@@ -69,7 +69,7 @@ class TransformedLayer(Layer):
         for layer, own, call in uses:
             assert isinstance(layer, TransformedLayer)  # what the first is they all are
             if call.reduced is None:
-                call.reduced = layer._reduced(call, wanted)
+                call.reduced = layer.reduced(call, wanted)
             found.append(call.reduced[own])
         if len({vectors.shape for vectors in found}) == 1:
             found = [torch.stack(found).sum(0)]
@@ -110,7 +110,7 @@ class TransformedLayer(Layer):
         """
         return None
 
-    def _reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
+    def reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
         """Return the vectors (k, b, *groups, c, n) of every parameter of a call."""
         parameters = {
             own: parameter.detach()

@@ -13,6 +13,7 @@ import rgo_torch
 from rgo_bench.measure.apart import answer, ask
 from rgo_bench.measure.steps import CLASSES, draw_batches
 from rgo_bench.networks import NETWORKS
+from rgo_torch.observation.blocks import BLOCKS
 
 STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
 
@@ -89,7 +90,7 @@ def _answer(question: Mapping[str, Any]) -> dict[str, float]:
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
-        count = 2 + max(rgo_torch.curvature.BLOCKS) // batch  # enough to fold a block
+        count = 2 + max(BLOCKS) // batch  # enough to fold a block
         found = rgo_torch.second_moments(
             model, draw_batches(shape, batch, count, device)
         )

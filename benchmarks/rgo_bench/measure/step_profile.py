@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.measure.steps import prepare, protect
-from rgo_torch._product import projected_rows
+from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
 

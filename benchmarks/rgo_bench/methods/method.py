@@ -14,7 +14,7 @@ from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.compilation import Forward
 from rgo_bench.streams.options import Options
-from rgo_torch.calls import evaluating
+from rgo_torch.observation.calls import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.team import Team
 from rgo_bench.streams.options import Count
 from rgo_core.damping import RELATIVE_DAMPING
-from rgo_torch.defaults import choose
-from rgo_torch.observing import as_observing
+from rgo_torch.options.defaults import choose
+from rgo_torch.options.observing import as_observing
 from rgo_torch.score import cross_entropy_score
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.

@@ -6,7 +6,7 @@ from typing import Any
 from rgo_core import Relative
 from rgo_core.damping import RELATIVE_DAMPING
 from rgo_torch import second_moments
-from rgo_torch.observing import CHOSEN
+from rgo_torch.options.observing import CHOSEN
 
 # Bound to the curvature pass.
 BOUND = (*CHOSEN, "chunk_size")

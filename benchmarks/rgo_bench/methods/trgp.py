@@ -15,9 +15,9 @@ from rgo_bench.methods.representations import recorded_inputs, strongest
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
-from rgo_torch.calls import evaluating
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
+from rgo_torch.observation.calls import evaluating
 
 RELATED = 2  # tasks that a layer reuses at most
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
-from rgo_torch.adapters import find_adapters
-from rgo_torch.calls import Calls
+from rgo_torch.adapters.lora import find_adapters
 from rgo_torch.layers.layer import Layer
+from rgo_torch.observation.calls import Calls
 from rgo_torch.parameters import ProjectedParameter
 
 Groups = Iterable[Iterable[str]]

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import distributed
 
+from rgo_torch.distributed.sums import global_rank, meeting_device
 from rgo_torch.forms import empty_projection, projection_parts
 from rgo_torch.parameters import ProjectedParameter, Projection
-from rgo_torch.sums import global_rank, meeting_device
 
 
 def inversion_cost(parameter: ProjectedParameter) -> int:

@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rgo_torch.torch_private import is_any_autocast, rounding_of_products
+
 # For the hot path: one object for all, and what never changes asked once.
 PLAIN = nullcontext()
 _can_autocast = cache(torch.amp.is_autocast_available)
-# What the flag itself asks, 18 times as slowly.
-_get_precision = getattr(torch._C, "_get_fp32_precision_getter", None)
 
 
 def is_autocast(tensor: Tensor) -> bool:
     """Whether autocast is on for the device of `tensor`, where it can be."""
-    if not torch._C._is_any_autocast_enabled():
+    if not is_any_autocast():
         return False
     device = tensor.device.type
     return _can_autocast(device) and torch.is_autocast_enabled(device)
@@ -63,9 +63,10 @@ def without_tf32() -> Iterator[None]:
 
 def _rounds_on_cpu() -> bool:
     """Whether oneDNN may multiply in bfloat16: `torch.set_float32_matmul_precision`."""
-    if _get_precision is None:
-        return getattr(_cpu_flags(), "fp32_precision", "none") in ("tf32", "bf16")
-    return _get_precision("mkldnn", "matmul") in ("tf32", "bf16")
+    rounding = rounding_of_products()
+    if rounding is None:
+        rounding = getattr(_cpu_flags(), "fp32_precision", "none")
+    return rounding in ("tf32", "bf16")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from rgo_torch.optimizers import held_by
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
+from rgo_torch.torch_private import version_of
 from rgo_torch.warning import warn_caller
 
 
@@ -53,7 +54,7 @@ class ProjectedUpdate:
         """Notice from now on what changes projected parameters unprojected."""
         self._stepped = {}
         self._versions = {
-            name: self._parameters[name].tensor._version
+            name: version_of(self._parameters[name].tensor)
             for name in self._projections.names()
         }
 
@@ -63,7 +64,7 @@ class ProjectedUpdate:
         changed = [
             name
             for name, version in self._versions.items()
-            if (tensor := self._parameters[name].tensor)._version != version
+            if version_of(tensor := self._parameters[name].tensor) != version
             and id(tensor) not in held
         ]
         if changed:

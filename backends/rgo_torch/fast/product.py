@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgo_core.projecting import apply_unchecked
-from rgo_torch._precision import true_float32
+from rgo_torch.fast.precision import true_float32
+from rgo_torch.torch_private import is_functional
 
 # Multiplications from which on oneDNN is faster, copies and all: measured on one thread
 # of a CPU with AVX-512, where it takes less than half as long as MKL.
@@ -54,5 +55,5 @@ def _is_large(projection: Any, rows: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         # Its products do not tell their derivatives to every transformation.
         and not torch.is_grad_enabled()
-        and not torch._C._are_functorch_transforms_active()
+        and not is_functional()
     )

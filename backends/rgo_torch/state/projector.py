@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from rgo_torch.entries import grown as grown_entry
-from rgo_torch.entries import is_fresh, is_identity, loaded, loaded_projection
 from rgo_torch.forms import fresh_parts, projection_parts
 from rgo_torch.parameters import Moment, ProjectedParameter, Projection
 from rgo_torch.projections import Projections
+from rgo_torch.state.entries import grown as grown_entry
+from rgo_torch.state.entries import is_fresh, is_identity, loaded, loaded_projection
 
 
 def parts_of(projections: Projections) -> dict[str, Any]:

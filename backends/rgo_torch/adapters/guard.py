@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from rgo_torch.adapters import Adapters, find_adapters, frozen_parameters
+from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
 from rgo_torch.hooks import ModuleHook
 
 

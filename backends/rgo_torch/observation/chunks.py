@@ -5,12 +5,12 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from rgo_core._checks import check_integer
 from rgo_core.vectors import Per
 from rgo_torch.hooks import ModuleHook
 from rgo_torch.score import Score
+from rgo_torch.torch_private import pytree
 from rgo_torch.wrappers import original_model
 
 

@@ -1,8 +1,4 @@
-"""What RGO knows of classes of modules: the axes of their parameters, and a fast path.
-
-One table, open to users by `register_layout`. A class that is not in it has parameters
-that act entry by entry, as far as RGO can tell.
-"""
+"""The classes of modules that RGO knows from the start, and what serves them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,7 +19,11 @@ from rgo_torch.layers.recurrent import CellLayer, RecurrentLayer, recurrent_axes
 from rgo_torch.layers.rows import LINEAR, LinearLayer
 
 FindAxes = Callable[[nn.Module], Mapping[str, Axes]]
+
+
 FindChannels = Callable[[nn.Module], Channels]
+
+
 # From (name, module, the class in the table) to a layer.
 MakeLayer = Callable[[str, nn.Module, type[nn.Module]], Layer]
 
@@ -40,81 +40,8 @@ class Kind(NamedTuple):
     owns: tuple[str, ...] = ()
 
 
-KINDS: dict[type[nn.Module] | str, Kind] = {}
-
-
-def register_layout(
-    kind: type[nn.Module] | str,
-    parameters: Mapping[str, Axes] | FindAxes,
-    *,
-    channels: FindChannels | None = None,
-    sample_axis: int = 0,
-) -> None:
-    """Tell RGO the layout of a class of modules, for all models from now on.
-
-    Parameters
-    ----------
-    kind : type or str
-        The class, or its full name, ``"package.module.Class"``, where it need not be
-        imported. Subclasses are of its kind too.
-    parameters : mapping of str to Axes, or callable
-        By the names of the parameters in the module; those that a module does not have
-        are passed over, and those not named act entry by entry. Or what returns such a
-        mapping for a module, where it depends on its options.
-    channels : callable, optional
-        Returns, for a module, the `Channels` of its output (of its first output, where
-        it returns several), which the feature encoding then permutes. None: what it
-        returns stays in order.
-    sample_axis : int
-        Which axis of what it takes and returns holds the samples.
-
-    Raises
-    ------
-    TypeError
-        If `kind` is neither a class of modules nor a name.
-
-    Notes
-    -----
-    Per-sample vectors come from `torch.func`: the module is called again for its
-    samples, three to five times slower than the fast paths of Linear and Conv2d.
-
-    Examples
-    --------
-    >>> import torch, rgo_torch
-    >>> class Mix(torch.nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.matrix = torch.nn.Parameter(torch.eye(3))
-    ...     def forward(self, x):
-    ...         return x @ self.matrix
-    >>> rgo_torch.register_layout(
-    ...     Mix,
-    ...     {"matrix": rgo_torch.Axes(inputs=(0,), outputs=(1,))},
-    ...     channels=lambda module: rgo_torch.Channels(3),
-    ... )
-    """
-    if not isinstance(kind, str) and not (
-        isinstance(kind, type) and issubclass(kind, nn.Module)
-    ):
-        raise TypeError(
-            f"kind must be a class of nn.Module, or the full name of one, got {kind!r}"
-        )
-    axes = parameters if callable(parameters) else _constant(parameters)
-    KINDS[kind] = Kind(axes, channels, sample_axis)
-
-
-def find_kind(module: nn.Module) -> tuple[type[nn.Module], Kind] | None:
-    """Return the nearest class of a module that the table has, and its kind."""
-    for known in type(module).__mro__:
-        for key in (known, f"{known.__module__}.{known.__qualname__}"):
-            if key in KINDS:
-                return known, KINDS[key]
-    if _holds_experts(module):
-        return type(module), Kind(_experts_axes)
-    return None
-
-
-def _constant(parameters: Mapping[str, Axes]) -> FindAxes:
+def constant(parameters: Mapping[str, Axes]) -> FindAxes:
+    """Return what finds the same axes for every module."""
     given = dict(parameters)
     return lambda module: given
 
@@ -152,9 +79,8 @@ def _convolution_channels(module: nn.Module) -> Channels:
     return Channels(int(module.out_channels), -1 - len(kernel))  # type: ignore[arg-type]
 
 
-def _linear(name: str, module: nn.Module, known: type[nn.Module]) -> Layer:
-    axes = KINDS.get(known) or KINDS[f"{known.__module__}.{known.__qualname__}"]
-    return LinearLayer(name, module, axes.axes(module), known)
+def _linear(axes: Mapping[str, Axes]) -> MakeLayer:
+    return lambda name, module, known: LinearLayer(name, module, axes, known)
 
 
 def _convolution(name: str, module: Any, known: type[nn.Module]) -> Layer:
@@ -185,42 +111,14 @@ DENSE_OUTPUTS_LAST = {
     "weight": Axes(outputs=(1,), inputs=(0,)),
     "bias": Axes(inputs=(0,)),
 }
-# Where a mixture keeps its experts in one tensor (e, m, n) or (e, n, m).
-EXPERTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
-
-
-def _experts_axes(module: nn.Module) -> dict[str, Axes]:
-    """Return the axes of experts, each a group; biases (e, m) are vectors of theirs.
-
-    What comes out of ``up`` goes into ``down``: that tells inputs from outputs.
-    """
-    own = dict(module.named_parameters(recurse=False))
-    down = own["down_proj"].shape
-    up = next(own[name].shape for name in EXPERTS if name in own)
-    outputs_first = up[2] == down[1] and up[1] in (down[2], 2 * down[2])
-    weight = (
-        Axes(groups=(0,), outputs=(1,), inputs=(2,))
-        if outputs_first
-        else Axes(groups=(0,), outputs=(2,), inputs=(1,))
-    )
-    bias = Axes(groups=(0,), inputs=(1,))
-    return {
-        name: weight if p.ndim == 3 else bias
-        for name, p in own.items()
-        if name.removesuffix("_bias") in EXPERTS
-    }
-
-
-def _holds_experts(module: nn.Module) -> bool:
-    down = module._parameters.get("down_proj")
-    others = (module._parameters.get(name) for name in EXPERTS[:-1])
-    return down is not None and down.ndim == 3 and any(p is not None for p in others)
 
 
 KNOWN: dict[type[nn.Module] | str, Kind] = {
-    nn.Linear: Kind(_constant(LINEAR), _last_axis("out_features"), layer=_linear),
+    nn.Linear: Kind(
+        constant(LINEAR), _last_axis("out_features"), layer=_linear(LINEAR)
+    ),
     nn.Bilinear: Kind(
-        _constant(
+        constant(
             {
                 "weight": Axes(outputs=(0,), inputs=(1, 2)),
                 "bias": Axes(inputs=(0,)),
@@ -236,13 +134,11 @@ KNOWN: dict[type[nn.Module] | str, Kind] = {
         Kind(_transposed_axes, _convolution_channels),
     ),
     nn.Embedding: Kind(
-        _constant({"weight": EMBEDDING}),
+        constant({"weight": EMBEDDING}),
         _last_axis("embedding_dim"),
         layer=_embedding,
     ),
-    nn.EmbeddingBag: Kind(
-        _constant({"weight": EMBEDDING}), _last_axis("embedding_dim")
-    ),
+    nn.EmbeddingBag: Kind(constant({"weight": EMBEDDING}), _last_axis("embedding_dim")),
     nn.MultiheadAttention: Kind(
         attention_axes,
         _last_axis("embed_dim"),
@@ -261,7 +157,8 @@ KNOWN: dict[type[nn.Module] | str, Kind] = {
         _lora_embedding_axes, owns=("lora_embedding_A", "lora_embedding_B")
     ),
     "transformers.pytorch_utils.Conv1D": Kind(
-        _constant(DENSE_OUTPUTS_LAST), _last_axis("nf"), layer=_linear
+        constant(DENSE_OUTPUTS_LAST),
+        _last_axis("nf"),
+        layer=_linear(DENSE_OUTPUTS_LAST),
     ),
 }
-KINDS.update(KNOWN)

@@ -5,9 +5,10 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.fast.projected_forward import BringProjection, ProjectedForward
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.projected_forward import FindProjection, ProjectedForward
+from rgo_torch.torch_private import gradient_hooks
 
 
 class ProjectedGradient:
@@ -16,17 +17,18 @@ class ProjectedGradient:
     Parameters
     ----------
     parameter : ProjectedParameter
-    find : callable
+    bring : callable
         Returns the projection to use now; None leaves the gradient as it is.
     """
 
-    def __init__(self, parameter: ProjectedParameter, find: FindProjection) -> None:
-        self._parameter, self._find = parameter, find
+    def __init__(self, parameter: ProjectedParameter, bring: BringProjection) -> None:
+        self._parameter, self._bring = parameter, bring
         tensor = parameter.tensor
         # Where a user's hook comes first, what was sent is no longer part of the sum.
         self._forward = (
-            None if tensor._backward_hooks else _projected_forward(parameter, find)
+            None if gradient_hooks(tensor) else _projected_forward(parameter, bring)
         )
+        self._sent = None if self._forward is None else self._forward.sent
         # A frozen parameter takes no hook, yet keeps one that it has.
         required = tensor.requires_grad
         tensor.requires_grad_(True)
@@ -40,20 +42,21 @@ class ProjectedGradient:
             self._forward.remove()
 
     def _project(self, gradient: Tensor) -> Tensor | None:
-        if self._forward is not None and self._forward.takes(gradient):
+        sent = self._sent
+        if sent is not None and sent.take_whole(gradient):
             return None  # nothing else reached the weight
-        parts = [] if self._forward is None else self._forward.take_parts()
-        projection = self._find()
+        parts = [] if sent is None else sent.take()
+        projection = self._bring()
         if projection is None:
             return None
         if not parts:
             return self._parameter.projected(projection, gradient)
-        sent = torch.stack(parts).sum(0)
-        return sent + self._parameter.projected(projection, gradient - sent)
+        whole = torch.stack(parts).sum(0)
+        return whole + self._parameter.projected(projection, gradient - whole)
 
 
 def _projected_forward(
-    parameter: ProjectedParameter, find: FindProjection
+    parameter: ProjectedParameter, bring: BringProjection
 ) -> ProjectedForward | None:
     layer, own = parameter.uses[0]
     if own != "weight" or len(parameter.uses) > 1 or not isinstance(layer, RowLayer):
@@ -63,7 +66,7 @@ def _projected_forward(
         return None  # someone else's
     if not layer.is_plain:
         return None
-    return ProjectedForward(layer, find)
+    return ProjectedForward(layer, bring)
 
 
 def _is_class_s(forward: object, module: nn.Module) -> bool:

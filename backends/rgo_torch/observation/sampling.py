@@ -7,7 +7,7 @@ from typing import Any, final
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from rgo_core._checks import check_integer
-from rgo_torch.chunks import length
+from rgo_torch.observation.chunks import length
 
 
 @final

@@ -7,11 +7,11 @@ from typing import Any, Literal, TypeVar
 from torch import distributed, nn
 
 from rgo_core._checks import check_choice
+from rgo_torch.distributed.shares import find_owners, spread
+from rgo_torch.distributed.sums import sum_moments
 from rgo_torch.forms import empty_moment
 from rgo_torch.parameters import Moment, ProjectedParameter, Projection
 from rgo_torch.projections import Renew, Renewed
-from rgo_torch.shares import find_owners, spread
-from rgo_torch.sums import sum_moments
 
 Kept = Literal["replicated", "sharded"]
 Parameters = Mapping[str, ProjectedParameter]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from rgo_torch.curvature import second_moments
+from rgo_torch.curvature_pass import second_moments
 from rgo_torch.parameters import Moment
 
 Observe = Callable[..., Mapping[str, Moment]]

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from rgo_torch.adapters import Adapters, find_adapters, frozen_parameters
-from rgo_torch.layout import Overrides
+from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
+from rgo_torch.options.protecting import left_out
 from rgo_torch.places import Place
-from rgo_torch.protecting import left_out
+from rgo_torch.skipped import Overrides
 
 
 class Scope(NamedTuple):

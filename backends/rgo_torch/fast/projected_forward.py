@@ -17,19 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgo_torch._precision import is_autocast, true_float32
-from rgo_torch._product import rows_times
+from rgo_torch.fast.precision import is_autocast, true_float32
+from rgo_torch.fast.product import rows_times
+from rgo_torch.fast.sent import Sent
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import Projection
+from rgo_torch.torch_private import own_parameters
 from rgo_torch.wrappers import is_transformed
 
 # The dtypes that projections are applied in.
 EXACT = (torch.float32, torch.float64)
 
-# For the hot path, which looks nothing up twice.
-_at_the_end = torch.autograd.Variable._execution_engine.queue_callback
-
-FindProjection = Callable[[], Projection | None]
+# Brings a projection to where its parameter is; None where nothing is projected.
+BringProjection = Callable[[], Projection | None]
 
 
 class ProjectedForward:
@@ -40,17 +40,17 @@ class ProjectedForward:
     Parameters
     ----------
     layer : RowLayer
-    find : callable
+    bring : callable
         Returns what to project with now; None leaves everything plain.
     """
 
-    def __init__(self, layer: RowLayer, find: FindProjection) -> None:
+    def __init__(self, layer: RowLayer, bring: BringProjection) -> None:
         self.layer = layer
-        self._find = find
+        self._bring = bring
         self._module = layer.module
         self._weight = layer.weight
         self._plain: Callable[[Tensor], Tensor] = self._module.forward
-        self._parts: list[tuple[int, Tensor]] = []
+        self.sent = Sent()
         self._module.__dict__["forward"] = self
 
     def __call__(self, input: Tensor) -> Tensor:
@@ -60,23 +60,9 @@ class ProjectedForward:
             return self._plain(input)
         return _projected(input, self._weight, self.layer.bias, self)
 
-    def takes(self, gradient: Tensor) -> bool:
-        """Whether a gradient is just what was sent; then it is taken for sent."""
-        parts = self._parts
-        if len(parts) != 1 or parts[0][1] is not gradient:
-            return False
-        self._parts = []
-        return True
-
-    def take_parts(self) -> list[Tensor]:
-        """Return what this backward pass has sent to the weight projected, once."""
-        parts, self._parts = self._parts, []
-        here = _backward_pass()
-        return [part for backward_pass, part in parts if backward_pass == here]
-
     def weight_gradient(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
         """Return the projected gradient of the weight, and note it as sent."""
-        projection = self._find()
+        projection = self._bring()
         rows = self.layer.all_rows(inputs)
         gradients = self.layer.all_gradient_rows(output_gradients)
         # Paused since the forward pass; or compiled autograd runs the backward pass,
@@ -85,9 +71,7 @@ class ProjectedForward:
             return self.layer.as_weight(gradients.mT @ rows)
         with true_float32(rows):
             gradient = self.layer.as_weight(gradients.mT @ rows_times(projection, rows))
-        if not self._parts:
-            _at_the_end(self._forget)
-        self._parts.append((_backward_pass(), gradient))
+        self.sent.note(gradient)
         return gradient
 
     def remove(self) -> None:
@@ -107,10 +91,10 @@ class ProjectedForward:
         layer, weight = self.layer, self._weight
         return (
             # Not so inside torch.func.functional_call.
-            self._module._parameters.get("weight") is weight
+            own_parameters(self._module).get("weight") is weight
             # PyTorch's own layer takes a batch of none, too.
             and 0 < layer.row_count(inputs) < layer.outputs
-            and self._find() is not None
+            and self._bring() is not None
             and torch.is_grad_enabled()
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
@@ -118,9 +102,6 @@ class ProjectedForward:
             and not is_autocast(weight)
             and not is_transformed()
         )
-
-    def _forget(self) -> None:
-        self._parts = []
 
 
 class _Projected(torch.autograd.Function):
@@ -160,8 +141,3 @@ def _summed(d: Tensor, kept: int) -> Tensor:
         return d.sum(0 if kept in (1, -1) else 1)
     others = [axis for axis in range(d.ndim) if axis != kept % d.ndim]
     return d.sum(others) if others else d
-
-
-def _backward_pass() -> int:
-    number: int = torch._C._current_graph_task_id()
-    return number

@@ -1,40 +1,33 @@
 """The curvature pass: a second look at a task's data, after its training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from array_api_compat import torch as xp
 from torch import Tensor, nn
 
-import rgo_core
 from rgo_core._checks import check_choice
 from rgo_core.cotangents import Curvature, Loss
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
-from rgo_torch.calls import Calls, evaluating, observed_calls, thawed
-from rgo_torch.chunks import check_chunk_size, parts
-from rgo_torch.forms import empty_moment
-from rgo_torch.layers.layer import Layer, Use, Vectors
-from rgo_torch.layout import Overrides, find_layout
-from rgo_torch.parameters import (
-    Moment,
-    ProjectedParameter,
-    make_bound,
-    projected_parameters,
-)
-from rgo_torch.sampling import Sampling
-from rgo_torch.score import Score, loss_score
-from rgo_torch.shared import (
+from rgo_torch.adapters.shared import (
     Groups,
     check_same_inputs,
     shared_layers,
     shared_parameters,
 )
+from rgo_torch.layout import find_layout
+from rgo_torch.observation.blocks import moment_blocks
+from rgo_torch.observation.calls import evaluating, observed_calls, thawed
+from rgo_torch.observation.chunks import check_chunk_size, parts
+from rgo_torch.observation.sampling import Sampling
+from rgo_torch.parameters import (
+    Moment,
+    make_bound,
+    projected_parameters,
+)
+from rgo_torch.score import Score, loss_score
+from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import original_model
-
-# Vectors are folded into the second moment in blocks, as many as there are features
-# within these bounds: a product of few rows is slow, and many need memory.
-BLOCKS = (128, 512)
 
 
 def second_moments(
@@ -171,7 +164,7 @@ def second_moments(
     layers = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
     shared = shared_layers(model, layers, shared_inputs)
-    blocks = _blocks(parameters, shared_parameters(parameters, shared))
+    blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
     if score is None:
         score = loss_score(loss or "cross-entropy", curvature, mask)
     elif loss is not None:
@@ -196,71 +189,3 @@ def second_moments(
     if not found:
         raise ValueError("no score depends on the output of a protected layer")
     return found
-
-
-def _blocks(
-    parameters: Mapping[str, ProjectedParameter], shared: Mapping[str, str]
-) -> list["_Block"]:
-    """Return one block for each second moment."""
-    blocks = {n: _Block(p) for n, p in parameters.items() if n not in shared}
-    for name, keeper in shared.items():
-        blocks[keeper].sharing.append(parameters[name])
-    return list(blocks.values())
-
-
-class _Block:
-    """Gathers the vectors of one parameter and folds them in block by block."""
-
-    def __init__(self, parameter: ProjectedParameter) -> None:
-        self.name = parameter.name
-        self.sharing = [parameter]  # whose vectors count
-        self._parameter = parameter
-        self._moment: Moment | None = None
-        self._waiting: list[Tensor] = []
-        least, most = BLOCKS
-        self._size = min(max(least, parameter.features), most)
-
-    def add(
-        self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int
-    ) -> None:
-        """Take the vectors of one batch: those of each kind of layer apart."""
-        for parameter in self.sharing:
-            wanted = Vectors(parameter.axes, per, reduce, samples)
-            self._take(parameter, calls, wanted)
-        if sum(v.shape[-2] for v in self._waiting) >= self._size:
-            self._fold()
-
-    def _take(
-        self, parameter: ProjectedParameter, calls: Calls, wanted: Vectors
-    ) -> None:
-        alike: dict[type[Layer], list[Use]] = {}
-        for layer, own in parameter.uses:
-            alike.setdefault(type(layer), []).extend(
-                Use(layer, own, call) for call in calls[layer] if not call.is_empty
-            )
-        for kind, uses in alike.items():
-            if uses and kind.serves(uses[0], parameter.axes):
-                layer = uses[0].layer
-                self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
-
-    def finish(self, share: float) -> Moment | None:
-        """Return the whole's second moment; None where the layers were never called."""
-        if self._waiting:
-            self._fold()
-        moment: Any = self._moment
-        if moment is None or share == 1:
-            return self._moment
-        found: Moment = rgo_core.extrapolate(moment, share)
-        return found
-
-    def _fold(self) -> None:
-        parameter = self._parameter
-        vectors = torch.cat(self._waiting, dim=-2).to(parameter.moment_device)
-        self._waiting = []
-        before: Any = self._moment
-        if before is None:
-            before = empty_moment(parameter)
-        try:
-            self._moment = rgo_core.observe(before, vectors, donate=True, xp=xp)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error

@@ -16,9 +16,9 @@ from rgo_core.damping import (
 )
 from rgo_core.scaling import Normalize
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
-from rgo_torch.chunks import check_chunk_size
-from rgo_torch.observing import CHOSEN, Observing
+from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.optimizers import ADAPTIVE, Project
+from rgo_torch.options.observing import CHOSEN, Observing
 
 
 class Chosen(NamedTuple):

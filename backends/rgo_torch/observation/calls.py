@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.utils import _pytree as pytree
 
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
+from rgo_torch.torch_private import pytree
 
 Calls = dict[Layer, list[Call]]
 

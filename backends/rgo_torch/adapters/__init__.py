@@ -1,0 +1,1 @@
+"""Adapters beside a frozen model: found, watched, and sharing what they take in."""

@@ -1,0 +1,1 @@
+"""Several workers that train one model, each with a share of the data."""

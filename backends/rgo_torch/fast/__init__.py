@@ -1,0 +1,1 @@
+"""What a training step does at every step, each thing in the way that is fast."""

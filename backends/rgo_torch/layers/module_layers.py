@@ -1,0 +1,170 @@
+"""One module of a model: the layers that its parameters make, or why they do not."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from rgo_core import Axes, check_axes_fit
+from rgo_torch.adapters.lora import FROZEN
+from rgo_torch.layers.known_kinds import Kind
+from rgo_torch.layers.layer import Layer
+from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.skipped import Overrides, Skipped
+from rgo_torch.wrappers import (
+    check_whole,
+)
+
+
+class ModuleLayers(NamedTuple):
+    """A module, and what the table knows of it: what makes its layers."""
+
+    name: str
+    module: nn.Module
+    kind: tuple[type[nn.Module], Kind] | None
+    frozen: set[str]  # which of the model's parameters adapters stand beside
+
+    def layers(self, overrides: Overrides) -> tuple[list[Layer], list[Skipped]]:
+        """Return the layers of the module: what it is known for, and what is left."""
+        own = self.parameters()
+        reasons = self.reasons(own, overrides)
+        asked = {
+            key: axes
+            for key in own
+            if (axes := overrides.get(joined(self.name, key))) is not None
+        }
+        fast = None if asked or reasons else self.fast_layer(own)
+        known = self.axes(own) | asked
+        rest = {
+            key: known[key]
+            for key in own
+            if key not in reasons and (fast is None or key not in fast.axes)
+        }
+        for key, axes in rest.items():
+            check_axes_fit(joined(self.name, key), axes, tuple(own[key].shape))
+        layers = [] if fast is None else [fast]
+        if rest:
+            layers.append(self.slow_layer(rest, encoded=fast is None))
+        passed = [Skipped(joined(self.name, key), why) for key, why in reasons.items()]
+        return layers, passed
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the module's own parameters, and those that it uses without a call."""
+        owned = tuple(f"{part}." for part in owned_parts(self.module, self.kind))
+        own = {
+            key: p
+            for key, p in self.module.named_parameters()
+            if "." not in key or key.startswith(owned)
+        }
+        for key, p in own.items():
+            check_whole(joined(self.name, key), p)
+            if isinstance(p, nn.parameter.UninitializedParameter):
+                kind = type(self.module).__name__
+                raise ValueError(
+                    f"module {self.name!r} ({kind}) has no shape yet, its {key} is "
+                    "lazy: call the model once before"
+                )
+        return own
+
+    def reasons(
+        self, own: Mapping[str, nn.Parameter], overrides: Overrides
+    ) -> dict[str, str]:
+        """Return why parameters of the module are not protected."""
+        kind = type(self.module).__name__
+        names = {key: joined(self.name, key) for key in own}
+        frozen = dict.fromkeys((k for k in own if names[k] in self.frozen), FROZEN)
+        if len(frozen) == len(own):
+            return frozen
+        whole = {p.dtype for p in own.values() if not p.is_floating_point()}
+        if whole:
+            return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
+        if _computes_weights(self.module):
+            return dict.fromkeys(own, f"of {kind} whose weights are computed")
+        empty = {key: "has no entries" for key, p in own.items() if not p.numel()}
+        return (
+            frozen
+            | empty
+            | {
+                key: "left unprotected as asked"
+                for key in own
+                if overrides.get(names[key], ...) is None
+            }
+        )
+
+    def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
+        """Return the layer with the fast path, where the class is what it is known for.
+
+        A subclass with a forward of its own is not, nor is one that computes a weight
+        from other parameters.
+        """
+        if self.kind is None or not own:
+            return None
+        known, kind = self.kind
+        if type(self.module).forward is not known.forward:
+            return None
+        computed = [key for key in kind.axes(self.module) if key not in own]
+        if any(getattr(self.module, key, None) is not None for key in computed):
+            return None
+        make = kind.layer
+        return None if make is None else make(self.name, self.module, known)
+
+    def slow_layer(self, axes: Mapping[str, Axes], *, encoded: bool) -> Layer:
+        """Return the layer whose vectors come from calling the module again."""
+        kind = None if self.kind is None else self.kind[1]
+        find = None if kind is None or not encoded else kind.channels
+        return TransformedLayer(
+            self.name,
+            self.module,
+            axes,
+            channels=None if find is None else find(self.module),
+            sample_axis=0 if kind is None else kind.sample_axis,
+        )
+
+    def axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
+        """Return the axes of every parameter: of an unknown one, entry by entry.
+
+        What a weight is computed from (by a parametrization, pruning or weight
+        normalisation) and has its shape has its axes.
+        """
+        known = {} if self.kind is None else dict(self.kind[1].axes(self.module))
+        found = {}
+        for key, p in own.items():
+            alike = [
+                axes
+                for name, axes in known.items()
+                if name not in own and _shape_of(self.module, name) == p.shape
+            ]
+            found[key] = known.get(key) or (alike[0] if alike else _entries(p))
+        return found
+
+
+def _computes_weights(module: nn.Module) -> bool:
+    """Tell of a recurrent network whose fused weights are not parameters."""
+    return isinstance(module, nn.RNNBase) and not all(
+        isinstance(weight, nn.Parameter)
+        for weights in module.all_weights
+        for weight in weights
+    )
+
+
+def _entries(parameter: nn.Parameter) -> Axes:
+    return Axes(inputs=tuple(range(parameter.ndim)), diagonal=True)
+
+
+def _shape_of(module: nn.Module, name: str) -> tuple[int, ...] | None:
+    shape: tuple[int, ...] | None = getattr(getattr(module, name, None), "shape", None)
+    return shape
+
+
+def owned_parts(
+    module: nn.Module, kind: tuple[type[nn.Module], Kind] | None
+) -> tuple[str, ...]:
+    """Return the submodules whose parameters count as the module's own."""
+    owns = () if kind is None else kind[1].owns
+    return (*owns, "parametrizations") if is_parametrized(module) else owns
+
+
+def joined(name: str, own: str) -> str:
+    """Return the name in the model of what a module has by its own."""
+    return f"{name}.{own}" if name else own

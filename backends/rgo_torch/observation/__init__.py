@@ -1,0 +1,1 @@
+"""The curvature pass in parts: which samples, what layers did, where vectors go."""

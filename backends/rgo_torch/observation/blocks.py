@@ -1,0 +1,90 @@
+"""Curvature vectors gathered by parameter, and folded into its second moment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+from torch import Tensor
+
+import rgo_core
+from rgo_core.vectors import Per, Reduce
+from rgo_torch.forms import empty_moment
+from rgo_torch.layers.layer import Layer, Use, Vectors
+from rgo_torch.observation.calls import Calls
+from rgo_torch.parameters import (
+    Moment,
+    ProjectedParameter,
+)
+
+# Vectors are folded into the second moment in blocks, as many as there are features
+# within these bounds: a product of few rows is slow, and many need memory.
+BLOCKS = (128, 512)
+
+
+class Block:
+    """Gathers the vectors of one parameter and folds them in block by block."""
+
+    def __init__(self, parameter: ProjectedParameter) -> None:
+        self.name = parameter.name
+        self.sharing = [parameter]  # whose vectors count
+        self._parameter = parameter
+        self._moment: Moment | None = None
+        self._waiting: list[Tensor] = []
+        least, most = BLOCKS
+        self._size = min(max(least, parameter.features), most)
+
+    def add(
+        self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int
+    ) -> None:
+        """Take the vectors of one batch: those of each kind of layer apart."""
+        for parameter in self.sharing:
+            wanted = Vectors(parameter.axes, per, reduce, samples)
+            self._take(parameter, calls, wanted)
+        if sum(v.shape[-2] for v in self._waiting) >= self._size:
+            self._fold()
+
+    def _take(
+        self, parameter: ProjectedParameter, calls: Calls, wanted: Vectors
+    ) -> None:
+        alike: dict[type[Layer], list[Use]] = {}
+        for layer, own in parameter.uses:
+            alike.setdefault(type(layer), []).extend(
+                Use(layer, own, call) for call in calls[layer] if not call.is_empty
+            )
+        for kind, uses in alike.items():
+            if uses and kind.serves(uses[0], parameter.axes):
+                layer = uses[0].layer
+                self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
+
+    def finish(self, share: float) -> Moment | None:
+        """Return the whole's second moment; None where the layers were never called."""
+        if self._waiting:
+            self._fold()
+        moment: Any = self._moment
+        if moment is None or share == 1:
+            return self._moment
+        found: Moment = rgo_core.extrapolate(moment, share)
+        return found
+
+    def _fold(self) -> None:
+        parameter = self._parameter
+        vectors = torch.cat(self._waiting, dim=-2).to(parameter.moment_device)
+        self._waiting = []
+        before: Any = self._moment
+        if before is None:
+            before = empty_moment(parameter)
+        try:
+            self._moment = rgo_core.observe(before, vectors, donate=True, xp=xp)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
+
+def moment_blocks(
+    parameters: Mapping[str, ProjectedParameter], shared: Mapping[str, str]
+) -> list[Block]:
+    """Return one block for each second moment."""
+    blocks = {n: Block(p) for n, p in parameters.items() if n not in shared}
+    for name, keeper in shared.items():
+        blocks[keeper].sharing.append(parameters[name])
+    return list(blocks.values())

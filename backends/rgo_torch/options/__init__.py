@@ -1,0 +1,1 @@
+"""What the options of RGO mean, and what they are where they are left out."""

@@ -1,0 +1,15 @@
+"""What RGO leaves as it is, and the overrides that say so."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rgo_core import Axes
+
+Overrides = Mapping[str, Axes | None]
+
+
+class Skipped(NamedTuple):
+    """A parameter that RGO leaves as it is, and why."""
+
+    name: str
+    reason: str

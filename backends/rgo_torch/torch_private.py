@@ -1,0 +1,127 @@
+"""The private names of PyTorch that are used here, each with why no public one does.
+
+No other file of this package has any: a test looks. Another test asks of each function
+here whether it still does what it says, and names the versions it was tried on.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+# Trees of tensors are public in C++ alone, and `torch.utils.pytree` is newer than the
+# oldest PyTorch that is served.
+from torch.utils import _pytree as pytree
+
+__all__ = ["pytree"]
+
+# Where wrappers keep what they wrap (torch.compile, activation checkpoints, FSDP), none
+# of which has a public way back.
+INNER = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+
+# Public is the flag alone, which asks the same 8 times as slowly; older ones have none.
+_get_precision = getattr(torch._C, "_get_fp32_precision_getter", None)
+
+# Called when the backward pass that is going on has ended; no public hook is.
+at_the_end: Callable[[Callable[[], None]], None] = (
+    torch.autograd.Variable._execution_engine.queue_callback
+)
+# Whether torch.func is at work. Nothing public tells.
+is_functional: Callable[[], bool] = torch._C._are_functorch_transforms_active
+# Whether autocast is on for any device: the public function wants to know which, and to
+# find a tensor's takes three times as long as the answer.
+is_any_autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled
+# The number of the backward pass that is going on; nothing public tells them apart.
+backward_pass: Callable[[], int] = torch._C._current_graph_task_id
+
+
+def is_forward_mode() -> bool:
+    """Whether forward-mode differentiation is at work. Nothing public tells."""
+    return forward_ad._current_level >= 0
+
+
+def rounding_of_products() -> str | None:
+    """Return the format that oneDNN rounds to in matrix products; None: not told."""
+    return None if _get_precision is None else _get_precision("mkldnn", "matmul")
+
+
+def own_parameters(module: nn.Module) -> Mapping[str, nn.Parameter | None]:
+    """Return what are parameters of a module itself now, by name.
+
+    Attributes tell of what a parametrization computes too, and `named_parameters` goes
+    through all of them: both are too slow for every step.
+    """
+    return module._parameters
+
+
+def own_buffers(module: nn.Module) -> Mapping[str, Tensor | None]:
+    """Return what are buffers of a module itself; a scripted one has none of its own.
+
+    `named_buffers` does not tell the two apart.
+    """
+    found: Mapping[str, Tensor | None] = module.__dict__.get("_buffers", {})
+    return found
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written to. No public count is kept."""
+    return tensor._version
+
+
+def gradient_hooks(tensor: Tensor) -> tuple[Any, ...]:
+    """Return the hooks on a tensor's gradient. Public is only how to add one."""
+    return tuple((tensor._backward_hooks or {}).values())
+
+
+def step_hooks(optimizer: Any) -> tuple[Any, ...]:
+    """Return the hooks before an optimizer's step. Public is only how to add one."""
+    return tuple(getattr(optimizer, "_optimizer_step_pre_hooks", {}).values())
+
+
+def has_step_hooks(optimizer: Any) -> bool:
+    """Whether an optimizer calls hooks at its steps: its class may not, and say none.
+
+    `Optimizer` marks a step that does as hooked.
+    """
+    is_hooked = getattr(type(optimizer).step, "hooked", False)
+    return bool(is_hooked) and hasattr(optimizer, "_optimizer_step_post_hooks")
+
+
+def forward_hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    """Return the hooks before and after a module's forward, by their numbers.
+
+    Public are only handles, which a copy of the module does not have.
+    """
+    return module._forward_hooks, module._forward_pre_hooks
+
+
+def forget_hook_flags(module: nn.Module) -> None:
+    """Forget how hooks that are gone were to be called. A handle would have."""
+    for flags, hooks in (
+        (module._forward_hooks_with_kwargs, module._forward_hooks),
+        (module._forward_hooks_always_called, module._forward_hooks),
+        (module._forward_pre_hooks_with_kwargs, module._forward_pre_hooks),
+    ):
+        for number in [number for number in flags if number not in hooks]:
+            del flags[number]
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether `module.compile()` was called. Nothing public tells."""
+    return module._compiled_call_impl is not None
+
+
+def convolves_as(module: nn.Module, known: type[nn.Conv1d] | type[nn.Conv2d]) -> bool:
+    """Whether a convolution computes what that class does.
+
+    Its `forward` calls a private method, which a subclass may have overridden.
+    """
+    kind: Any = type(module)
+    return kind.forward is known.forward and kind._conv_forward is known._conv_forward
+
+
+def is_flat_parameter(parameter: nn.Parameter) -> bool:
+    """Whether FSDP made it of several; its class and its notes are private both."""
+    return hasattr(parameter, "_fqns")

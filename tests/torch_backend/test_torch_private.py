@@ -1,0 +1,311 @@
+"""The private names of PyTorch: in one file, and each still what it is taken for."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+import rgo_torch
+from rgo_torch import torch_private
+
+# The versions that all of this was tried on. Another one may do as well: what it must
+# do is asked below, not which it is.
+TRIED = ("2.13.0",)
+HERE = torch.__version__.partition("+")[0]
+CHANGED = (
+    f"PyTorch {HERE} has another {{}} than those that rgo_torch was tried on, "
+    f"{', '.join(TRIED)}: see rgo_torch/torch_private.py"
+)
+FOLDER = Path(rgo_torch.__file__).parent
+# What named tuples have in place of public names.
+NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+# What asks for an attribute by a string.
+ASKING = {"delattr", "get", "getattr", "hasattr", "setattr"}
+
+
+# --- in one file
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
+
+
+def own_names(trees: list[ast.Module]) -> set[str]:
+    """Return the private names that a package gives to something itself."""
+    found = set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return {name for name in found if is_private(name)}
+
+
+def foreign_names(tree: ast.Module, own: set[str]) -> set[str]:
+    """Return the private names of others that code asks for.
+
+    An attribute of anything but `self` and `cls`, and of these what the package gives
+    to nothing; what is imported from elsewhere; and what is asked for by a string.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if not is_self(node.value) or node.attr not in own:
+                found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            parts = [*(node.module or "").split("."), *(a.name for a in node.names)]
+            if parts[0] not in ("rgo_core", "rgo_torch"):
+                found |= {part for part in parts if is_private(part)}
+        elif isinstance(node, ast.Import):
+            parts = [part for a in node.names for part in a.name.split(".")]
+            found |= {part for part in parts if is_private(part)}
+        elif isinstance(node, ast.Call) and called(node.func) in ASKING:
+            strings = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            found |= {s for s in strings if isinstance(s, str) and is_private(s)}
+    return found - NAMED_TUPLES
+
+
+def is_self(node: ast.expr) -> bool:
+    """Whether an object is what a method is called on."""
+    if isinstance(node, ast.Call):
+        return called(node.func) == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def called(function: ast.expr) -> str:
+    """Return the name that a function is called by."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch._C",
+        "module._parameters",
+        "self.module._parameters",
+        "self._parameters",
+        "from torch.utils import _pytree",
+        "from torch._dynamo import config",
+        "import torch._dynamo as dynamo",
+        "getattr(module, '_forward_hooks')",
+        "module.__dict__.get('_buffers')",
+        "super()._apply",
+        "def f(tensor):\n    return tensor._version",
+    ],
+)
+def test_a_private_name_of_another_is_found(code: str) -> None:
+    assert len(foreign_names(ast.parse(code), set())) == 1
+
+
+def test_names_of_ones_own_are_none_of_another() -> None:
+    code = ast.parse("class K:\n    def _f(self):\n        self._x = self._f()\n")
+    assert own_names([code]) == {"_f", "_x"}
+    assert not foreign_names(code, own_names([code]))
+    code = ast.parse("from rgo_core._checks import check\npair._replace(a='_b')\n")
+    assert not foreign_names(code, set())
+
+
+def test_no_other_file_asks_for_a_private_name() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in FOLDER.rglob("*.py")}
+    own = own_names(list(trees.values()))
+    found = {
+        str(path.relative_to(FOLDER)): names
+        for path, tree in trees.items()
+        if (names := foreign_names(tree, own))
+    }
+    assert set(found) == {"torch_private.py"}, found
+
+
+# --- what each is taken for
+
+
+def test_it_is_known_whether_torch_func_is_at_work() -> None:
+    told: list[bool] = []
+
+    def note(x: Tensor) -> Tensor:
+        told.append(torch_private.is_functional())
+        return x.sum()
+
+    note(torch.ones(2))
+    torch.vmap(note)(torch.ones(2, 2))
+    torch.func.grad(note)(torch.ones(2))
+    assert told == [False, True, True], CHANGED.format("torch.func")
+
+
+def test_it_is_known_whether_derivatives_go_forward() -> None:
+    message = CHANGED.format("forward_ad")
+    assert not torch_private.is_forward_mode(), message
+    with forward_ad.dual_level():
+        assert torch_private.is_forward_mode(), message
+    assert not torch_private.is_forward_mode(), message
+
+
+def test_it_is_known_whether_anything_is_cast() -> None:
+    message = CHANGED.format("autocast")
+    assert not torch_private.is_any_autocast(), message
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch_private.is_any_autocast(), message
+
+
+def test_the_rounding_of_products_is_that_of_the_public_flag() -> None:
+    flags = getattr(torch.backends.mkldnn, "matmul", None)
+    told = torch_private.rounding_of_products()
+    if flags is None or not hasattr(flags, "fp32_precision"):
+        assert told is None, CHANGED.format("rounding of products")
+        return
+    before = flags.fp32_precision
+    try:
+        for rounding in ("ieee", "bf16"):
+            flags.fp32_precision = rounding
+            told = torch_private.rounding_of_products()
+            assert told in (None, rounding), CHANGED.format("rounding of products")
+    finally:
+        flags.fp32_precision = before
+
+
+class Watched(torch.autograd.Function):
+    """Notes the backward pass that it is in, and what is called at its end."""
+
+    passes: list[int]
+    ended: list[int]
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        Watched.passes.append(torch_private.backward_pass())
+        torch_private.at_the_end(lambda: Watched.ended.append(len(Watched.passes)))
+        return gradient
+
+
+def test_backward_passes_are_told_apart_and_their_ends_are_called() -> None:
+    Watched.passes, Watched.ended = [], []
+    x = torch.ones(2, requires_grad=True)
+    twice = Watched.apply(Watched.apply(x))  # type: ignore[no-untyped-call]
+    for _ in range(2):
+        twice.sum().backward(retain_graph=True)
+    one, same, other, there = Watched.passes
+    assert one == same != other == there, CHANGED.format("number of backward passes")
+    assert Watched.ended == [2, 2, 4, 4], CHANGED.format("end of a backward pass")
+
+
+def test_parameters_are_those_of_the_module_itself() -> None:
+    layer, message = nn.Linear(2, 2, bias=False), CHANGED.format("nn.Module")
+    own = torch_private.own_parameters(layer)
+    assert own["weight"] is layer.weight, message
+    assert own["bias"] is None, message
+    assert set(torch_private.own_parameters(nn.Sequential(layer))) == set(), message
+    parametrize.register_parametrization(layer, "weight", nn.Identity())
+    assert "weight" not in torch_private.own_parameters(layer), message
+
+
+def test_buffers_are_those_of_the_module_itself() -> None:
+    norm, message = nn.BatchNorm1d(2), CHANGED.format("nn.Module")
+    own = torch_private.own_buffers(norm)
+    assert own["running_mean"] is norm.running_mean, message
+    assert not torch_private.own_buffers(nn.Sequential(norm)), message
+
+
+def test_what_is_written_to_has_another_version() -> None:
+    tensor, message = torch.zeros(2), CHANGED.format("count of versions")
+    before = torch_private.version_of(tensor)
+    tensor.sum()
+    assert torch_private.version_of(tensor) == before, message
+    tensor.add_(1)
+    assert torch_private.version_of(tensor) > before, message
+
+
+def test_hooks_on_gradients_and_steps_are_seen_until_they_are_removed() -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    both = (torch_private.gradient_hooks, weight), (torch_private.step_hooks, optimizer)
+    for found, place in both:
+        assert found(place) == (), CHANGED.format("place for hooks")
+
+    def on_gradient(gradient: Tensor) -> None: ...
+
+    def on_step(*args: Any) -> None: ...
+
+    handles = [
+        weight.register_hook(on_gradient),
+        optimizer.register_step_pre_hook(on_step),
+    ]
+    for (found, place), hook in zip(both, (on_gradient, on_step), strict=True):
+        assert found(place) == (hook,), CHANGED.format("place for hooks")
+    for handle in handles:
+        handle.remove()
+    for found, place in both:
+        assert found(place) == (), CHANGED.format("place for hooks")
+
+
+def test_optimizers_of_pytorch_call_hooks_and_others_may_not() -> None:
+    class Bare:
+        def step(self) -> None: ...
+
+    weight = nn.Parameter(torch.zeros(2))
+    message = CHANGED.format("Optimizer")
+    assert torch_private.has_step_hooks(torch.optim.SGD([weight], lr=1.0)), message
+    assert not torch_private.has_step_hooks(Bare())
+
+
+def test_hooks_on_forward_are_seen_and_leave_no_flags() -> None:
+    layer, message = nn.Linear(2, 2), CHANGED.format("place for hooks")
+
+    def after(*args: Any) -> None: ...
+
+    def before(*args: Any) -> None: ...
+
+    layer.register_forward_hook(after, with_kwargs=True, always_call=True)
+    layer.register_forward_pre_hook(before, with_kwargs=True)
+    found = torch_private.forward_hooks(layer)
+    assert [list(hooks.values()) for hooks in found] == [[after], [before]], message
+    for hooks in found:
+        hooks.clear()
+    torch_private.forget_hook_flags(layer)
+    clean = nn.Linear(2, 2)
+    flags = [name for name in vars(clean) if "forward" in name and "hooks" in name]
+    assert flags, message
+    for name in flags:
+        assert vars(layer)[name] == vars(clean)[name], message
+
+
+def test_what_was_compiled_in_place_is_known() -> None:
+    layer, message = nn.Linear(2, 2), CHANGED.format("Module.compile")
+    assert not torch_private.is_compiled_in_place(layer), message
+    layer.compile(backend="eager")
+    assert torch_private.is_compiled_in_place(layer), message
+
+
+def test_a_compiled_model_keeps_the_original_where_it_is_looked_for() -> None:
+    layer = nn.Linear(2, 2)
+    compiled = torch.compile(layer, backend="eager")
+    found = [getattr(compiled, name, None) for name in torch_private.INNER]
+    assert found[0] is layer, CHANGED.format("torch.compile")
+
+
+def test_a_convolution_of_ones_own_is_told_from_pytorchs() -> None:
+    class Own(nn.Conv2d):
+        def _conv_forward(self, *args: Any) -> Tensor:
+            return 2 * super()._conv_forward(*args)
+
+    message = CHANGED.format("nn.Conv2d")
+    plain, own = nn.Conv2d(1, 1, 3, padding=1), Own(1, 1, 3, padding=1)
+    assert torch_private.convolves_as(plain, nn.Conv2d), message
+    assert not torch_private.convolves_as(own, nn.Conv2d), message
+    x = torch.randn(2, 1, 4, 4)
+    expected = functional.conv2d(x, plain.weight, plain.bias, padding=1)
+    assert torch.equal(plain(x), expected), message
+    own.load_state_dict(plain.state_dict())
+    assert torch.equal(own(x), 2 * expected), message  # the method that is looked at
