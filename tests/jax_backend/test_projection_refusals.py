@@ -1,0 +1,135 @@
+"""What the transformation and the end of a task refuse."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from jax.extend.core import jaxprs_in_params
+
+from rgo_jax import (
+    dense,
+    end_task,
+    observe,
+    project_gradients,
+)
+
+
+def test_nothing_to_project_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"there is nothing to project: {'steps':"):
+        project_gradients().init({"steps": jnp.ones(3, int)})
+
+
+def test_factored_must_name_weights() -> None:
+    with pytest.raises(ValueError, match=r"factored must name weights among \['w'\], "):
+        project_gradients(factored=["v"]).init({"w": jnp.ones((2, 2))})
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_state_without_one_projection_is_refused(count: int) -> None:
+    state = tuple(project_gradients().init({"w": jnp.eye(2)}) for _ in range(count))
+    with pytest.raises(
+        ValueError, match=rf"one project_gradients, got one with {count}"
+    ):
+        end_task(state, {})
+
+
+def changed_moment(**changes: Any) -> Any:
+    moment = observe({}, {"w": jnp.ones((1, 2))})["w"]
+    with jax.enable_x64(True):
+        return moment._replace(**{k: v(moment) for k, v in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("moments", "kind", "message"),
+    [
+        ({"v": changed_moment()}, ValueError, r"named after projected .* got \['v'\]"),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix.astype(jnp.float32))},
+            TypeError,
+            r"w: expected a second moment in float64, got float32",
+        ),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix[:1, :1])},
+            ValueError,
+            r"w: expected a second moment of shape \(2, 2\), got \(1, 1\)",
+        ),
+        (
+            {"w": changed_moment(matrix=lambda m: m.matrix.at[0, 0].set(jnp.nan))},
+            ValueError,
+            r"w: a second moment must be finite, got 1 NaN",
+        ),
+    ],
+)
+def test_moments_that_do_not_fit_are_refused(
+    moments: Any, kind: type[Exception], message: str
+) -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    with pytest.raises(kind, match=message):
+        end_task(state, moments)
+
+
+def test_traced_moments_that_are_not_finite_make_nan() -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    bad = changed_moment(matrix=lambda m: m.matrix.at[0, 0].set(jnp.nan))
+    after = jax.jit(lambda state, moment: end_task(state, {"w": moment}))(state, bad)
+    assert bool(jnp.isnan(after.weights["w"]).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"damping": 0.0}, r"damping must be a finite number > 0, got 0.0"),
+        ({"biases": "frozen"}, r"biases must be 'raw' or 'normalized', got 'frozen'"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    state = project_gradients().init({"w": jnp.eye(2)})
+    with pytest.raises(ValueError, match=message):
+        end_task(state, {}, **options)
+
+
+def products_of(program: Any) -> list[Any]:
+    """Return the precision of every matrix product in a program, however deep."""
+    found = []
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            found.append(equation.params["precision"])
+        for inner in jaxprs_in_params(equation.params):
+            found += products_of(inner)
+    return found
+
+
+HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+
+
+def test_updates_are_projected_in_true_float32() -> None:
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
+    transformation = project_gradients()
+    state = transformation.init(params)
+    program = jax.make_jaxpr(transformation.update)(params, state)
+    assert products_of(program.jaxpr) == [HIGHEST, HIGHEST]
+
+
+def test_the_gradient_of_a_factored_layer_is_projected_in_true_float32() -> None:
+    inputs, kernel, P = jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.eye(3)
+
+    def value(kernel: Array) -> Array:
+        return dense(inputs, kernel, projection=P).sum()
+
+    program = jax.make_jaxpr(jax.grad(value))(kernel)
+    # X W as the network has it; X P, and (X P)^T D.
+    assert products_of(program.jaxpr).count(HIGHEST) == 2
+
+
+def test_the_damping_that_is_left_out_is_the_measured_one() -> None:
+    state = project_gradients().init({"kernel": jnp.ones((3, 2))})
+    moments = observe({}, {"kernel": jnp.asarray([[1.0, 2.0, 3.0]])})
+    left, given = end_task(state, moments), end_task(state, moments, damping=0.03)
+    np.testing.assert_array_equal(left.weights["kernel"], given.weights["kernel"])
+    other = end_task(state, moments, damping=0.3)
+    assert not np.allclose(left.weights["kernel"], other.weights["kernel"])
