@@ -249,4 +249,4 @@ def test_no_file_is_long(package: str) -> None:
 def test_every_file_says_in_its_first_line_what_it_is(package: str) -> None:
     for path, code in sources(package).items():
         first = (ast.get_docstring(code) or "").split("\n")[0]
-        assert first.endswith((".", "?", "`` .", "``.")), path
+        assert first.endswith((".", "?")), path

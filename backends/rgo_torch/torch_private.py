@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils import _pytree
 
-# Trees of tensors are public in C++ alone, and `torch.utils.pytree` is newer than the
-# oldest PyTorch that is served.
-from torch.utils import _pytree as pytree
-
-__all__ = ["pytree"]
+# Trees of tensors: no version has a public module for them.
+pytree = _pytree
 
 # Where wrappers keep what they wrap (torch.compile, activation checkpoints, FSDP), none
 # of which has a public way back.

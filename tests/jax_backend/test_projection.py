@@ -9,18 +9,15 @@ import numpy as np
 import optax
 import pytest
 from core.tolerance import assert_close
-from flax import nnx
 from hypothesis import given
 from jax import Array
 from jax_backend.nets import (
     assert_same,
-    count_traces,
     draw,
-    labels,
-    mlp,
     mlp_params,
     score,
 )
+from jax_backend.small_projections import batch, loss, moments_of
 
 import rgo_core
 from rgo_core import Relative
@@ -42,23 +39,6 @@ OPTIMIZERS = {
     "momentum": lambda: optax.sgd(0.1, momentum=0.9, nesterov=True),
     "adam": lambda: optax.adam(0.01),
 }
-
-
-def loss(params: Any, batch: Any) -> Array:
-    x, y = batch
-    return optax.softmax_cross_entropy_with_integer_labels(mlp(params, x), y).mean()
-
-
-def batch(seed: int = 0, dtype: Any = None) -> tuple[Array, Array]:
-    return draw((8, 3), seed, dtype), labels(8, 4, seed)
-
-
-def moments_of(params: Any, seeds: int = 1) -> Any:
-    moments: Any = {}
-    for seed in range(seeds):
-        found = curvature_vectors(score, params, batch(seed))
-        moments = observe(moments, found)
-    return moments
 
 
 def numbers(leaf: Any) -> np.ndarray:
@@ -130,95 +110,6 @@ def test_an_update_of_none_leaves_the_others_as_they_were(
 
 def paths(state: ProjectionState) -> set[str]:
     return {*state.weights, *state.biases}
-
-
-def test_it_compiles_once_for_all_tasks() -> None:
-    params = mlp_params((3, 5, 4))
-    optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
-
-    def train(params: Any, state: Any, batches: Any) -> Any:
-        def step(carry: Any, batch: Any) -> Any:
-            params, state = carry
-            updates, state = optimizer.update(
-                jax.grad(loss)(params, batch), state, params
-            )
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, state), batches)[0]
-
-    def end(state: Any, params: Any, moments: Any, batch: Any) -> Any:
-        moments = observe(moments, curvature_vectors(score, params, batch))
-        return end_task(state, moments), moments
-
-    trained, train_traces = count_traces(train)
-    ended, end_traces = count_traces(end)
-    state = optimizer.init(params)
-    moments = jax.tree.map(lambda leaf: leaf, moments_of(params))
-    for task in range(3):
-        batches = jax.tree.map(lambda *b: jnp.stack(b), *[batch(task), batch(9)])
-        params, state = trained(params, state, batches)
-        state, moments = ended(state, params, moments, batch(task))
-        assert int(projection_state(state).tasks) == task + 1
-    assert (len(train_traces), len(end_traces)) == (1, 1)
-
-
-def test_it_works_mapped_over_seeds() -> None:
-    def run(params: Any, data: Any) -> Any:
-        optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
-        state = optimizer.init(params)
-        moments: Any = {}
-        for _ in range(2):
-            updates, state = optimizer.update(jax.grad(loss)(params, data), state)
-            params = optax.apply_updates(params, updates)
-            moments = observe(moments, curvature_vectors(score, params, data))
-            state = end_task(state, moments)
-        updates, state = optimizer.update(jax.grad(loss)(params, data), state)
-        return updates
-
-    each = [(mlp_params((3, 5, 4), seed), batch(seed)) for seed in range(3)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    mapped, alone = jax.jit(jax.vmap(run))(*stacked), jax.jit(run)
-    for index, case in enumerate(each):
-        expected = alone(*case)
-        jax.tree.map(
-            lambda m, e, index=index: np.testing.assert_allclose(
-                m[index], e, rtol=1e-4, atol=1e-6
-            ),
-            mapped,
-            expected,
-        )
-
-
-@pytest.mark.parametrize("x64", [False, True])
-def test_the_state_survives_a_file_of_arrays(x64: bool, tmp_path: Any) -> None:
-    with jax.enable_x64(x64):
-        params = mlp_params((3, 5, 4), dtype=jnp.float32)
-        optimizer = optax.chain(project_gradients(), optax.sgd(0.1, momentum=0.9))
-        moments = moments_of(params)
-        before = end_task(optimizer.init(params), moments), moments
-        leaves, structure = jax.tree.flatten(before)
-        np.savez(tmp_path / "state.npz", *leaves)
-        with np.load(tmp_path / "state.npz") as file, jax.enable_x64(True):
-            read = [jnp.asarray(file[f"arr_{i}"]) for i in range(len(leaves))]
-        after = jax.tree.unflatten(structure, read)
-        assert_same(after, before)
-        assert_same(end_task(*after), end_task(*before))
-
-
-def test_it_serves_an_optimizer_of_flax() -> None:
-    model = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
-    base = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
-    x, y = batch()
-
-    def value(model: nnx.Linear) -> Array:
-        return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
-
-    chain = optax.chain(project_gradients(), optax.sgd(0.1))
-    ours = nnx.Optimizer(model, chain, wrt=nnx.Param)
-    plain = nnx.Optimizer(base, optax.sgd(0.1), wrt=nnx.Param)
-    ours.update(model, nnx.grad(value)(model))
-    plain.update(base, nnx.grad(value)(base))
-    np.testing.assert_array_equal(model.kernel[...], base.kernel[...])
 
 
 @given(seed=st.integers(0, 2**16), tasks=st.integers(1, 3))

@@ -1,8 +1,5 @@
 """A step uses P G in place of G: in the gradient, or in the optimizer's update."""
 
-import copy
-import gc
-import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +14,6 @@ from torch_backend.nets import (
     batch,
     batches,
     gradients_of,
-    hooks_of,
     loss_of,
     mlp,
     sgd,
@@ -302,52 +298,3 @@ def test_inside_paused_steps_are_plain(project: str) -> None:
     train(model, optimizer, batches())
     train(plain, sgd(plain), batches())
     assert not torch.equal(model[0].weight, plain[0].weight)
-
-
-@pytest.mark.parametrize("project", ["gradient", "update"])
-def test_after_detach_model_and_optimizer_are_plain(project: str) -> None:
-    model, plain = mlp(), mlp()
-    optimizer = sgd(model)
-    consolidated(model, optimizer, project=project).detach()
-    assert not list(hooks_of(model))
-    assert not optimizer._optimizer_step_pre_hooks
-    assert not optimizer._optimizer_step_post_hooks
-    train(model, optimizer, batches())
-    train(plain, sgd(plain), batches())
-    assert_same(weights_of(model), weights_of(plain))
-
-
-@pytest.mark.parametrize("project", ["gradient", "update"])
-def test_a_parameter_frozen_at_first_is_projected_once_it_trains(project: str) -> None:
-    model, reference = mlp(), mlp()
-    model[0].weight.requires_grad_(False)
-    for candidate in (model, reference):
-        optimizer = sgd(candidate)
-        projector = GradientProjector(candidate, optimizer, project=project)
-        assert candidate[0].weight.requires_grad == (candidate is reference)
-        moments = second_moments(reference, batches(seed=90))
-        projector.consolidate(moments, damping=DAMPING)
-        candidate[0].weight.requires_grad_(True)
-        train(candidate, optimizer, batches())
-    assert_same(weights_of(model), weights_of(reference))
-
-
-def test_a_dropped_model_is_freed() -> None:
-    model = mlp()
-    optimizer = sgd(model)
-    projector = consolidated(model, optimizer)
-    train(model, optimizer, batches(1))
-    references = [weakref.ref(model), weakref.ref(model[0].weight)]
-    del model, optimizer, projector
-    gc.collect()
-    assert not any(reference() for reference in references)
-
-
-def test_a_copy_of_the_model_trains_plainly_and_gathers_nothing() -> None:
-    model = wide_mlp()
-    projector = consolidated(model)
-    copied, plain = copy.deepcopy(model), wide_mlp()
-    found = gradients_of(copied, lambda: loss_of(copied, *batch(4)))
-    assert_same(found, gradients_of(plain, lambda: loss_of(plain, *batch(4))))
-    assert not any(module.__dict__["forward"].sent.parts for module in model[::2])
-    assert projector.projections

@@ -1,0 +1,73 @@
+"""What RGO warns of, and whose line the warning points at."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch_backend.learning import learn, learner
+from torch_backend.nets import (
+    batches,
+    mlp,
+    sgd,
+    train,
+    weights_of,
+)
+
+from rgo_torch import RGO
+
+
+def test_the_warning_of_an_adaptive_optimizer_points_at_the_caller() -> None:
+    model = mlp()
+    with pytest.warns(UserWarning, match="Adam rescales the gradient") as found:
+        RGO(model, torch.optim.Adam(model.parameters()), project="gradient")
+    assert found[0].filename == __file__
+
+
+def test_the_features_of_a_pretrained_model_are_not_permuted_without_a_word(
+    tmp_path: Path,
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=10, hidden_size=4, num_hidden_layers=1, num_attention_heads=1
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    model = transformers.BertModel.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"was pretrained \(.*permuted.*encode=False"):
+        RGO(nn.Sequential(model), sgd(model)).detach()
+    RGO(nn.Sequential(model), sgd(model), encode=False)
+    fresh = transformers.BertModel(config)
+    RGO(fresh, sgd(fresh))
+
+
+@pytest.mark.parametrize("makes_anew", [False, True])
+def test_updates_of_an_optimizer_that_is_not_known_are_warned_of(
+    makes_anew: bool,
+) -> None:
+    model, rgo = learner(project="update")
+    learn(model, rgo, 0)
+    if makes_anew:
+        rgo.optimizer = sgd(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learn(model, rgo, 1)
+    messages = [str(warning.message) for warning in caught]
+    expected = r"0\.weight, .*: changed since the last task by something else than"
+    assert [bool(re.match(expected, message)) for message in messages] == (
+        [True] if makes_anew else []
+    )
+
+
+def test_parameters_that_are_set_between_tasks_or_after_steps_are_no_others(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model, rgo = learner(project="update")
+    learn(model, rgo, 0)
+    model.load_state_dict(weights_of(model))
+    rgo.begin_task(1)
+    train(model, rgo.optimizer, batches(seed=1))
+    model.load_state_dict(weights_of(model))  # of the best epoch, say
+    rgo.end_task(batches(seed=1))
+    assert not recwarn.list
