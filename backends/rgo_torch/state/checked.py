@@ -1,8 +1,7 @@
-"""What a state of RGO is: checks at the door, and its flat form.
+"""What a state of RGO is, checked at the door.
 
-As nested dicts it serves `torch.save` and `torch.distributed.checkpoint`: what grows
-from task to task stands in a tuple, which the latter keeps whole. Flat it is named
-tensors alone, as safetensors takes them.
+Nested dicts, for `torch.save` and `torch.distributed.checkpoint`: what grows from task
+to task stands in a tuple, which the latter keeps whole.
 """
 
 from collections.abc import Collection, Mapping
