@@ -41,7 +41,7 @@ from rgo_core.consolidation import consolidate
 from rgo_core.cotangents import independent_cotangents, score_cotangents
 from rgo_core.damping import Relative, measured_damping
 from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
-from rgo_core.extrapolation import extrapolate
+from rgo_core.extrapolation import enough_samples, extrapolate
 from rgo_core.free_share import free_directions, plasticity
 from rgo_core.loss_curvature import (
     ground_truth_weights,
@@ -90,6 +90,7 @@ __all__ = [
     "empty_diagonal",
     "empty_moment",
     "empty_sketch",
+    "enough_samples",
     "extrapolate",
     "features",
     "forgetting",
