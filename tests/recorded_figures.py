@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+FOLDERS = (BENCHMARKS / "results", ROOT / "docs/demo")
 
 
 def measures(rows: Sequence[Sequence[float]], tasks: int) -> tuple[float, float, float]:
@@ -22,7 +24,8 @@ def measures(rows: Sequence[Sequence[float]], tasks: int) -> tuple[float, float,
 def runs() -> Iterable[list[list[list[float]]]]:
     """Yield the accuracies of every run: of each folder of seeds, one table a seed."""
     folders = defaultdict(list)
-    for path in sorted((BENCHMARKS / "results").rglob("*-[0-9].json")):
+    paths = [path for folder in FOLDERS for path in folder.rglob("*-[0-9].json")]
+    for path in sorted(paths):
         record = json.loads(path.read_text())
         if "accuracy" in record:
             folders[path.parent].append(record["accuracy"])
