@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# What is not ours counts as Any here, so that mypy takes seconds; `make lint` reads all.
+# What is not ours counts as Any here, which takes seconds; `make lint` reads all.
 SETTINGS = """
 [mypy]
 strict = true
@@ -41,7 +41,7 @@ def mypy(tmp_path_factory: pytest.TempPathFactory):
     pytest.importorskip("mypy")
     folder = tmp_path_factory.mktemp("mypy")
     (folder / "mypy.ini").write_text(SETTINGS)
-    # Found as the tests find them, installed or on the path; py.typed is looked for then.
+    # As the tests find the packages; mypy looks for their py.typed then.
     path = os.pathsep.join(filter(None, sys.path))
 
     def run(*files: Path) -> tuple[int, str]:

@@ -21,6 +21,7 @@ import rgo_jax
 import rgo_torch
 
 PACKAGES = ("rgo_core", "rgo_torch", "rgo_jax", "rgo_bench")
+EPOCHS = 10
 TorchTask = list[tuple[Tensor, Tensor]]
 JaxBatch = tuple[Array, Array]
 JaxTask = list[JaxBatch]
@@ -39,7 +40,7 @@ def remembered_by_torch(tasks: list[TorchTask]) -> float:
     rgo = rgo_torch.RGO(model, optimizer, damping=0.03, observe=observe, seed=0)
     for task, batches in enumerate(tasks):
         rgo.begin_task(task)
-        for x, y in batches:
+        for x, y in batches * EPOCHS:
             optimizer.zero_grad()
             loss: Tensor = nn.functional.cross_entropy(model(x), y)
             torch.autograd.backward(loss)
@@ -92,7 +93,7 @@ def remembered_by_jax(tasks: list[JaxTask]) -> float:
 
     state, moments = optimizer.init(params), rgo_jax.empty_moments(params)
     for task, batches in enumerate(tasks):
-        for batch in batches:
+        for batch in batches * EPOCHS:
             params, state = step(params, state, batch, task)
         for batch in batches:
             moments = observe(moments, params, batch, task)
@@ -128,12 +129,15 @@ def main() -> None:
         for task in drawn
     ]
     jax_tasks = [
-        [(jax.numpy.asarray(x), jax.numpy.asarray(y)) for x, y in zip(*task, strict=True)]
+        [
+            (jax.numpy.asarray(x), jax.numpy.asarray(y))
+            for x, y in zip(*task, strict=True)
+        ]
         for task in drawn
     ]
     kept = {
-        "rgo_torch": remembered_by_torch([batches * 10 for batches in torch_tasks]),
-        "rgo_jax": remembered_by_jax([batches * 10 for batches in jax_tasks]),
+        "rgo_torch": remembered_by_torch(torch_tasks),
+        "rgo_jax": remembered_by_jax(jax_tasks),
     }
     for name, accuracy in kept.items():
         print(f"{name}: {accuracy:.2f} on the first of two tasks")
