@@ -267,10 +267,8 @@ def sections(language: str) -> dict[str, str]:
     text = (ROOT / "docs/own-loop.md").read_text()
     parts = re.findall(r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", text, re.S | re.M)
     block = rf"^```{language}\n(.*?)^```"
-    found = {
-        name: "\n".join(re.findall(block, part, re.S | re.M)) for name, part in parts
-    }
-    return {name: code for name, code in found.items() if code}
+    found = {name: re.findall(block, part, re.S | re.M) for name, part in parts}
+    return {name: "\n".join(blocks) for name, blocks in found.items() if blocks}
 
 
 def changed(code: str, diff: str) -> str:
@@ -414,10 +412,8 @@ def listed() -> set[str]:
 def test_every_name_of_the_reference_is_there() -> None:
     for name in listed():
         module, _, own = name.rpartition(".")
-        try:
+        if "integrations" not in module:  # their libraries are not always there
             assert hasattr(importlib.import_module(module), own), name
-        except ModuleNotFoundError as error:
-            assert not str(error.name).startswith("rgo"), name
 
 
 @pytest.mark.parametrize("package", [rgo_core, rgo_torch, rgo_jax])

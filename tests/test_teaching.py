@@ -28,7 +28,7 @@ def test_the_quick_start_runs() -> None:
     names = run_page("docs/quickstart.md")
     rgo = names["rgo"]
     assert rgo.finished == 5
-    # Three tasks of 1500 samples, a masked one of 10, and 10 outputs of 10 samples each.
+    # Three tasks of 1500 samples, a masked one of 10, and 10 outputs of 10 each.
     assert int(rgo.projector.moments["2.bias"].count) == 3 * 1500 + 10 + 10 * 10
     assert_same(names["state"]["rgo"], rgo.state_dict())
     x = torch.rand(1, 64)

@@ -17,6 +17,10 @@ def jobs(path: Path) -> dict:
     return yaml.safe_load(path.read_text())["jobs"]
 
 
+def matrix(workflow: str, job: str) -> dict[str, list[str]]:
+    return jobs(ROOT / f".github/workflows/{workflow}.yml")[job]["strategy"]["matrix"]
+
+
 def made(steps: list[dict]) -> list[str]:
     """Return the targets of make that steps name."""
     runs = [step["run"] for step in steps if "run" in step]
@@ -44,22 +48,16 @@ def test_a_workflow_runs_what_the_makefile_has(path: Path) -> None:
 def test_every_python_that_the_package_names_is_tested_with_old_and_new_torch() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     named = re.findall(r"Python :: (3\.\d+)", project)
-    matrix = jobs(ROOT / ".github/workflows/tests.yml")["versions"]["strategy"][
-        "matrix"
-    ]
-    wheels = jobs(ROOT / ".github/workflows/wheels.yml")["try"]["strategy"]["matrix"]
+    versions, wheels = matrix("tests", "versions"), matrix("wheels", "try")
     sessions = (ROOT / "tests/noxfile.py").read_text()
     listed = re.search(r"^PYTHONS = \[(.*)\]", sessions, re.M)[1]
-    assert (
-        matrix["python"] == wheels["python"] == re.findall(r"[\d.]+", listed) == named
-    )
-    assert {"oldest", "newest"} == set(matrix["versions"])
+    assert versions["python"] == wheels["python"] == named
+    assert re.findall(r"[\d.]+", listed) == named
+    assert {"oldest", "newest"} == set(versions["versions"])
     # The oldest that pyproject.toml takes.
     least = dict(re.findall(r'"(torch|jax)>=([\d.]+)"', project))
     tried = dict(re.findall(r'"(torch|jax)==([\d.]+)"', sessions))
-    assert {
-        name: version.removesuffix(".0") for name, version in tried.items()
-    } == least
+    assert {name: tried[name].removesuffix(".0") for name in tried} == least
 
 
 def test_nox_finds_the_sessions_that_the_workflow_names() -> None:
@@ -67,10 +65,10 @@ def test_nox_finds_the_sessions_that_the_workflow_names() -> None:
     command = [sys.executable, "-m", "nox", "-f", ROOT / "tests/noxfile.py", "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     listed = set(re.findall(r"^[*-] (\S+)", done.stdout, re.M))
-    matrix = jobs(ROOT / ".github/workflows/tests.yml")["versions"]["strategy"][
-        "matrix"
-    ]
-    named = {f"{v}-{python}" for v in matrix["versions"] for python in matrix["python"]}
+    versions = matrix("tests", "versions")
+    named = {
+        f"{v}-{python}" for v in versions["versions"] for python in versions["python"]
+    }
     assert named <= listed
 
 
