@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -265,10 +266,12 @@ def test_the_loop_with_adapters_in_jax_trains_them_alone() -> None:
 def sections(language: str) -> dict[str, str]:
     """Return the blocks of *In your own loop* by their headings."""
     text = (ROOT / "docs/own-loop.md").read_text()
-    parts = re.findall(r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", text, re.S | re.M)
-    block = rf"^```{language}\n(.*?)^```"
-    found = {name: re.findall(block, part, re.S | re.M) for name, part in parts}
-    return {name: "\n".join(blocks) for name, blocks in found.items() if blocks}
+    found = {}
+    for part in re.split(r"^##? (?=[A-Z]|torch\.)", text, flags=re.M)[1:]:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", part, re.S | re.M)
+        if blocks:
+            found[part.partition("\n")[0]] = "\n".join(blocks)
+    return found
 
 
 def changed(code: str, diff: str) -> str:
@@ -357,8 +360,8 @@ def test_the_readme_tells_of_the_zoo_what_was_recorded() -> None:
 def test_the_first_picture_is_drawn_from_the_records_of_the_demo(
     tmp_path: Path,
 ) -> None:
-    script = ROOT / "docs/demo_picture.py"
-    subprocess.run([sys.executable, "-W", "error", script, tmp_path], check=True)
+    drawing = runpy.run_path(str(ROOT / "docs/demo_picture.py"))
+    drawing["main"](tmp_path)
     drawn = (tmp_path / "demo.svg").read_text()
     shown = (ROOT / "docs/demo.svg").read_text()
     lines = [re.findall(r"<path d=\"(M [^\"]+)\"", text) for text in (drawn, shown)]

@@ -1,5 +1,6 @@
 """Every accuracy that a page states is of a record, or printed in the paper."""
 
+import json
 import re
 from pathlib import Path
 
@@ -54,3 +55,57 @@ def test_a_figure_that_no_record_has_is_unknown(known) -> None:
     assert ("91.61", "-1.61") not in known[PAIR]
     assert ("91.60", "0.16") in known[SPREAD]
     assert ("91.60", "0.17") not in known[SPREAD]
+
+
+def recorded_rows(name: str) -> list[dict]:
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]
+
+
+PHASES = ("train", "curvature", "consolidate", "evaluate")
+
+
+@pytest.mark.parametrize("name", ["cost-permuted-mnist", "cost-backends"])
+def test_the_costs_of_runs_are_those_recorded(name: str) -> None:
+    page = (ROOT / "docs/reproducing.md").read_text()
+    for row in recorded_rows(name):
+        phases = [f"{row['seconds'][phase]:.1f}" for phase in PHASES]
+        time = [f"{row['total']:.1f}", f"{row['time_ratio']:.2f}", *phases]
+        memory = [f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"]
+        assert f"| {' | '.join([row['method'], *time, *memory])} |" in page
+
+
+def test_the_costs_of_steps_are_those_recorded() -> None:
+    page = (ROOT / "docs/reproducing.md").read_text()
+    for row in recorded_rows("steps-cpu"):
+        ratios = [row["ratio"], row["floor"], row["ratio"] / row["floor"]]
+        cells = [f"{row[way]:.1f}" for way in ("sgd", "rgo")]
+        cells += [f"{ratio:.2f}" for ratio in ratios]
+        assert f"| {row['network']} | {' | '.join(cells)} |" in page
+    (row,) = recorded_rows("profile-mlp-cpu")
+    parts = ("forward", "backward", "update")
+    plain = " | ".join(f"{row['plain'][part]:.0f}" for part in parts)
+    own = [f"{row['rgo'][part]:.0f}" for part in parts]
+    own += [f"{row[part]:.0f}" for part in ("products", "encoding", "rest")]
+    own += [f"{row['ratio']:.2f}", f"{row['floor']:.2f}"]
+    assert f"| mlp | plain | {plain} |" in page
+    assert f"| mlp | RGO | {' | '.join(own)} |" in page
+
+
+def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
+    runs = {row["method"]: row for row in recorded_rows("cost-permuted-mnist")}
+    steps = {
+        row["network"]: f"{row['ratio']:.2f}" for row in recorded_rows("steps-cpu")
+    }
+    readme = " ".join(PAGES[0].read_text().split())
+    rgo = runs["rgo"]
+    assert f"takes {rgo['time_ratio']:.1f} times one of SGD" in readme
+    assert f"and {rgo['memory_ratio']:.2f} times its memory" in readme
+    lenet, alexnet, resnet = (
+        steps[name] for name in ("lenet-5", "alexnet-6", "resnet-18")
+    )
+    told = f"{lenet} times with LeNet-5, {alexnet} with AlexNet-6 and {resnet} with"
+    assert told in readme
+    page = " ".join((ROOT / "docs/when.md").read_text().split())
+    ratios = [f"{runs[name]['time_ratio']:.2f}" for name in ("rgo", "er-ring", "ewc")]
+    assert "RGO {}, replay (`er-ring`) {}, EWC {} (".format(*ratios) in page
+    assert f"takes {alexnet} times SGD's with AlexNet-6" in page
