@@ -32,14 +32,19 @@ def runs() -> Iterable[list[list[list[float]]]]:
     return folders.values()
 
 
-def recorded_pairs() -> set[tuple[str, str]]:
-    """Return every "ACC / BWT" after any number of tasks: of one seed, or of all."""
+def recorded_triples() -> set[tuple[str, str, str]]:
+    """Return every "ACC / BWT (learned)" after any number of tasks.
+
+    Of one seed, or of all.
+    """
     found = set()
     for seeds in runs():
         for tasks in range(1, min(map(len, seeds)) + 1):
             each = np.array([measures(rows, tasks) for rows in seeds])
-            for acc, bwt, _ in (*each, each.mean(0)):
-                found |= {(f"{acc:.{n}f}", f"{bwt:.{n}f}") for n in (1, 2)}
+            for values in (*each, each.mean(0)):
+                for digits in (1, 2):
+                    acc, bwt, learned = (f"{value:.{digits}f}" for value in values)
+                    found.add((acc, bwt, learned))
     return found
 
 

@@ -5,13 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
-from recorded_figures import published, recorded_pairs, recorded_spreads
+from recorded_figures import published, recorded_spreads, recorded_triples
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPREAD = r"(-?\d+\.\d+) ± (\d+\.\d+)"
 # "91.60 / -1.61", "91.49 ± 0.26 / -1.64"; not "3 / 4" nor a longer number's end.
 PAIR = r"(?<![\d.±])(?<!± )(\d+\.\d+)(?: ± \d+\.\d+)? / (-?\d+(?:\.\d+)?)(?![\d.])"
+TRIPLE = r"(\d+\.\d+) / (-?\d+\.\d+)\s\((\d+\.\d+)\)"  # what was learned
 # Of versions before the records; the page says so (docs/adapters.md).
 UNRECORDED = {("85.9", "-1.0")}
 
@@ -24,11 +25,17 @@ def as_written(pair: tuple[str, str]) -> set[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, set[tuple[str, str]]]:
+def known() -> dict[str, set[tuple[str, ...]]]:
     pairs, spreads = published()
+    triples = recorded_triples()
+    pairs |= {(acc, bwt) for acc, bwt, _ in triples}
     alone = {(acc, "0") for acc, _ in spreads}  # of STL the paper prints no BWT
-    found = {form for pair in recorded_pairs() | pairs for form in as_written(pair)}
-    return {SPREAD: recorded_spreads() | spreads, PAIR: found | alone | UNRECORDED}
+    found = {form for pair in pairs for form in as_written(pair)}
+    return {
+        SPREAD: recorded_spreads() | spreads,
+        PAIR: found | alone | UNRECORDED,
+        TRIPLE: triples,
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -55,6 +62,10 @@ def test_a_figure_that_no_record_has_is_unknown(known) -> None:
     assert ("91.61", "-1.61") not in known[PAIR]
     assert ("91.60", "0.16") in known[SPREAD]
     assert ("91.60", "0.17") not in known[SPREAD]
+    options = (ROOT / "docs/options.md").read_text()
+    assert len(re.findall(TRIPLE, options)) > 6
+    assert ("77.29", "-5.01", "82.05") in known[TRIPLE]
+    assert ("77.29", "-5.01", "82.06") not in known[TRIPLE]
 
 
 def recorded_rows(name: str) -> list[dict]:
