@@ -59,7 +59,7 @@ from rgo_core.curvature import (
 )
 from rgo_core.damping import Relative, measured_damping
 from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
-from rgo_core.extrapolation import extrapolate
+from rgo_core.extrapolation import enough_samples, extrapolate
 from rgo_core.metrics import (
     average_accuracy,
     backward_transfer,
@@ -94,6 +94,7 @@ __all__ = [
     "empty_diagonal",
     "empty_moment",
     "empty_sketch",
+    "enough_samples",
     "extrapolate",
     "features",
     "forgetting",

@@ -1,9 +1,13 @@
 """From a part of the samples to the whole."""
 
-from rgo_core._checks import check_share
+from rgo_core._checks import check_integer, check_share
 from rgo_core.diagonal import DiagonalMoment
 from rgo_core.second_moment import Moment, check_moment
 from rgo_core.sketch import SketchedMoment
+
+# Samples for each input of the widest layer, from which on more of them change the
+# accuracy over 20 tasks by less than its deviation: on permuted and rotated MNIST.
+SAMPLES_PER_INPUT = 4
 
 
 def extrapolate(moment: Moment, share: float) -> Moment:
@@ -61,3 +65,34 @@ def extrapolate(moment: Moment, share: float) -> Moment:
     if isinstance(moment, DiagonalMoment):
         return moment._replace(diagonal=moment.diagonal * factor)
     return moment._replace(matrix=moment.matrix * factor)
+
+
+def enough_samples(features: int) -> int:
+    """Return how many samples of a task drawn at random are enough to observe.
+
+    Four for each input of the widest layer, so that every direction is met several
+    times. Measured on 20 tasks of permuted and rotated MNIST, where more samples gain
+    less than the deviation between seeds.
+
+    Parameters
+    ----------
+    features : int
+        n of the widest layer whose second moment is a matrix.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If `features` is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> import rgo_core
+    >>> rgo_core.enough_samples(784)
+    3136
+    """
+    check_integer("features", features, 1)
+    return SAMPLES_PER_INPUT * features

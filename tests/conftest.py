@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -74,6 +76,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ.update(COMPILED, JAX_COMPILATION_CACHE_DIR=folder.name)
     config.add_cleanup(lambda: os.environ.pop("JAX_COMPILATION_CACHE_DIR"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail where a file of tests cannot be imported.
+
+    The doctests of a library's module may be left out where an optional library is
+    missing; what looks for them meets the files of tests too, first, and then nobody
+    else says that they were not run.
+    """
+    report = yield
+    is_test = Path(__file__).parent in collector.path.parents
+    if is_test and report.skipped and "unable to import" in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.path}: could not be imported"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

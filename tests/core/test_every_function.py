@@ -35,6 +35,7 @@ WITHOUT_ARRAYS = {
     "empty_diagonal",
     "empty_moment",
     "empty_sketch",
+    "enough_samples",
     "features",
     "group_shape",
     "measured_damping",

@@ -15,6 +15,7 @@ from rgo_core import (
     empty_diagonal,
     empty_moment,
     empty_sketch,
+    enough_samples,
     extrapolate,
     merge,
     observe,
@@ -79,3 +80,10 @@ def test_what_is_extrapolated_is_left_as_it_is() -> None:
     moment = DiagonalMoment(np.ones(2), np.asarray(3))
     extrapolate(moment, 0.5)
     np.testing.assert_array_equal(moment.diagonal, np.ones(2))
+
+
+def test_enough_samples_are_four_for_each_input() -> None:
+    assert enough_samples(784) == 3136
+    assert enough_samples(np.int64(1)) == 4
+    with pytest.raises(ValueError, match="features must be an integer >= 1, got 0"):
+        enough_samples(0)

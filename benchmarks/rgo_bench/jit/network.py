@@ -1,5 +1,6 @@
 """The networks as functions of arrays, with the weights that PyTorch drew."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Network(NamedTuple):
     widths: Mapping[str, int]  # of what is encoded, by the layer's name
     dense: tuple[str, ...]  # paths of the kernels that `rgo_jax.dense` projects
     layout: rgo_jax.Layout
+    widest: int  # the most inputs of a kernel
 
     def apply(self, params: Params, x: Array, context: Context) -> Array:
         """Return the logits of images (b, height, width, c) or of rows (b, n)."""
@@ -67,7 +69,9 @@ def convert_network(module: nn.Module) -> Network:
     encoder.detach()
     dense = [n for n, m in module.named_children() if isinstance(m, nn.Linear)]
     paths = tuple(f"{name}/kernel" for name in dense)
-    return Network(layers, encoder.widths, paths, _layout(convert_params(module)))
+    params = convert_params(module)
+    widest = max(math.prod(p["kernel"].shape[:-1]) for p in params.values())
+    return Network(layers, encoder.widths, paths, _layout(params), widest)
 
 
 def _layout(params: Mapping[str, Mapping[str, np.ndarray]]) -> rgo_jax.Layout:

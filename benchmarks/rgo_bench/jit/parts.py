@@ -27,11 +27,12 @@ def compiled(
     lr: float,
     batch: int,
     options: RGOOptions | None,
-    share: float,
+    samples: int,
     mapped: bool,
 ) -> tuple[Network, Program]:
     """Return a network and its programs: seeds one after another compile them once."""
     network = convert_network(NETWORKS[name](input_shape, classes, 0))
+    share = 1.0 if options is None else options.share(samples, network.widest)
     program = make_program(
         network, lr=lr, batch=batch, options=options, share=share, mapped=mapped
     )

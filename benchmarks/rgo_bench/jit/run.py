@@ -63,7 +63,7 @@ class JitRun:
             lr=self.stream.lr,
             batch=self.stream.batch,
             options=self.options,
-            share=1.0 if options is None else options.share(self.stream.samples),
+            samples=self.stream.samples,
             mapped=len(specs) > 1,
         )
         with jax.default_device(self.device):
@@ -187,7 +187,8 @@ class JitRun:
             size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, self.stream.input_shape)
             if self.options.per == "batch":
                 size = -(-size // self.stream.batch) * self.stream.batch
-            for part in self._parts(self.options.observed, size):
+            seen = self.options.seen(self.stream.samples, self.network.widest)
+            for part in self._parts(seen, size):
                 samples = self._taken(task, part)
                 self.moments = self.program.observe(self.learner, samples, self.moments)
             _done(self.moments)
@@ -198,10 +199,8 @@ class JitRun:
             ended = self.program.end(self.learner, self.moments)
             self.learner = _done(ended)
 
-    def _parts(self, count: int | None, size: int) -> Iterator[slice]:
+    def _parts(self, count: int, size: int) -> Iterator[slice]:
         """Yield slices of whole mini-batches, and the rest."""
-        samples = self.stream.samples
-        count = samples if count is None else min(count, samples)
         whole = count - count % self.stream.batch
         for first in range(0, whole, size):
             yield slice(first, min(first + size, whole))

@@ -52,7 +52,9 @@ class RGOOptions(MethodOptions):
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
     biases: Literal["raw", "normalized"] = "raw"
     encode: bool = True
-    observed: Count | None = None  # samples that the second pass sees; None: all
+    # Samples that the second pass sees; None: all; "enough": as many as
+    # `rgo_core.enough_samples` says, which stand for all.
+    observed: Count | Literal["enough"] | None = None
     # Whether those observed stand for all of the task.
     extrapolate: Literal[True] | None = None
     softmax: Literal["present"] | None = None  # None: over the task's classes
@@ -92,10 +94,26 @@ class RGOOptions(MethodOptions):
             del flat[name]  # the rest are RGO's own
         return rgo_arguments(**flat)
 
-    def share(self, samples: int) -> float:
+    def seen(self, samples: int, widest: int) -> int:
+        """Return how many of a task's samples are observed.
+
+        Parameters
+        ----------
+        samples : int
+            Of the task.
+        widest : int
+            The inputs of the widest layer.
+        """
+        if self.observed is None:
+            return samples
+        if isinstance(self.observed, str):
+            return min(rgo_core.enough_samples(widest), samples)
+        return min(self.observed, samples)
+
+    def share(self, samples: int, widest: int) -> float:
         """Return what part of a task's samples those observed stand as, for all."""
-        observed = samples if self.observed is None else min(self.observed, samples)
-        return observed / samples if self.extrapolate else 1.0
+        stands = self.extrapolate or self.observed == "enough"
+        return self.seen(samples, widest) / samples if stands else 1.0
 
     def changed(self, **options: Any) -> Self:
         """Return other options, with the damping measured for them if none is given."""
@@ -148,9 +166,9 @@ class RGO(NetworkMethod):
                 score=score,
                 together=True,
             )
-            if self.options.extrapolate:
+            part = self.options.share(len(x), self._widest)
+            if part < 1:
                 # Here and not by `whole`: of the parts of all processes together.
-                part = self.options.share(len(x))
                 moments = {n: rgo_core.extrapolate(m, part) for n, m in moments.items()}
         with clock.phase("consolidate"):
             self.rgo.consolidate(moments, together=True)
@@ -160,9 +178,13 @@ class RGO(NetworkMethod):
         with self.rgo.task(task):
             return super().predict(x, task)
 
+    @property
+    def _widest(self) -> int:
+        return max(p.features for p in self.rgo.projector.observed.values())
+
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         # A stream draws a task's samples at random: the first are a random part.
-        observed = slice(self.options.observed)
+        observed = slice(self.options.seen(len(x), self._widest))
         x, y = self._team.share(x[observed]), self._team.share(y[observed])
         size = self.setting.batch
         if self.options.per == "sample":

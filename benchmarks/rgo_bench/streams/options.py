@@ -19,11 +19,11 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self), include_extras=True).items():
-            value, names = getattr(self, name), choices(kind)
-            if names:
-                check_choice(name, value, names)
+            value, names, checks = getattr(self, name), choices(kind), _checks(kind)
+            if names and (value in names or isinstance(value, str) or not checks):
+                check_choice(name, value, names, numbers=bool(checks))
             elif value is not None or NoneType not in get_args(kind):
-                for check in _checks(kind):
+                for check in checks:
                     check(name, value)
 
     @property
@@ -64,10 +64,13 @@ def check_positive(option: str, value: object) -> None:
     _check(option, value, int | float, "a positive number")
 
 
-def check_choice(option: str, value: object, names: tuple[Any, ...]) -> None:
+def check_choice(
+    option: str, value: object, names: tuple[Any, ...], *, numbers: bool = False
+) -> None:
     """Raise unless an option is one of those offered; None is ``null`` there."""
     if value not in names:
         listed = ", ".join("null" if each is None else str(each) for each in names)
+        listed += " or a number" if numbers else ""
         raise ValueError(f"option {option!r}: expected one of {listed}, got {value!r}")
 
 

@@ -34,6 +34,7 @@ CASES = [
         {"per": "batch", "biases": "normalized", "damping": 0.05, "observed": 50},
     ),
     ("rgo", {"preset": "paper", "observed": 100, "extrapolate": True}),
+    ("rgo", {"observed": "enough", "samples": 1200, "epochs": 1}),
     ("rgo", {"curvature": "exact", "samples": 195}),  # the last batch has five
     ("rgo-2", {}),
     ("sgd", {}),

@@ -16,6 +16,7 @@ from bench.small_settings import (
 from torch import nn
 from torch.nn import functional
 
+import rgo_core
 import rgo_torch
 from rgo_bench.methods import METHODS
 from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions
@@ -84,8 +85,21 @@ def test_a_part_that_is_observed_can_stand_for_all_samples() -> None:
     learn_one(method)
     expected = by_hand(SAMPLE_BATCH, observed=8, extrapolate=True)
     assert equal(method.rgo.state_dict(), expected.state_dict())
-    assert method.options.share(20) == 0.4
-    assert RGOOptions(observed=8).share(20) == 1
+    assert method.options.share(20, FEATURES) == 0.4
+    assert RGOOptions(observed=8).share(20, FEATURES) == 1
+
+
+def test_enough_samples_stand_for_all_where_that_is_asked_for() -> None:
+    enough = rgo_core.enough_samples(max(FEATURES, 8))
+    method = make_method("rgo", {"observed": "enough"})
+    learn_one(method, 2 * enough)
+    expected = by_hand(SAMPLE_BATCH, 2 * enough, observed=enough, extrapolate=True)
+    assert equal(method.rgo.state_dict(), expected.state_dict())
+    seen = RGOOptions(observed="enough").seen
+    assert seen(10_000, 784) == 3136
+    assert seen(3000, 784) == 3000  # no more than there are
+    with pytest.raises(ValueError, match="expected one of null, enough or a number"):
+        RGOOptions(observed="most")  # type: ignore[arg-type]
 
 
 def test_the_head_is_not_encoded_and_networks_may_say_what_is() -> None:

@@ -353,7 +353,10 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
             {"options": {"curvature": "exact", "relative": True}},
             "curvature='exact' with reduce='mean' leaves the last layer",
         ),
-        ({"options": {"observed": "foo"}}, "option 'observed': expected a positive in"),
+        (
+            {"options": {"observed": "foo"}},
+            "'observed': expected one of null, enough",
+        ),
         *(
             ({"method": method, "options": {name: "foo"}}, f"option {name!r}: expected")
             for method, name in [
