@@ -6,10 +6,21 @@ project = "rgo"
 author = "The RGO developers"
 release = version = installed_version("rgo")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+# Written anew at each build, a page an object.
+autosummary_imported_members = True
+autosummary_generate_overwrite = True
 
 autodoc_member_order = "bysource"
 # Neither needed for their documentation nor installed everywhere.
@@ -22,4 +33,5 @@ default_role = "literal"
 
 html_theme = "furo"
 html_title = f"rgo {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]

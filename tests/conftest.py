@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+collect_ignore = ["noxfile.py", "outside/wrong_uses.py"]  # nox's, and mypy's
+
 # The same cases on every run and machine; --hypothesis-profile=thorough looks further.
 settings.register_profile(
     "repeatable", deadline=None, derandomize=True, max_examples=20, database=None

@@ -1,7 +1,9 @@
 """The examples of the README and of the documentation run as they stand."""
 
+import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +40,8 @@ def code_blocks(name: str) -> list[str]:
 
 def test_every_page_with_examples_is_run_here() -> None:
     pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
-    source = Path(__file__).read_text()
+    tests = Path(__file__).parent
+    source = "".join(path.read_text() for path in tests.glob("test_*.py"))
     assert all(page in source for page in pages if code_blocks(page))
 
 
@@ -86,18 +89,6 @@ def test_a_layer_of_one_s_own_remembers_its_first_task() -> None:
     assert torch.stack(right).mean() > 0.8
 
 
-def test_a_transformer_remembers_its_first_task() -> None:
-    torch.manual_seed(0)
-    (example,) = code_blocks("docs/transformers.md")
-    tasks = [permuted_digits(task) for task in range(2)]
-    names: dict = {"stream": [batches * 3 for batches in tasks]}
-    exec(example, names)
-    model = names["model"].eval()
-    with names["rgo"].task(0), torch.no_grad():
-        right = [(model(x).argmax(-1) == y).float().mean() for x, y in tasks[0]]
-    assert torch.stack(right).mean() > 0.8
-
-
 def permuted_digits(task: int) -> list[tuple[Tensor, Tensor]]:
     digits = load_digits()
     order = np.random.default_rng(task).permutation(64)
@@ -114,26 +105,6 @@ def test_the_zoo_s_table_is_that_of_its_records() -> None:
     rows = [line for line in table.splitlines() if line.startswith("|")]
     page = (ROOT / "docs/transformers.md").read_text()
     assert "\n".join(rows) in page
-
-
-def test_the_quick_start_runs() -> None:
-    names: dict = {}
-    for block in code_blocks("docs/quickstart.md"):
-        exec(block, names)
-    rgo = names["rgo"]
-    assert rgo.finished == 4
-    # Two tasks of 200 samples, a masked one of 10, and 10 outputs of 10 samples each.
-    assert int(rgo.projector.moments["2.bias"].count) == 2 * 200 + 10 + 10 * 10
-    assert_same(names["state"]["rgo"], rgo.state_dict())
-    x = torch.rand(1, 64)
-    with rgo.task(0):
-        first = names["model"](x)
-    assert names["logits"].shape == first.shape
-    assert not torch.equal(first, names["model"](x))
-    vectors = names["vectors"]
-    P = np.linalg.inv(np.eye(8) + vectors.T @ vectors / 0.01)
-    expected = 8 / np.trace(P) * P @ np.ones((8, 3))
-    np.testing.assert_allclose(names["step"], expected, rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
@@ -292,27 +263,43 @@ def test_the_loop_with_adapters_in_jax_trains_them_alone() -> None:
     assert not np.array_equal(moved[...], before["layer"]["b"]["kernel"][...])
 
 
-def loops() -> dict[str, str]:
-    """Return the examples of *In your own loop* by their headings."""
+def sections(language: str) -> dict[str, str]:
+    """Return the blocks of *In your own loop* by their headings."""
     text = (ROOT / "docs/own-loop.md").read_text()
-    return {
-        heading: "\n".join(re.findall(r"^```python\n(.*?)^```", section, re.S | re.M))
-        for heading, section in re.findall(
-            r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", text, re.S | re.M
-        )
-    }
+    found = {}
+    for part in re.split(r"^##? (?=[A-Z]|torch\.)", text, flags=re.M)[1:]:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", part, re.S | re.M)
+        if blocks:
+            found[part.partition("\n")[0]] = "\n".join(blocks)
+    return found
 
 
-LOOPS = loops()
-BEFORE_ALL = LOOPS.pop("In your own loop")
-DISTRIBUTED = LOOPS.pop("DistributedDataParallel")
+def changed(code: str, diff: str) -> str:
+    """Return code with the changes of a diff, whose parts are divided by dots."""
+    for part in re.split(r"^\.\.\.\n", diff, flags=re.M):
+        lines = part.splitlines(keepends=True)
+        old = "".join(line[1:] for line in lines if line[0] in " -")
+        new = "".join(line[1:] for line in lines if line[0] in " +")
+        assert code.count(old) == 1, old
+        code = code.replace(old, new)
+    return code
+
+
+CODE = sections("python")
+BEFORE_ALL, PLAIN, DISTRIBUTED = (
+    CODE[name]
+    for name in ("In your own loop", "Plain PyTorch", "DistributedDataParallel")
+)
+LOOPS = {"Plain PyTorch": PLAIN} | {
+    name: changed(PLAIN, diff) for name, diff in sections("diff").items()
+}
 
 
 # Dynamo's own, which it hides from all but pytest.
 @pytest.mark.filterwarnings(
     "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
 )
-@pytest.mark.parametrize("heading", [name for name, code in LOOPS.items() if code])
+@pytest.mark.parametrize("heading", LOOPS)
 def test_an_example_of_a_loop_remembers_its_first_task(
     heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +336,42 @@ def test_the_example_with_two_workers_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_readme_tells_of_the_zoo_what_was_recorded() -> None:
+    paths = (ROOT / "benchmarks/results/zoo").rglob("*.json")
+    records = {(r.model, r.method, r.variant): r for r in map(read_zoo_record, paths)}
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("| | AdamW | AdamW + RGO |")[2].partition("\n\n")[0]
+    told = re.findall(r"^\| .+? \| (\S+ / \S+) \| (\S+ / \S+) \|$", table, re.M)
+    models = (
+        "vit",
+        "bert",
+        "llama",
+        "resnet-batch",
+        "convnext",
+        "unet",
+        "gru",
+        "audio",
+    )
+    for model, cells in zip(models, told, strict=True):
+        own = [records[model, method, ""] for method in ("plain", "rgo")]
+        assert cells == tuple(f"{r.acc:.1f} / {r.bwt:.1f}" for r in own), model
+
+
+def test_the_first_picture_is_drawn_from_the_records_of_the_demo(
+    tmp_path: Path,
+) -> None:
+    drawing = runpy.run_path(str(ROOT / "docs/demo_picture.py"))
+    drawing["main"](tmp_path)
+    drawn = (tmp_path / "demo.svg").read_text()
+    shown = (ROOT / "docs/demo.svg").read_text()
+    lines = [re.findall(r"<path d=\"(M [^\"]+)\"", text) for text in (drawn, shown)]
+    assert len(lines[0]) == len(lines[1]) > 4
+    names = [re.findall(r">([^<>\n]+)</text>", text) for text in (drawn, shown)]
+    assert names[0] == names[1]
+    assert {"rgo", "sgd"} <= {name.split()[0] for name in names[1]}
+    assert len(shown) < 60_000
+
+
 def test_the_pictures_that_the_documentation_shows_are_drawn(tmp_path: Path) -> None:
     page = (ROOT / "docs/how-it-works.md").read_text()
     shown = set(re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE))
@@ -377,18 +400,35 @@ def test_a_method_of_one_s_own_runs(jobs: str, methods: str, tmp_path: Path) -> 
     assert len(list(tmp_path.rglob("l2/**/seed-0.json"))) == 1
 
 
+def listed() -> set[str]:
+    """Return the names that have a page of their own in the reference, in full."""
+    module, names = "", []
+    for line in (ROOT / "docs/reference.md").read_text().splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   [\w.]+", line):
+            names.append(f"{module}.{line.strip()}")
+    assert len(names) == len(set(names))
+    return set(names)
+
+
+def test_every_name_of_the_reference_is_there() -> None:
+    for name in listed():
+        module, _, own = name.rpartition(".")
+        if "integrations" not in module:  # their libraries are not always there
+            assert hasattr(importlib.import_module(module), own), name
+
+
 @pytest.mark.parametrize("package", [rgo_core, rgo_torch, rgo_jax])
 def test_every_public_name_is_in_the_reference(package: ModuleType) -> None:
-    reference = (ROOT / "docs/reference.md").read_text()
-    (block,) = re.findall(
-        rf"^\.\. automodule:: {package.__name__}\n((?:   .*\n)*)", reference, re.M
-    )
-    options = dict(re.findall(r"^   :([\w-]+):(.*)$", block, re.M))
-    assert {"members", "imported-members"} <= set(options)
-    # A name alone would shut all the others out.
-    assert not options["members"].strip()
-    left_out = {name.strip() for name in options.get("exclude-members", "").split(",")}
-    assert left_out - {""} <= set(rgo_core.__all__)  # it stands there
+    # What is the core's stands there.
+    shown = {
+        name
+        for name in package.__all__
+        if package is rgo_core
+        or getattr(package, name) is not getattr(rgo_core, name, None)
+    }
+    assert {f"{package.__name__}.{name}" for name in shown} <= listed()
     # What is imported and not in __all__ is not shown.
     bound = {
         name
