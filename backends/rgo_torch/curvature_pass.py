@@ -19,7 +19,7 @@ from rgo_torch.layout import find_layout
 from rgo_torch.observation.blocks import moment_blocks
 from rgo_torch.observation.calls import evaluating, observed_calls, thawed
 from rgo_torch.observation.chunks import check_chunk_size, parts
-from rgo_torch.observation.sampling import Sampling
+from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
     Moment,
     make_bound,
@@ -44,7 +44,7 @@ def second_moments(
     max_features: int | None = None,
     sketch_rows: int = 128,
     chunk_size: int | None = None,
-    samples: int | None = None,
+    samples: Samples | None = None,
     whole: int | None = None,
     shared_inputs: Groups | None = None,
 ) -> dict[str, Moment]:
@@ -95,9 +95,10 @@ def second_moments(
         part. Not with ``per="batch"``, and only with a `score` of which each sample's
         does not depend on the others. A batch is cut along the first axis of its
         tensors, where all have one length; it stays whole otherwise, or where None.
-    samples : int, optional
-        Observe a part: stop with the batch that reaches so many samples. The batches
-        must come in random order, as of a loader that shuffles.
+    samples : int or "enough", optional
+        Observe a part: stop with the batch that reaches so many samples, or as many as
+        `rgo_core.enough_samples` says of the widest weight. The batches must come in
+        random order, as of a loader that shuffles.
     whole : int, optional
         How many samples the observed ones stand for: the second moments are scaled to
         it (`rgo_core.extrapolate`), so that a damping keeps its meaning. Where None:
@@ -169,7 +170,7 @@ def second_moments(
         score = loss_score(loss or "cross-entropy", curvature, mask)
     elif loss is not None:
         raise ValueError(f"expected score or loss, got both, loss={loss!r}")
-    sampling = Sampling(batches, samples, whole)
+    sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with evaluating(model), thawed(parameters.values()), torch.enable_grad():
         for batch in sampling:
             for part in parts(batch, chunk_size):

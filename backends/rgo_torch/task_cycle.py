@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rgo_core.cotangents import Loss
 from rgo_torch.attached import Attached
+from rgo_torch.observation.sampling import Samples
 from rgo_torch.parameters import Moment
 from rgo_torch.progress import Progress
 from rgo_torch.score import Score
@@ -72,7 +73,7 @@ class TaskCycle(Attached):
         mask: Tensor | None = None,
         score: Score | None = None,
         loss: Loss | None = None,
-        samples: int | None = None,
+        samples: Samples | None = None,
         whole: int | None = None,
         together: bool = True,
     ) -> None:
@@ -94,10 +95,14 @@ class TaskCycle(Attached):
         loss : {"cross-entropy", "binary", "squared-error"}, optional
             What the task was trained on, cross-entropy where neither this nor `score`
             is given; see `second_moments`.
-        samples, whole : int, optional
-            Observe so many samples (of each worker's), and let them stand for the whole
-            (of each worker's share); see `second_moments`. The cost of the pass falls
-            as they do, and the damping keeps its meaning.
+        samples : int or "enough", optional
+            Observe so many samples (of each worker's) in place of all, and let them
+            stand for the whole. The cost of the pass falls as they do, and the damping
+            keeps its meaning. ``"enough"`` is four for each input of the widest layer.
+            The batches must come in random order.
+        whole : int, optional
+            How many those observed stand for (of each worker's share), where the
+            batches do not tell; see `second_moments`.
         together : bool
             Whether the workers' second moments are added up. False for a process that
             trains a model of its own.
@@ -143,7 +148,7 @@ class TaskCycle(Attached):
         mask: Tensor | None = None,
         score: Score | None = None,
         loss: Loss | None = None,
-        samples: int | None = None,
+        samples: Samples | None = None,
         whole: int | None = None,
         together: bool = False,
     ) -> dict[str, Moment]:

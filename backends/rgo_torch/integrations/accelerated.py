@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_torch.integrations._continued import Continued
+from rgo_torch.observation.sampling import Samples
 from rgo_torch.score import Score
 
 try:
@@ -78,7 +79,7 @@ class AcceleratedRGO(Continued):
         *,
         mask: Tensor | None = None,
         score: Score | None = None,
-        samples: int | None = None,
+        samples: Samples | None = None,
         whole: int | None = None,
     ) -> None:
         """End the task as `rgo_torch.RGO.end_task` does, with all processes' batches.

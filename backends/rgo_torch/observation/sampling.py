@@ -2,12 +2,34 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from rgo_core._checks import check_integer
+from rgo_core import enough_samples
+from rgo_core._checks import check_choice, check_integer
 from rgo_torch.observation.chunks import length
+from rgo_torch.parameters import ProjectedParameter
+
+# How many samples to observe.
+Samples = int | Literal["enough"]
+
+
+def wanted_samples(
+    samples: Samples | None, parameters: Iterable[ProjectedParameter]
+) -> int | None:
+    """Return the number of samples that is asked for; None for all.
+
+    Raises
+    ------
+    ValueError
+        If it is a text that is not "enough".
+    """
+    if not isinstance(samples, str):
+        return samples
+    check_choice("samples", samples, ("enough",))
+    widest = (p.features for p in parameters if p.form != "diagonal")
+    return enough_samples(max(widest, default=1))
 
 
 @final
