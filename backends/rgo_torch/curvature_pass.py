@@ -97,7 +97,7 @@ def second_moments(
         tensors, where all have one length; it stays whole otherwise, or where None.
     samples : int or "enough", optional
         Observe a part: stop with the batch that reaches so many samples, or as many as
-        `rgo_core.enough_samples` says of the widest weight. The batches must come in
+        `rgo_core.enough_samples` says of the largest n. The batches must come in
         random order, as of a loader that shuffles.
     whole : int, optional
         How many samples the observed ones stand for: the second moments are scaled to

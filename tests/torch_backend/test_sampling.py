@@ -67,13 +67,13 @@ def test_more_samples_than_there_are_observe_them_all() -> None:
 
 
 def test_enough_are_four_for_each_input_of_the_widest_weight() -> None:
-    model, given = nn.Linear(2, 4), batches(*[4] * 5)
+    model, given = nn.Linear(2, 4, bias=False), batches(*[4] * 5)
     given = [(x[:, :2], y) for x, y in given]
     seen, found = passed(model, given, samples="enough")
     assert seen == 8
     assert_scaled(found, second_moments(model, given[:2]), 20 / 8)
     # What is kept entry by entry needs no directions.
-    words = nn.Sequential(nn.Embedding(100, 2), nn.Linear(2, 3))
+    words = nn.Sequential(nn.Embedding(100, 2), nn.Linear(2, 2))
     tokens = [(torch.arange(4), torch.zeros(4, dtype=torch.int64))] * 5
     assert passed(words, tokens, samples="enough")[0] == 8
     with pytest.raises(ValueError, match="samples must be 'enough', got 'most'"):
