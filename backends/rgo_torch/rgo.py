@@ -39,7 +39,8 @@ class RGO(Learned):
         alpha > 0: how much curvature closes a direction. A number belongs to the scale
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
         diagonal, which is the same for every scale. Where None, what was measured for
-        the other options, see `measured_damping`; with ``project="update"`` relative.
+        the other options, see `measured_damping`; ``Relative(0.3)`` with
+        ``project="update"``, ``Relative(0.03)`` for convolutional networks.
     observe : callable, optional
         What runs the curvature pass: ``observe(model, batches, **options)`` returns the
         second moments by parameter name. `second_moments` with options bound,
@@ -184,6 +185,7 @@ class RGO(Learned):
             damping=damping,
             relative=relative,
             normalize=normalize,
+            convolves=scope.convolves,
         )
         super().__init__(
             model,

@@ -209,6 +209,24 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     assert "update is projected" not in rgo.summary()
 
 
+def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None:
+    def damping(*layers: nn.Module, **options: Any) -> Damping:
+        model = nn.Sequential(*layers)
+        return RGO(model, sgd(model), **options).damping
+
+    convolution, linear = nn.Conv2d(2, 3, 3), nn.Linear(3, 2)
+    absolute = measured_damping("sample", "mean", encode=False)
+    assert damping(convolution, linear) == Relative(0.03)
+    assert damping(linear) == 0.03
+    assert damping(convolution, linear, damping=0.1) == 0.1
+    # What was measured is the encoded form, a vector a sample.
+    assert damping(convolution, linear, encode=False) == absolute
+    by_batches = partial(second_moments, per="batch")
+    assert damping(convolution, linear, observe=by_batches) == 0.01
+    # A convolution that is not protected has no curvature to fade.
+    assert damping(convolution, linear, protect=["1"]) == 0.03
+
+
 def test_after_detach_model_and_optimizer_are_plain() -> None:
     model, rgo = learner()
     learn(model, rgo, 0)

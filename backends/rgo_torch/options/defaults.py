@@ -41,8 +41,13 @@ def choose(
     damping: Damping | None,
     normalize: Normalize | None,
     relative: bool | None = None,
+    convolves: bool = False,
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
+
+    Of a model that `convolves` and is encoded the damping is relative by default: its
+    curvature fades as samples are seen again, and an absolute one forgot four times as
+    much with LeNet-5 on split CIFAR-100.
 
     Raises
     ------
@@ -82,7 +87,8 @@ def choose(
     curvature = curvature or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"
     if relative is None and damping is None:
-        relative = project == "update" and not cancels
+        fades = convolves and encode and (per, reduce) == ("sample", "mean")
+        relative = (project == "update" or fades) and not cancels
     if cancels and (relative or isinstance(damping, Relative)):
         raise ValueError(
             "curvature='exact' with reduce='mean' leaves the last layer a curvature of "

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
+from rgo_torch.layout import find_layout
 from rgo_torch.options.protecting import left_out
 from rgo_torch.places import Place
 from rgo_torch.skipped import Overrides
@@ -18,6 +19,7 @@ class Scope(NamedTuple):
     encodes: bool
     places: Iterable[str | Place] | None  # None: all that RGO finds
     layout: Overrides | None
+    convolves: bool  # whether a weight that is protected has inputs along several axes
 
     @property
     def is_beside(self) -> bool:
@@ -46,4 +48,8 @@ def find_scope(
         layout = dict.fromkeys(frozen_parameters(model)) | dict(layout or {})
     if protect is not None:
         layout = left_out(model, protect) | dict(layout or {})
-    return Scope(find_adapters(model), encode is not False, places, layout)
+    adapters = find_adapters(model)
+    layers = find_layout(model, layout).layers
+    convolves = any(len(a.inputs) > 1 for layer in layers for a in layer.axes.values())
+    convolves = convolves and adapters is None and places is None
+    return Scope(adapters, encode is not False, places, layout, convolves)
