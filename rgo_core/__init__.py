@@ -33,7 +33,7 @@ appendix B.2, the cheaper side                  `project_factors`
 ==============================================  ========================================
 """
 
-from rgo_core._renamed import renamed
+from rgo_core import _renamed
 from rgo_core.axes import Axes, check_axes_fit, features, group_shape
 from rgo_core.best_projection import optimal_projection, projected_curvature
 from rgo_core.bounds import forgetting_bound, recursive_least_loss
@@ -130,4 +130,4 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Names of 0.1.0, for one release more.
-    return renamed(name, __name__, globals())
+    return _renamed.renamed(name, __name__, globals())
