@@ -210,21 +210,19 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
 
 
 def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None:
-    def damping(*layers: nn.Module, **options: Any) -> Damping:
-        model = nn.Sequential(*layers)
+    def damping(**options: Any) -> Damping:
+        model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2))
         return RGO(model, sgd(model), **options).damping
 
-    convolution, linear = nn.Conv2d(2, 3, 3), nn.Linear(3, 2)
     absolute = measured_damping("sample", "mean", encode=False)
-    assert damping(convolution, linear) == Relative(0.03)
-    assert damping(linear) == 0.03
-    assert damping(convolution, linear, damping=0.1) == 0.1
+    assert damping() == Relative(0.03)
+    assert damping(damping=0.1) == 0.1
     # What was measured is the encoded form, a vector a sample.
-    assert damping(convolution, linear, encode=False) == absolute
+    assert damping(encode=False) == absolute
     by_batches = partial(second_moments, per="batch")
-    assert damping(convolution, linear, observe=by_batches) == 0.01
+    assert damping(observe=by_batches) == measured_damping("batch", "mean")
     # A convolution that is not protected has no curvature to fade.
-    assert damping(convolution, linear, protect=["1"]) == 0.03
+    assert damping(protect=["2"]) == measured_damping("sample", "mean")
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:
