@@ -41,8 +41,14 @@ def is_forward_mode() -> bool:
 
 
 def rounding_of_products() -> str | None:
-    """Return the format that oneDNN rounds to in matrix products; None: not told."""
-    return None if _get_precision is None else _get_precision("mkldnn", "matmul")
+    """Return the format that oneDNN rounds to in matrix products; None: not told.
+
+    Not to compiled autograd, which warns of a function that it cannot look into.
+    """
+    if _get_precision is None or torch.compiler.is_compiling():
+        return None
+    found: str = _get_precision("mkldnn", "matmul")
+    return found
 
 
 def own_parameters(module: nn.Module) -> Mapping[str, nn.Parameter | None]:

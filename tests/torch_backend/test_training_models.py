@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo import compiled_autograd
 from torch.autograd import forward_ad
 from torch.nn import functional
 from torch_backend.nets import (
@@ -14,6 +15,7 @@ from torch_backend.nets import (
     batch,
     batches,
     conv_net,
+    gradients_of,
     images,
     loss_of,
     mlp,
@@ -153,6 +155,27 @@ def test_training_in_eval_mode_is_projected_too() -> None:
     rgo, _ = in_second_task(model)
     assert_projected(rgo, model, lambda: loss_of(model, *batch(SMALL)))
     assert not any(module.training for module in model.modules())
+
+
+def test_a_backward_pass_that_is_compiled_is_projected_too() -> None:
+    model = wide_mlp()
+    rgo, _ = in_second_task(model)
+    compiler = torch.compile(backend="eager")
+
+    def compiled() -> list[Tensor]:
+        model.zero_grad()
+        with compiled_autograd._enable(compiler):
+            loss_of(model, *batch(SMALL)).backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    projected = compiled()
+    expected = gradients_of(model, lambda: loss_of(model, *batch(SMALL)))
+    with rgo.projector.paused():
+        plain = compiled()
+    for found, gradient in zip(projected, expected.values(), strict=True):
+        assert_near(found, gradient, amplification=10)
+    moved = [float(torch.dist(a, b)) for a, b in zip(projected, plain, strict=True)]
+    assert max(moved) > 0.1 * float(plain[0].norm())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
