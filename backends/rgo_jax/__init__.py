@@ -2,6 +2,7 @@
 
 from rgo_jax.consolidation import end_task
 from rgo_jax.encoding import Encoding, encode, make_encoding
+from rgo_jax.free_share import plasticity
 from rgo_jax.layers import conv, dense
 from rgo_jax.layout import Axes, Layout, find_layout
 from rgo_jax.meshes import summed
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "make_encoding",
     "observe",
+    "plasticity",
     "project_gradients",
     "projection_state",
     "save",
