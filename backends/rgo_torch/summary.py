@@ -7,6 +7,10 @@ from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector
 
+# With less of a step free, half of what was learned first was lost after five tasks:
+# `docs/plasticity.md`.
+LITTLE = 0.01
+
 
 def summarize(
     projector: GradientProjector,
@@ -49,6 +53,7 @@ def summarize(
     lines += [
         f"encoded: {name} ({w})" for name, w in encoded.items() if name not in own
     ]
+    lines += _without_room(projector, free or {})
     frozen = [name for name, reason in projector.unprotected if reason == FROZEN]
     lines += [f"not projected: {len(frozen)} parameters: {FROZEN}"] if frozen else []
     lines += [
@@ -62,6 +67,23 @@ def summarize(
         if not parameter.tensor.requires_grad
     ]
     return "\n".join(lines)
+
+
+def _without_room(projector: GradientProjector, free: Mapping[str, float]) -> list[str]:
+    """Return a line for each weight that is all but closed, and what may be done.
+
+    Biases close first, and the rank space of adapters always; neither says that there
+    is no room for another task.
+    """
+    if any(reason == FROZEN for _, reason in projector.unprotected):
+        return []
+    return [
+        f"no room: {name}: {_percent(free[name])} of a step is free: another task is "
+        "hardly learned, or old ones fade; raise damping, make the layer before it "
+        "wider, or protect less"
+        for name, parameter in projector.parameters.items()
+        if not parameter.is_vector and free.get(name, 1.0) < LITTLE
+    ]
 
 
 def _headline(projector: GradientProjector) -> str:

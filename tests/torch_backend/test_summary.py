@@ -142,3 +142,22 @@ def test_what_is_free_is_told_once_a_task_has_ended() -> None:
         assert line.split()[0] == name
         assert line.endswith(f" {100 * share:.1f} %")
         assert share < 1
+
+
+def test_a_weight_without_room_is_told_with_what_to_do() -> None:
+    told = {}
+    for damping in (1e-9, 1e3):
+        model = mlp()
+        rgo = RGO(model, sgd(model), damping=damping)
+        rgo.begin_task(0)
+        rgo.end_task(batches(size=64))
+        told[damping] = re.findall("no room: (.*?): (.*) of a step", rgo.summary())
+        free = rgo.plasticity()
+        assert told[damping] == [
+            (name, f"{100 * free[name]:.1f} %")
+            for name in free
+            if name.endswith("weight") and free[name] < 0.01
+        ]
+        rgo.detach()
+    assert told[1e-9]
+    assert not told[1e3]
