@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import rgo_core
 from rgo_core._checks import check_choice, check_floating
 from rgo_core.cotangents import LOSSES, Curvature, IndependentLoss, Loss
-from rgo_torch.torch_private import pytree
+from rgo_torch.trees import leaves_of
 
 Score = Callable[[nn.Module, Any], Tensor]
 
@@ -150,7 +150,7 @@ def check_scores(scores: Any, batch: Any) -> None:
             "a score must be a tensor of shape (b,) or (k, b), got a "
             f"{type(scores).__name__}"
         )
-    leaves = pytree.tree_leaves(batch)
+    leaves = leaves_of(batch)
     samples = {x.shape[0] for x in leaves if isinstance(x, Tensor) and x.ndim}
     fits = scores.ndim in (1, 2) and (not samples or scores.shape[-1] in samples)
     if not fits:

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
-from rgo_torch.torch_private import pytree
+from rgo_torch.trees import flatten, leaves_of, unflatten
 
 # ``forward(module, parameters, args, kwargs)`` returns what the module would return.
 Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
@@ -117,15 +117,15 @@ class TransformedLayer(Layer):
             for own in self.axes
             if (parameter := self.parameter(own)) is not None
         }
-        given, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        given, spec = flatten((call.args, dict(call.kwargs)))
 
         def vectors(
             parameters: Mapping[str, Tensor], given: list[Any], towards: list[Any]
         ) -> dict[str, Tensor]:
             def score(parameters: Mapping[str, Tensor]) -> Tensor:
-                args, kwargs = pytree.tree_unflatten(given, spec)
+                args, kwargs = unflatten(given, spec)
                 returned = self._forward(self.module, parameters, args, kwargs)
-                leaves = pytree.tree_leaves(returned)
+                leaves = leaves_of(returned)
                 return torch.stack(
                     [
                         (leaves[place] * gradient).sum()

@@ -11,7 +11,7 @@ from torch.autograd.graph import get_gradient_edge
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
-from rgo_torch.torch_private import pytree
+from rgo_torch.trees import flatten, leaves_of, map_tensors, unflatten
 
 Calls = dict[Layer, list[Call]]
 
@@ -65,11 +65,11 @@ def _apart(output: Any) -> Any:
     One of them may have been computed from another, as the state of an LSTM from its
     cell: the gradient of that one must not hold what reaches it through the first.
     """
-    leaves, spec = pytree.tree_flatten(output)
+    leaves, spec = flatten(output)
     if sum(map(_is_differentiable, leaves)) < 2:
         return output
     apart = [x.view_as(x) if _is_differentiable(x) else x for x in leaves]
-    return pytree.tree_unflatten(apart, spec)
+    return unflatten(apart, spec)
 
 
 def _is_differentiable(leaf: Any) -> bool:
@@ -78,10 +78,10 @@ def _is_differentiable(leaf: Any) -> bool:
 
 def _call(args: Any, kwargs: Any, output: Any) -> Call:
     """Return a call with copies of nothing: its arguments cut from the graph."""
-    args, kwargs = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+    args, kwargs = map_tensors(Tensor.detach, (args, kwargs))
     found = {
         place: get_gradient_edge(leaf)
-        for place, leaf in enumerate(pytree.tree_leaves(output))
+        for place, leaf in enumerate(leaves_of(output))
         if _is_differentiable(leaf)
     }
     return Call(args, kwargs, list(found.values()), list(found))

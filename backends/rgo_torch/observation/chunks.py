@@ -10,7 +10,7 @@ from rgo_core._checks import check_integer
 from rgo_core.vectors import Per
 from rgo_torch.hooks import ModuleHook
 from rgo_torch.score import Score
-from rgo_torch.torch_private import pytree
+from rgo_torch.trees import leaves_of
 from rgo_torch.wrappers import original_model
 
 
@@ -100,7 +100,7 @@ class _Note(ModuleHook):
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if torch.compiler.is_compiling() or not module.training:
             return
-        for leaf in pytree.tree_leaves((args, kwargs)):
+        for leaf in leaves_of((args, kwargs)):
             if isinstance(leaf, Tensor) and leaf.ndim:
                 self.samples = max(self.samples or 0, leaf.shape[0])
                 return
