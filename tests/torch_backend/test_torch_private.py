@@ -16,7 +16,7 @@ from rgo_torch import torch_private
 
 # The versions that all of this was tried on. Another one may do as well: what it must
 # do is asked below, not which it is.
-TRIED = ("2.13.0",)
+TRIED = ("2.6.0", "2.13.0")
 HERE = torch.__version__.partition("+")[0]
 CHANGED = (
     f"PyTorch {HERE} has another {{}} than those that rgo_torch was tried on, "
