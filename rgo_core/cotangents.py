@@ -18,15 +18,9 @@ from rgo_core.loss_curvature import (
 )
 
 Curvature = Literal["ground-truth", "exact"]
-
-
 # Whose l'' is diagonal, and the same whatever the targets.
 IndependentLoss = Literal["binary", "squared-error"]
-
-
 Loss = Literal["cross-entropy", "binary", "squared-error"]
-
-
 LOSSES: Final = ("cross-entropy", "binary", "squared-error")
 
 

@@ -1,9 +1,6 @@
 """How much of a step a projection leaves free."""
 
-from rgo_core._checks import (
-    check_floating,
-    check_square,
-)
+from rgo_core._checks import check_floating, check_square
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.diagonal import DiagonalProjection
@@ -36,6 +33,11 @@ def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
         If the array is not real floating-point.
     ValueError
         If its last two axes differ.
+
+    Notes
+    -----
+    Costs ``n^2`` multiplications for a matrix, n for a diagonal, ``l^2 n`` for l
+    directions.
 
     Examples
     --------
@@ -72,6 +74,10 @@ def free_directions(projection: Projection, *, xp: Namespace | None = None) -> A
         If the array is not real floating-point.
     ValueError
         If its last two axes differ.
+
+    Notes
+    -----
+    Costs what `plasticity` does.
 
     Examples
     --------

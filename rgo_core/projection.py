@@ -7,15 +7,10 @@ moment that it comes from: a matrix, a diagonal, or the identity minus few direc
 
 from typing import TypeAlias
 
-from rgo_core._checks import (
-    check_floating,
-    check_square,
-)
+from rgo_core._checks import check_floating, check_square
 from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
-from rgo_core.diagonal import (
-    DiagonalProjection,
-)
+from rgo_core.diagonal import DiagonalProjection
 from rgo_core.sketch import LowRankProjection
 
 # A matrix (..., n, n), or what acts as one.

@@ -55,8 +55,9 @@ def end_task(
     damping : float or rgo_core.Relative
         alpha > 0; see `rgo_core.consolidate`. The default was measured for one
         ground-truth vector a sample and encoded features; for other vectors, and where
-        features are not encoded, see `rgo_core.measured_damping`. Where updates are
-        projected, ``Relative(0.3)`` was.
+        features are not encoded, see `rgo_core.measured_damping`. Of convolutional
+        networks trained for many epochs ``Relative(0.03)`` was, where updates are
+        projected ``Relative(0.3)``.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights (where None), or of
         all parameters without outputs (biases) too, as in the paper, or none, as where

@@ -131,7 +131,9 @@ class Attached(Uncopied):
         """Return how much of a step is still free, by protected parameter.
 
         ``trace(Q) / n`` with ``Q = (I + H / alpha)^-1``: 1 where nothing was observed,
-        0 where every direction is closed. Of experts and other groups the mean.
+        0 where every direction is closed. Of experts and other groups the mean. Where
+        weights come near zero, the next task is learned at the cost of old ones if
+        projections are scaled, and hardly at all if not.
 
         Notes
         -----

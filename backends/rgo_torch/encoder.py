@@ -31,7 +31,8 @@ from rgo_torch.wrappers import is_compiled, named_modules
 class FeatureEncoder(Uncopied):
     """Gives every layer of a model the permutation of the current task.
 
-    Attaches a forward hook to each Linear and Conv2d, and to each Flatten between
+    Attaches a forward hook to each layer whose kind has channels (Linear, convolutions,
+    attention, embeddings, and those of `register_layout`), and to each Flatten between
     convolutions and a Linear where the three stand in one Sequential, so that model and
     state dict stay as they are. A model that holds `FeatureEncoding` modules says
     itself where to encode, and gets no hooks. In a model with adapters (PEFT's LoRA)

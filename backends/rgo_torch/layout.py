@@ -14,10 +14,7 @@ from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.module_layers import ModuleLayers, joined, owned_parts
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.skipped import Overrides, Skipped
-from rgo_torch.wrappers import (
-    named_modules,
-    named_parameters,
-)
+from rgo_torch.wrappers import named_modules, named_parameters
 
 
 class Layout(NamedTuple):
@@ -50,6 +47,8 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
         If an override names no parameter or its axes do not fit the parameter's shape,
         or a module has parameters without a shape yet (a lazy module before its first
         call), the model is sharded, or there are adapters that RGO does not know.
+    TypeError
+        If an override is neither `Axes` nor None.
 
     Examples
     --------

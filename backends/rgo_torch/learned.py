@@ -43,10 +43,15 @@ class Learned(TaskCycle):
             return merged_copy(self.model, self.encoder, parameters)
 
     def summary(self) -> str:
-        """Return a table: each parameter's n and memory, and what is passed through.
+        """Return a table of what RGO does to each parameter, and what it costs.
 
-        Once a task has ended, also how much of a step is free, as `plasticity` tells
-        and at its cost.
+        Its columns: n, the inputs that share a projection, and how many *outputs* share
+        it; what is *kept* of the second moment: the "full" matrix, a "sketch", the
+        "diagonal" (weaker: entries, or rows of an embedding, that never meet), or
+        "shared", another parameter's; whether the layer's outputs, or its "inputs", are
+        *encoded*; the memory of its *state*. Once a task has ended, also how much of a
+        step is *free*, as `plasticity` tells and at its cost. Below it, notes on what
+        was chosen, and what is not projected, with the reason.
         """
         free = self.plasticity() if self.finished else None
         return summarize(self.projector, self.encoder, self._notes, free)

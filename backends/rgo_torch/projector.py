@@ -16,10 +16,7 @@ from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
 from rgo_torch.optimizers import Project
-from rgo_torch.parameters import (
-    Moment,
-    make_bound,
-)
+from rgo_torch.parameters import Moment, make_bound
 from rgo_torch.projections import Renew, Renewed
 from rgo_torch.protection import Protection
 from rgo_torch.skipped import Overrides
@@ -154,7 +151,7 @@ class GradientProjector(Protection):
 
         Parameters
         ----------
-        moments : mapping of str to SecondMoment
+        moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
             By parameter name, as `rgo_torch.second_moments` returns them.
         damping : float or rgo_core.Relative
             alpha > 0; see `rgo_core.consolidate`.

@@ -38,9 +38,11 @@ class RGO(Learned):
     damping : float or rgo_core.Relative, optional
         alpha > 0: how much curvature closes a direction. A number belongs to the scale
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
-        diagonal, which is the same for every scale. Where None, what was measured for
-        the other options, see `measured_damping`; ``Relative(0.3)`` with
-        ``project="update"``, ``Relative(0.03)`` for convolutional networks.
+        diagonal, which is the same for every scale. Where None: ``Relative(0.3)`` with
+        ``project="update"``, ``Relative(0.03)`` beside adapters; with
+        ``project="gradient"`` what was measured for the vectors, see
+        `measured_damping`, but ``Relative(0.03)`` for a network with convolutions,
+        encoded, of the default vectors.
     observe : callable, optional
         What runs the curvature pass: ``observe(model, batches, **options)`` returns the
         second moments by parameter name. `second_moments` with options bound,

@@ -20,9 +20,8 @@ def summarize(
 ) -> str:
     """Return the table of `RGO.summary`, with notes on what was chosen.
 
-    A row for each projected parameter: n, how many outputs share its projection,
-    whether its layer's outputs are permuted, the memory of its state, and how much of a
-    step is `free`; then the modules that are passed through, with the reason.
+    A row for each projected parameter, with the columns that `RGO.summary` describes;
+    then the parameters that are passed through, with the reason.
     """
     encoded = {} if encoder is None else encoder.widths
     rows: list[tuple[str, ...]] = [

@@ -223,6 +223,9 @@ def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None
     assert damping(observe=by_batches) == measured_damping("batch", "mean")
     # A convolution that is not protected has no curvature to fade.
     assert damping(protect=["2"]) == measured_damping("sample", "mean")
+    # Inputs along several axes make no convolution.
+    bilinear = nn.Bilinear(2, 3, 4)
+    assert RGO(bilinear, sgd(bilinear)).damping == measured_damping("sample", "mean")
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:

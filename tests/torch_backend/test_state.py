@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -144,6 +145,13 @@ def test_a_state_made_under_another_option_is_refused_by_its_name(
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(state)
     assert other.finished == 0
+    # In today's words, with which the state is taken.
+    written = {"damping": "damping=0.1", "relative": "damping=0.1"}
+    written |= dict.fromkeys(("weights", "biases"), "normalize='weights'")
+    bound = "per='sample', reduce='signs', curvature='ground-truth'"
+    advice = written.get(option, f"observe=partial(second_moments, {bound})")
+    with pytest.raises(ValueError, match=re.escape(f"make the RGO with {advice}, or")):
+        other.load_state_dict(state)
     other.load_state_dict(state, strict=False)
     assert other.finished == 1
     assert other.state_dict()["options"][option] == value

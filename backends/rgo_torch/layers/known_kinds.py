@@ -19,11 +19,7 @@ from rgo_torch.layers.recurrent import CellLayer, RecurrentLayer, recurrent_axes
 from rgo_torch.layers.rows import LINEAR, LinearLayer
 
 FindAxes = Callable[[nn.Module], Mapping[str, Axes]]
-
-
 FindChannels = Callable[[nn.Module], Channels]
-
-
 # From (name, module, the class in the table) to a layer.
 MakeLayer = Callable[[str, nn.Module, type[nn.Module]], Layer]
 

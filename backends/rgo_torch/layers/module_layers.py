@@ -12,9 +12,7 @@ from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import Overrides, Skipped
-from rgo_torch.wrappers import (
-    check_whole,
-)
+from rgo_torch.wrappers import check_whole
 
 
 class ModuleLayers(NamedTuple):

@@ -8,7 +8,7 @@ from torch import nn
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
 from rgo_torch.layout import find_layout
 from rgo_torch.options.protecting import left_out
-from rgo_torch.places import Place
+from rgo_torch.places import CONVOLUTIONS, Place
 from rgo_torch.skipped import Overrides
 
 
@@ -19,7 +19,7 @@ class Scope(NamedTuple):
     encodes: bool
     places: Iterable[str | Place] | None  # None: all that RGO finds
     layout: Overrides | None
-    convolves: bool  # whether a weight that is protected has inputs along several axes
+    convolves: bool  # whether a convolution is protected, and not beside a frozen model
 
     @property
     def is_beside(self) -> bool:
@@ -50,6 +50,7 @@ def find_scope(
         layout = left_out(model, protect) | dict(layout or {})
     adapters = find_adapters(model)
     layers = find_layout(model, layout).layers
-    convolves = any(len(a.inputs) > 1 for layer in layers for a in layer.axes.values())
+    # Not what has inputs along several axes: a Bilinear has, and layers of one's own.
+    convolves = any(isinstance(layer.module, CONVOLUTIONS) for layer in layers)
     convolves = convolves and adapters is None and places is None
     return Scope(adapters, encode is not False, places, layout, convolves)

@@ -7,6 +7,10 @@ to task stands in a tuple, which the latter keeps whole.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rgo_core.scaling import NORMALIZE
+from rgo_torch.options.observing import CHOSEN
+from rgo_torch.projections import scalings
+
 # The first had neither options nor the parameters that were not observed yet.
 VERSION = 2
 KEYS = (
@@ -119,17 +123,34 @@ def _check_progress(finished: Any, current: Any) -> None:
 
 
 def _check_options(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    others = [
-        f"{key}={value!r} (here {expected.get(key)!r})"
-        for key, value in found.items()
-        if value != expected.get(key)
-    ]
+    others = {key: v for key, v in found.items() if v != expected.get(key)}
     if others:
-        raise ValueError(
-            f"the state was made with {', '.join(others)}: what was observed would not "
-            "go with what follows; make the RGO with these, or pass strict=False to "
-            "go on under its own"
+        told = (
+            f"{key}={v!r} (here {expected.get(key)!r})" for key, v in others.items()
         )
+        raise ValueError(
+            f"the state was made with {', '.join(told)}: what was observed would not "
+            f"go with what follows; make the RGO with {_written(found, others)}, or "
+            "pass strict=False to go on under its own"
+        )
+
+
+def _written(found: Mapping[str, Any], others: Collection[str]) -> str:
+    """Return those of a state's options that are others, as `RGO` takes them."""
+    written = []
+    if not {"damping", "relative"}.isdisjoint(others):
+        number = found.get("damping")
+        damping = f"Relative({number})" if found.get("relative") else number
+        written.append(f"damping={damping}")
+    if not {"weights", "biases"}.isdisjoint(others):
+        given = found.get("weights"), found.get("biases")
+        fitting = [name for name in NORMALIZE if scalings(name) == given]
+        written += [f"normalize={name!r}" for name in fitting]
+    if "observe" in others or not set(CHOSEN).isdisjoint(others):
+        function = found.get("observe", "second_moments")
+        bound = [f"{k}={v!r}" for k in CHOSEN if (v := found.get(k)) is not None]
+        written.append(f"observe=partial({', '.join([function, *bound])})")
+    return ", ".join(written) or "these"
 
 
 def _module_of(name: str) -> str:

@@ -15,9 +15,9 @@ from rgo_bench.streams import STREAMS
 def list_all() -> None:
     """List streams, methods and networks, with the options that --set takes.
 
-    Where an option is one of several names, all are there, the default first. Below
-    them, the options that a stream sets for a method unless told otherwise, and what
-    --set preset=NAME stands for.
+    Where an option is one of several names, all are there, the default first, and N
+    where it may be a number too. Below them, the options that a stream sets for a
+    method unless told otherwise, and what --set preset=NAME stands for.
     """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
         _show(
@@ -55,8 +55,10 @@ def _show(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
 
 def _listed(options: Mapping[str, Any], defaults: Any = None) -> str:
     known = {} if defaults is None else defaults.choices
+    numbered = () if defaults is None else defaults.numbered
     texts = []
     for key, value in options.items():
         values = dict.fromkeys([value, *known.get(key, ())])
-        texts.append(f"{key}={'|'.join(map(option_text, values))}")
+        listed = [*map(option_text, values), *(["N"] if key in numbered else [])]
+        texts.append(f"{key}={'|'.join(listed)}")
     return " ".join(texts)

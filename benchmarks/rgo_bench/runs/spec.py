@@ -216,7 +216,10 @@ def _with_preset(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
     """Raise unless a name is one of those known; `kind` tells of what."""
     if name not in known:
-        raise ValueError(f"{kind}: expected one of {', '.join(known)}, got {name!r}")
+        own = "; one of your own needs run --plugin" if kind == "method" else ""
+        raise ValueError(
+            f"{kind}: expected one of {', '.join(known)}, got {name!r}{own}"
+        )
 
 
 def _only(chosen: Mapping[str, Any], options: Any) -> dict[str, Any]:

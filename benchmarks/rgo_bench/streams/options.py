@@ -32,6 +32,12 @@ class Options:
         hints = get_type_hints(type(self)).items()
         return {name: choices(kind) for name, kind in hints if choices(kind)}
 
+    @property
+    def numbered(self) -> frozenset[str]:
+        """Which options may be a number beside one of such names."""
+        hints = get_type_hints(type(self), include_extras=True).items()
+        return frozenset(n for n, kind in hints if choices(kind) and _checks(kind))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)

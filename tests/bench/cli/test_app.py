@@ -74,8 +74,11 @@ def test_list_names_every_stream_method_and_network_and_their_options() -> None:
         for name, value in entry.defaults.as_dict().items():
             names = entry.defaults.choices.get(name, ())
             values = [value, *(each for each in names if each != value)]
-            assert f"{name}={'|'.join(map(option_text, values))}" in words
+            listed = [*map(option_text, values)]
+            listed += ["N"] if name in entry.defaults.numbered else []
+            assert f"{name}={'|'.join(listed)}" in words
     assert "angles=drawn|fixed" in words
+    assert "observed=null|enough|N" in words
 
 
 def test_the_help_of_a_command_shows_the_choices() -> None:
