@@ -39,8 +39,8 @@ class RGO(Learned):
         alpha > 0: how much curvature closes a direction. A number belongs to the scale
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
         diagonal, which is the same for every scale. Where None: ``Relative(0.3)`` with
-        ``project="update"``, ``Relative(0.03)`` beside adapters; with
-        ``project="gradient"`` what was measured for the vectors, see
+        ``project="update"``, but 0.03 beside adapters or with vectors that `observe`
+        says; with ``project="gradient"`` what was measured for the vectors, see
         `measured_damping`, but ``Relative(0.03)`` for a network with convolutions,
         encoded, of the default vectors.
     observe : callable, optional

@@ -76,6 +76,12 @@ def test_enough_are_four_for_each_input_of_the_widest_weight() -> None:
     words = nn.Sequential(nn.Embedding(100, 2), nn.Linear(2, 2))
     tokens = [(torch.arange(4), torch.zeros(4, dtype=torch.int64))] * 5
     assert passed(words, tokens, samples="enough")[0] == 8
+    assert (
+        passed(
+            words, tokens, samples="enough", layout={"1.weight": None, "1.bias": None}
+        )[0]
+        == 20
+    )
     with pytest.raises(ValueError, match="samples must be 'enough', got 'most'"):
         second_moments(model, given, samples="most")  # type: ignore[arg-type]
 

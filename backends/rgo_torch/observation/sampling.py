@@ -20,6 +20,8 @@ def wanted_samples(
 ) -> int | None:
     """Return the number of samples that is asked for; None for all.
 
+    Enough is counted by what keeps a matrix; where nothing does, all are.
+
     Raises
     ------
     ValueError
@@ -28,8 +30,8 @@ def wanted_samples(
     if not isinstance(samples, str):
         return samples
     check_choice("samples", samples, ("enough",))
-    widest = (p.features for p in parameters if p.form != "diagonal")
-    return enough_samples(max(widest, default=1))
+    widest = [p.features for p in parameters if p.form != "diagonal"]
+    return enough_samples(max(widest)) if widest else None
 
 
 @final

@@ -180,7 +180,8 @@ class RGO(NetworkMethod):
 
     @property
     def _widest(self) -> int:
-        return max(p.features for p in self.rgo.projector.observed.values())
+        kept = self.rgo.projector.observed.values()
+        return max(p.features for p in kept if p.form != "diagonal")
 
     def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         # A stream draws a task's samples at random: the first are a random part.
