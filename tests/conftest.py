@@ -13,7 +13,7 @@ collect_ignore = ["noxfile.py", "outside/wrong_uses.py"]  # nox's, and mypy's
 
 # The same cases on every run and machine; --hypothesis-profile=thorough looks further.
 settings.register_profile(
-    "repeatable", deadline=None, derandomize=True, max_examples=12, database=None
+    "repeatable", deadline=None, derandomize=True, max_examples=20, database=None
 )
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
@@ -49,7 +49,7 @@ def compile_quickly() -> None:
 compile_quickly()  # before anything imports JAX
 
 # JAX compiles every shape anew; NumPy and PyTorch try all cases of the same laws.
-CASES_OF_JAX = 4
+CASES_OF_JAX = 8
 
 
 @pytest.fixture(autouse=True)
