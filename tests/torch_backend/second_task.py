@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
@@ -15,6 +16,16 @@ from torch_backend.tolerance import assert_near
 import rgo_core
 from rgo_torch import RGO
 
+# What PyTorch says of itself, where it compiles or differentiates forwards.
+FOREIGN_WARNINGS = [
+    # At the first forward-mode derivative.
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is dep:DeprecationWarning"),
+    # Dynamo's own, which it hides from all but pytest.
+    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
+    ),
+]
 SMALL, LARGE = 4, 64  # batches that project by factors, and directly
 
 

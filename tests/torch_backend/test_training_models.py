@@ -24,20 +24,18 @@ from torch_backend.nets import (
     weights_of,
     wide_mlp,
 )
-from torch_backend.second_task import LARGE, SMALL, assert_projected, in_second_task
+from torch_backend.second_task import (
+    FOREIGN_WARNINGS,
+    LARGE,
+    SMALL,
+    assert_projected,
+    in_second_task,
+)
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO
 
-pytestmark = [
-    # PyTorch's own, at the first forward-mode derivative.
-    pytest.mark.filterwarnings("ignore:.torch.jit.script. is dep:DeprecationWarning"),
-    # Dynamo's own, which it hides from all but pytest.
-    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:.*autograd.function.Function.* should not be:DeprecationWarning"
-    ),
-]
+pytestmark = FOREIGN_WARNINGS
 
 
 def test_a_wrapped_model_has_the_names_of_the_original() -> None:

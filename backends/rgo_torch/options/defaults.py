@@ -55,17 +55,10 @@ def choose(
         If an option is not one of those listed, or two do not go together.
     """
     check_choice("relative", relative, (None, True, False))
-    if damping is not None:
-        number, _ = split_damping(damping)
-        check_positive("damping", number)
     check_choice("encode", encode, (True, False))
-    if project is not None:
-        check_choice("project", project, ("gradient", "update"))
-    adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
-    notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
-    if project is not None:
-        notes = []
-    project = project or ("update" if adapts else "gradient")
+    if damping is not None:
+        check_positive("damping", split_damping(damping)[0])
+    project, notes = _projected(optimizers, project)
     if beside_adapters:
         # The rank space has so few directions that a task or two would close them all.
         normalize = normalize or "weights"
@@ -76,15 +69,13 @@ def choose(
                 "measured for it"
             )
         return Chosen(project, observing, damping, normalize, notes)
-    per, reduce, curvature = (observing.bound.get(name) for name in CHOSEN)
-    check_choice("per", per, (None, *PERS))
-    check_choice("reduce", reduce, (None, *REDUCES))
-    check_choice("curvature", curvature, (None, "ground-truth", "exact"))
-    check_chunk_size(observing.bound.get("chunk_size"), per)
+    _check_vectors(observing)
+    given = observing.bound
+    per, reduce = given.get("per"), given.get("reduce")
     left = per is None and reduce is None and project == "update"
     if not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
-    curvature = curvature or "ground-truth"
+    curvature = given.get("curvature") or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"
     if relative is None and damping is None:
         fades = convolves and encode and (per, reduce) == ("sample", "mean")
@@ -98,8 +89,29 @@ def choose(
     if damping is None:
         damping = _measured(per, reduce, encode=encode, relative=bool(relative))
     vectors = {"per": per, "reduce": reduce, "curvature": curvature}
-    observing = Observing(observing.function, {**observing.bound, **vectors})
+    observing = Observing(observing.function, {**given, **vectors})
     return Chosen(project, observing, damping, normalize, notes)
+
+
+def _projected(
+    optimizers: Sequence[Optimizer], project: Project | None
+) -> tuple[Project, list[str]]:
+    """Return what is projected, and why where nobody said so."""
+    if project is not None:
+        check_choice("project", project, ("gradient", "update"))
+        return project, []
+    adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
+    notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
+    return "update" if adapts else "gradient", notes
+
+
+def _check_vectors(observing: Observing) -> None:
+    """Raise ValueError unless what is bound to the pass is one of those listed."""
+    per, reduce, curvature = (observing.bound.get(name) for name in CHOSEN)
+    check_choice("per", per, (None, *PERS))
+    check_choice("reduce", reduce, (None, *REDUCES))
+    check_choice("curvature", curvature, (None, "ground-truth", "exact"))
+    check_chunk_size(observing.bound.get("chunk_size"), per)
 
 
 def _measured(

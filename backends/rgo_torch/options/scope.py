@@ -7,7 +7,7 @@ from torch import nn
 
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
 from rgo_torch.layout import find_layout
-from rgo_torch.options.protecting import left_out
+from rgo_torch.options.left_out import left_out
 from rgo_torch.places import CONVOLUTIONS, Place
 from rgo_torch.skipped import Overrides
 
