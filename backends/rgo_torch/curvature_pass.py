@@ -15,9 +15,16 @@ from rgo_torch.adapters.shared import (
     shared_layers,
     shared_parameters,
 )
+from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
+from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import moment_blocks
-from rgo_torch.observation.calls import evaluating, observed_calls, thawed
+from rgo_torch.observation.calls import (
+    evaluating,
+    observed_calls,
+    thawed,
+    uncached,
+)
 from rgo_torch.observation.chunks import check_chunk_size, parts
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
@@ -162,7 +169,7 @@ def second_moments(
     check_chunk_size(chunk_size, per)
     bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
-    layers = find_layout(model, layout).layers
+    layers: list[Layer] = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
     shared = shared_layers(model, layers, shared_inputs)
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
@@ -170,14 +177,28 @@ def second_moments(
         score = loss_score(loss or "cross-entropy", curvature, mask)
     elif loss is not None:
         raise ValueError(f"expected score or loss, got both, loss={loss!r}")
+    apart = Apart(model, parameters.values())
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
-    with evaluating(model), thawed(parameters.values()), torch.enable_grad():
+    with (
+        evaluating(model),
+        uncached(model),
+        thawed(parameters.values()),
+        torch.enable_grad(),
+    ):
         for batch in sampling:
             for part in parts(batch, chunk_size):
-                calls, count = observed_calls(layers, model, score, part)
+                look = None if sampling.seen else apart.look
+                calls, count = observed_calls(layers, model, score, part, look)
+                if look and apart.found:
+                    more = [*layers, *apart.layers()]
+                    calls, count = observed_calls(more, model, score, part)
+                    layers = [*layers, *apart.settle(calls)]
                 check_same_inputs(calls, shared)
-                for block in blocks:
-                    block.add(calls, per, reduce, count)
+                # What a layer called again takes from its submodules would stay in a
+                # graph, and that in the second moment.
+                with torch.no_grad():
+                    for block in blocks:
+                        block.add(calls, per, reduce, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
     if not sampling.seen:

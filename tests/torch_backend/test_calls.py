@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from torch_backend import oracle
 from torch_backend.nets import (
     CLASSES,
+    FEATURES,
     assert_same,
     batch,
     batches,
@@ -237,3 +238,20 @@ def test_reentrant_checkpointing_is_refused_by_pytorch() -> None:
         second_moments(
             model, [batch()[0]], score=lambda model, x: inner(first(x)).sum(-1)
         )
+
+
+class Gated(nn.Linear):
+    """A layer of unknown kind, whose own parameter meets what a submodule gives."""
+
+    def __init__(self) -> None:
+        super().__init__(FEATURES, CLASSES)
+        self.inner = nn.Linear(FEATURES, CLASSES)
+        self.gate = nn.Parameter(torch.ones(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate * self.inner(x)
+
+
+def test_second_moments_hold_no_graph() -> None:
+    for name, moment in second_moments(Gated(), [batch()]).items():
+        assert not any(tensor.requires_grad for tensor in moment), name

@@ -17,12 +17,21 @@ Calls = dict[Layer, list[Call]]
 
 
 def observed_calls(
-    layers: Sequence[Layer], model: nn.Module, score: Score, batch: Any
+    layers: Sequence[Layer],
+    model: nn.Module,
+    score: Score,
+    batch: Any,
+    look: Callable[[Tensor, Calls], None] | None = None,
 ) -> tuple[Calls, int]:
-    """Run one batch; return the calls that the scores depend on, and b."""
+    """Run one batch; return the calls that the scores depend on, and b.
+
+    `look` sees scores and all calls before the graph is gone.
+    """
     with _recorded(layers) as calls, torch.compiler.set_stance("force_eager"):
         scores = score(model, batch)
     check_scores(scores, batch)
+    if look is not None:
+        look(scores, calls)
     _fill_gradients(scores, [call for of_layer in calls.values() for call in of_layer])
     found = {
         layer: [call for call in of_layer if call.gradients]
@@ -118,6 +127,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def uncached(model: nn.Module) -> Iterator[None]:
+    """Keep models of transformers from filling caches, as they do in eval mode.
+
+    Nothing is generated. State-space and recurrent ones write theirs in place, which
+    neither autograd nor `torch.func` can go back through.
+    """
+    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs = {id(c): c for c in found if getattr(c, "use_cache", None) is True}
+    for config in configs.values():
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for config in configs.values():
+            config.use_cache = True
 
 
 @contextmanager

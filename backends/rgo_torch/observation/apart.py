@@ -1,0 +1,146 @@
+"""Parameters that a model uses apart from calls of their modules, and their vectors.
+
+A layer is observed where its module is called. A model may take a weight out of a
+module and multiply by it itself (a state-space block its convolution's, a language
+model its embedding for a head): what the calls tell is then nothing, or a part.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from rgo_torch.layers.embedding import EmbeddingLayer
+from rgo_torch.layers.layer import Layer
+from rgo_torch.layers.rows import RowLayer
+from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.observation.calls import Calls
+from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.warning import warn_caller
+from rgo_torch.wrappers import named_modules
+
+# Each call of theirs reaches a parameter of theirs once.
+ONCE = (RowLayer, EmbeddingLayer)
+NAMED = 3  # parameters in a warning
+
+
+class Apart:
+    """Looks at a forward pass for uses that no call of a layer tells of.
+
+    Parameters
+    ----------
+    model : nn.Module
+    parameters : iterable of ProjectedParameter
+    """
+
+    def __init__(
+        self, model: nn.Module, parameters: Iterable[ProjectedParameter]
+    ) -> None:
+        self._modules = dict(named_modules(model))
+        self._parameters = list(parameters)
+        self._above: dict[str, TransformedLayer] = {}
+        # Parameters, with the modules that may be called again for them: nearest first.
+        self.found: list[tuple[ProjectedParameter, list[str]]] = []
+
+    def look(self, scores: Tensor, calls: Calls) -> None:
+        """Find what scores depend on by more ways than there are calls."""
+        ways = _ways_to_leaves(scores)
+        for parameter in self._parameters:
+            called = [(layer, len(calls[layer])) for layer, _ in parameter.uses]
+            if any(count and not isinstance(layer, ONCE) for layer, count in called):
+                continue  # called again, it tells of all that it does
+            count = sum(count for _, count in called)
+            if ways[id(parameter.tensor)] > count:
+                self.found.append((parameter, self._ancestors(parameter, bool(count))))
+
+    def layers(self) -> list[Layer]:
+        """Return all modules that may be called again, as layers to record."""
+        names = dict.fromkeys(name for _, above in self.found for name in above)
+        self._above = {
+            name: TransformedLayer(name, self._modules[name], {}) for name in names
+        }
+        return list(self._above.values())
+
+    def settle(self, calls: Calls) -> list[Layer]:
+        """Give each parameter found to the nearest module that was called.
+
+        Returns
+        -------
+        list of Layer
+            Those that are to be recorded from now on.
+
+        Warns
+        -----
+        UserWarning
+            Of the parameters found, and of those that no module was called for.
+        """
+        lost: list[str] = []
+        given: dict[str, list[str]] = {}
+        for parameter, above in self.found:
+            called = (name for name in above if calls[self._above[name]])
+            name = next(called, None)
+            if name is None:
+                lost.append(parameter.name)
+                continue
+            own = parameter.name.removeprefix(f"{name}." if name else "")
+            layer = self._above[name]
+            layer.axes[own] = parameter.axes
+            parameter.uses[:] = [(layer, own)]
+            given.setdefault(name, []).append(parameter.name)
+        _warn(given, lost)
+        return [self._above[name] for name in given]
+
+    def _ancestors(self, parameter: ProjectedParameter, called: bool) -> list[str]:
+        """Return whose calls hold all uses: of one that is called as well, the model's.
+
+        The name of a tied parameter is that of its first use.
+        """
+        if called or len(parameter.uses) > 1:
+            return [""]
+        path = parameter.name.split(".")[:-1]
+        above = (".".join(path[:length]) for length in reversed(range(len(path))))
+        return [name for name in above if name in self._modules]
+
+
+def _ways_to_leaves(scores: Tensor) -> Mapping[int, int]:
+    """Return how many operations take each leaf, by its id."""
+    ways: Counter[int] = Counter()
+    for node in _nodes(scores):
+        for following, _ in node.next_functions:
+            leaf = getattr(following, "variable", None)
+            if leaf is not None:
+                ways[id(leaf)] += 1
+    return ways
+
+
+def _nodes(scores: Tensor) -> Iterator[Node]:
+    waiting, seen = [scores.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting += [following for following, _ in node.next_functions]
+
+
+def _warn(given: Mapping[str, Sequence[str]], lost: Sequence[str]) -> None:
+    if given:
+        names = [name for of_one in given.values() for name in of_one]
+        modules = _few([name or "the whole model" for name in given])
+        warn_caller(
+            f"{_few(names)}: used without a call of the module: observed by calling "
+            f"{modules} again for each sample, which is slower, and what is computed "
+            "there is not encoded"
+        )
+    if lost:
+        warn_caller(
+            f"{_few(lost)}: used without a call of the module, by none that was "
+            "called: not observed, and not protected. Let the score call the model"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,139 @@
+"""What a model uses without a call of its module is observed all the same."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_backend import oracle
+from torch_backend.nets import CLASSES, FEATURES, batch, batches, sgd
+
+from rgo_torch import RGO, second_moments
+from rgo_torch.score import cross_entropy_score
+
+WORDS = 7
+
+
+class Block(nn.Module):
+    """Multiplies by a layer's weight, with a call of the layer or without."""
+
+    def __init__(self, *, calls: bool) -> None:
+        super().__init__()
+        self.calls = calls
+        self.inner = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.calls:
+            return self.inner(x)
+        return functional.linear(x, self.inner.weight, self.inner.bias)
+
+
+def net(*, calls: bool) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(FEATURES, FEATURES), nn.Tanh(), Block(calls=calls)
+    ).double()
+
+
+class Tied(nn.Module):
+    """A language model's embedding that is its head as well, multiplied by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.mix = nn.Embedding(WORDS, 5), nn.Linear(5, 5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = torch.tanh(self.mix(self.embedding(ids).mean(1)))
+        return hidden @ self.embedding.weight.T
+
+
+class Given(nn.Module):
+    """Returns logits that were computed before."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.logits
+
+
+def ids(size: int = 6) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randint(WORDS, (size, 3)), torch.randint(WORDS, (size,))
+
+
+@pytest.mark.parametrize("reduce", ["mean", "rms"])
+def test_a_layer_that_is_never_called_is_observed_as_one_that_is(reduce: str) -> None:
+    data = [(x.double(), y) for x, y in batches(3)]
+    called = second_moments(net(calls=True), data, reduce=reduce)
+    with pytest.warns(UserWarning, match="inner.weight, 2.inner.bias: used without a"):
+        apart = second_moments(net(calls=False), data, reduce=reduce)
+    assert set(apart) == set(called)
+    for name, moment in called.items():
+        torch.testing.assert_close(apart[name].matrix, moment.matrix)
+
+
+def test_the_nearest_module_that_is_called_is_called_again() -> None:
+    with pytest.warns(UserWarning, match="observed by calling 2 again for each sample"):
+        second_moments(net(calls=False).float(), [batch()])
+
+
+def test_a_weight_that_is_called_and_used_apart_has_both_gradients() -> None:
+    model, (x, y) = Tied().double(), ids()
+    with pytest.warns(UserWarning, match="calling the whole model again"):
+        found = second_moments(model, [(x, y)], reduce="rms")
+    towards = oracle.cotangents(
+        model(x).detach().numpy(), y.numpy(), "ground-truth", list(range(WORDS))
+    )
+    gradients = oracle.sample_gradients(model, x, towards)["embedding.weight"][0]
+    np.testing.assert_allclose(
+        found["embedding.weight"].diagonal.numpy(),
+        (gradients**2).mean(-1).sum(0),
+        rtol=1e-12,
+    )
+
+
+def test_projections_of_what_is_used_apart_leave_the_identity() -> None:
+    model = net(calls=False).float()
+    rgo = RGO(model, sgd(model))
+    rgo.begin_task(0)
+    with pytest.warns(UserWarning, match="used without a call"):
+        rgo.end_task(batches(2))
+    assert set(rgo.projector.projections) == {n for n, _ in model.named_parameters()}
+
+
+def test_what_no_called_module_holds_is_said_to_be_unprotected() -> None:
+    model = Tied()
+
+    def score(model: nn.Module, pair: tuple[Tensor, Tensor]) -> Tensor:
+        ids, labels = pair
+        hidden = model.mix(model.embedding(ids).mean(1))
+        logits = hidden @ model.embedding.weight.T
+        return cross_entropy_score("ground-truth", None)(Given(logits), (ids, labels))
+
+    with pytest.warns(UserWarning, match="embedding.weight: .* not protected"):
+        second_moments(model, [ids()], score=score)
+
+
+def forwards_of(model: nn.Module, observe: Callable[[], object]) -> int:
+    count = 0
+
+    def hook(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    with model.register_forward_hook(hook):
+        observe()
+    return count
+
+
+def test_a_model_that_calls_its_layers_is_run_once_a_batch_without_a_word() -> None:
+    model, data = net(calls=True).float(), batches(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert forwards_of(model, lambda: second_moments(model, data)) == 3
