@@ -11,11 +11,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.buffers import WatchedBuffers
 from rgo_torch.hooks import ModuleHook
 from rgo_torch.torch_private import own_buffers
 from rgo_torch.wrappers import named_modules
 
 Statistics = Literal["per-task", "frozen", "running"]
+
+
+NAMES = ("running_mean", "running_var")
 
 
 class Running(NamedTuple):
@@ -43,18 +47,21 @@ class RunningStatistics:
         self.modules = {
             name: module
             for name, module in named_modules(model)
-            if isinstance(own_buffers(module).get("running_mean"), Tensor)
+            if all(isinstance(own_buffers(module).get(n), Tensor) for n in NAMES)
         }
+        self.others = WatchedBuffers(model, self.modules.values())
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []
 
     def begin_task(self, task: int) -> None:
         """Freeze the statistics where that is asked for, from the second task on."""
+        self.others.begin_task()
         if self.kind == "frozen" and task and not self.handles:
             self._freeze()
 
     def end_task(self) -> None:
-        """Keep the statistics of the task that ends."""
+        """Keep the statistics of the task that ends; warn of other buffers."""
+        self.others.end_task()
         if self.kind == "per-task":
             self.kept.append(self._current())
 
@@ -129,8 +136,7 @@ class RunningStatistics:
     def _current(self) -> dict[str, Running]:
         return {
             name: Running(
-                module.get_buffer("running_mean").clone(),
-                module.get_buffer("running_var").clone(),
+                *(module.get_buffer(name).clone() for name in NAMES),
             )
             for name, module in self.modules.items()
         }

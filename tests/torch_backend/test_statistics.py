@@ -1,6 +1,8 @@
 """Running statistics of normalisations are kept for each task, frozen, or left."""
 
 import copy
+import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -155,3 +157,52 @@ def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="statistics must be 'per-task' or 'frozen'"):
         RGO(model, sgd(model), statistics="none")
     assert not list(hooks_of(model))
+
+
+class Scaled(nn.Linear):
+    """Divides by a scale that follows what it sees, as codebooks and observers do."""
+
+    def __init__(self, name: str, *, persistent: bool = True) -> None:
+        super().__init__(FEATURES, CLASSES)
+        self.seen = name
+        self.register_buffer(name, torch.ones(()), persistent=persistent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.get_buffer(self.seen)
+        if self.training:
+            scale.lerp_(x.detach().std(), 0.1)
+        return super().forward(x) / scale
+
+
+def learn_one(model: nn.Module) -> RGO:
+    rgo = RGO(model, sgd(model))
+    rgo.begin_task(0)
+    train(model, rgo_optimizer(model), data(1))
+    rgo.end_task(data(1))
+    return rgo
+
+
+@pytest.mark.parametrize("name", ["scale", "running_mean"])
+def test_a_buffer_that_training_changes_is_told_of(name: str) -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, FEATURES), Scaled(name))
+    with pytest.warns(UserWarning, match=f"1.{name}: buffers that training changed"):
+        learn_one(model)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Scaled("scale", persistent=False),
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(FEATURES, CLASSES)),
+        lambda: nn.utils.spectral_norm(nn.Linear(FEATURES, CLASSES)),
+        lambda: nn.Sequential(nn.BatchNorm1d(FEATURES), nn.Linear(FEATURES, CLASSES)),
+    ],
+    ids=["table", "spectral", "older-spectral", "kept"],
+)
+def test_no_word_of_buffers_that_follow_from_others_or_are_kept(
+    make: Callable[[], nn.Module],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*buffers that training changed")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        learn_one(make())
