@@ -57,6 +57,8 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
 RELATIVE_DAMPING = Relative(0.03)
 # The same, where the updates of an adaptive optimizer are.
 UPDATE_DAMPING = Relative(0.3)
+# The same of a fully convolutional network, by a vector for each position.
+MAP_DAMPING = Relative(1.0)
 
 
 def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:

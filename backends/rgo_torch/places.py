@@ -14,6 +14,7 @@ from rgo_torch.wrappers import named_modules
 At = Literal["input", "output"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class Place(NamedTuple):

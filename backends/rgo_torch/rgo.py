@@ -188,6 +188,7 @@ class RGO(Learned):
             relative=relative,
             normalize=normalize,
             convolves=scope.convolves,
+            maps=scope.maps,
         )
         super().__init__(
             model,

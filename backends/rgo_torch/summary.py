@@ -77,9 +77,9 @@ def _without_room(projector: GradientProjector, free: Mapping[str, float]) -> li
     if any(reason == FROZEN for _, reason in projector.unprotected):
         return []
     return [
-        f"no room: {name}: {_percent(free[name])} of a step is free: another task is "
-        "hardly learned, or old ones fade; raise damping, make the layer before it "
-        "wider, or protect less"
+        f"no room: {name}: {_percent(free[name])} of a step is free: see whether old "
+        "tasks fade; if so raise damping, make the layer before it wider, or protect "
+        "less"
         for name, parameter in projector.parameters.items()
         if not parameter.is_vector and free.get(name, 1.0) < LITTLE
     ]

@@ -27,7 +27,7 @@ from torch_backend.tolerance import assert_near
 
 import rgo_core
 from rgo_core import Relative
-from rgo_core.damping import UPDATE_DAMPING, Damping
+from rgo_core.damping import MAP_DAMPING, UPDATE_DAMPING, Damping
 from rgo_torch import RGO, measured_damping, second_moments
 
 STEPS = 50
@@ -226,6 +226,29 @@ def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None
     # Inputs along several axes make no convolution.
     bilinear = nn.Bilinear(2, 3, 4)
     assert RGO(bilinear, sgd(bilinear)).damping == measured_damping("sample", "mean")
+
+
+def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
+    def attached(*more: nn.Module, **options: Any) -> RGO:
+        layers = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 2, 3)
+        model = nn.Sequential(*layers, *more)
+        kind = torch.optim.SGD if "project" in options else torch.optim.AdamW
+        return RGO(model, kind(model.parameters(), lr=0.1), **options)
+
+    found = attached()
+    assert (found.damping, told(found, "per", "reduce")) == (
+        MAP_DAMPING,
+        ["position", "mean"],
+    )
+    assert "a vector for each position" in found.summary()
+    assert attached(damping=0.1).damping == 0.1
+    # Not where somebody chose, where a layer gives out no map, or gradients go.
+    assert told(attached(observe=partial(second_moments, reduce="rms")), "per") == [
+        "sample"
+    ]
+    dense = attached(nn.Flatten(), nn.Linear(2, 2))
+    assert (dense.damping, told(dense, "per")) == (UPDATE_DAMPING, [None])
+    assert told(attached(project="gradient"), "per") == ["sample"]
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice, check_positive
 from rgo_core.damping import (
+    MAP_DAMPING,
     RELATIVE_DAMPING,
     UPDATE_DAMPING,
     Damping,
@@ -42,12 +43,14 @@ def choose(
     normalize: Normalize | None,
     relative: bool | None = None,
     convolves: bool = False,
+    maps: bool = False,
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
 
     Of a model that `convolves` and is encoded the damping is relative by default: its
     curvature fades as samples are seen again, and an absolute one forgot four times as
-    much with LeNet-5 on split CIFAR-100.
+    much with LeNet-5 on split CIFAR-100. One that `maps`, whose updates are projected,
+    has a vector for each position: one a sample adds up what its many outputs ask for.
 
     Raises
     ------
@@ -73,7 +76,14 @@ def choose(
     given = observing.bound
     per, reduce = given.get("per"), given.get("reduce")
     left = per is None and reduce is None and project == "update"
-    if not left or beside_adapters or relative is False:
+    if left and maps and relative is not False:
+        per, reduce = "position", "mean"
+        damping = MAP_DAMPING if damping is None else damping
+        notes = [
+            *notes,
+            "a vector for each position: the network is fully convolutional",
+        ]
+    elif not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
     curvature = given.get("curvature") or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"

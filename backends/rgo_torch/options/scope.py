@@ -8,7 +8,7 @@ from torch import nn
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
 from rgo_torch.layout import find_layout
 from rgo_torch.options.left_out import left_out
-from rgo_torch.places import CONVOLUTIONS, Place
+from rgo_torch.places import CONVOLUTIONS, TRANSPOSED, Place
 from rgo_torch.skipped import Overrides
 
 
@@ -20,6 +20,7 @@ class Scope(NamedTuple):
     places: Iterable[str | Place] | None  # None: all that RGO finds
     layout: Overrides | None
     convolves: bool  # whether a convolution is protected, and not beside a frozen model
+    maps: bool  # whether it is fully convolutional, and gives out a map
 
     @property
     def is_beside(self) -> bool:
@@ -53,4 +54,8 @@ def find_scope(
     # Not what has inputs along several axes: a Bilinear has, and layers of one's own.
     convolves = any(isinstance(layer.module, CONVOLUTIONS) for layer in layers)
     convolves = convolves and adapters is None and places is None
-    return Scope(adapters, encode is not False, places, layout, convolves)
+    # Of all weights that have inputs and outputs: normalisations have none.
+    weights = [each for each in layers if any(a.outputs for a in each.axes.values())]
+    kinds = (*CONVOLUTIONS, *TRANSPOSED)
+    maps = convolves and all(isinstance(each.module, kinds) for each in weights)
+    return Scope(adapters, encode is not False, places, layout, convolves, maps)
