@@ -40,9 +40,9 @@ class RGO(Learned):
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
         diagonal, which is the same for every scale. Where None: ``Relative(0.3)`` with
         ``project="update"``, but 0.03 beside adapters or with vectors that `observe`
-        says; with ``project="gradient"`` what was measured for the vectors, see
-        `measured_damping`, but ``Relative(0.03)`` for a network with convolutions,
-        encoded, of the default vectors.
+        says, and 1 for a fully convolutional network; with ``project="gradient"`` what
+        was measured for the vectors, see `measured_damping`, but ``Relative(0.03)`` for
+        a network with convolutions, encoded, of the default vectors.
     observe : callable, optional
         What runs the curvature pass: ``observe(model, batches, **options)`` returns the
         second moments by parameter name. `second_moments` with options bound,
@@ -52,7 +52,8 @@ class RGO(Learned):
         RGO, and beside adapters a `chunk_size`, where they are not None. Where None:
         `second_moments` with one vector a sample and the mean over outputs for
         ``project="gradient"``; with ``"update"`` what cannot cancel, for before a layer
-        normalisation the mean over outputs is zero.
+        normalisation the mean over outputs is zero. There a fully
+        convolutional network has one vector for each position, with the mean.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the update if the optimizer is adaptive (Adam
