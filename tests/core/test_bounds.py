@@ -8,8 +8,10 @@ from core.backends import Backend
 from core.cases import SEEDS, Case, cases, normal
 from core.tolerance import ERROR, assert_close, assert_symmetric, unit
 from hypothesis import given
+from hypothesis import strategies as st
 
 from rgo_core import (
+    Relative,
     SecondMoment,
     consolidate,
     forgetting_bound,
@@ -92,6 +94,18 @@ def test_the_plasticity_is_the_mean_eigenvalue_of_the_raw_projection(
     assert_close(found, mean, condition=case.condition)
     scaled = backend.call(plasticity, case.projection)
     assert abs(scaled - 1) <= ERROR * unit(case.condition)
+
+
+@given(seed=SEEDS, share=st.floats(1e-3, 1e3))
+def test_a_relative_damping_leaves_some_of_every_step_free(
+    backend: Backend, seed: int, share: float
+) -> None:
+    # alpha / (alpha + x) is convex: its mean is no less than it is at the mean.
+    vectors = normal(seed, 9, 4) * 10.0 ** normal(seed + 1, 9, 1)
+    moment = SecondMoment(vectors.T @ vectors, np.asarray(9))
+    raw = backend.call(consolidate, moment, Relative(share), normalized=False)
+    free = float(backend.call(plasticity, raw))
+    assert free >= share / (1 + share) * (1 - 1e-9)
 
 
 def test_where_nothing_was_observed_everything_is_free(backend: Backend) -> None:
