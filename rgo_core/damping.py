@@ -67,7 +67,7 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
     Parameters
     ----------
     per : {"sample", "batch", "position"}
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs", "uncancelled"}
     encode : bool
         Whether features are encoded: where they are not, tasks disturb each other more.
 

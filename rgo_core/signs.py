@@ -5,6 +5,12 @@ from numpy.typing import NDArray
 
 from rgo_core._checks import check_integer
 from rgo_core._draws import host_generator
+from rgo_core._namespace import device_of
+from rgo_core._typing import Array, Namespace
+
+# Of what unrelated outputs would have, a mean this small is the rounding of one that is
+# zero, in bfloat16 too: a softmax or a layer normalisation follows.
+CANCELLED = 0.02
 
 
 def output_signs(outputs: int, *, name: str = "", seed: int = 0) -> NDArray[np.int8]:
@@ -49,3 +55,22 @@ def output_signs(outputs: int, *, name: str = "", seed: int = 0) -> NDArray[np.i
     check_integer("seed", seed, 0)
     bits = host_generator(seed, outputs, name=name).integers(0, 2, size=outputs)
     return (2 * bits - 1).astype(np.int8)
+
+
+def signed_mean(output_gradients: Array, signs: Array | None, xp: Namespace) -> Array:
+    """Return the mean over the last axis of outputs with signs, as (..., 1)."""
+    if signs is None:
+        drawn = output_signs(output_gradients.shape[-1])
+        signs = xp.asarray(drawn, device=device_of(output_gradients))
+    signed = output_gradients * xp.astype(signs, output_gradients.dtype, copy=False)
+    return xp.mean(signed, axis=-1, keepdims=True)
+
+
+def uncancelled_mean(output_gradients: Array, xp: Namespace) -> Array:
+    """Return the mean over the last axis, that with signs where it is but rounding."""
+    mean = xp.mean(output_gradients, axis=-1, keepdims=True)
+    # Of m unrelated outputs the squares of m means add up to those of all entries.
+    found = output_gradients.shape[-1] ** 2 * xp.sum(mean * mean)
+    expected = xp.sum(output_gradients * output_gradients)
+    cancelled = found <= CANCELLED**2 * expected
+    return xp.where(cancelled, signed_mean(output_gradients, None, xp), mean)

@@ -9,13 +9,13 @@ length n, so that the m outputs are reduced.
 from typing import Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._namespace import device_of, resolve
+from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
-from rgo_core.signs import output_signs
+from rgo_core.signs import signed_mean, uncancelled_mean
 
-Reduce = Literal["mean", "rms", "signs"]
+Reduce = Literal["mean", "rms", "signs", "uncancelled"]
 Per = Literal["sample", "batch", "position"]
-REDUCES: tuple[Reduce, ...] = ("mean", "rms", "signs")
+REDUCES: tuple[Reduce, ...] = ("mean", "rms", "signs", "uncancelled")
 PERS: tuple[Per, ...] = ("sample", "batch", "position")
 
 
@@ -34,8 +34,11 @@ def curvature_vectors(
     for ``reduce="mean"``, the means of G_ik over its m columns; for ``"rms"``, the
     columns themselves over sqrt(m), so that ``sum g g^T`` is the average of the m
     outputs' own sums and nothing cancels; for ``"signs"``, their means with the signs
-    of the outputs, see `output_signs`. ``per="batch"`` sums G_ik over the samples
-    first, ``per="position"`` takes each position for a sample, so that none cancel.
+    of the outputs, see `output_signs`; for ``"uncancelled"`` the plain means, and those
+    with signs where they cancel to rounding, as before a softmax or a layer
+    normalisation, where D sums to zero over the outputs. ``per="batch"`` sums G_ik over
+    the samples first, ``per="position"`` takes each position for a sample, so that none
+    cancel.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def curvature_vectors(
     output_gradients : array (..., k, b, p, m)
         D: for each of k cotangents, the gradient in the m outputs.
     per : {"sample", "batch", "position"}
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs", "uncancelled"}
     signs : array (m,), optional
         For ``reduce="signs"``: those of `output_signs` of m where None.
     xp : namespace, optional
@@ -55,8 +58,8 @@ def curvature_vectors(
     array (..., v, n)
         As few vectors as the sum allows: b where every sample has one position, since
         then all of a sample's vectors are multiples of its input, and so ``b p`` for
-        ``per="position"``; else ``k b`` (mean, signs) or ``k b m`` (rms), with b = 1
-        for ``per="batch"``.
+        ``per="position"``; else ``k b m`` (rms) or ``k b``, with b = 1 for
+        ``per="batch"``.
 
     Raises
     ------
@@ -121,13 +124,14 @@ def reduce_outputs(
 
     The first half of `curvature_vectors`, for one who forms ``X_i^T C_ik`` without the
     patches of a convolution: the mean of D over the m outputs for ``reduce="mean"``,
-    with a sign for each for ``"signs"``, all of them over sqrt(m) for ``"rms"``.
+    with a sign for each for ``"signs"``, all of them over sqrt(m) for ``"rms"``; for
+    ``"uncancelled"`` the mean, or with signs where that of the whole array is rounding.
 
     Parameters
     ----------
     output_gradients : array (..., m)
         D: the gradient of a score in the m outputs.
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs", "uncancelled"}
     signs : array (m,), optional
         For ``reduce="signs"``, numbers -1 and 1: those of `output_signs` of m where
         None.
@@ -162,14 +166,11 @@ def reduce_outputs(
     _check_signs(signs, reduce, output_gradients)
     if reduce == "mean":
         return xp.mean(output_gradients, axis=-1, keepdims=True)
-    outputs = output_gradients.shape[-1]
     if reduce == "rms":
-        return output_gradients / outputs**0.5
-    if signs is None:
-        drawn = output_signs(outputs)
-        signs = xp.asarray(drawn, device=device_of(output_gradients))
-    signed = output_gradients * xp.astype(signs, output_gradients.dtype, copy=False)
-    return xp.mean(signed, axis=-1, keepdims=True)
+        return output_gradients / output_gradients.shape[-1] ** 0.5
+    if reduce == "uncancelled":
+        return uncancelled_mean(output_gradients, xp)
+    return signed_mean(output_gradients, signs, xp)
 
 
 def bias_vectors(

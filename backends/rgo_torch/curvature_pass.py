@@ -76,7 +76,9 @@ def second_moments(
         of linear layers, samples of all others.
     reduce : {"mean", "rms", "signs"}
         Over a layer's outputs; see `rgo_core.curvature_vectors`. None: the root mean
-        square, but the mean of convolutions.
+        square, but the mean of convolutions. Where a layer's mean cancels, as before a
+        softmax or a layer normalisation, ``"mean"`` takes it with signs, unless all of
+        l'' is asked for (``curvature="exact"``).
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one
         for each class; see `rgo_core.score_cotangents`.
@@ -167,6 +169,8 @@ def second_moments(
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
     check_chunk_size(chunk_size, per)
+    if reduce == "mean" and not (curvature == "exact" and score is None):
+        reduce = "uncancelled"
     bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
     layers: list[Layer] = find_layout(model, layout).layers

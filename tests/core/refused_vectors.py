@@ -115,7 +115,7 @@ REFUSALS: list[Refusal] = [
                 (X, D),
                 {"reduce": "sum"},
                 ValueError,
-                "reduce must be 'mean' or 'rms' or 'signs', got 'sum'",
+                "reduce must be 'mean' or 'rms' or 'signs' or 'uncancelled', got 'sum'",
             ),
             ((INTEGERS, D), {}, TypeError, f"inputs {REAL}"),
             ((X, INTEGERS), {}, TypeError, f"output_gradients {REAL}"),

@@ -208,6 +208,21 @@ def test_signs_see_outputs_whose_gradients_sum_to_zero(backend: Backend) -> None
     assert 0.1 < np.trace(signs) * 6 / np.trace(rms) < 10
 
 
+@given(seed=SEEDS, cancels=st.booleans(), dtype=st.sampled_from(["float32", "float64"]))
+def test_a_mean_is_taken_with_signs_only_where_it_cancels(
+    backend: Backend, seed: int, cancels: bool, dtype: str
+) -> None:
+    gradients = normal(seed, 3, 4, 2, 6)
+    if cancels:
+        gradients -= gradients.mean(axis=-1, keepdims=True)
+    gradients = gradients.astype(dtype)
+    found = backend.call(reduce_outputs, gradients, reduce="uncancelled")
+    expected = backend.call(
+        reduce_outputs, gradients, reduce="signs" if cancels else "mean"
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_signs_of_one_s_own_are_taken(backend: Backend) -> None:
     inputs, gradients = draw(0, 2, 4, 2, 3, 5)
     signs = np.asarray([1, -1, 1, 1, -1])

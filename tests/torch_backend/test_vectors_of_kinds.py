@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -154,18 +155,53 @@ def test_an_embedding_with_time_first_is_warned_of_and_has_a_vector_a_position()
     assert_near(found["layer.weight"].diagonal, joined["layer.weight"].diagonal)
 
 
-def test_vectors_that_are_left_to_a_layer_do_not_cancel_before_a_normalisation() -> (
-    None
-):
+def test_vectors_that_are_left_to_a_layer_are_those_of_positions() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double()
     x = normal(B, 2, 3)
-    none = second_moments(model, [x], score=score)["0.weight"].matrix
     found = second_moments(model, [x], score=score, per=None, reduce=None)
     by_hand = second_moments(model, [x], score=score, per="position", reduce="rms")
-    assert none.norm() < 1e-12 * found["0.weight"].matrix.norm()
     for name, moment in found.items():
         assert torch.equal(moment[0], by_hand[name][0])
+
+
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).softmax(-1)
+
+
+BEFORE_ZERO_SUMS = {
+    "layer norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)),
+    "softmax": Gate,
+    "group norm": lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", BEFORE_ZERO_SUMS)
+def test_a_mean_that_cancels_is_taken_with_signs(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = BEFORE_ZERO_SUMS[name]().to(dtype)
+    x = normal(B, 3, 1, 1) if name == "group norm" else normal(B, 2, 3)
+    observed = partial(second_moments, model, [x.to(dtype)], score=score)
+    weight = "layer.weight" if name == "softmax" else "0.weight"
+    found, signed = observed()[weight], observed(reduce="signs")[weight]
+    assert torch.equal(found.matrix, signed.matrix)
+    # As large as that of unrelated outputs: 1 / m of the sum that cannot cancel.
+    whole = observed(reduce="rms")[weight].matrix.trace() / 4
+    assert whole / 16 < found.matrix.trace() < 16 * whole
+
+
+def test_all_of_the_curvature_has_the_plain_mean() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double()
+    pairs = [(normal(B, 3), torch.arange(B))]
+    found = second_moments(model, pairs, curvature="exact")["0.weight"].matrix
+    assert found.norm() < 1e-20
 
 
 def test_vectors_that_are_left_to_a_convolution_are_the_mean_of_a_sample() -> None:
