@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 # One thread for each of the two test processes: the suites share the cores.
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# The tests start many processes: they keep what they compile, whatever the environment.
+KEPT := PYTHONDONTWRITEBYTECODE=
 
 .PHONY: help demo test lint format docs check versions wheel try-wheel hooks clean
 
@@ -34,7 +36,7 @@ demo: $(VENV)/.bench
 	$(BIN)/rgo-bench demo
 
 test: $(VENV)/.all
-	$(THREADS) $(BIN)/python -m pytest -n 2
+	$(THREADS) $(KEPT) $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -63,11 +64,17 @@ class Kind:
     tokens: bool = False
 
 
+@partial(nnx.jit, static_argnums=0)
+def built(make: Callable[[nnx.Rngs], Any]) -> Any:
+    """Draw the parameters of a module by one program."""
+    return make(nnx.Rngs(0))
+
+
 def of_nnx(make: Callable[[nnx.Rngs], Any]) -> Any:
     """Train a module of nnx as a pytree: its own parameters, with their classes."""
 
     def made() -> tuple[Any, Callable[[Any, Any], Any]]:
-        module = make(nnx.Rngs(0))
+        module = built(make)
 
         def apply(module: Any, x: Any) -> Any:
             return module(x[None])
@@ -81,7 +88,7 @@ def of_state(make: Callable[[nnx.Rngs], Any], call: Any = None) -> Any:
     """Train the state of a module of nnx, which has forgotten the classes."""
 
     def made() -> tuple[Any, Callable[[Any, Any], Any]]:
-        graph, state, rest = nnx.split(make(nnx.Rngs(0)), nnx.Param, ...)
+        graph, state, rest = nnx.split(built(make), nnx.Param, ...)
         use = call or (lambda module, x: module(x[None]))
         return state, lambda state, x: use(nnx.merge(graph, state, rest), x)
 
@@ -91,7 +98,7 @@ def of_state(make: Callable[[nnx.Rngs], Any], call: Any = None) -> Any:
 def of_linen(module: nn.Module, shape: tuple[int, ...], tokens: bool = False) -> Any:
     def made() -> tuple[Any, Callable[[Any, Any], Any]]:
         x = jnp.ones((1, *shape), int if tokens else None)
-        params = module.init(jax.random.key(0), x)["params"]
+        params = jax.jit(module.init)(jax.random.key(0), x)["params"]
         return params, lambda params, x: module.apply({"params": params}, x[None])
 
     return made
@@ -99,7 +106,7 @@ def of_linen(module: nn.Module, shape: tuple[int, ...], tokens: bool = False) ->
 
 def of_equinox(make: Callable[[Any], Any], call: Any = None) -> Any:
     def made() -> tuple[Any, Callable[[Any, Any], Any]]:
-        module = make(jax.random.key(0))
+        module = eqx.filter_jit(make)(jax.random.key(0))
         params, rest = eqx.partition(module, eqx.is_inexact_array)
         use = call or (lambda module, x: module(x))
         return params, lambda params, x: use(eqx.combine(params, rest), x)

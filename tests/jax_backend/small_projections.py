@@ -2,24 +2,26 @@
 
 from typing import Any
 
+import jax
 import optax
 from jax import Array
-from jax_backend.nets import (
-    draw,
-    labels,
-    mlp,
-    score,
-)
+from jax_backend.nets import draw, labels, mlp, score
 
-from rgo_jax import (
-    curvature_vectors,
-    observe,
-)
+from rgo_jax import curvature_vectors, observe
 
 
 def loss(params: Any, batch: Any) -> Array:
     x, y = batch
     return optax.softmax_cross_entropy_with_integer_labels(mlp(params, x), y).mean()
+
+
+# Compiled as one program; eagerly each of its operations is one.
+gradient = jax.jit(jax.grad(loss))
+
+
+@jax.jit
+def observed(moments: Any, params: Any, batch: Any) -> Any:
+    return observe(moments, curvature_vectors(score, params, batch))
 
 
 def batch(seed: int = 0, dtype: Any = None) -> tuple[Array, Array]:
@@ -29,6 +31,5 @@ def batch(seed: int = 0, dtype: Any = None) -> tuple[Array, Array]:
 def moments_of(params: Any, seeds: int = 1) -> Any:
     moments: Any = {}
     for seed in range(seeds):
-        found = curvature_vectors(score, params, batch(seed))
-        moments = observe(moments, found)
+        moments = observed(moments, params, batch(seed))
     return moments

@@ -138,7 +138,7 @@ def test_a_kind_of_haiku_is_protected_too(name: str) -> None:
     with jax.enable_x64(True):
         network = hk.without_apply_rng(hk.transform(function))
         x = jnp.ones((1, *shape), int if tokens else jnp.float64)
-        params = network.init(jax.random.key(0), x)
+        params = jax.jit(network.init)(jax.random.key(0), x)
         paths = [path for path, _ in named_leaves(params)]
         diagonal = tuple(p for p in paths if name in ("norm", "embedding"))
 
@@ -183,8 +183,9 @@ def test_sketches_and_diagonals_are_observed_mapped_over_seeds() -> None:
         return moments, state
 
     mapped, _ = jax.jit(jax.vmap(run))(rows)
+    run_alone = jax.jit(run)
     for seed in range(2):
-        alone, _ = run({path: each[seed] for path, each in rows.items()})
+        alone, _ = run_alone({path: each[seed] for path, each in rows.items()})
         for path, moment in alone.items():
             for one, other in zip(mapped[path], moment, strict=True):
                 assert one.dtype == other.dtype

@@ -34,7 +34,7 @@ def test_a_dense_layer_projects_its_own_gradient(
         def value(x: Array, kernel: Array, P: Array | None) -> Array:
             return jnp.sin(dense(x, kernel, projection=P)).sum()
 
-        gradients = jax.grad(value, (0, 1))
+        gradients = jax.jit(jax.grad(value, (0, 1)))
         plain = gradients(x, kernel, None)
         found = gradients(x, kernel, projection)
         np.testing.assert_array_equal(
@@ -53,8 +53,9 @@ def test_the_identity_changes_no_bit(shape: tuple[int, int]) -> None:
     def value(kernel: Array, P: Array | None) -> Array:
         return jnp.sin(dense(x, kernel, projection=P)).sum()
 
-    plain = jax.grad(value)(kernel, None)
-    np.testing.assert_array_equal(jax.grad(value)(kernel, jnp.eye(4)), plain)
+    gradient = jax.jit(jax.grad(value))
+    plain = gradient(kernel, None)
+    np.testing.assert_array_equal(gradient(kernel, jnp.eye(4)), plain)
 
 
 def test_half_precision_is_projected_in_float32() -> None:
@@ -64,7 +65,7 @@ def test_half_precision_is_projected_in_float32() -> None:
     def value(kernel: Array) -> Array:
         return dense(x, kernel, projection=projection).astype(jnp.float32).sum()
 
-    found = jax.grad(value)(kernel)
+    found = jax.jit(jax.grad(value))(kernel)
     assert found.dtype == jnp.bfloat16
     expected = projection @ (x.astype(jnp.float32).T @ jnp.ones((2, 3)))
     np.testing.assert_allclose(found.astype(jnp.float32), expected, rtol=2**-8)
@@ -142,9 +143,10 @@ def test_a_dense_tap_is_the_gradient_of_each_sample(k: int) -> None:
         def tapped(taps: Any) -> Array:
             return scores(dense(x, kernel, tap=taps["w"]))
 
-        found = tapped_vectors(tapped, {"w": jnp.zeros((5, 4))})["w"]
+        taps = {"w": jnp.zeros((5, 4))}
+        found = jax.jit(partial(tapped_vectors, tapped))(taps)["w"]
         vectors = partial(curvature_vectors, lambda p, x: scores(x @ p["w"]))
-        expected = vectors({"w": kernel}, x)["w"]
+        expected = jax.jit(vectors)({"w": kernel}, x)["w"]
         assert found.shape == (5 * k, 4)
         # The order of vectors differs, and does not matter.
         assert_close(np.asarray(found.T @ found), np.asarray(expected.T @ expected))

@@ -34,7 +34,7 @@ def nnx_params() -> Any:
 
 def linen_params() -> Any:
     network = nn.Sequential([nn.Conv(4, (3, 5)), nn.LayerNorm(), nn.Dense(6)])
-    return network.init(KEY, jnp.ones((1, 6, 6, 2)))["params"]
+    return jax.jit(network.init)(KEY, jnp.ones((1, 6, 6, 2)))["params"]
 
 
 class EquinoxNetwork(eqx.Module):
@@ -267,9 +267,10 @@ def test_a_bound_must_be_a_positive_integer(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [nnx_params(), linen_params(), equinox_params(), haiku_params()]
+    "make", [nnx_params, linen_params, equinox_params, haiku_params]
 )
-def test_leaves_are_replaced_by_their_paths(params: Any) -> None:
+def test_leaves_are_replaced_by_their_paths(make: Any) -> None:
+    params = make()
     leaves = dict(named_leaves(params))
     doubled = replaced(params, {path: 2 * leaf for path, leaf in leaves.items()})
     assert jax.tree.structure(doubled) == jax.tree.structure(params)

@@ -31,6 +31,11 @@ def summed_gradient(params: Any, batch: Any) -> Any:
     return jax.grad(lambda params: score(params, batch).sum())(params)
 
 
+def vectors_of(score: Any, **options: Any) -> Any:
+    """Compile the vectors as one program; eagerly each operation is one."""
+    return jax.jit(partial(curvature_vectors, score, **options))
+
+
 def looped(params: Any, batch: Any, per: str, reduce: str) -> dict[str, np.ndarray]:
     """Return the vectors of dense layers: a plain gradient a sample, and NumPy."""
     x, y = batch
@@ -58,8 +63,7 @@ def test_vectors_are_reduced_gradients(
         params = mlp_params((3, 5, 4), seed)
         batch = draw((count, 3), seed), labels(count, 4, seed)
         options: Any = {"per": per, "reduce": reduce}
-        vectors = jax.jit(partial(curvature_vectors, score, **options))
-        found = vectors(params, batch)
+        found = vectors_of(score, **options)(params, batch)
         expected = looped(params, batch, per, reduce)
         assert found.keys() == expected.keys()
         for path, rows in expected.items():
@@ -73,7 +77,7 @@ def test_the_exact_curvature_is_that_of_the_whole_hessian() -> None:
         def exact(params: Any, batch: Any) -> Array:
             return softmax_score(mlp(params, batch[0]), batch[1], curvature="exact")
 
-        vectors = curvature_vectors(exact, params, (x, y))["layer0/bias"]
+        vectors = vectors_of(exact)(params, (x, y))["layer0/bias"]
         hessians = rgo_core.softmax_hessian(np.asarray(mlp(params, x)))
         assert vectors.shape == (20, 4)
         assert_close(np.asarray(vectors.T @ vectors), hessians.sum(0))
@@ -89,7 +93,7 @@ def test_scores_of_independent_outputs_are_those_of_the_core(name: Any) -> None:
         def score(params: Any, batch: Any) -> Array:
             return of(mlp(params, batch), mask=mask)
 
-        found = curvature_vectors(score, params, x)["layer0/bias"]
+        found = vectors_of(score)(params, x)["layer0/bias"]
         outputs = np.asarray(mlp(params, x))
         expected = rgo_core.independent_cotangents(
             outputs, loss=name, mask=np.asarray(mask)
@@ -110,15 +114,15 @@ def test_a_mask_takes_classes_out_of_play() -> None:
     def small(params: Any, batch: Any) -> Array:
         return softmax_score(mlp(params, batch[0])[:, :2], batch[1])
 
-    found = curvature_vectors(masked, params, (x, y))["layer0/bias"]
-    expected = curvature_vectors(small, params, (x, y))["layer0/bias"]
+    found = vectors_of(masked)(params, (x, y))["layer0/bias"]
+    expected = vectors_of(small)(params, (x, y))["layer0/bias"]
     assert bool(jnp.isfinite(found).all())
     np.testing.assert_array_equal(found, expected)
 
 
 def test_the_score_is_weighted_by_a_constant() -> None:
     logits, y = draw((3, 4)), labels(3, 4)
-    gradient = jax.grad(lambda logits: softmax_score(logits, y).sum())(logits)
+    gradient = jax.jit(jax.grad(lambda logits: softmax_score(logits, y).sum()))(logits)
     expected = rgo_core.score_cotangents(np.asarray(logits), np.asarray(y))[0]
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
 

@@ -4,6 +4,8 @@ With little damping T tasks of r directions each close T r of n features: plasti
 1 - T r / n, and nothing is left from T = n / r on.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,7 @@ def test_a_linear_model_learns_tasks_until_its_features_are_filled_and_none_afte
 TASKS, TRAINING = 10, 500
 
 
+@cache
 def digits(task: int) -> tuple[Tensor, Tensor]:
     """Scikit-learn's digits, their pixels in an order of the task's own."""
     data = load_digits()

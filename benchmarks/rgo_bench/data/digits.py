@@ -1,5 +1,6 @@
 """The handwritten digits that come with scikit-learn."""
 
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -29,14 +30,19 @@ def load_digits() -> ImageSet:
     >>> images.train_images.shape, images.test_images.shape
     ((1497, 8, 8), (300, 8, 8))
     """
-    # scikit-learn takes a second to import, which `rgo-bench list` need not wait for.
-    from sklearn.datasets import load_digits as load_bundled
-
-    bundled = load_bundled()
-    pixels = cast("NDArray[np.float64]", bundled.images)
-    labels = cast("NDArray[np.int64]", bundled.target).astype(np.int64)
+    pixels, labels = _bundled()
     images = np.rint(pixels * (255 / BRIGHTEST)).astype(np.uint8)
     is_test = np.arange(len(images)) % TEST_EVERY == 0
     return ImageSet(
         images[~is_test], labels[~is_test], images[is_test], labels[is_test]
     )
+
+
+@cache  # a file of text, which every run of a process would read again
+def _bundled() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    # scikit-learn takes a second to import, which `rgo-bench list` need not wait for.
+    from sklearn.datasets import load_digits as load_bundled
+
+    bundled = load_bundled()
+    pixels = cast("NDArray[np.float64]", bundled.images)
+    return pixels, cast("NDArray[np.int64]", bundled.target).astype(np.int64)

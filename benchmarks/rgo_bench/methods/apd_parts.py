@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 
@@ -82,6 +81,8 @@ class Parts:
 
         In place of the groups that there are. A task alone in its group shares nothing.
         """
+        from sklearn.cluster import KMeans  # which takes a second to import
+
         for name in self.shared:
             tasks = list(self.own)
             whole = [self.own[t][name].dense() + self.local(t, name) for t in tasks]
