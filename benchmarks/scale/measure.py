@@ -39,7 +39,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "lenet-5": {
         "stream": "split-cifar100",
         "network": "lenet-5",
-        "options": {"epochs": 1},
+        "options": {"epochs": 1, "samples": 2000},
     },
 }
 TASKS, COUNTS = 2, (1, 2, 4)
