@@ -3,8 +3,8 @@
 KIND is `rank` (one of two processes that torchrun started), `worker` (a process of a
 run on Ray) or `node` (one of two nodes of a Ray cluster, by SIGKILL of all its
 processes). Each kill comes at a random moment of a sweep, which is made once before
-without any. A sweep that writes neither a checkpoint nor a record for 60 s after the
-kill, and does not end, is said to hang.
+without any. A sweep hangs if after the kill there is no sign of life for 60 s: it
+writes no checkpoint and no record, no process of it starts or ends.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from typing import Any
 
 from rgo_bench.records import describe_environment, read_records, replace_file
 
-SWEEP = ["run", "permuted-digits", "--set", "tasks=12", "--set", "samples=300"]
+SWEEP = ["run", "permuted-digits", "--set", "tasks=8", "--set", "samples=300"]
+SWEEP += ["--set", "epochs=2"]
 # Seconds of silence that are a hang, and those after which nobody waits any longer.
 HANG, PATIENCE = 60.0, 240.0
 
@@ -57,7 +58,7 @@ def sweep(kind: str, out: Path, address: str | None) -> list[str]:
         launch += ["--nproc-per-node", "2", "-m", "rgo_bench"]
         return [sys.executable, *launch, *SWEEP, "--out", str(out)]
     engine = ["--engine", "ray", "--address", str(address)]
-    more = ["--method", "rgo,sgd", "--seeds", "0,1", "--out", str(out)]
+    more = ["--method", "rgo,sgd", "--out", str(out)]
     return [sys.executable, "-m", "rgo_bench", *SWEEP, *more, *engine]
 
 
@@ -81,7 +82,7 @@ def one(kind: str, after: float | None, draw: random.Random) -> dict[str, Any]:
         def kill() -> bool:
             return kill_one(kind, process.pid, nodes, draw)
 
-        answer = watch(process, out, after, kill)
+        answer = watch(process, nodes, out, after, kill)
         found = read_records(out) if out.exists() else []
         answer["records"] = {
             f"{r.method} {r.seed}": [list(map(str, row)) for row in r.accuracy]
@@ -95,6 +96,7 @@ def one(kind: str, after: float | None, draw: random.Random) -> dict[str, Any]:
 
 def watch(
     process: subprocess.Popen[bytes],
+    nodes: list[int],
     out: Path,
     after: float | None,
     kill: Callable[[], bool],
@@ -102,28 +104,37 @@ def watch(
     """Wait for a sweep, with one kill, and return when it gave signs of life."""
     start = time.monotonic()
     killed: float | None = None
-    heard = [0.0]  # from the kill on
-    seen: dict[str, int] = {}
+    written, alive = [0.0], [0.0]  # when, from the kill on
+    seen: tuple[Any, Any] = ({}, set())
     while process.poll() is None:
         now = time.monotonic() - start
         if after is not None and killed is None and now >= after and kill():
-            killed, heard = now, [now]
-        if seen != (seen := signs(out)):
-            heard.append(now)
-        if now - heard[-1] > PATIENCE:
+            killed, written, alive = now, [now], [now]
+        before, seen = seen, (signs(out), of_sweep(process.pid, nodes))
+        if seen[0] != before[0]:
+            written.append(now)
+        if seen != before:
+            alive.append(now)
+        if now - alive[-1] > PATIENCE:
             for each in [process.pid, *children_of(process.pid)]:
                 stop(each)
-        time.sleep(0.05)
-    heard.append(time.monotonic() - start)
-    silences = [later - earlier for earlier, later in pairwise(heard)]
+        time.sleep(0.1)
+    end = time.monotonic() - start
+    silence = max(later - earlier for earlier, later in pairwise([*alive, end]))
     return {
         "killed after": killed,
-        "next sign after": silences[0],
-        "longest silence": max(silences),
-        "end after": heard[-1] - heard[0],
-        "hangs": max(silences) > HANG,
+        "next written after": [*written, end][1] - written[0],
+        "longest silence": silence,
+        "end after": end - written[0],
+        "hangs": silence > HANG,
         "exit": process.returncode,
+        "load": os.getloadavg()[0],
     }
+
+
+def of_sweep(process: int, nodes: list[int]) -> set[int]:
+    """Return the processes of a sweep."""
+    return {below for each in (process, *nodes) for below in children_of(each)}
 
 
 def signs(out: Path) -> dict[str, int]:
