@@ -172,9 +172,13 @@ def cluster(kind: str) -> Iterator[tuple[str | None, list[int]]]:
     if kind == "rank":
         yield None, []
         return
+    # Else its workers give way to all else: on a busy machine for minutes.
+    os.environ.update(RAY_worker_niceness="0")
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     try:
         second = made.add_node(num_cpus=1)
         made.wait_for_nodes()
