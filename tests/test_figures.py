@@ -124,3 +124,40 @@ def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
     ratios = [f"{runs[name]['time_ratio']:.2f}" for name in ("rgo", "er-ring", "ewc")]
     assert "RGO {}, replay (`er-ring`) {}, EWC {} (".format(*ratios) in page
     assert f"takes {alexnet} times SGD's with AlexNet-6" in page
+
+
+def test_the_measures_of_several_processes_are_those_recorded() -> None:
+    page = (ROOT / "docs/scale.md").read_text()
+    for row in recorded_rows("scale"):
+        phases = ("whole", "train", "curvature", "consolidate")
+        cells = [f"{row['seconds'][phase]:.1f}" for phase in phases]
+        summing = max(row["summing"])
+        percent = row["summing share in percent"]
+        cells += [f"{summing:.2f}", f"{percent:.2f} %"] if summing else ["", ""]
+        cells.append(", ".join(f"{peak:.0f}" for peak in row["peak MiB"]))
+        cells.append(", ".join(f"{kept:.1f}" for kept in row["H MiB, sharded"]))
+        line = " | ".join([row["network"], f"{row['processes']}", *cells])
+        assert f"| {line} |".replace("|  |  |", "| | |") in page
+        assert percent < 2
+        assert row["P in float64, to one process"] < 1e-12
+        assert row["P the same on all ranks"]
+    record = json.loads((ROOT / "benchmarks/results/scale.json").read_text())
+    for row in record["float64"]:
+        assert max(row["weights"], row["P"]) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["rank", "worker", "node"])
+def test_what_was_killed_and_lost_is_what_was_recorded(kind: str) -> None:
+    page = (ROOT / "docs/scale.md").read_text()
+    rows = recorded_rows(f"kills-{kind}")
+    silence = max(row["longest silence"] for row in rows)
+    going_on = [row["next written after"] for row in rows]
+    cells = [
+        f"{len(rows)}",
+        f"{sum(row['hangs'] for row in rows)}",
+        f"{silence:.0f}",
+        f"{min(going_on):.0f} to {max(going_on):.0f}",
+        f"{sum(row['lost'] for row in rows)}",
+        f"{sum(not row['same numbers'] for row in rows)}",
+    ]
+    assert f"| {kind} | {' | '.join(cells)} |" in page

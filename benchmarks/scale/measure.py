@@ -23,6 +23,7 @@ from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.runs import training
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
@@ -39,7 +40,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "lenet-5": {
         "stream": "split-cifar100",
         "network": "lenet-5",
-        "options": {"epochs": 1},
+        "options": {"epochs": 1, "samples": 2000},
     },
 }
 TASKS, COUNTS = 2, (1, 2, 4)
@@ -60,9 +61,17 @@ class Timed:
             self.seconds += time.perf_counter() - start
 
 
-def learn(name: str) -> dict[str, Any]:
+def learn(name: str, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """Learn two tasks in this process's share, and return what that took and gave."""
     torch.set_num_threads(1)
+    torch.set_default_dtype(dtype)
+    brought = training._on
+
+    def in_dtype(*where: Any) -> tuple[Tensor, Tensor]:
+        x, y = brought(*where)
+        return x.to(dtype), y
+
+    training._on = in_dtype
     summing, sending = Timed(workers.sum_moments), Timed(workers.spread)
     workers.sum_moments, workers.spread = summing, sending
     chosen = RUNS[name]
@@ -108,6 +117,21 @@ def observe(name: str, moments: str) -> dict[str, Any]:
         "projections": numbers(rgo.projector.projections),
         "bytes": sum(m[0].numel() * 8 for m in kept),
     }
+
+
+def drifted(name: str) -> Iterator[dict[str, Any]]:
+    """Yield how far from one process several are after two tasks in float64."""
+    one: dict[str, Any] = {}
+    for count in COUNTS:
+        first, *_ = in_processes(count, partial(learn, name, torch.float64))
+        one = one or first
+        yield {
+            "network": name,
+            "processes": count,
+            "P": distance(first["projections"], one["projections"]),
+            "weights": distance(first["weights"], one["weights"]),
+            "accuracy": first["accuracy"],
+        }
 
 
 def numbers(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -200,15 +224,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--network", choices=RUNS, action="append")
+    parser.add_argument("--float64", action="store_true", help="agreement alone")
     chosen = parser.parse_args()
     found: dict[str, Any] = {"rows": []}
     if chosen.out.exists():
         found = json.loads(chosen.out.read_text())
+    part, measure = ("float64", drifted) if chosen.float64 else ("rows", measured)
     for name in chosen.network or RUNS:
-        found["rows"] = [row for row in found["rows"] if row["network"] != name]
-        for row in measured(name):
+        kept = found.get(part, [])
+        found[part] = [row for row in kept if row["network"] != name]
+        for row in measure(name):
             print(json.dumps(row), flush=True)
-            found["rows"].append(row)
+            found[part].append(row)
             environment = describe_environment("torch", device="cpu", threads=1)
             found["environment"] = environment
             text = json.dumps(found, indent=1) + "\n"

@@ -110,7 +110,17 @@ def joined() -> Iterator[Team]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend)
+    # Only now, for a PyTorch without torch.distributed has neither.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        # torchrun's store outlives a restart, and gloo would wait for the dead whose
+        # addresses it still has. (Several nodes do not count restarts alike.)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = PrefixStore(f"attempt {attempt}", store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
         yield Team()
     finally:

@@ -63,6 +63,14 @@ def test_two_processes_go_on_from_a_checkpoint_to_the_same_numbers(
 
 
 @needs_gloo
+def test_processes_that_torchrun_starts_again_do_not_wait_for_the_dead(
+    folder: Path,
+) -> None:
+    said = [(folder / f"restarted-{rank}").read_text() for rank in range(2)]
+    assert said == ["2", "2"]
+
+
+@needs_gloo
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
