@@ -57,7 +57,7 @@ def own_parameters(module: nn.Module) -> Mapping[str, nn.Parameter | None]:
     Attributes tell of what a parametrization computes too, and `named_parameters` goes
     through all of them: both are too slow for every step.
     """
-    return module._parameters
+    return _plain(module._parameters)
 
 
 def own_buffers(module: nn.Module) -> Mapping[str, Tensor | None]:
@@ -65,8 +65,12 @@ def own_buffers(module: nn.Module) -> Mapping[str, Tensor | None]:
 
     `named_buffers` does not tell the two apart.
     """
-    found: Mapping[str, Tensor | None] = module.__dict__.get("_buffers", {})
-    return found
+    return _plain(module.__dict__.get("_buffers", {}))
+
+
+def _plain(found: Any) -> Mapping[str, Any]:
+    """Return a mapping: a scripted module has a wrapper without a mapping's methods."""
+    return found if isinstance(found, dict) else dict(found.items())
 
 
 def version_of(tensor: Tensor) -> int:

@@ -209,6 +209,13 @@ def test_what_is_no_class_of_modules_is_not_registered() -> None:
         register_layout(Mix(), {})
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is dep:DeprecationWarning")
+def test_a_scripted_module_is_refused_by_name() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="'1': expected a module of Python, got one"):
+        find_layout(model)
+
+
 def test_a_lazy_module_is_refused_until_it_has_a_shape() -> None:
     model = nn.Sequential(nn.LazyLinear(4))
     with pytest.raises(

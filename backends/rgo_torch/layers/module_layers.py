@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -55,6 +56,11 @@ class ModuleLayers(NamedTuple):
             for key, p in self.module.named_parameters()
             if "." not in key or key.startswith(owned)
         }
+        if own and isinstance(self.module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"module {self.name!r}: expected a module of Python, got one of "
+                "torch.jit, which takes no hooks: leave it unscripted, torch.compile it"
+            )
         for key, p in own.items():
             check_whole(joined(self.name, key), p)
             if isinstance(p, nn.parameter.UninitializedParameter):
