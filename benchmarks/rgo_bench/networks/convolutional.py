@@ -80,6 +80,12 @@ def lenet_5_unpooled(
     )
 
 
+def lenet_5_late(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    """Make `lenet_5`, encoded from the flatten on: tasks share all convolutions."""
+    late = [each._replace(encode=False) for each in LENET_5]
+    return _network("lenet-5-late", input_shape, classes, seed, late, (800, 500))
+
+
 def lenet_5_biased(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """Make `lenet_5` with convolution biases, to measure what they cost RGO."""
     biased = [each._replace(bias=True) for each in LENET_5]

@@ -42,6 +42,7 @@ PARAMETERS = [
     ("lenet-5", CIFAR, LENET_5 + linear(7 * 7 * 50, 800, 500, 100)),
     ("lenet-5-unpooled", CIFAR, LENET_5 + linear(32 * 32 * 50, 800, 500, 100)),
     ("lenet-5-biased", CIFAR, LENET_5 + 20 + 50 + linear(7 * 7 * 50, 800, 500, 100)),
+    ("lenet-5-late", CIFAR, LENET_5 + linear(7 * 7 * 50, 800, 500, 100)),
     ("alexnet-6", CIFAR, ALEXNET_6 + linear(4 * 4 * 256, 2048, 2048, 100)),
     ("alexnet-7", MINI, ALEXNET_7 + linear(5 * 5 * 128, 2048, 2048, 100)),
     ("alexnet-7-small", MINI, ALEXNET_7 + linear(5 * 5 * 128, 1024, 256, 100)),
@@ -55,6 +56,7 @@ FLAT = [2048, 2048]
 PLACES = {
     ("lenet-5", CIFAR): ([20], [2450, 800, 500]),
     ("lenet-5-unpooled", CIFAR): ([20], [51200, 800, 500]),
+    ("lenet-5-late", CIFAR): ([], [2450, 800, 500]),
     ("alexnet-6", CIFAR): ([64, 128], [4096, *FLAT]),
     ("alexnet-7", MINI): ([64, 128, 128], [3200, *FLAT]),
     ("alexnet-7-small", MINI): ([64, 128, 128], [3200, 1024, 256]),
