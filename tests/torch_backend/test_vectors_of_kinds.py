@@ -119,6 +119,14 @@ def test_rows_that_are_not_samples_have_a_vector_each_and_are_warned_of() -> Non
             assert_near(moment.matrix, expected[name].matrix)
 
 
+def test_a_layer_whose_rows_are_not_samples_is_warned_of_once_a_pass() -> None:
+    model = TimeFirst(nn.Linear(3, 2).double())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        second_moments(model, [normal(B, n, 3) for n in (4, 5, 6)], score=score)
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize("layer", [nn.Linear(3, 3), nn.LayerNorm(3)])
 @pytest.mark.parametrize("per", ["sample", "position", "batch", None])
 def test_time_first_is_warned_of_where_samples_are_asked_for(

@@ -83,6 +83,7 @@ class Layer(ABC):
     channels: Channels | None = None
     takes: Channels | None = None
     records_first = False
+    _warned = False  # once a pass: of experts every batch has another count
     # Of vectors that are left to the layer. What has no rows has whole gradients.
     own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 
@@ -116,8 +117,9 @@ class Layer(ABC):
         """
         if count == wanted.samples or wanted.per != "sample":
             return True
-        if count == 1:
+        if count == 1 or self._warned:
             return False  # what is the same for all samples, as positions are
+        self._warned = True
         warnings.warn(
             f"{self.name or 'the model'}: the samples are not along the first axis of "
             f"its inputs, which has {count} entries where the batch has "
