@@ -182,7 +182,7 @@ def _tap_forward(outputs: Array, tap: Array, inputs: Array) -> tuple[Array, Arra
 
 @any_ranks
 def _tap_backward(inputs: Array, gradient: Array) -> tuple[Array, Array, None]:
-    vectors = inputs * rgo_core.reduce_outputs(gradient, reduce="uncancelled", xp=jnp)
+    vectors = inputs * rgo_core.reduce_outputs(gradient, xp=jnp)
     return gradient, vectors, None
 
 
@@ -206,7 +206,7 @@ def _tap_conv_forward(
 def _tap_conv_backward(
     convolve: Any, window: tuple[int, ...], inputs: Array, gradient: Array
 ) -> tuple[Array, Array, None]:
-    columns = rgo_core.reduce_outputs(gradient, reduce="uncancelled", xp=jnp)
+    columns = rgo_core.reduce_outputs(gradient, xp=jnp)
 
     def contracted(image: Array, column: Array) -> Array:
         # The gradient in a kernel of one output.

@@ -53,9 +53,9 @@ def test_the_identity_changes_no_bit(shape: tuple[int, int]) -> None:
     def value(kernel: Array, P: Array | None) -> Array:
         return jnp.sin(dense(x, kernel, projection=P)).sum()
 
-    gradient = jax.jit(jax.grad(value))
-    plain = gradient(kernel, None)
-    np.testing.assert_array_equal(gradient(kernel, jnp.eye(4)), plain)
+    # Not compiled as a whole, where two programs may be fused, and round, otherwise.
+    plain = jax.grad(value)(kernel, None)
+    np.testing.assert_array_equal(jax.grad(value)(kernel, jnp.eye(4)), plain)
 
 
 def test_half_precision_is_projected_in_float32() -> None:

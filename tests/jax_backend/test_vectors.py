@@ -114,8 +114,8 @@ def test_a_mask_takes_classes_out_of_play() -> None:
     def small(params: Any, batch: Any) -> Array:
         return softmax_score(mlp(params, batch[0])[:, :2], batch[1])
 
-    found = vectors_of(masked)(params, (x, y))["layer0/bias"]
-    expected = vectors_of(small)(params, (x, y))["layer0/bias"]
+    found = curvature_vectors(masked, params, (x, y))["layer0/bias"]
+    expected = curvature_vectors(small, params, (x, y))["layer0/bias"]
     assert bool(jnp.isfinite(found).all())
     np.testing.assert_array_equal(found, expected)
 
