@@ -47,7 +47,7 @@ def curvature_vectors(
     layout : Layout, optional
         `find_layout` of the parameters where None.
     per : {"sample", "batch"}
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs", "uncancelled"}
         Over the outputs; see `rgo_core.curvature_vectors`.
 
     Returns

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_torch.warning import warn_caller
+from rgo_torch.wrappers import original_model
 
 # Of the power iteration of spectral normalisation: what it says of the weight as it is.
 ESTIMATED = ("_u", "_v")
@@ -26,7 +27,7 @@ class WatchedBuffers:
     """
 
     def __init__(self, model: nn.Module, kept: Collection[nn.Module]) -> None:
-        self._model = model
+        self._model = original_model(model)
         self._kept = {id(module) for module in kept}
         self._before: dict[str, Tensor] = {}
 
@@ -68,9 +69,11 @@ class WatchedBuffers:
 
 
 def _same(before: Tensor, now: Tensor) -> bool:
-    return before.shape == now.shape and bool(
-        torch.equal(before, now.detach().to(before.device))
-    )
+    if before.shape != now.shape:
+        return False
+    # What was never filled may hold NaN.
+    here = now.detach().to(before)
+    return torch.allclose(before, here, rtol=0, atol=0, equal_nan=True)
 
 
 def _is_estimate(module: nn.Module, own: str) -> bool:

@@ -15,16 +15,10 @@ from rgo_torch.adapters.shared import (
     shared_layers,
     shared_parameters,
 )
-from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import moment_blocks
-from rgo_torch.observation.calls import (
-    evaluating,
-    observed_calls,
-    thawed,
-    uncached,
-)
+from rgo_torch.observation.calls import evaluating, thawed, uncached
 from rgo_torch.observation.chunks import check_chunk_size, parts
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
@@ -74,7 +68,7 @@ def second_moments(
         layer meets a row of its inputs at several (one a sample in layers without
         rows). None: what cannot cancel, at a cost that the layer can bear: positions
         of linear layers, samples of all others.
-    reduce : {"mean", "rms", "signs"}
+    reduce : {"mean", "rms", "signs", "uncancelled"}
         Over a layer's outputs; see `rgo_core.curvature_vectors`. None: the root mean
         square, but the mean of convolutions. Where a layer's mean cancels, as before a
         softmax or a layer normalisation, ``"mean"`` takes it with signs, unless all of
@@ -173,7 +167,7 @@ def second_moments(
         reduce = "uncancelled"
     bound = make_bound(max_features, sketch_rows)
     model = original_model(model)
-    layers: list[Layer] = find_layout(model, layout).layers
+    layers = find_layout(model, layout).layers
     parameters = projected_parameters(model, layers, bound)
     shared = shared_layers(model, layers, shared_inputs)
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
@@ -181,7 +175,7 @@ def second_moments(
         score = loss_score(loss or "cross-entropy", curvature, mask)
     elif loss is not None:
         raise ValueError(f"expected score or loss, got both, loss={loss!r}")
-    apart = Apart(model, parameters.values())
+    apart = Apart(model, layers, parameters.values())
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with (
         evaluating(model),
@@ -191,12 +185,7 @@ def second_moments(
     ):
         for batch in sampling:
             for part in parts(batch, chunk_size):
-                look = None if sampling.seen else apart.look
-                calls, count = observed_calls(layers, model, score, part, look)
-                if look and apart.found:
-                    more = [*layers, *apart.layers()]
-                    calls, count = observed_calls(more, model, score, part)
-                    layers = [*layers, *apart.settle(calls)]
+                calls, count = apart.calls(score, part)
                 check_same_inputs(calls, shared)
                 # What a layer called again takes from its submodules would stay in a
                 # graph, and that in the second moment.

@@ -98,6 +98,16 @@ def test_a_weight_that_is_called_and_used_apart_has_both_gradients() -> None:
     )
 
 
+def test_an_empty_first_batch_does_not_hide_what_is_used_apart() -> None:
+    x, y = batch()
+    with pytest.warns(UserWarning, match="inner.weight"):
+        found = second_moments(net(calls=False).float(), [(x[:0], y[:0]), (x, y)])
+    with pytest.warns(UserWarning, match="inner.weight"):
+        expected = second_moments(net(calls=False).float(), [(x, y)])
+    for name, moment in expected.items():
+        assert torch.equal(found[name].matrix, moment.matrix)
+
+
 def test_projections_of_what_is_used_apart_leave_the_identity() -> None:
     model = net(calls=False).float()
     rgo = RGO(model, sgd(model))

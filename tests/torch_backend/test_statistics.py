@@ -174,6 +174,14 @@ class Scaled(nn.Linear):
         return super().forward(x) / scale
 
 
+class Unfilled(nn.Linear):
+    """Has a buffer that nothing was written to."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("memory", torch.full((2,), NAN))
+
+
 def learn_one(model: nn.Module) -> RGO:
     rgo = RGO(model, sgd(model))
     rgo.begin_task(0)
@@ -193,11 +201,12 @@ def test_a_buffer_that_training_changes_is_told_of(name: str) -> None:
     "make",
     [
         lambda: Scaled("scale", persistent=False),
+        lambda: Unfilled(FEATURES, CLASSES),
         lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(FEATURES, CLASSES)),
         lambda: nn.utils.spectral_norm(nn.Linear(FEATURES, CLASSES)),
         lambda: nn.Sequential(nn.BatchNorm1d(FEATURES), nn.Linear(FEATURES, CLASSES)),
     ],
-    ids=["table", "spectral", "older-spectral", "kept"],
+    ids=["table", "unfilled", "spectral", "older-spectral", "kept"],
 )
 def test_no_word_of_buffers_that_follow_from_others_or_are_kept(
     make: Callable[[], nn.Module],
@@ -206,3 +215,9 @@ def test_no_word_of_buffers_that_follow_from_others_or_are_kept(
         warnings.filterwarnings("error", ".*buffers that training changed")
         warnings.filterwarnings("ignore", category=FutureWarning)
         learn_one(make())
+
+
+def test_a_buffer_has_the_name_that_the_original_model_has_for_it() -> None:
+    model = nn.DataParallel(Scaled("scale"))
+    with pytest.warns(UserWarning, match="^scale: buffers that training changed"):
+        learn_one(model)

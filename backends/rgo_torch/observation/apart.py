@@ -7,6 +7,7 @@ model its embedding for a head): what the calls tell is then nothing, or a part.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -15,8 +16,9 @@ from rgo_torch.layers.embedding import EmbeddingLayer
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
-from rgo_torch.observation.calls import Calls
+from rgo_torch.observation.calls import Calls, observed_calls
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.score import Score
 from rgo_torch.warning import warn_caller
 from rgo_torch.wrappers import named_modules
 
@@ -26,24 +28,54 @@ NAMED = 3  # parameters in a warning
 
 
 class Apart:
-    """Looks at a forward pass for uses that no call of a layer tells of.
+    """The layers of a model, and what else has to be called again for its parameters.
+
+    Looks at the first forward pass for uses that no call of a layer tells of.
 
     Parameters
     ----------
     model : nn.Module
+    layers : sequence of Layer
     parameters : iterable of ProjectedParameter
+        What is found to be used apart is given another use.
     """
 
     def __init__(
-        self, model: nn.Module, parameters: Iterable[ProjectedParameter]
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        parameters: Iterable[ProjectedParameter],
     ) -> None:
+        self._model, self._layers = model, list(layers)
         self._modules = dict(named_modules(model))
         self._parameters = list(parameters)
-        self._above: dict[str, TransformedLayer] = {}
+        self._has_looked = False
         # Parameters, with the modules that may be called again for them: nearest first.
-        self.found: list[tuple[ProjectedParameter, list[str]]] = []
+        self._found: list[tuple[ProjectedParameter, list[str]]] = []
 
-    def look(self, scores: Tensor, calls: Calls) -> None:
+    def calls(self, score: Score, batch: Any) -> tuple[Calls, int]:
+        """Run one batch, as `observed_calls` does; the first again where that is asked.
+
+        Warns
+        -----
+        UserWarning
+            Of parameters that are used apart, and of those among them that no module
+            was called for.
+        """
+        if self._has_looked:
+            return observed_calls(self._layers, self._model, score, batch)
+        model, layers = self._model, self._layers
+        calls, count = observed_calls(layers, model, score, batch, self._look)
+        if self._found:
+            names = dict.fromkeys(name for _, above in self._found for name in above)
+            above = {n: TransformedLayer(n, self._modules[n], {}) for n in names}
+            layers = [*layers, *above.values()]
+            calls, count = observed_calls(layers, model, score, batch)
+            self._layers += self._settled(calls, above)
+        self._has_looked = True
+        return calls, count
+
+    def _look(self, scores: Tensor, calls: Calls) -> None:
         """Find what scores depend on by more ways than there are calls."""
         ways = _ways_to_leaves(scores)
         for parameter in self._parameters:
@@ -52,44 +84,25 @@ class Apart:
                 continue  # called again, it tells of all that it does
             count = sum(count for _, count in called)
             if ways[id(parameter.tensor)] > count:
-                self.found.append((parameter, self._ancestors(parameter, bool(count))))
+                self._found.append((parameter, self._ancestors(parameter, bool(count))))
 
-    def layers(self) -> list[Layer]:
-        """Return all modules that may be called again, as layers to record."""
-        names = dict.fromkeys(name for _, above in self.found for name in above)
-        self._above = {
-            name: TransformedLayer(name, self._modules[name], {}) for name in names
-        }
-        return list(self._above.values())
-
-    def settle(self, calls: Calls) -> list[Layer]:
-        """Give each parameter found to the nearest module that was called.
-
-        Returns
-        -------
-        list of Layer
-            Those that are to be recorded from now on.
-
-        Warns
-        -----
-        UserWarning
-            Of the parameters found, and of those that no module was called for.
-        """
+    def _settled(
+        self, calls: Calls, layers: Mapping[str, TransformedLayer]
+    ) -> list[Layer]:
+        """Give each parameter found to the nearest module that was called."""
         lost: list[str] = []
         given: dict[str, list[str]] = {}
-        for parameter, above in self.found:
-            called = (name for name in above if calls[self._above[name]])
-            name = next(called, None)
+        for parameter, above in self._found:
+            name = next((name for name in above if calls[layers[name]]), None)
             if name is None:
                 lost.append(parameter.name)
                 continue
             own = parameter.name.removeprefix(f"{name}." if name else "")
-            layer = self._above[name]
-            layer.axes[own] = parameter.axes
-            parameter.uses[:] = [(layer, own)]
+            layers[name].axes[own] = parameter.axes
+            parameter.uses[:] = [(layers[name], own)]
             given.setdefault(name, []).append(parameter.name)
         _warn(given, lost)
-        return [self._above[name] for name in given]
+        return [layers[name] for name in given]
 
     def _ancestors(self, parameter: ProjectedParameter, called: bool) -> list[str]:
         """Return whose calls hold all uses: of one that is called as well, the model's.
@@ -132,7 +145,7 @@ def _warn(given: Mapping[str, Sequence[str]], lost: Sequence[str]) -> None:
         warn_caller(
             f"{_few(names)}: used without a call of the module: observed by calling "
             f"{modules} again for each sample, which is slower, and what is computed "
-            "there is not encoded"
+            "there is not encoded; a call of the module itself spares both"
         )
     if lost:
         warn_caller(
