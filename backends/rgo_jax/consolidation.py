@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 import rgo_core
 from rgo_core._checks import (
@@ -70,7 +71,9 @@ def end_task(
     Returns
     -------
     pytree
-        The new state: of an `nnx.Optimizer` its new `opt_state`.
+        The new state: of an `nnx.Optimizer` its new `opt_state`. The momentum of
+        `optax.trace` (that of `optax.sgd`) is zero in it: the old projections let it
+        through, and it would go on changing what is closed now.
 
     Raises
     ------
@@ -133,11 +136,18 @@ def end_task(
         renewed(before.weights, normalize != "none"),
         renewed(before.biases, normalize == "all"),
     )
-    return jax.tree.map(
-        lambda node: wrapped_as(node, after) if is_state(node) else node,
-        state,
-        is_leaf=is_state,
-    )
+
+    def begun(node: Any) -> Any:
+        if is_state(node):
+            return wrapped_as(node, after)
+        return jax.tree.map(jnp.zeros_like, node) if _is_momentum(node) else node
+
+    return jax.tree.map(begun, state, is_leaf=lambda n: is_state(n) or _is_momentum(n))
+
+
+def _is_momentum(node: Any) -> bool:
+    """Whether a node of an optimizer's state is what optax keeps as momentum."""
+    return isinstance(node, optax.TraceState)
 
 
 def _cast(projection: Projection, before: Projection) -> Projection:

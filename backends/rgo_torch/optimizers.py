@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rgo_torch.parameters import ProjectedParameter
@@ -22,6 +23,10 @@ ADAPTIVE = tuple(
     )
     if hasattr(torch.optim, name)
 )
+
+
+# Sums of gradients, as optimizers call them: linear in what was projected.
+MOMENTUM = ("momentum_buffer", "exp_avg")
 
 
 def as_optimizers(given: Optimizer | Iterable[Optimizer]) -> tuple[Optimizer, ...]:
@@ -94,6 +99,23 @@ def check_optimizers(
                 f"{type(optimizer).__name__} rescales the gradient, which undoes a "
                 "projection of it; use project='update'"
             )
+
+
+def drop_momentum(
+    optimizers: Iterable[Optimizer], parameters: Iterable[ProjectedParameter]
+) -> None:
+    """Set to zero what optimizers keep of the gradients of parameters.
+
+    It was projected by the projections of its task. In the next task's first steps it
+    would go on changing what has been closed since, and features in another order.
+    """
+    tensors = [parameter.tensor for parameter in parameters]
+    for optimizer in optimizers:
+        for tensor in tensors:
+            kept = optimizer.state.get(tensor, {})
+            for name in MOMENTUM:
+                if isinstance(kept.get(name), Tensor):
+                    kept[name].zero_()
 
 
 def unheld_parameters(

@@ -15,7 +15,7 @@ from rgo_torch.attachment import is_hooked_by
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
-from rgo_torch.optimizers import Project
+from rgo_torch.optimizers import Project, drop_momentum
 from rgo_torch.parameters import Moment, make_bound
 from rgo_torch.projections import Renew, Renewed
 from rgo_torch.protection import Protection
@@ -183,6 +183,10 @@ class GradientProjector(Protection):
         Notes
         -----
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
+
+        Where gradients are projected, the optimizers' momentum of the parameters is set
+        to zero: the old projections let it through. Projected updates need no such
+        thing.
         """
         self.check_parameters()
         check_mapping("moments", moments)
@@ -197,6 +201,8 @@ class GradientProjector(Protection):
             )
         left = moments if donate and isinstance(moments, dict) else dict(moments)
         self._kept.renew(left, damping, divide)
+        if self._updates is None:
+            drop_momentum(self._optimizers, self.parameters.values())
         self.watch()
 
     def watch(self) -> None:

@@ -242,3 +242,19 @@ def test_half_precision_has_projections_in_float32(dtype: Any) -> None:
     updates, _ = transformation.update(params, state)
     assert all(P.dtype == jnp.float32 for P in state.weights.values())
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(updates))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_task_begins_without_the_momentum_of_the_one_before(nesterov: bool) -> None:
+    params = mlp_params((3, 5, 4))
+    sgd = optax.sgd(0.1, momentum=0.9, nesterov=nesterov)
+    optimizer = optax.chain(project_gradients(), sgd)
+    state = optimizer.init(params)
+    _, state = optimizer.update(gradient(params, batch()), state, params)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    carried, _ = optimizer.update(nothing, state, params)
+    assert any(update.any() for update in jax.tree.leaves(carried))
+    ended = end_task(state, moments_of(params))
+    still, _ = optimizer.update(nothing, ended, params)
+    assert not any(update.any() for update in jax.tree.leaves(still))
+    assert jax.tree.structure(ended) == jax.tree.structure(state)

@@ -1,0 +1,86 @@
+"""What an optimizer keeps of a finished task's gradients moves no weight afterwards."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch_backend.nets import assert_same, batches, mlp, sgd, train, weights_of
+from torch_backend.projecting import consolidated
+
+from rgo_torch import RGO, GradientProjector, second_moments
+
+Make = Callable[[nn.Module], Optimizer]
+
+
+OPTIMIZERS: dict[str, Make] = {
+    "momentum": partial(sgd, momentum=0.9),
+    "Nesterov": partial(sgd, momentum=0.9, nesterov=True),
+    "dampened": partial(sgd, momentum=0.9, dampening=0.5),
+    "RMSprop": lambda model: torch.optim.RMSprop(model.parameters(), momentum=0.9),
+    "Adam": lambda model: torch.optim.Adam(model.parameters()),
+}
+GRADIENT = pytest.mark.filterwarnings(
+    "ignore:.* rescales the gradient, which undoes:UserWarning"
+)
+
+
+def step_without_gradients(model: nn.Module, optimizer: Optimizer) -> None:
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+
+@GRADIENT
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_after_a_task_a_step_without_gradients_moves_nothing(name: str) -> None:
+    model = mlp()
+    optimizer = OPTIMIZERS[name](model)
+    rgo = RGO(model, optimizer, project="gradient")
+    rgo.begin_task(0)
+    train(model, optimizer, batches())
+    before = weights_of(model)
+    step_without_gradients(model, optimizer)
+    assert not torch.equal(model[0].weight, before["0.weight"])  # momentum: it does
+    rgo.end_task(batches())
+    before = weights_of(model)
+    step_without_gradients(model, optimizer)
+    assert_same(weights_of(model), before)
+
+
+@pytest.mark.parametrize("name", ["momentum", "Nesterov"])
+def test_a_task_begins_with_the_momentum_of_a_new_optimizer(name: str) -> None:
+    found = []
+    for new in (False, True):
+        model = mlp()
+        optimizer = OPTIMIZERS[name](model)
+        projector = GradientProjector(model, optimizer)
+        train(model, optimizer, batches())
+        projector.consolidate(second_moments(model, batches()), damping=0.01)
+        if new:
+            optimizer = OPTIMIZERS[name](model)
+        train(model, optimizer, batches(seed=7))
+        found.append(weights_of(model))
+    assert_same(*found)
+
+
+def test_projected_updates_leave_an_optimizer_what_it_estimates() -> None:
+    model = mlp()
+    optimizer = OPTIMIZERS["Adam"](model)
+    train(model, optimizer, batches())
+    consolidated(model, optimizer, project="update")
+    assert optimizer.state[model[0].weight]["exp_avg"].any()
+
+
+def test_momentum_of_what_is_not_protected_goes_on() -> None:
+    model = mlp()
+    optimizer = OPTIMIZERS["momentum"](model)
+    rgo = RGO(model, optimizer, layout={"0.weight": None})
+    rgo.begin_task(0)
+    train(model, optimizer, batches())
+    rgo.end_task(batches())
+    kept = [optimizer.state[p]["momentum_buffer"] for p in model.parameters()]
+    assert kept[0].any()
+    assert not any(buffer.any() for buffer in kept[1:])
