@@ -1,5 +1,6 @@
 """The end of a task: the projections of an optimizer renewed from second moments."""
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, Literal
@@ -7,6 +8,7 @@ from typing import Any, Final, Literal
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 import rgo_core
 from rgo_core._checks import (
@@ -24,10 +26,13 @@ from rgo_jax.forms import (
     Projection,
     main_array,
     moment_kind,
+    trace,
 )
 from rgo_jax.projection import ProjectionState, is_state, projection_state, wrapped_as
 from rgo_jax.ranks import any_ranks
 
+# Of traces in float32, that of the same H added up in another order.
+ROUNDING: Final = 1e-5
 # For one ground-truth vector a sample, and encoded features.
 MEASURED: Final = rgo_core.measured_damping("sample", "mean")
 
@@ -87,6 +92,12 @@ def end_task(
         `damping` is too small for it. Under a JAX transformation values cannot be
         checked, and the projection is NaN.
 
+    Warns
+    -----
+    UserWarning
+        If second moments are smaller than those of the last call, which they should
+        hold: protection is lost. Not under a JAX transformation.
+
     Notes
     -----
     One Cholesky inverse of n x n in float64 a parameter, whatever `jax_enable_x64`
@@ -131,10 +142,16 @@ def end_task(
             for path, projection in projections.items()
         }
 
+    traces = before.traces | {
+        path: in_double(trace)(moment).astype(jnp.float32).sum()
+        for path, moment in moments.items()
+    }
+    _warn_of_loss(before.traces, traces)
     after = ProjectionState(
         before.tasks + 1,
         renewed(before.weights, normalize != "none"),
         renewed(before.biases, normalize == "all"),
+        traces,
     )
 
     def begun(node: Any) -> Any:
@@ -148,6 +165,20 @@ def end_task(
 def _is_momentum(node: Any) -> bool:
     """Whether a node of an optimizer's state is what optax keeps as momentum."""
     return isinstance(node, optax.TraceState)
+
+
+def _warn_of_loss(before: Mapping[str, Array], after: Mapping[str, Array]) -> None:
+    """Warn where second moments cannot hold those of the tasks before."""
+    if any(isinstance(each, jax.core.Tracer) for each in jax.tree.leaves(after)):
+        return
+    lost = [path for path in after if after[path] < before[path] * (1 - ROUNDING)]
+    if lost:
+        warnings.warn(
+            f"{', '.join(sorted(lost))}: the second moments are smaller than at the "
+            "end of the last task, so that its protection is lost; expected those of "
+            "all tasks so far: go on with what observe returned for the last task",
+            stacklevel=4,
+        )
 
 
 def _cast(projection: Projection, before: Projection) -> Projection:

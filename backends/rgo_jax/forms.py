@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 import rgo_core
 from rgo_core import (
@@ -60,6 +61,16 @@ def fits(axes: Axes, shape: tuple[int, ...], projection: Projection) -> bool:
 def main_array(form: Moment | Projection) -> Any:
     """Return the array that tells the shape of a second moment or projection."""
     return form[0] if isinstance(form, tuple) else form
+
+
+def trace(moment: Moment) -> Array:
+    """Return the trace of H, of each group."""
+    if isinstance(moment, SketchedMoment):
+        kept: Array = moment.trace
+        return kept
+    if isinstance(moment, DiagonalMoment):
+        return jnp.sum(moment.diagonal, axis=-1)
+    return jnp.trace(moment.matrix, axis1=-2, axis2=-1)
 
 
 def moment_kind(projection: Projection) -> type[Moment]:

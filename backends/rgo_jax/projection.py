@@ -24,6 +24,7 @@ class ProjectionState(NamedTuple):
     tasks: Array  # () int32, tasks ended
     weights: dict[str, Projection]  # of trace n
     biases: dict[str, Projection]  # of all parameters without outputs
+    traces: dict[str, Array]  # () float32 each, of the H that a projection is made of
 
 
 def projection_state(state: Any) -> ProjectionState:
@@ -107,4 +108,5 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"
         )
-    return ProjectionState(jnp.zeros((), jnp.int32), weights, biases)
+    traces = {path: jnp.zeros((), jnp.float32) for path in (*weights, *biases)}
+    return ProjectionState(jnp.zeros((), jnp.int32), weights, biases, traces)

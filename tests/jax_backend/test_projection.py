@@ -22,7 +22,9 @@ from rgo_jax import (
     Layout,
     ProjectionState,
     dense,
+    empty_moments,
     end_task,
+    find_layout,
     observe,
     project_gradients,
     projection_state,
@@ -258,3 +260,27 @@ def test_a_task_begins_without_the_momentum_of_the_one_before(nesterov: bool) ->
     still, _ = optimizer.update(nothing, ended, params)
     assert not any(update.any() for update in jax.tree.leaves(still))
     assert jax.tree.structure(ended) == jax.tree.structure(state)
+
+
+def test_second_moments_of_the_last_task_alone_are_warned_of() -> None:
+    params = mlp_params((3, 5, 4))
+    both, one = moments_of(params, seeds=2), moments_of(params)
+    state = end_task(project_gradients().init(params), both)
+    state = end_task(state, both)
+    message = "layer0/bias, layer0/kernel, .* protection is lost; expected those of all"
+    with pytest.warns(UserWarning, match=message):
+        end_task(state, one)
+    # What was not observed again has the projection it had.
+    end_task(state, {"layer0/kernel": both["layer0/kernel"]})
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sketch_that_shrinks_loses_nothing() -> None:
+    wide = {"kernel": jnp.ones((8, 2))}
+    layout = find_layout(wide, max_features=4, sketch_rows=2)
+    moments, state = empty_moments(wide, layout), project_gradients(layout).init(wide)
+    for task in range(4):  # more directions than it has rows
+        rows = 3.0 * jnp.eye(8)[2 * task : 2 * task + 2]
+        moments = observe(moments, {"kernel": rows})
+        state = end_task(state, moments, damping=Relative(0.1))
+    assert float(projection_state(state).traces["kernel"]) == 4 * 2 * 9.0
