@@ -40,9 +40,10 @@ class RGO(Learned):
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
         diagonal, which is the same for every scale. Where None: ``Relative(0.3)`` with
         ``project="update"``, but 0.03 beside adapters or with vectors that `observe`
-        says, and 1 for a fully convolutional network; with ``project="gradient"`` what
-        was measured for the vectors, see `measured_damping`, but ``Relative(0.03)`` for
-        a network with convolutions, encoded, of the default vectors.
+        says, and 1 for a fully convolutional network; with ``project="gradient"``
+        ``Relative(0.03)``, but what was measured for the vectors, see
+        `measured_damping`, of multilayer perceptrons, of convolutional networks that
+        are not encoded, and where `observe` says which vectors.
     observe : callable, optional
         What runs the curvature pass: ``observe(model, batches, **options)`` returns the
         second moments by parameter name. `second_moments` with options bound,
@@ -60,9 +61,10 @@ class RGO(Learned):
         and its kin), else the gradient.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of biases too (the
-        paper's), or none; see `GradientProjector`. Where None: "weights", but "none"
-        for ``project="update"`` of a whole model. Beside adapters the rank space has so
-        few directions that a task or two would close them all.
+        paper's), or none; see `GradientProjector`. Where None: "weights" for
+        ``project="gradient"`` of a network that has linear and convolutional layers
+        alone, and beside adapters, whose rank space has so few directions that a task
+        or two would close them all; else "none".
     encode : bool or iterable of str or Place
         Whether each task permutes the layers' channels (False: the paper's RGO-2). Or
         where, in place of all that RGO finds: names of modules whose inputs are
@@ -190,6 +192,7 @@ class RGO(Learned):
             normalize=normalize,
             convolves=scope.convolves,
             maps=scope.maps,
+            is_plain=scope.is_plain,
         )
         super().__init__(
             model,

@@ -223,9 +223,6 @@ def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None
     assert damping(observe=by_batches) == measured_damping("batch", "mean")
     # A convolution that is not protected has no curvature to fade.
     assert damping(protect=["2"]) == measured_damping("sample", "mean")
-    # Inputs along several axes make no convolution.
-    bilinear = nn.Bilinear(2, 3, 4)
-    assert RGO(bilinear, sgd(bilinear)).damping == measured_damping("sample", "mean")
 
 
 def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
@@ -249,6 +246,45 @@ def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
     dense = attached(nn.Flatten(), nn.Linear(2, 2))
     assert (dense.damping, told(dense, "per")) == (UPDATE_DAMPING, [None])
     assert told(attached(project="gradient"), "per") == ["sample"]
+
+
+def beside_linear(*own: nn.Module) -> nn.Sequential:
+    """Return modules before what the paper's networks have."""
+    return nn.Sequential(*own, nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("own", "is_plain"),
+    [
+        ([], True),
+        ([nn.Dropout()], True),
+        ([nn.LayerNorm(6)], False),
+        ([nn.PReLU()], False),
+        ([nn.Bilinear(2, 3, 4)], False),
+    ],
+)
+def test_with_sgd_networks_unlike_the_paper_s_have_projections_as_they_are(
+    own: list[nn.Module], is_plain: bool
+) -> None:
+    model = beside_linear(*own)
+    rgo = RGO(model, sgd(model))
+    assert rgo.projector.project == "gradient"
+    assert rgo.projector.normalize == ("weights" if is_plain else "none")
+    expected = measured_damping("sample", "mean") if is_plain else Relative(0.03)
+    assert rgo.damping == expected
+    assert ("projections are not scaled" in rgo.summary()) != is_plain
+    # Each may be chosen without the others.
+    by_batch = partial(second_moments, per="batch")
+    rgo.detach()
+    chosen = RGO(model, sgd(model), normalize="weights", observe=by_batch)
+    assert chosen.projector.normalize == "weights"
+    assert chosen.damping == measured_damping("batch", "mean")
+
+
+def test_what_is_not_protected_is_not_asked_for_its_kind() -> None:
+    model = beside_linear(nn.LayerNorm(6))
+    rgo = RGO(model, sgd(model), protect=["1", "3"])
+    assert rgo.projector.normalize == "weights"
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:

@@ -16,10 +16,17 @@ from rgo_core.damping import (
     split_damping,
 )
 from rgo_core.scaling import Normalize
-from rgo_core.vectors import PERS, REDUCES, Per, Reduce
+from rgo_core.vectors import PERS, REDUCES
 from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.optimizers import ADAPTIVE, Project
 from rgo_torch.options.observing import CHOSEN, Observing
+
+# What a summary says of them.
+UNSCALED = (
+    "projections are not scaled to trace n: there are other layers than linear and "
+    "convolutional ones"
+)
+AT_POSITIONS = "a vector for each position: the network is fully convolutional"
 
 
 class Chosen(NamedTuple):
@@ -28,7 +35,7 @@ class Chosen(NamedTuple):
     project: Project
     observing: Observing
     damping: Damping
-    normalize: Normalize | None
+    normalize: Normalize
     notes: list[str]  # for the summary
 
 
@@ -44,8 +51,12 @@ def choose(
     relative: bool | None = None,
     convolves: bool = False,
     maps: bool = False,
+    is_plain: bool = True,
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
+
+    P is scaled to trace n, as in the paper, for networks like the paper's. Others,
+    which normalise, attend or recur, forgot more than twice as much with it.
 
     Of a model that `convolves` and is encoded the damping is relative by default: its
     curvature fades as samples are seen again, and an absolute one forgot four times as
@@ -62,9 +73,13 @@ def choose(
     if damping is not None:
         check_positive("damping", split_damping(damping)[0])
     project, notes = _projected(optimizers, project)
-    if beside_adapters:
-        # The rank space has so few directions that a task or two would close them all.
-        normalize = normalize or "weights"
+    if normalize is None:
+        # Beside adapters the rank space has so few directions that a task or two would
+        # close them all.
+        scaled = beside_adapters or (project == "gradient" and is_plain)
+        normalize = "weights" if scaled else "none"
+        if normalize == "none" and project == "gradient":
+            notes.append(UNSCALED)
     if observing.is_own:
         if damping is None:
             raise ValueError(
@@ -79,16 +94,14 @@ def choose(
     if left and maps and relative is not False:
         per, reduce = "position", "mean"
         damping = MAP_DAMPING if damping is None else damping
-        notes = [
-            *notes,
-            "a vector for each position: the network is fully convolutional",
-        ]
+        notes.append(AT_POSITIONS)
     elif not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
     curvature = given.get("curvature") or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"
     if relative is None and damping is None:
-        fades = convolves and encode and (per, reduce) == ("sample", "mean")
+        fades = not is_plain or (convolves and encode)
+        fades = fades and (per, reduce) == ("sample", "mean")
         relative = (project == "update" or fades) and not cancels
     if cancels and (relative or isinstance(damping, Relative)):
         raise ValueError(
@@ -97,7 +110,12 @@ def choose(
             "reduce='rms' or an absolute damping"
         )
     if damping is None:
-        damping = _measured(per, reduce, encode=encode, relative=bool(relative))
+        if per is None or reduce is None:
+            damping = UPDATE_DAMPING
+        elif relative:
+            damping = RELATIVE_DAMPING
+        else:
+            damping = measured_damping(per, reduce, encode=encode)
     vectors = {"per": per, "reduce": reduce, "curvature": curvature}
     observing = Observing(observing.function, {**given, **vectors})
     return Chosen(project, observing, damping, normalize, notes)
@@ -122,14 +140,3 @@ def _check_vectors(observing: Observing) -> None:
     check_choice("reduce", reduce, (None, *REDUCES))
     check_choice("curvature", curvature, (None, "ground-truth", "exact"))
     check_chunk_size(observing.bound.get("chunk_size"), per)
-
-
-def _measured(
-    per: Per | None, reduce: Reduce | None, *, encode: bool, relative: bool
-) -> Damping:
-    """Return the damping that was measured for the rest."""
-    if per is None or reduce is None:
-        return UPDATE_DAMPING
-    if relative:
-        return RELATIVE_DAMPING
-    return measured_damping(per, reduce, encode=encode)

@@ -21,6 +21,7 @@ class Scope(NamedTuple):
     layout: Overrides | None
     convolves: bool  # whether a convolution is protected, and not beside a frozen model
     maps: bool  # whether it is fully convolutional, and gives out a map
+    is_plain: bool  # whether it has Linear and convolutional layers alone
 
     @property
     def is_beside(self) -> bool:
@@ -58,4 +59,7 @@ def find_scope(
     weights = [each for each in layers if any(a.outputs for a in each.axes.values())]
     kinds = (*CONVOLUTIONS, *TRANSPOSED)
     maps = convolves and all(isinstance(each.module, kinds) for each in weights)
-    return Scope(adapters, encode is not False, places, layout, convolves, maps)
+    is_plain = all(isinstance(each.module, (nn.Linear, *kinds)) for each in layers)
+    return Scope(
+        adapters, encode is not False, places, layout, convolves, maps, is_plain
+    )

@@ -51,6 +51,7 @@ class RGOOptions(MethodOptions):
     reduce: Literal["mean", "rms"] = "mean"
     curvature: Literal["ground-truth", "exact"] = "ground-truth"
     biases: Literal["raw", "normalized"] = "raw"
+    weights: Literal["raw"] | None = None  # None: scaled to trace n
     encode: bool = True
     # Samples that the second pass sees; None: all; "enough": as many as
     # `rgo_core.enough_samples` says, which stand for all.

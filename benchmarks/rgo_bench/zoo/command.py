@@ -21,7 +21,7 @@ from rgo_bench.cli.terminal import Format, show
 from rgo_bench.paper.choices import chosen
 from rgo_bench.records import check_writable
 from rgo_bench.runs.spec import parse_options
-from rgo_bench.zoo.methods import METHODS, check_options
+from rgo_bench.zoo.methods import METHODS, check_options, steps_of
 from rgo_bench.zoo.recorded import recorded
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.table import zoo_sheet
@@ -60,7 +60,7 @@ def zoo(
     for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0")):
         asked: dict[str, Any] = {"model": name, "method": by_method, "seed": seed}
         own = options if by_method.startswith("rgo") else {}
-        of_task = steps or ZOO[name].steps
+        of_task = steps or steps_of(ZOO[name], by_method)
         learn = partial(train, name, by_method, seed, options=own, steps=of_task)
         asked |= {"options": own, "steps": of_task, "force": force}
         records.append(recorded(learn, out, **asked))

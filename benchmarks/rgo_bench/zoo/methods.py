@@ -15,14 +15,17 @@ from rgo_bench.zoo.loss import score
 from rgo_bench.zoo.registry import Entry
 from rgo_bench.zoo.streams import Samples
 
+# Options of RGO; those with AdamW tell what its default was when they were recorded.
+_UPDATE: Final[Mapping[str, Any]] = {"project": "update", "relative": True}
 METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "plain": {},
-    "rgo": {},
-    "rgo-unencoded": {"encode": False},
+    "rgo": _UPDATE,
+    "rgo-unencoded": {**_UPDATE, "encode": False},
     "frozen": {},
     "joint": {},
+    "plain-sgd": {},
+    "rgo-sgd": {},
 }
-OPTIONS: Final[Mapping[str, Any]] = {"project": "update", "relative": True}
 CURVATURE_SAMPLES, CURVATURE_BATCH = 512, 64
 
 
@@ -81,7 +84,7 @@ class Protected:
         seed: int,
         options: Mapping[str, Any],
     ) -> None:
-        options = dict(OPTIONS) | dict(options)
+        options = dict(options)
         if entry.shortcuts and options.get("encode", True):
             options.setdefault("unencoded", [*entry.shortcuts, entry.head])
         self.model = model
@@ -115,6 +118,16 @@ def freeze_body(model: nn.Module, head: str) -> None:
     """
     model.requires_grad_(False)
     model.get_submodule(head).requires_grad_(True)
+
+
+def uses_sgd(method: str) -> bool:
+    """Whether a method steps with SGD and momentum; the others do with AdamW."""
+    return method.endswith("-sgd")
+
+
+def steps_of(entry: Entry, method: str) -> int:
+    """Return how many steps a task takes with a method."""
+    return entry.sgd_steps or entry.steps if uses_sgd(method) else entry.steps
 
 
 def make_learner(

@@ -42,6 +42,8 @@ class Entry:
     lr: float = 1e-3
     batch: int = 16
     steps: int = 300  # of a task
+    sgd_lr: float = 0.05  # of SGD with momentum, which needs more steps
+    sgd_steps: int | None = None
     # Convolutions whose outputs are added to others: their order must stay.
     shortcuts: tuple[str, ...] = ()
     head: str = "head"
@@ -56,12 +58,15 @@ ZOO: Final[Mapping[str, Entry]] = {
         build=hugging_face.vit,
         stream=permuted_digits,
         head="model.classifier",
+        sgd_steps=1200,
     ),
     "bert": Entry(
         summary="BERT of transformers, classifying",
         build=lambda: hugging_face.bert(CLASSES),
         stream=module_snippets,
         head="model.classifier",
+        sgd_lr=0.02,
+        sgd_steps=900,
     ),
     "gpt2": Entry(
         summary="GPT-2 of transformers, language model",
@@ -81,6 +86,7 @@ ZOO: Final[Mapping[str, Entry]] = {
             vocabulary=VOCABULARY, length=WORDS, classes=CLASSES
         ),
         stream=module_snippets,
+        sgd_steps=600,
     ),
     "mixer": Entry(summary="MLP-Mixer", build=Mixer, stream=permuted_digits),
     "convnext": Entry(
@@ -113,6 +119,7 @@ ZOO: Final[Mapping[str, Entry]] = {
         build=lambda: GRUClassifier(vocabulary=VOCABULARY, classes=CLASSES),
         stream=module_snippets,
         lr=3e-3,
+        sgd_steps=600,
     ),
     "audio": Entry(
         summary="Conv1d on recorded speech", build=AudioNetwork, stream=speakers

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rgo_bench.records.frame import over_seeds
 from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
-from rgo_bench.zoo.methods import METHODS
+from rgo_bench.zoo.methods import METHODS, uses_sgd
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO
 
@@ -23,6 +23,7 @@ SHOWN: Final[dict[str, Cell]] = {
     "memory": decimals("memory", "+.0f", unit=" MiB"),
     "state": decimals("state", ".1f", unit=" MiB"),
 }
+BASE: Final = ["model", "sgd"]  # what a plain optimizer's row is compared by
 MEASURES: Final = ["protected", "acc", "bwt", "learned", "seconds", "peak", "state"]
 COLUMNS: Final = [
     *(*NAMES, "seeds", "protected", "acc", "bwt", "learned"),
@@ -34,8 +35,9 @@ def zoo_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
     """Return a row for each model, method and variant, in the order of the zoo.
 
     Seconds are of the processor, for training and consolidating; time is over the plain
-    optimizer's on the same model. MiB are the peak, what it is beyond plain's, for
-    these models are smaller than their libraries, and RGO's state. NaN: not known.
+    optimizer's on the same model (SGD's, of methods with SGD). MiB are the peak, what
+    it is beyond plain's, for these models are smaller than their libraries, and RGO's
+    state. NaN: not known.
     """
     seeds = []
     for each in sorted(records, key=_place):
@@ -48,9 +50,11 @@ def zoo_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
     frame = pd.DataFrame(seeds, columns=[*NAMES, *MEASURES])
     frame = frame.astype(dict.fromkeys(MEASURES, float))
     rows = over_seeds(frame, NAMES, MEASURES)
-    plain = rows[(rows.method == "plain") & (rows.variant == "")].set_index("model")
-    time = rows.seconds / rows.model.map(plain.seconds.where(plain.seconds > 0))
-    return rows.assign(time=time, memory=rows.peak - rows.model.map(plain.peak))
+    plain = rows[rows.method.isin(["plain", "plain-sgd"]) & (rows.variant == "")]
+    base = _optimized(plain).join(plain[["seconds", "peak"]]).set_index(BASE)
+    beside = _optimized(rows).join(base, on=BASE)
+    time = rows.seconds / beside.seconds.where(beside.seconds > 0)
+    return rows.assign(time=time, memory=rows.peak - beside.peak)
 
 
 def zoo_sheet(records: Iterable[ZooRecord]) -> Sheet:
@@ -58,6 +62,11 @@ def zoo_sheet(records: Iterable[ZooRecord]) -> Sheet:
     rows = zoo_rows(records)
     names = NAMES if any(rows.variant) else NAMES[:2]
     return Sheet([grid_of(TITLE, rows, names, SHOWN)], rows[COLUMNS])
+
+
+def _optimized(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each row's model, and whether it was trained with SGD."""
+    return pd.DataFrame({"model": rows.model, "sgd": rows.method.map(uses_sgd)})
 
 
 def _place(record: ZooRecord) -> tuple[int, int, str, int]:

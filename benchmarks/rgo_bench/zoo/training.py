@@ -5,11 +5,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from rgo_bench.zoo.loss import accuracy, loss
 from rgo_bench.zoo.memory import peak_meter
-from rgo_bench.zoo.methods import Learner, freeze_body, make_learner
+from rgo_bench.zoo.methods import (
+    Learner,
+    freeze_body,
+    make_learner,
+    steps_of,
+    uses_sgd,
+)
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
 from rgo_bench.zoo.streams import Samples, Task
@@ -43,7 +49,7 @@ def train(
         As `describe_environment` returns it.
     """
     entry = ZOO[name]
-    steps = entry.steps if steps is None else steps
+    steps = steps_of(entry, method) if steps is None else steps
     tasks = entry.stream(seed)
     _warm_up(entry, tasks[0].train)
     torch.manual_seed(seed)
@@ -91,7 +97,12 @@ class _Run:
             freeze_body(model, entry.head)
             self.lr = entry.head_lr
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer: Optimizer = AdamW(trained, lr=self.lr, fused=True)
+        self.optimizer: Optimizer
+        if uses_sgd(method):
+            self.lr = entry.sgd_lr
+            self.optimizer = SGD(trained, lr=self.lr, momentum=0.9)
+        else:
+            self.optimizer = AdamW(trained, lr=self.lr, fused=True)
         self.learner: Learner = make_learner(
             method, model, self.optimizer, entry, seed, options
         )

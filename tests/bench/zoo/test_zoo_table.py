@@ -15,6 +15,20 @@ def test_time_is_over_plain_and_memory_beyond_it() -> None:
     assert isnan(plain.protected)
 
 
+def test_runs_with_sgd_are_beside_plain_sgd() -> None:
+    slow = {"train": 20.0, "consolidate": 5.0, "evaluate": 9.0}
+    quick = {"train": 5.0, "consolidate": 0.0, "evaluate": 9.0}
+    records = [
+        zoo_record(),
+        zoo_record(method="plain-sgd", seconds=quick, peak_mib=30.0),
+        zoo_record(method="rgo-sgd", seconds=slow, peak_mib=35.0),
+    ]
+    rows = zoo_rows(records)
+    assert list(rows.method) == ["plain", "plain-sgd", "rgo-sgd"]
+    assert list(rows.time) == [1.0, 1.0, 5.0]
+    assert list(rows.memory) == [0.0, 0.0, 5.0]
+
+
 def test_without_plain_there_is_nothing_to_be_over() -> None:
     rows = zoo_rows([zoo_record(method="rgo")])
     assert rows[["time", "memory"]].isna().all(axis=None)

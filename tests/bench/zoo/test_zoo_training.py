@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rgo_bench.zoo import training
-from rgo_bench.zoo.methods import METHODS
+from rgo_bench.zoo.methods import METHODS, uses_sgd
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.training import train
 
@@ -21,7 +21,7 @@ def test_a_run_of_a_few_steps_ends_in_a_record(method: str) -> None:
     assert [len(row) for row in record.accuracy] == lengths
     assert all(0 <= value <= 100 for row in record.accuracy for value in row)
     assert (record.protected > 0) == method.startswith("rgo")
-    lr = 1e-2 if method == "frozen" else 1e-3
+    lr = 1e-2 if method == "frozen" else 0.05 if uses_sgd(method) else 1e-3
     assert record.training == {"steps": 2, "batch": 16, "lr": lr}
 
 
