@@ -21,7 +21,8 @@ from rgo_bench.methods import METHODS
 from rgo_bench.networks import mlp
 from rgo_bench.records import read_record
 from rgo_bench.runs.checkpoint import read_checkpoint
-from rgo_bench.runs.run import run
+from rgo_bench.runs.reporter import Silent
+from rgo_bench.runs.run import begin_run, run
 from rgo_bench.runs.spec import make_spec
 from rgo_bench.streams import make_stream
 from rgo_bench.streams.draws import task_generator
@@ -157,3 +158,16 @@ def test_a_run_of_sgd_is_the_loop_of_the_protocol_bit_for_bit(tmp_path: Path) ->
 def test_another_seed_gives_other_numbers(tmp_path: Path) -> None:
     records = [run(short_spec("sgd", seed), tmp_path) for seed in (0, 1)]
     assert records[0].accuracy != records[1].accuracy
+
+
+def test_a_run_is_in_the_default_dtype_of_pytorch() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        running: Any = begin_run(short_spec("rgo", tasks=2))
+        running.learn(Silent())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    state = running.method.state_dict()["network"]
+    assert {value.dtype for value in state.values()} == {torch.float64}
+    projections = running.method.rgo.projector.projections.values()
+    assert {matrix.dtype for matrix in projections} == {torch.float64}
