@@ -96,19 +96,43 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
         exec(block, names)
 
 
-@pytest.mark.parametrize(("jobs", "methods"), [("1", "l2,sgd"), ("2", "l2")])
-def test_a_method_of_one_s_own_runs(jobs: str, methods: str, tmp_path: Path) -> None:
+OWN = ["permuted-digits", "--plugin", "l2"]
+SHORT = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
+
+
+def with_own_method(folder: Path, *arguments: str) -> str:
+    """Return what `rgo-bench` prints in a folder with the method of the page."""
     (block,) = code_blocks("docs/own-method.md")
-    (tmp_path / "l2.py").write_text(block)
-    options = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
-    command = ["run", "permuted-digits", "--plugin", "l2", "--method", methods]
+    (folder / "l2.py").write_text(block)
     main = "from rgo_bench.cli.app import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", main, *command, *options, "--jobs", jobs],
-        cwd=tmp_path,
+        [sys.executable, "-c", main, *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("jobs", "methods"), [("1", "l2,sgd"), ("2", "l2")])
+def test_a_method_of_one_s_own_runs(jobs: str, methods: str, tmp_path: Path) -> None:
+    with_own_method(tmp_path, "run", *OWN, "--method", methods, *SHORT, "--jobs", jobs)
     assert len(list(tmp_path.rglob("l2/**/seed-0.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    "command", ["orders --orders 2", "orders --orders 2 --jobs 2", "cost --repeats 1"]
+)
+def test_a_method_of_one_s_own_is_measured(command: str, tmp_path: Path) -> None:
+    name, *more = command.split()
+    shown = with_own_method(tmp_path, name, *OWN, "--method", "l2", *SHORT, *more)
+    assert sum(line.split()[:1] == ["l2"] for line in shown.splitlines()) == 1
+
+
+def test_a_method_of_one_s_own_is_compared_by_its_records(tmp_path: Path) -> None:
+    with_own_method(tmp_path, "run", *OWN, "--method", "l2", *SHORT)
+    asked = ["--stream", "permuted-digits", "--method", "l2", "--tasks", "2"]
+    shown = with_own_method(tmp_path, "compare", "results", *asked)
+    assert sum(line.split()[:1] == ["l2"] for line in shown.splitlines()) == 1

@@ -60,6 +60,10 @@ Address = Annotated[
     str | None,
     typer.Option(help="Of a Ray cluster: auto, or ray://HOST:10001; else one here."),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A module of yours that registers methods."),
+]
 Formats = Annotated[Format, typer.Option("--format")]
 Batch = Annotated[int, typer.Option(help="Samples of a step.", min=1)]
 Side = Annotated[int, typer.Option(help="Pixels of an image's side.", min=1)]

@@ -17,6 +17,7 @@ from rgo_bench.cli.options import (
     Methods,
     Network,
     Out,
+    Plugins,
     Seeds,
     Settings,
     Stream,
@@ -57,10 +58,7 @@ def run(
     vmap: Annotated[
         bool, typer.Option("--vmap", help="With jax: all seeds at once, by jax.vmap.")
     ] = False,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A module of yours that registers methods."),
-    ] = None,
+    plugin: Plugins = None,
     engine: EngineName = LOCAL.name,
     address: Address = None,
 ) -> None:
