@@ -33,6 +33,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE: an option of stream or method."),
 ]
+OptionsOfRGO = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
+]
 Network = Annotated[
     str | None, typer.Option(help=f"{choices(NETWORKS)} The stream's own by default.")
 ]

@@ -68,12 +68,12 @@ def compare(
         check_name("stream", name, STREAMS)
         count = tasks or STREAMS[name].defaults.tasks
         of = network or STREAMS[name].network
+        asked = (name, of, count)
         records = [
-            record
-            for record in every
-            if (record.stream, record.network) == (name, of)
-            and len(record.accuracy) == count
-            and (wanted is None or record.method in wanted)
+            each
+            for each in every
+            if (each.stream, each.network, len(each.accuracy)) == asked
+            and (wanted is None or each.method in wanted)
         ]
         if not records:
             raise ValueError(
