@@ -5,17 +5,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from documents import ROOT, loader
 
+TAB = re.compile(r"^:::\{tab-item\} (\w+)\n(.*?)^:::$", re.S | re.M)
 
-def sections(language: str) -> dict[str, str]:
-    """Return the blocks of *In your own loop* by their headings."""
+
+def sections(language: str, framework: str = "PyTorch") -> dict[str, str]:
+    """Return the blocks of *In your own loop* by their headings, of a framework's tabs.
+
+    What stands outside of tabs is PyTorch's.
+    """
     text = (ROOT / "docs/own-loop.md").read_text()
     found = {}
     for part in re.split(r"^##? (?=[A-Z]|torch\.)", text, flags=re.M)[1:]:
-        blocks = re.findall(rf"^```{language}\n(.*?)^```", part, re.S | re.M)
+        tabs = dict(TAB.findall(part))
+        own = part if framework == "PyTorch" and not tabs else tabs.get(framework, "")
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", own, re.S | re.M)
         if blocks:
             found[part.partition("\n")[0]] = "\n".join(blocks)
     return found
@@ -35,10 +43,14 @@ def changed(code: str, diff: str) -> str:
 CODE = sections("python")
 BEFORE_ALL, PLAIN, DISTRIBUTED = (
     CODE[name]
-    for name in ("In your own loop", "Plain PyTorch", "DistributedDataParallel")
+    for name in ("In your own loop", "The plain loop", "DistributedDataParallel")
 )
-LOOPS = {"Plain PyTorch": PLAIN} | {
+LOOPS = {"The plain loop": PLAIN} | {
     name: changed(PLAIN, diff) for name, diff in sections("diff").items()
+}
+BEFORE_JAX, PLAIN_JAX = sections("python", "JAX").values()
+LOOPS_OF_JAX = {"The plain loop": PLAIN_JAX} | {
+    name: changed(PLAIN_JAX, diff) for name, diff in sections("diff", "JAX").items()
 }
 
 
@@ -64,6 +76,19 @@ def test_an_example_of_a_loop_remembers_its_first_task(
             (model(x)[:, :10].argmax(-1) == y).float().mean() for x, y in loader(0)
         ]
     assert torch.stack(right).mean() > 0.8
+
+
+@pytest.mark.parametrize("heading", LOOPS_OF_JAX)
+def test_a_loop_with_jax_remembers_its_first_task(heading: str) -> None:
+    tasks = [[(x.numpy(), y.numpy()) for x, y in loader(task)] for task in range(2)]
+    names: dict = {"stream": [task * 12 for task in tasks]}
+    exec(BEFORE_JAX, names)
+    exec(LOOPS_OF_JAX[heading], names)
+    right = [
+        (np.asarray(names["logits"](names["params"], x, 0))[:, :10].argmax(-1) == y)
+        for x, y in tasks[0]
+    ]
+    assert np.mean(right) > 0.8
 
 
 @pytest.mark.skipif(
