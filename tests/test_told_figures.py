@@ -96,21 +96,45 @@ def test_adapters_end_as_near_to_one_for_each_task_as_recorded() -> None:
     assert by.bwt["rgo"].min() > -1
 
 
+SCALE = json.loads((RESULTS / "scale.json").read_text())
+
+
+def farthest(rows: list[dict[str, Any]], network: str, what: str) -> str:
+    """Return the largest distance from one process, as pages write it."""
+    distance = max(row[what] for row in rows if row["network"] == network)
+    return f"{distance:.0e}".replace("e-0", "e-")
+
+
+def accuracies(rows: list[dict[str, Any]], network: str) -> list[list[float]]:
+    """Return the accuracies of each number of processes."""
+    return [row["accuracy"] for row in rows if row["network"] == network]
+
+
 def test_processes_agree_as_recorded() -> None:
-    rows = json.loads((RESULTS / "scale.json").read_text())["rows"]
-    far: dict[str, dict[str, float]] = {}
-    for row in rows:
-        own = far.setdefault(row["network"], {})
-        for name, value in row.items():
-            if name.endswith("to one process"):
-                own[name] = max(value, own.get(name, 0.0))
-    mlp, lenet = far["mlp"], far["lenet-5"]
+    rows, page = SCALE["rows"], words_of("docs/scale.md")
     exact, after = "P in float64, to one process", "after two tasks, to one process"
-    first, second = next(r["accuracy"] for r in rows if r["network"] == "mlp")
-    page = words_of("docs/scale.md")
-    near = f"{mlp[exact]:.0e} relative (LeNet-5: {lenet[exact]:.0e})"
-    assert near.replace("e-0", "e-") in page
-    weights, P = (f"{mlp[f'{n} {after}']:.0e}" for n in ("weights", "P"))
-    told = f"are those of one process to {weights}, P to {P}"
-    assert told.replace("e-0", "e-") in page
-    assert f"the accuracies are the same, {first:.2f} and {second:.2f} %" in page
+    mlp, lenet = (farthest(rows, network, exact) for network in ("mlp", "lenet-5"))
+    assert f"that of one process to {mlp} relative (LeNet-5: {lenet})" in page
+    weights, P = (farthest(rows, "mlp", f"{what} {after}") for what in ("weights", "P"))
+    assert f"are those of one process to {weights}, P to {P}; the accuracies" in page
+    one, *several = accuracies(rows, "mlp")
+    assert f"the accuracies are the same, {one[0]:.2f} and {one[1]:.2f} %" in page
+    assert all(each == one for each in several)
+
+
+def test_where_processes_part_and_where_not_is_as_recorded() -> None:
+    rows, page = SCALE["rows"], words_of("docs/scale.md")
+    weights = "weights after two tasks, to one process"
+    apart = max(row[weights] for row in rows if row["network"] == "lenet-5")
+    one, *several = accuracies(rows, "lenet-5")
+    points = max(abs(a - b) for each in several for a, b in zip(each, one, strict=True))
+    told = f"weights are {apart:.1f} apart, its accuracies up to {points:.1f} points"
+    assert told in page
+    double = SCALE["float64"]
+    weights, P = (farthest(double, "lenet-5", what) for what in ("weights", "P"))
+    told = (
+        f"those of one process to {weights}, P to {P}, and the accuracies are the same"
+    )
+    assert told in page
+    one, *several = accuracies(double, "lenet-5")
+    assert all(each == one for each in several)
