@@ -1,6 +1,7 @@
 """PyTorch and JAX against one reference: 200 steps, a curvature pass, 200 more."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,13 +172,29 @@ def with_jax(
         name: {"kernel": jnp.asarray(kernel, dtype), "bias": jnp.asarray(bias, dtype)}
         for name, (kernel, bias) in weights.items()
     }
+    kernels = [f"{name}/kernel" for name in NAMES] if factored else []
+    projected = rgo_jax.project_gradients(factored=kernels)
+    optimizer = optax.chain(projected, optax.sgd(LR))
+    learn = jax_learner(jax_network(), optimizer, factored=factored)
+    state, moments = optimizer.init(params), rgo_jax.empty_moments(params)
+    for index, task in enumerate(tasks):
+        arrays = jnp.asarray(task.x, dtype), jnp.asarray(task.y)
+        learned = learn(params, state, moments, jnp.asarray(index), *arrays)
+        params, state, moments = learned
+    return {
+        name: (
+            np.asarray(params[name]["kernel"], np.float64),
+            np.asarray(params[name]["bias"], np.float64),
+        )
+        for name in NAMES
+    }
+
+
+def jax_network() -> Callable[..., Any]:
     encodings = {
         name: rgo_jax.make_encoding(width, tasks=2, name=name, seed=SEED)
         for name, width in zip(NAMES[:-1], WIDTHS[1:-1], strict=True)
     }
-    kernels = [f"{name}/kernel" for name in NAMES] if factored else []
-    projected = rgo_jax.project_gradients(factored=kernels)
-    optimizer = optax.chain(projected, optax.sgd(LR))
 
     def network(params: Any, x: Any, task: Any, projections: Any = None) -> Any:
         for name in NAMES:
@@ -187,6 +204,14 @@ def with_jax(
             if name in encodings:
                 x = jax.nn.relu(rgo_jax.encode(x, encodings[name], task))
         return x
+
+    return network
+
+
+def jax_learner(
+    network: Callable[..., Any], optimizer: Any, *, factored: bool
+) -> Callable[..., Any]:
+    """Return what learns a task: compiled once, for all of them."""
 
     def step(carry: Any, batch: Any) -> Any:
         params, state, task = carry
@@ -213,18 +238,7 @@ def with_jax(
         options: Any = {"damping": DAMPING}
         return params, rgo_jax.end_task(state, moments, **options), moments
 
-    state, moments = optimizer.init(params), rgo_jax.empty_moments(params)
-    for index, task in enumerate(tasks):
-        arrays = jnp.asarray(task.x, dtype), jnp.asarray(task.y)
-        learned = learn(params, state, moments, jnp.asarray(index), *arrays)
-        params, state, moments = learned
-    return {
-        name: (
-            np.asarray(params[name]["kernel"], np.float64),
-            np.asarray(params[name]["bias"], np.float64),
-        )
-        for name in NAMES
-    }
+    return learn
 
 
 def distance(found: Weights, expected: Weights) -> float:

@@ -17,8 +17,8 @@ from rgo_torch.adapters.shared import (
 )
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
-from rgo_torch.observation.blocks import moment_blocks
-from rgo_torch.observation.calls import evaluating, thawed, uncached
+from rgo_torch.observation.blocks import Block, moment_blocks
+from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
 from rgo_torch.observation.chunks import check_chunk_size, parts
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
@@ -171,10 +171,7 @@ def second_moments(
     parameters = projected_parameters(model, layers, bound)
     shared = shared_layers(model, layers, shared_inputs)
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
-    if score is None:
-        score = loss_score(loss or "cross-entropy", curvature, mask)
-    elif loss is not None:
-        raise ValueError(f"expected score or loss, got both, loss={loss!r}")
+    scored = _chosen_score(score, loss, curvature, mask)
     apart = Apart(model, layers, parameters.values())
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with (
@@ -185,15 +182,43 @@ def second_moments(
     ):
         for batch in sampling:
             for part in parts(batch, chunk_size):
-                calls, count = apart.calls(score, part)
+                calls, count = apart.calls(scored, part)
                 check_same_inputs(calls, shared)
-                # What a layer called again takes from its submodules would stay in a
-                # graph, and that in the second moment.
-                with torch.no_grad():
-                    for block in blocks:
-                        block.add(calls, per, reduce, count)
+                _fold(blocks, calls, per, reduce, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
+    return _finished(blocks, sampling)
+
+
+def _chosen_score(
+    score: Score | None, loss: Loss | None, curvature: Curvature, mask: Tensor | None
+) -> Score:
+    if score is None:
+        return loss_score(loss or "cross-entropy", curvature, mask)
+    if loss is not None:
+        raise ValueError(f"expected score or loss, got both, loss={loss!r}")
+    return score
+
+
+@torch.no_grad()
+def _fold(
+    blocks: Iterable[Block],
+    calls: Calls,
+    per: Per | None,
+    reduce: Reduce | None,
+    count: int,
+) -> None:
+    """Add the vectors of some samples to the second moments.
+
+    Without a graph: what a layer called again takes from its submodules would stay in
+    one, and that in the second moment.
+    """
+    for block in blocks:
+        block.add(calls, per, reduce, count)
+
+
+def _finished(blocks: Iterable[Block], sampling: Sampling) -> dict[str, Moment]:
+    """Return the second moments of what was observed, scaled to what it stands for."""
     if not sampling.seen:
         raise ValueError(
             "the curvature pass needs at least one batch, got none with a sample in it"

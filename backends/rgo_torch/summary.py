@@ -23,38 +23,45 @@ def summarize(
     A row for each projected parameter, with the columns that `RGO.summary` describes;
     then the parameters that are passed through, with the reason.
     """
-    encoded = {} if encoder is None else encoder.widths
-    rows: list[tuple[str, ...]] = [
-        ("parameter", "n", "outputs", "kept", "encoded", "state")
-        + (("free",) if free else ())
+    counted = [
+        0 if name in projector.shared else parameter.state_bytes
+        for name, parameter in projector.parameters.items()
     ]
-    total = 0
-    for name, parameter in projector.parameters.items():
-        keeper = projector.shared.get(name)
-        state = 0 if keeper else parameter.state_bytes
-        total += state
-        rows.append(
-            (
-                name,
-                str(parameter.features),
-                str(parameter.outputs),
-                "shared" if keeper else parameter.form,
-                _encoded(parameter, encoder),
-                _readable(state),
-            )
-            + ((_percent(free.get(name)),) if free else ())
-        )
     lines = [_headline(projector)]
-    lines += _aligned(rows)
-    lines.append(f"{_readable(total)} of state: float64 second moments and projections")
+    lines += _aligned(_rows(projector, encoder, counted, free))
+    total = _readable(sum(counted))
+    lines.append(f"{total} of state: float64 second moments and projections")
     lines += notes
     own = {layer.name for p in projector.parameters.values() for layer, _ in p.uses}
-    lines += [
-        f"encoded: {name} ({w})" for name, w in encoded.items() if name not in own
-    ]
+    widths = {} if encoder is None else encoder.widths
+    lines += [f"encoded: {name} ({w})" for name, w in widths.items() if name not in own]
     lines += _without_room(projector, free or {})
+    return "\n".join(lines + _passed_through(projector))
+
+
+def _rows(
+    projector: GradientProjector,
+    encoder: FeatureEncoder | None,
+    counted: Iterable[int],
+    free: Mapping[str, float] | None,
+) -> list[tuple[str, ...]]:
+    """Return the head, and a row for each projected parameter with its bytes."""
+    last = ("free",) if free else ()
+    rows = [("parameter", "n", "outputs", "kept", "encoded", "state", *last)]
+    for (name, parameter), size in zip(
+        projector.parameters.items(), counted, strict=True
+    ):
+        widths = str(parameter.features), str(parameter.outputs)
+        kept = "shared" if name in projector.shared else parameter.form
+        told = (name, *widths, kept, _encoded(parameter, encoder), _readable(size))
+        rows.append((*told, _percent(free.get(name))) if free else told)
+    return rows
+
+
+def _passed_through(projector: GradientProjector) -> list[str]:
+    """Return a line for what is not projected and why, and for what is frozen now."""
     frozen = [name for name, reason in projector.unprotected if reason == FROZEN]
-    lines += [f"not projected: {len(frozen)} parameters: {FROZEN}"] if frozen else []
+    lines = [f"not projected: {len(frozen)} parameters: {FROZEN}"] if frozen else []
     lines += [
         f"not projected: {name}: {reason}"
         for name, reason in projector.unprotected
@@ -65,7 +72,7 @@ def summarize(
         for name, parameter in projector.parameters.items()
         if not parameter.tensor.requires_grad
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def _without_room(projector: GradientProjector, free: Mapping[str, float]) -> list[str]:

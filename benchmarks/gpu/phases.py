@@ -30,7 +30,7 @@ CELLS = (
 )
 CUDA_TESTS = (
     "tests/torch_backend",
-    "tests/bench/runs/test_run.py",
+    "tests/bench/runs/test_continued_runs.py",
     "tests/bench/runs/test_clock.py",
 )
 

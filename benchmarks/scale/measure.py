@@ -23,7 +23,6 @@ from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import describe_environment, replace_file
-from rgo_bench.runs import training
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
@@ -65,13 +64,6 @@ def learn(name: str, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """Learn two tasks in this process's share, and return what that took and gave."""
     torch.set_num_threads(1)
     torch.set_default_dtype(dtype)
-    brought = training._on
-
-    def in_dtype(*where: Any) -> tuple[Tensor, Tensor]:
-        x, y = brought(*where)
-        return x.to(dtype), y
-
-    training._on = in_dtype
     summing, sending = Timed(workers.sum_moments), Timed(workers.spread)
     workers.sum_moments, workers.spread = summing, sending
     chosen = RUNS[name]

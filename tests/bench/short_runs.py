@@ -9,17 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from bench.small_settings import tiny_setting
 from torch import Tensor
 
 from rgo_bench.methods import METHODS, Method
 from rgo_bench.records import Record, record_path
+from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec, make_spec
 
 SHORT: dict[str, Any] = {"tasks": 3, "samples": 60, "epochs": 1}
 SETTINGS = [f"--set={key}={value}" for key, value in SHORT.items()]
 FEWER = {"rcl": {"trials": 2}}  # of what a method repeats
+STEPS = SHORT["samples"] // 10  # of a task
+CPU = torch.device("cpu")
 
 
 def short_spec(method: str = "sgd", seed: int = 0, **options: Any) -> Spec:
@@ -63,6 +67,13 @@ class Listener:
 
     def tested(self, task: int, accuracy: float) -> None:
         self.accuracy[task] = accuracy
+
+
+def interrupt(spec: Spec, out: Path, stop_in: int, **options: Any) -> Path:
+    """Begin a run or go on with it, and return the checkpoint that it leaves."""
+    with pytest.raises(InterruptedRunError):
+        run(spec, out, reporter=Listener(stop_in), **options)
+    return checkpoint_of(spec, out)
 
 
 def command() -> str:

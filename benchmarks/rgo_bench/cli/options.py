@@ -33,6 +33,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE: an option of stream or method."),
 ]
+OptionsOfRGO = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
+]
 Network = Annotated[
     str | None, typer.Option(help=f"{choices(NETWORKS)} The stream's own by default.")
 ]
@@ -59,6 +62,10 @@ EngineName = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(help="Of a Ray cluster: auto, or ray://HOST:10001; else one here."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A module of yours that registers methods."),
 ]
 Formats = Annotated[Format, typer.Option("--format")]
 Batch = Annotated[int, typer.Option(help="Samples of a step.", min=1)]

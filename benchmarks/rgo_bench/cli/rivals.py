@@ -15,6 +15,7 @@ from rgo_bench.cli.options import (
     Network,
     Out,
     OutFile,
+    Plugins,
     Settings,
     Stream,
     choices,
@@ -39,7 +40,7 @@ from rgo_bench.records import PHASES, read_records
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.orders import disparities, order_sheet, order_specs
 from rgo_bench.report.sheets import Sheet
-from rgo_bench.runs.attempts import Manner
+from rgo_bench.runs.attempts import Manner, import_plugins
 from rgo_bench.runs.spec import check_name, make_spec, parse_options
 from rgo_bench.streams import STREAMS
 
@@ -67,12 +68,12 @@ def compare(
         check_name("stream", name, STREAMS)
         count = tasks or STREAMS[name].defaults.tasks
         of = network or STREAMS[name].network
+        asked = (name, of, count)
         records = [
-            record
-            for record in every
-            if (record.stream, record.network) == (name, of)
-            and len(record.accuracy) == count
-            and (wanted is None or record.method in wanted)
+            each
+            for each in every
+            if (each.stream, each.network, len(each.accuracy)) == asked
+            and (wanted is None or each.method in wanted)
         ]
         if not records:
             raise ValueError(
@@ -103,9 +104,11 @@ def orders(
     out: Out = Path("results"),
     jobs: Jobs = 1,
     device: Device = "cpu",
+    plugin: Plugins = None,
     format_: Formats = Format.terminal,
 ) -> None:
     """Run the same tasks in several orders, and tell how much their order matters."""
+    import_plugins(plugin or ())
     specs = order_specs(
         stream,
         dict.fromkeys(method.split(",")),
@@ -114,7 +117,8 @@ def orders(
         options=parse_options(set_ or []),
         network=network,
     )
-    records, failures = run_shown(specs, Manner(out=out, device=device), jobs=jobs)
+    manner = Manner(out=out, device=device, plugins=tuple(plugin or ()))
+    records, failures = run_shown(specs, manner, jobs=jobs)
     show(order_sheet(disparities(records)), format_)
     end_with(failures)
 
@@ -127,9 +131,11 @@ def cost(
     repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
     set_: Settings = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    plugin: Plugins = None,
     out: OutFile = None,
 ) -> None:
     """Time whole runs, interleaved, each in a process of its own; and their memory."""
+    import_plugins(plugin or ())
     options = parse_options(set_ or [])
     unknown = set(options)
     for subject in method.split(","):
@@ -148,6 +154,7 @@ def cost(
         options=options,
         repeats=repeats,
         threads=threads,
+        plugins=plugin or (),
         ran=lambda cost: errors.print(f"{cost.method}: {cost.total:.1f} s"),
     )
     rows = summarize_costs(costs)

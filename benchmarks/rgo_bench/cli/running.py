@@ -17,6 +17,7 @@ from rgo_bench.cli.options import (
     Methods,
     Network,
     Out,
+    Plugins,
     Seeds,
     Settings,
     Stream,
@@ -57,10 +58,7 @@ def run(
     vmap: Annotated[
         bool, typer.Option("--vmap", help="With jax: all seeds at once, by jax.vmap.")
     ] = False,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A module of yours that registers methods."),
-    ] = None,
+    plugin: Plugins = None,
     engine: EngineName = LOCAL.name,
     address: Address = None,
 ) -> None:
@@ -85,19 +83,23 @@ def run(
         force=force,
         plugins=tuple(plugin or ()),
     )
-    if compile_ and backend != BACKENDS[0]:
-        raise ValueError(
-            f"--compile: expected --backend {BACKENDS[0]}, got {backend}, which "
-            "compiles in any case"
-        )
+    _check_backend(backend, compiled=compile_, vmap=vmap)
     if vmap:
-        if backend != "jax":
-            raise ValueError(f"--vmap: expected --backend jax, got {backend}")
         show(accuracy_sheet(run_mapped_shown(specs, manner)))
         return
     records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
     show(accuracy_sheet(records))
     end_with(failures)
+
+
+def _check_backend(backend: str, *, compiled: bool, vmap: bool) -> None:
+    if compiled and backend != BACKENDS[0]:
+        raise ValueError(
+            f"--compile: expected --backend {BACKENDS[0]}, got {backend}, which "
+            "compiles in any case"
+        )
+    if vmap and backend != "jax":
+        raise ValueError(f"--vmap: expected --backend jax, got {backend}")
 
 
 def demo(

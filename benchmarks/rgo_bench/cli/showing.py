@@ -1,7 +1,7 @@
 """The commands that show what was recorded: ``table``, ``figure`` and ``report``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +35,10 @@ from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import read_records
+from rgo_bench.report.sheets import Sheet
 from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, unrecorded
+from rgo_bench.runs.spec import Spec
 from rgo_bench.zoo.record import read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 
@@ -76,16 +78,7 @@ def table(
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     chosen_engine = choose_engine(engine, address)
     if what not in PAPER_TABLES:
-        of_zoo = read_zoo_records(Path(what))
-        of_lora = read_zoo_records(Path(what), "lora")
-        records = read_records(Path(what))
-        _check_some(what, [*records, *of_zoo, *of_lora])
-        if records:
-            show(accuracy_sheet(records), format_)
-        if of_zoo:
-            show(zoo_sheet(of_zoo), format_)
-        if of_lora:
-            show(lora_sheet(of_lora), format_)
+        _show_folder(Path(what), format_)
         return
     asked: dict[str, Any] = {"streams": split_names(stream)}
     asked["networks"] = split_names(network)
@@ -98,18 +91,34 @@ def table(
     absent = unrecorded(specs, manner)
     errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
     if missing:
-        from rgo_bench.report.commands import spec_command  # loads Matplotlib
-
-        for spec in absent:
-            more = ["--compile"] if compile_ else []
-            more = ["--out", str(out), "--device", device, *more]
-            typer.echo(spec_command(spec, *more))
+        _list_commands(absent, manner)
         return
     if not (PAPER_TABLES[what].runs if run_ is None else run_):
         specs = [spec for spec in specs if spec not in absent]
     records, failures = run_shown(specs, manner, jobs=jobs, engine=chosen_engine)
     show(PAPER_TABLES[what].sheet(records), format_)
     end_with(failures)
+
+
+def _show_folder(folder: Path, format_: Format) -> None:
+    kinds: list[tuple[Sequence[Any], Callable[..., Sheet]]] = [
+        (read_records(folder), accuracy_sheet),
+        (read_zoo_records(folder), zoo_sheet),
+        (read_zoo_records(folder, "lora"), lora_sheet),
+    ]
+    _check_some(folder, [each for records, _ in kinds for each in records])
+    for records, sheet in kinds:
+        if records:
+            show(sheet(records), format_)
+
+
+def _list_commands(specs: Sequence[Spec], manner: Manner) -> None:
+    from rgo_bench.report.commands import spec_command  # loads Matplotlib
+
+    more = ["--out", str(manner.out), "--device", manner.device]
+    more += ["--compile"] if manner.compiled else []
+    for spec in specs:
+        typer.echo(spec_command(spec, *more))
 
 
 def figure(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -149,28 +149,44 @@ def _observe(
         logits = _logits(network, params, x, mask, context)
         return rgo_jax.softmax_score(logits, y, curvature=chosen.curvature, mask=mask)
 
-    samples = task.x, task.y
     if options.per == "sample":
-        taps = {
-            path: jnp.zeros((len(task.y), moment.matrix.shape[-1]), task.x.dtype)
-            for path, moment in moments.items()
-        }
-        vectors = rgo_jax.tapped_vectors(
-            lambda taps: score(learner.params, samples, taps), taps
-        )
-        return rgo_jax.observe(moments, vectors, share=share)
+        vectors = _of_samples(score, learner.params, task, moments)
+    else:
+        vectors = _of_batches(score, learner.params, task, batch, options.reduce)
+    return rgo_jax.observe(moments, vectors, share=share)
+
+
+def _of_samples(
+    score: Callable[..., Array], params: Params, task: Task, moments: Moments
+) -> dict[str, Array]:
+    """Return the curvature vectors of all samples, by one backward pass to taps."""
+    taps = {
+        path: jnp.zeros((len(task.y), moment.matrix.shape[-1]), task.x.dtype)
+        for path, moment in moments.items()
+    }
+    samples = task.x, task.y
+    return rgo_jax.tapped_vectors(lambda taps: score(params, samples, taps), taps)
+
+
+def _of_batches(
+    score: Callable[..., Array],
+    params: Params,
+    task: Task,
+    batch: int,
+    reduce: Literal["mean", "rms"],
+) -> dict[str, Array]:
+    """Return a curvature vector for each mini-batch."""
     vectors = jax.lax.map(
         lambda group: rgo_jax.curvature_vectors(
             lambda params, samples: score(params, samples, {}),
-            learner.params,
+            params,
             group,
             per="batch",
-            reduce=chosen.reduce,
+            reduce=reduce,
         ),
-        jax.tree.map(lambda array: _grouped(array, batch), samples),
+        jax.tree.map(lambda array: _grouped(array, batch), (task.x, task.y)),
     )
-    flat = {path: rows.reshape(-1, rows.shape[-1]) for path, rows in vectors.items()}
-    return rgo_jax.observe(moments, flat, share=share)
+    return {path: rows.reshape(-1, rows.shape[-1]) for path, rows in vectors.items()}
 
 
 def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Learner:

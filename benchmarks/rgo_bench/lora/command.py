@@ -1,7 +1,6 @@
 """The command ``rgo-bench lora``."""
 
 import io
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from rgo_bench.cli.options import (
     Force,
     Formats,
+    OptionsOfRGO,
     Out,
     Seeds,
     choices,
@@ -24,11 +24,10 @@ from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.lora.training import learn
 from rgo_bench.paper.choices import chosen
-from rgo_bench.records import check_writable, replace_file
+from rgo_bench.records import replace_file
 from rgo_bench.runs.spec import parse_options
-from rgo_bench.zoo.methods import check_options
-from rgo_bench.zoo.record import read_zoo_records
-from rgo_bench.zoo.recorded import recorded
+from rgo_bench.zoo.record import ZooRecord, read_zoo_records
+from rgo_bench.zoo.recorded import Asked, recorded
 
 
 def lora(
@@ -44,9 +43,7 @@ def lora(
         ),
     ] = ",".join(METHODS),
     seeds: Seeds = "0",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE: an option of RGO.")
-    ] = None,
+    set_: OptionsOfRGO = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Steps of a task; the stream's own by default.", min=1),
@@ -62,33 +59,26 @@ def lora(
     """Teach one LoRA adapter on a frozen model task after task, of real text."""
     wanted = chosen("stream", split_names(stream), STREAMS)
     by = chosen("method", split_names(method), METHODS)
-    options = parse_options(set_ or [])
-    check_options(options)
-    check_writable(out)
     torch.set_num_threads(threads)
-    for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0")):
-        own = options if by_method.startswith("rgo") else {}
-        entry = STREAMS[name]
-        of_task = steps or entry.steps
-        recorded(
-            partial(learn, name, by_method, seed, options=own, steps=of_task),
-            out,
-            kind="lora",
-            model=f"{entry.model}-{name}",
-            method=by_method,
-            seed=seed,
-            options=own,
-            steps=of_task,
-            force=force,
-        )
+    asked = [
+        Asked(name, f"{of.model}-{name}", by_method, seed, steps or of.steps)
+        for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0"))
+        for of in (STREAMS[name],)
+    ]
+    options = parse_options(set_ or [])
+    recorded(learn, asked, out, options=options, force=force, kind="lora")
     records = read_zoo_records(out, "lora")
     if plot is not None:
-        picture = io.BytesIO()
-        import matplotlib as mpl  # here: it takes long to load
-
-        from rgo_bench.lora.plot import STYLE, lora_figure
-
-        with mpl.rc_context(STYLE):
-            lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
-        replace_file(plot, picture.getvalue())
+        _draw(records, plot)
     show(lora_sheet(records), format_)
+
+
+def _draw(records: list[ZooRecord], path: Path) -> None:
+    import matplotlib as mpl  # here: it takes long to load
+
+    from rgo_bench.lora.plot import STYLE, lora_figure
+
+    picture = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
+    replace_file(path, picture.getvalue())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import rgo_core
 from rgo_bench.lora.methods import Protected
-from rgo_bench.zoo.streams import Task
+from rgo_bench.zoo.streams import Task, join
 
 SAMPLES: Final = 48  # of a task
 BATCH: Final = 16
@@ -36,13 +36,9 @@ def guessed(learner: Protected, tasks: Sequence[Task]) -> dict[str, float]:
         In percent: "given" (the accuracy with the task known), and for each way
         "WAY tasks" and "WAY accuracy".
     """
-    chosen = [
-        torch.linspace(0, len(task.test.x) - 1, SAMPLES).long().unique()
-        for task in tasks
-    ]
-    x = torch.cat([t.test.x[c] for t, c in zip(tasks, chosen, strict=True)])
-    y = torch.cat([t.test.y[c] for t, c in zip(tasks, chosen, strict=True)])
-    truth = torch.cat([torch.full((len(c),), i) for i, c in enumerate(chosen)])
+    some = [task.test.spread(SAMPLES) for task in tasks]
+    x, y = join(some)
+    truth = torch.cat([torch.full((len(s.x),), i) for i, s in enumerate(some)])
     seen = [_under(learner, index, x) for index in range(len(tasks))]
     logits = torch.stack([logits for logits, _ in seen])  # (t, N, c)
     right = logits.argmax(-1) == y

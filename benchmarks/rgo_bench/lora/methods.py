@@ -4,24 +4,22 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
 from rgo_bench.lora.model import adapted
 from rgo_bench.lora.registry import Entry
 from rgo_bench.methods.rgo_arguments import rgo_arguments
-from rgo_bench.zoo.loss import loss as mean_loss
 from rgo_bench.zoo.loss import score
-from rgo_bench.zoo.methods import tensors
+from rgo_bench.zoo.methods import Learner, batches_of, facts_of
 from rgo_bench.zoo.streams import Samples
 
-CURVATURE_SAMPLES, CURVATURE_BATCH = 256, 64
+CURVATURE_SAMPLES = 256
 
 
-class Method:
-    """A model, its optimizer, and what happens around the training of a task.
+class Method(Learner):
+    """An adapter, trained plainly.
 
     Parameters
     ----------
@@ -47,24 +45,6 @@ class Method:
         """Return AdamW over what is trained."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         return AdamW(trained, lr=self.entry.lr)
-
-    def begin_task(self, task: int) -> None:
-        """Hear that a task begins."""
-
-    def end_task(self, samples: Samples) -> None:
-        """Hear that a task was trained on `samples`."""
-
-    def task(self, task: int) -> AbstractContextManager[None]:
-        """Make `model` that of a task, inside the context."""
-        return nullcontext()
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return what a step of training descends."""
-        return mean_loss(self.model(x), y)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what is recorded of the state at the end."""
-        return {}
 
 
 class Frozen(Method):
@@ -130,20 +110,14 @@ class Protected(Method):
 
     def end_task(self, samples: Samples) -> None:
         """Observe some of a task's samples, spread over all of them."""
-        last = len(samples.x) - 1
-        chosen = torch.linspace(0, last, CURVATURE_SAMPLES).long().unique()
-        parts = (part[chosen].split(CURVATURE_BATCH) for part in samples)
-        batches = list(zip(*parts, strict=True))
         # Of one label a sample RGO has the score itself.
         each_position = samples.y.ndim > 1
+        batches = batches_of(samples.spread(CURVATURE_SAMPLES))
         self.rgo.end_task(batches, score=score if each_position else None)
 
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""
-        return {
-            "protected": 100 * self.rgo.projector.protected_share,
-            "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
-        }
+        return facts_of(self.rgo)
 
 
 class Unencoded(Protected):

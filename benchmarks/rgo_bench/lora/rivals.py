@@ -9,7 +9,7 @@ from torch.optim import AdamW, Optimizer
 
 from rgo_bench.lora.methods import Method
 from rgo_bench.lora.registry import Entry
-from rgo_bench.zoo.streams import Samples
+from rgo_bench.zoo.streams import Samples, join
 
 ORTHOGONALITY: Final = 0.5  # lambda_1 of O-LoRA's own runs
 STIFFNESS: Final = 1.0  # of EWC; of 1, 10, 100 and 1000 the best on made-up topics
@@ -95,11 +95,10 @@ class Elastic(Method):
 
     def end_task(self, samples: Samples) -> None:
         """Add the Fisher information of some samples, spread over all."""
-        last = len(samples.x) - 1
-        chosen = torch.linspace(0, last, FISHER_SAMPLES).long().unique()
         found = [torch.zeros_like(p) for p in self._trained]
-        for index in chosen.split(1):
-            value = super().loss(samples.x[index], samples.y[index])
+        some = samples.spread(FISHER_SAMPLES)
+        for x, y in zip(some.x.split(1), some.y.split(1), strict=True):
+            value = super().loss(x, y)
             gradients = torch.autograd.grad(value, self._trained)
             for total, gradient in zip(found, gradients, strict=True):
                 total += gradient.square()
@@ -142,14 +141,11 @@ class Replay(Method):
     def end_task(self, samples: Samples) -> None:
         """Keep the samples, or an even choice of all where they are too many."""
         if self._memory is not None:
-            samples = Samples(
-                torch.cat([self._memory.x, samples.x]),
-                torch.cat([self._memory.y, samples.y]),
-            )
+            samples = join([self._memory, samples])
         each = samples.x[0].nbytes + samples.y[0].nbytes
         most = min(REPLAY_BYTES // each, len(samples.x))
         order = torch.randperm(len(samples.x), generator=self._generator)[:most]
-        self._memory = Samples(samples.x[order], samples.y[order])
+        self._memory = samples.at(order)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross-entropy of new and old samples."""
@@ -157,8 +153,7 @@ class Replay(Method):
             size = (len(x),)
             of = len(self._memory.x)
             chosen = torch.randint(of, size, generator=self._generator)
-            x = torch.cat([x, self._memory.x[chosen]])
-            y = torch.cat([y, self._memory.y[chosen]])
+            x, y = join([Samples(x, y), self._memory.at(chosen)])
         return super().loss(x, y)
 
     def facts(self) -> dict[str, Any]:

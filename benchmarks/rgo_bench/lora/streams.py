@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.models.hugging_face import minilm_folder, need
+from rgo_bench.zoo.models.hugging_face import minilm_pieces, need
 from rgo_bench.zoo.streams.tasks import Task, check_seed, divided
 
 TASKS, CLASSES = 4, 4
@@ -69,7 +69,7 @@ def text_stream(name: str, seed: int) -> list[Task]:
     check_seed(seed)
     names, text_of = SOURCES[name]
     order = task_generator(seed, 0, "classes").permutation(len(names))
-    pieces = _pieces()
+    pieces = minilm_pieces()
     tasks = []
     for index in range(TASKS):
         own = order[CLASSES * index :][:CLASSES]
@@ -108,7 +108,7 @@ def language_text(name: str) -> str:
 
 def pieces_of(texts: Sequence[str], length: int) -> Tensor:
     """Return the first word pieces of each text, (N, length), zero after the last."""
-    pieces = _pieces()
+    pieces = minilm_pieces()
     rows = torch.zeros(len(texts), length, dtype=torch.int64)
     for row, text in zip(rows, texts, strict=True):
         first, *inner, last = pieces.encode(text).ids
@@ -136,14 +136,6 @@ def _docstrings(module: ModuleType) -> Iterator[str]:
             continue
         text = inspect.getdoc(found) if callable(found) else None
         yield (text or "").replace(own, "")
-
-
-def _pieces() -> Any:
-    tokenizers = need("tokenizers")
-    pieces = tokenizers.Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-    pieces.no_truncation()
-    pieces.no_padding()
-    return pieces
 
 
 def _snippets(text: str, pieces: Any) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from rgo_bench.measure.apart import answer, ask
 from rgo_bench.methods import METHODS
+from rgo_bench.runs.attempts import import_plugins
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import check_name, make_spec
@@ -37,6 +38,7 @@ def measure_costs(
     options: Mapping[str, Any],
     repeats: int,
     threads: int = 1,
+    plugins: Sequence[str] = (),
     ran: Callable[[Cost], None] = lambda cost: None,
 ) -> list[Cost]:
     """Run each method `repeats` times in turn and return what every run took.
@@ -53,6 +55,8 @@ def measure_costs(
         Whole runs of each method; the first ones of all methods come first.
     threads : int
         Of every process.
+    plugins : sequence of str
+        Modules that register methods.
     ran : callable
         Told of every run as it ends.
 
@@ -69,8 +73,15 @@ def measure_costs(
     costs = []
     for _ in range(repeats):
         for method in methods:
-            own = own_options(stream, method, options)
-            costs.append(_measure(stream, method, own, threads))
+            asked = {
+                "stream": stream,
+                "method": method,
+                "options": own_options(stream, method, options),
+                "threads": threads,
+                "plugins": list(plugins),
+            }
+            found = ask("cost", f"{method} on {stream}", asked, threads)
+            costs.append(Cost(**found))
             ran(costs[-1])
     return costs
 
@@ -140,16 +151,10 @@ def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
     return rows
 
 
-def _measure(
-    stream: str, method: str, options: Mapping[str, Any], threads: int
-) -> Cost:
-    asked = {"stream": stream, "method": method, "options": options, "threads": threads}
-    return Cost(**ask("cost", f"{method} on {stream}", asked, threads))
-
-
 def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """Run once in this process, which was started for nothing else."""
     method, backend, seeds = parse_subject(question["method"])
+    import_plugins(question["plugins"])
     specs = [
         make_spec(
             question["stream"], method, seed, question["options"], backend=backend

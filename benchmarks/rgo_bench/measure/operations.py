@@ -1,11 +1,12 @@
 """How many multiplications a training step takes, and what projecting adds."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.methods.representations import recorded_inputs
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layout import row_layers
 
@@ -51,22 +52,7 @@ def step_operations(
     >>> step_operations(nn.Linear(3, 2, bias=False), (3,), batch=1)
     Operations(training=12, projection=9)
     """
-    layers = row_layers(network)
-    rows: dict[RowLayer, int] = {}
-
-    def count(layer: RowLayer) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            rows[layer] = layer.row_count(args[0])
-
-        return hook
-
-    handles = [layer.module.register_forward_pre_hook(count(layer)) for layer in layers]
-    try:
-        with torch.no_grad():
-            network(torch.zeros(batch, *input_shape))
-    finally:
-        for handle in handles:
-            handle.remove()
+    rows = row_counts(network, row_layers(network), torch.zeros(batch, *input_shape))
     training = projection = 0
     for place, (layer, r) in enumerate(rows.items()):
         n, m, groups = layer.features, layer.outputs, layer.groups
@@ -74,3 +60,15 @@ def step_operations(
         projection += groups * n * n * min(r, m)
         projection += 0 if layer.bias is None else layer.width**2
     return Operations(training, projection)
+
+
+@torch.no_grad()
+def row_counts(
+    network: nn.Module, layers: Sequence[RowLayer], x: Tensor
+) -> dict[RowLayer, int]:
+    """Return how many rows each layer meets, in the order in which they are called."""
+    with recorded_inputs(layers) as inputs:
+        network(x)
+    by_name = {layer.name: layer for layer in layers}
+    met = {by_name[name]: seen for name, seen in inputs.items()}
+    return {layer: layer.row_count(seen) for layer, seen in met.items()}

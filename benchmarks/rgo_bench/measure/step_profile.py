@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
+from rgo_bench.measure.operations import row_counts
 from rgo_bench.measure.steps import prepare, protect
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.rows import RowLayer
@@ -127,7 +128,9 @@ class _Stepper:
         """Return what multiplies by every projection as often as a step does."""
         assert self.rgo is not None
         projector = self.rgo.projector
-        rows = _row_counts(self.model, projector.layers, self.x)
+        layers = [each for each in projector.layers if isinstance(each, RowLayer)]
+        counts = row_counts(self.model, layers, self.x)
+        rows = {layer.module: count for layer, count in counts.items()}
         pairs = [
             (projection, torch.randn_like(_multiplied(parameter, rows, projector)))
             for name, projection in projector.projections.items()
@@ -140,24 +143,6 @@ class _Stepper:
                 projected_rows(projection, given)
 
         return multiply
-
-
-def _row_counts(
-    model: nn.Module, layers: Sequence[Any], x: Tensor
-) -> dict[nn.Module, int]:
-    """Return how many rows each linear layer and convolution meets."""
-    found: dict[nn.Module, int] = {}
-    by_module = {each.module: each for each in layers if isinstance(each, RowLayer)}
-
-    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        found[module] = by_module[module].row_count(args[0])
-
-    handles = [module.register_forward_pre_hook(note) for module in by_module]
-    with torch.no_grad():
-        model(x)
-    for handle in handles:
-        handle.remove()
-    return found
 
 
 def _multiplied(

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
-from rgo_bench.methods.representations import input_rows
+from rgo_bench.methods.representations import input_rows, shared_layers
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
-from rgo_torch.layout import row_layers
 
 # Samples of a forward pass for the covariance, as many as fit into memory.
 SAMPLES, INPUTS = 500, 2**19
@@ -53,11 +52,7 @@ class AdamNSCL(NetworkMethod):
 
     def __init__(self, setting: Setting, options: AdamNSCLOptions) -> None:
         super().__init__(setting, options)
-        layers = row_layers(self.network)
-        grouped = [layer.name for layer in layers if layer.groups > 1]
-        if grouped:
-            raise ValueError(f"adam-nscl: expected no groups, got {grouped}")
-        self.layers = layers[:-1] if setting.own_outputs else layers
+        self.layers = shared_layers(self.network, setting, "adam-nscl")
         freeze_biases(self.layers)
         self.covariances: dict[str, Tensor] = {}  # (n, n), in float64
         self.rows: dict[str, int] = {}  # how many inputs, patches of a convolution

@@ -154,9 +154,7 @@ class DEN(GrowingMethod):
 
     def _penalty(self) -> Tensor:
         options, network = self.options, self.network
-        head, _ = network.heads.heads[self.current]
-        squares = [w.square().sum() for w in (*network.weights.values(), head)]
-        total = options.decay / 2 * torch.stack(squares).sum()
+        total = options.decay / 2 * network.squares(self.current)
         for name, weight in network.weights.items():
             if name in self.before:
                 old = self.before[name]

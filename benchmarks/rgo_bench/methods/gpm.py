@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
-from rgo_bench.methods.representations import input_rows
+from rgo_bench.methods.representations import input_rows, shared_layers, spread
 from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
-from rgo_torch.layout import row_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,11 @@ class GPMOptions(MethodOptions):
     threshold: Positive = 0.99  # of the other layers
     rise: float = 0.0  # of both thresholds, with every task
     biases: Biases = "frozen"
+
+    def needed(self, *, first: bool, task: int) -> float:
+        """Return the threshold of the first layer, or of another, after a task."""
+        start = self.threshold_first if first else self.threshold
+        return start + self.rise * task
 
 
 class GPM(NetworkMethod):
@@ -49,12 +53,7 @@ class GPM(NetworkMethod):
 
     def __init__(self, setting: Setting, options: GPMOptions) -> None:
         super().__init__(setting, options)
-        self.layers = row_layers(self.network)
-        if setting.own_outputs:
-            self.layers = self.layers[:-1]
-        grouped = [layer.name for layer in self.layers if layer.groups > 1]
-        if grouped:
-            raise ValueError(f"gpm: expected no grouped convolutions, got {grouped}")
+        self.layers = shared_layers(self.network, setting, "gpm")
         self.bases: dict[str, Tensor] = {}  # M (n, k) by layer, in float64
         self.projector = WeightProjector(self.network, self.layers)
         if options.biases == "frozen":
@@ -63,8 +62,7 @@ class GPM(NetworkMethod):
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Add what the task's representations need to the bases."""
         with clock.phase("consolidate"):
-            stride = max(1, len(x) // self.options.representations)
-            chosen = x[::stride][: self.options.representations]
+            chosen = spread(x, self.options.representations)
             rows = input_rows(self.network, self.layers, chosen)
             for layer in self.layers:
                 self.take_in(layer.name, rows[layer.name].double().T)
@@ -73,18 +71,14 @@ class GPM(NetworkMethod):
     def take_in(self, name: str, columns: Tensor) -> None:
         """Let a layer's basis hold enough of representations, a column each."""
         basis = self.bases.get(name, columns[:, :0])
-        self.bases[name] = extended(basis, columns, self._threshold(name))
+        first = name == self.layers[0].name
+        threshold = self.options.needed(first=first, task=self.current)
+        self.bases[name] = extended(basis, columns, threshold)
 
     def protected(self, name: str) -> Tensor:
         """Return the matrix (n, n) of what gradients of a layer lose: ``M M^T``."""
         M = self.bases[name]
         return M @ M.T
-
-    def _threshold(self, name: str) -> float:
-        options = self.options
-        first = name == self.layers[0].name
-        start = options.threshold_first if first else options.threshold
-        return start + options.rise * self.current
 
     def restored(self) -> None:
         """Project with the bases."""

@@ -156,6 +156,12 @@ class GrowingNetwork:
         """Return all weights and biases of the layers, and those of a task's head."""
         return [*self.weights.values(), *self.biases.values(), *self.heads.heads[task]]
 
+    def squares(self, task: int) -> Tensor:
+        """Return the sum of the squared weights of the layers and of a task's head."""
+        head, _ = self.heads.heads[task]
+        each = [w.square().sum() for w in (*self.weights.values(), head)]
+        return torch.stack(each).sum()
+
     def capacity(self) -> float:
         """Return the weights of layers and heads, in percent of one network's."""
         state = [self.weights, self.biases, self.heads.state_dict()]

@@ -129,9 +129,7 @@ class RCL(GrowingMethod):
         return network
 
     def _decay(self, network: GrowingNetwork) -> Tensor:
-        head, _ = network.heads.heads[self.current]
-        squares = [w.square().sum() for w in (*network.weights.values(), head)]
-        return self.options.decay / 2 * torch.stack(squares).sum()
+        return self.options.decay / 2 * network.squares(self.current)
 
 
 def reward(right: float, draw: list[int], cost: float) -> float:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.methods.method import Setting
 from rgo_torch.layers.rows import RowLayer, rows_of
+from rgo_torch.layout import row_layers
 
 
 @contextmanager
@@ -35,6 +37,27 @@ def recorded_inputs(layers: Sequence[RowLayer]) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def shared_layers(network: nn.Module, setting: Setting, method: str) -> list[RowLayer]:
+    """Return the layers that tasks share: without the head where each has its own.
+
+    Raises
+    ------
+    ValueError
+        If one is a grouped convolution.
+    """
+    layers = row_layers(network)
+    layers = layers[:-1] if setting.own_outputs else layers
+    grouped = [layer.name for layer in layers if layer.groups > 1]
+    if grouped:
+        raise ValueError(f"{method}: expected no grouped convolutions, got {grouped}")
+    return layers
+
+
+def spread(x: Tensor, count: int) -> Tensor:
+    """Return some samples at even distances, or all where there are fewer."""
+    return x[:: max(1, len(x) // count)][:count]
 
 
 @torch.no_grad()

@@ -1,8 +1,7 @@
 """TRGP: GPM, but related tasks' weights are reused, scaled within their subspaces."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +10,16 @@ from torch.nn import functional
 
 from rgo_bench.methods.gpm import GPMOptions, extended
 from rgo_bench.methods.method import NetworkMethod, Setting, masked
-from rgo_bench.methods.representations import recorded_inputs, strongest
+from rgo_bench.methods.representations import (
+    recorded_inputs,
+    shared_layers,
+    spread,
+    strongest,
+)
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
-from rgo_torch.layers.rows import RowLayer, rows_of
-from rgo_torch.layout import row_layers
+from rgo_torch.layers.rows import rows_of
 from rgo_torch.observation.calls import evaluating
 
 RELATED = 2  # tasks that a layer reuses at most
@@ -55,12 +58,12 @@ class TRGP(NetworkMethod):
     """
 
     options: TRGPOptions
+    kept = (*NetworkMethod.kept, "bases", "spaces", "scales")
     compiles: ClassVar[bool] = False
 
     def __init__(self, setting: Setting, options: TRGPOptions) -> None:
         super().__init__(setting, options)
-        layers = row_layers(self.network)
-        self.layers: list[RowLayer] = layers[:-1] if setting.own_outputs else layers
+        self.layers = shared_layers(self.network, setting, "trgp")
         freeze_biases(self.layers)
         self.bases: dict[str, Tensor] = {}  # M (n, K), of all tasks
         self.spaces: dict[int, dict[str, Tensor]] = {}  # B (n, k) by task and layer
@@ -96,8 +99,7 @@ class TRGP(NetworkMethod):
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Keep a basis of the task's inputs, and extend that of all tasks' by it."""
         with clock.phase("consolidate"), torch.no_grad():
-            stride = max(1, len(x) // self.options.representations)
-            chosen = x[::stride][: self.options.representations]
+            chosen = spread(x, self.options.representations)
             with recorded_inputs(self.layers) as inputs, evaluating(self.network):
                 self._logits(chosen, self.current)
             space = self.spaces.setdefault(self.current, {})
@@ -107,9 +109,7 @@ class TRGP(NetworkMethod):
                 before = self.bases.get(
                     layer.name, layer.weight.new_zeros(len(columns), 0)
                 )
-                options = self.options
-                start = options.threshold if place else options.threshold_first
-                threshold = start + options.rise * self.current
+                threshold = self.options.needed(first=not place, task=self.current)
                 joint = extended(before.double(), columns, threshold)
                 own = strongest(joint, columns, threshold)
                 space[layer.name] = own.to(layer.weight.dtype)
@@ -119,19 +119,6 @@ class TRGP(NetworkMethod):
         """Return the logits of the task's scaled weights."""
         with evaluating(self.network), torch.no_grad():
             return masked(self._logits(x, task), self._mask(task))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network and optimizer, all bases and scales."""
-        own = {"bases": self.bases, "spaces": self.spaces, "scales": self.scales}
-        return {**super().state_dict(), "trgp": own}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network and optimizer, all bases and scales."""
-        super().load_state_dict(state)
-        own = state["trgp"]
-        self.bases, self.spaces, self.scales = (
-            dict(own[name]) for name in ("bases", "spaces", "scales")
-        )
 
     def _own(self) -> Scales:
         return self.scales.get(self.current, {})

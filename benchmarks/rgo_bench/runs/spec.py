@@ -105,16 +105,7 @@ def make_spec(
         raise ValueError(
             f"seed: expected an integer from 0 to {SEEDS[-1]}, got {seed!r}"
         )
-    chosen = _with_preset(method, options or {})
-    # Their own defaults, not the protocol's: None stays a choice where it is one.
-    known = STREAMS[stream].defaults.as_dict() | METHODS[method].defaults.as_dict()
-    unknown = sorted(set(chosen) - set(known))
-    if unknown:
-        raise ValueError(
-            f"option of {stream} with {method}: expected one of "
-            f"{', '.join(sorted(known))}, got {', '.join(unknown)}"
-        )
-    chosen = {name: _like(name, value, known[name]) for name, value in chosen.items()}
+    chosen = _checked_options(stream, method, options or {})
     of_stream, of_method = _with_protocol(stream, method, chosen)
     return Spec(
         stream=stream,
@@ -198,6 +189,22 @@ def _with_protocol(
         replace(of_stream, **_only(options, of_stream)),
         of_method.changed(**_only(options, of_method)),
     )
+
+
+def _checked_options(
+    stream: str, method: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write out a preset, and return options of the types that they have."""
+    chosen = _with_preset(method, options)
+    # Their own defaults, not the protocol's: None stays a choice where it is one.
+    known = STREAMS[stream].defaults.as_dict() | METHODS[method].defaults.as_dict()
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise ValueError(
+            f"option of {stream} with {method}: expected one of "
+            f"{', '.join(sorted(known))}, got {', '.join(unknown)}"
+        )
+    return {name: _like(name, value, known[name]) for name, value in chosen.items()}
 
 
 def _with_preset(method: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -186,5 +186,6 @@ def _disjoint(masks: Sequence[NDArray[np.bool_] | None]) -> bool:
 
 
 def _on(device: torch.device, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Bring samples to a device, inputs in PyTorch's default dtype as the weights."""
     x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
-    return x.to(device), y.to(device)
+    return x.to(device, torch.get_default_dtype()), y.to(device)

@@ -3,14 +3,14 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rgo_torch
 from rgo_bench.methods.rgo_arguments import FLAT, rgo_arguments
+from rgo_bench.zoo.loss import loss as mean_loss
 from rgo_bench.zoo.loss import score
 from rgo_bench.zoo.registry import Entry
 from rgo_bench.zoo.streams import Samples
@@ -29,8 +29,17 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
 CURVATURE_SAMPLES, CURVATURE_BATCH = 512, 64
 
 
-class Learner(Protocol):
-    """The verbs around the training of a task."""
+class Learner:
+    """A model, its optimizer, and what happens around the training of a task.
+
+    Attributes
+    ----------
+    model : nn.Module
+    optimizer : Optimizer
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
 
     def begin_task(self, task: int) -> None:
         """Hear that a task begins."""
@@ -39,31 +48,26 @@ class Learner(Protocol):
         """Hear that a task was trained on `samples`."""
 
     def task(self, task: int) -> AbstractContextManager[None]:
-        """Make the model that of a task, inside the context."""
+        """Make `model` that of a task, inside the context."""
+        return nullcontext()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what a step of training descends."""
+        return mean_loss(self.model(x), y)
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded of the state at the end."""
-
-
-class Plain:
-    """The optimizer alone."""
-
-    def begin_task(self, task: int) -> None:
-        """Do nothing."""
-
-    def end_task(self, samples: Samples) -> None:
-        """Do nothing."""
-
-    def task(self, task: int) -> AbstractContextManager[None]:
-        """Do nothing."""
-        return nullcontext()
-
-    def facts(self) -> dict[str, Any]:
-        """Return nothing."""
         return {}
 
 
-class Protected:
+class Plain(Learner):
+    """The optimizer alone."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+
+
+class Protected(Learner):
     """RGO around the optimizer.
 
     Parameters
@@ -87,24 +91,34 @@ class Protected:
         options = dict(options)
         if entry.shortcuts and options.get("encode", True):
             options.setdefault("unencoded", [*entry.shortcuts, entry.head])
-        self.model = model
+        self.model, self.optimizer = model, optimizer
         arguments = rgo_arguments(**options)
         self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **arguments)
-        self.begin_task, self.task = self.rgo.begin_task, self.rgo.task
+        self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
+        self.task = self.rgo.task  # type: ignore[method-assign]
 
     def end_task(self, samples: Samples) -> None:
         """Observe some of a task's samples, spread over all of them."""
-        chosen = torch.linspace(0, len(samples.x) - 1, CURVATURE_SAMPLES).long()
-        chosen = chosen.unique()
-        parts = (part[chosen].split(CURVATURE_BATCH) for part in samples)
-        self.rgo.end_task(list(zip(*parts, strict=True)), score=score)
+        batches = batches_of(samples.spread(CURVATURE_SAMPLES))
+        self.rgo.end_task(batches, score=score)
 
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""
-        return {
-            "protected": 100 * self.rgo.projector.protected_share,
-            "state_bytes": sum(t.nbytes for t in tensors(self.rgo.state_dict())),
-        }
+        return facts_of(self.rgo)
+
+
+def batches_of(samples: Samples) -> list[tuple[Tensor, Tensor]]:
+    """Return samples as a curvature pass takes them."""
+    parts = (part.split(CURVATURE_BATCH) for part in samples)
+    return list(zip(*parts, strict=True))
+
+
+def facts_of(rgo: rgo_torch.RGO) -> dict[str, Any]:
+    """Return the share protected in percent, and the bytes of the state."""
+    return {
+        "protected": 100 * rgo.projector.protected_share,
+        "state_bytes": sum(t.nbytes for t in tensors(rgo.state_dict())),
+    }
 
 
 def freeze_body(model: nn.Module, head: str) -> None:
@@ -140,7 +154,7 @@ def make_learner(
 ) -> Learner:
     """Return the learner of a method, one of `METHODS`."""
     if not method.startswith("rgo"):
-        return Plain()
+        return Plain(model, optimizer)
     return Protected(model, optimizer, entry, seed, {**METHODS[method], **options})
 
 

@@ -1,13 +1,14 @@
-"""A run that is read where it is recorded, and made and recorded where it is not."""
+"""Runs that are read where they are recorded, and made and recorded where not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from rgo_bench.cli.terminal import errors
-from rgo_bench.records import describe_environment
+from rgo_bench.records import check_writable, describe_environment
+from rgo_bench.zoo.methods import check_options
 from rgo_bench.zoo.record import (
     ZooRecord,
     read_zoo_record,
@@ -16,43 +17,72 @@ from rgo_bench.zoo.record import (
 )
 
 
+class Asked(NamedTuple):
+    """A run that is asked for."""
+
+    name: str  # of the model or stream, in its registry
+    model: str  # as records name it
+    method: str
+    seed: int
+    steps: int  # of a task
+
+
 def recorded(
     learn: Callable[..., ZooRecord],
+    runs: Iterable[Asked],
     out: Path,
     *,
-    model: str,
-    method: str,
-    seed: int,
     options: Mapping[str, Any],
-    steps: int,
     force: bool = False,
     kind: str = "zoo",
-) -> ZooRecord:
-    """Return the record of a run, made now unless it is there, of as many steps.
+) -> list[ZooRecord]:
+    """Return the record of each run, made now unless it is there, of as many steps.
 
     Parameters
     ----------
     learn : callable
-        Returns the record, given an `environment`.
+        Returns a record, given name, method, seed, `options`, `steps`, `environment`.
+    runs : iterable of Asked
     out : Path
         The folder of the records.
-    model, method, seed, options, kind
-        Of the record, see `zoo_path`.
-    steps : int
-        Of a task.
+    options : mapping
+        Of RGO, for the methods that are.
     force : bool
-        Whether to run it again.
+        Whether to run all again.
+    kind : str
+        Of the records, see `zoo_path`.
+
+    Raises
+    ------
+    ValueError
+        If RGO has no such option.
+    OSError
+        If records cannot be written.
     """
-    path = zoo_path(
-        out, kind=kind, model=model, method=method, options=options, seed=seed
-    )
+    check_options(options)
+    check_writable(out)
+    return [_recorded(learn, run, out, options, force, kind) for run in runs]
+
+
+def _recorded(
+    learn: Callable[..., ZooRecord],
+    run: Asked,
+    out: Path,
+    options: Mapping[str, Any],
+    force: bool,
+    kind: str,
+) -> ZooRecord:
+    name, model, method, seed, steps = run
+    own = options if method.startswith("rgo") else {}
+    path = zoo_path(out, kind=kind, model=model, method=method, options=own, seed=seed)
     if path.exists() and not force:
         known = read_zoo_record(path)
         if known.training["steps"] == steps:
             return known
     threads = torch.get_num_threads()
+    environment = describe_environment("torch", device="cpu", threads=threads)
     record = learn(
-        environment=describe_environment("torch", device="cpu", threads=threads)
+        *(name, method, seed), options=own, steps=steps, environment=environment
     )
     write_zoo_record(out, record, kind)
     bwt = "" if record.bwt is None else f", BWT {record.bwt:.1f}"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from rgo_bench.zoo.loss import accuracy, loss
+from rgo_bench.zoo.loss import loss
 from rgo_bench.zoo.memory import peak_meter
 from rgo_bench.zoo.methods import (
     Learner,
@@ -18,8 +18,8 @@ from rgo_bench.zoo.methods import (
 )
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
-from rgo_bench.zoo.streams import Samples, Task
-from rgo_bench.zoo.turns import Clock, take_steps
+from rgo_bench.zoo.streams import Samples
+from rgo_bench.zoo.turns import Turns
 
 
 def train(
@@ -56,23 +56,22 @@ def train(
     model = entry.build()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     peak = peak_meter()
-    run = _Run(model, method, seed, entry, options)
-    if method == "joint":
-        run.learn_together(tasks, steps)
-    else:
-        run.learn_in_turn(tasks, steps)
+    learner = learner_of(model, method, seed, entry, options)
+    turns = Turns(learner, seed, batch=entry.batch)
+    learn = turns.learn_together if method == "joint" else turns.learn_in_turn
+    learn(tasks, steps)
     return ZooRecord(
         model=name,
         method=method,
         seed=seed,
         options=dict(options),
-        training={"steps": steps, "batch": entry.batch, "lr": run.lr},
+        training={"steps": steps, "batch": entry.batch, "lr": _rate(method, entry)},
         parameters=parameters,
-        accuracy=run.accuracy,
-        seconds=run.clock.rounded(),
+        accuracy=turns.accuracy,
+        seconds=turns.clock.rounded(),
         peak_mib=peak(),
         environment=dict(environment),
-        **run.learner.facts(),
+        **learner.facts(),
     )
 
 
@@ -82,66 +81,32 @@ def _warm_up(entry: Entry, samples: Samples) -> None:
     loss(model(samples.x[: entry.batch]), samples.y[: entry.batch]).backward()
 
 
-class _Run:
-    def __init__(
-        self,
-        model: nn.Module,
-        method: str,
-        seed: int,
-        entry: Entry,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.model, self.entry = model, entry
-        self.lr = entry.lr
-        if method == "frozen":
-            freeze_body(model, entry.head)
-            self.lr = entry.head_lr
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer: Optimizer
-        if uses_sgd(method):
-            self.lr = entry.sgd_lr
-            self.optimizer = SGD(trained, lr=self.lr, momentum=0.9)
-        else:
-            self.optimizer = AdamW(trained, lr=self.lr, fused=True)
-        self.learner: Learner = make_learner(
-            method, model, self.optimizer, entry, seed, options
-        )
-        self.generator = torch.Generator().manual_seed(seed)
-        self.clock = Clock()
-        self.accuracy: list[list[float]] = []
+def learner_of(
+    model: nn.Module, method: str, seed: int, entry: Entry, options: Mapping[str, Any]
+) -> Learner:
+    """Return the learner of a method with its optimizer, the body frozen if asked.
 
-    def learn_in_turn(self, tasks: list[Task], steps: int) -> None:
-        for index, task in enumerate(tasks):
-            self.learner.begin_task(index)
-            with self.clock.phase("train"):
-                self._take_steps(task.train, steps)
-            with self.clock.phase("consolidate"):
-                self.learner.end_task(task.train)
-            with self.clock.phase("evaluate"):
-                self.accuracy.append(self._tested(tasks[: index + 1]))
+    Parameters
+    ----------
+    model : nn.Module
+    method, seed, options
+        As those of `train`.
+    entry : Entry
+        How the model is trained.
+    """
+    if method == "frozen":
+        freeze_body(model, entry.head)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    lr = _rate(method, entry)
+    optimizer: Optimizer
+    if uses_sgd(method):
+        optimizer = SGD(trained, lr=lr, momentum=0.9)
+    else:
+        optimizer = AdamW(trained, lr=lr, fused=True)
+    return make_learner(method, model, optimizer, entry, seed, options)
 
-    def learn_together(self, tasks: list[Task], steps: int) -> None:
-        parts = zip(*(task.train for task in tasks), strict=True)
-        samples = map(torch.cat, parts)
-        with self.clock.phase("train"):
-            self._take_steps(Samples(*samples), steps * len(tasks))
-        with self.clock.phase("evaluate"):
-            self.accuracy.append(self._tested(tasks))
 
-    def _take_steps(self, samples: Samples, steps: int) -> None:
-        self.model.train()
-        take_steps(
-            self.optimizer,
-            lambda x, y: loss(self.model(x), y),
-            samples,
-            steps=steps,
-            batch=self.entry.batch,
-            generator=self.generator,
-        )
-
-    def _tested(self, tasks: list[Task]) -> list[float]:
-        found = []
-        for index, task in enumerate(tasks):
-            with self.learner.task(index):
-                found.append(round(accuracy(self.model, task.test), 3))
-        return found
+def _rate(method: str, entry: Entry) -> float:
+    if uses_sgd(method):
+        return entry.sgd_lr
+    return entry.head_lr if method == "frozen" else entry.lr

@@ -7,6 +7,7 @@ from rgo_bench.zoo import training
 from rgo_bench.zoo.methods import METHODS, uses_sgd
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.training import train
+from rgo_bench.zoo.turns import Turns
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,8 @@ def test_with_a_frozen_body_the_head_alone_is_trained() -> None:
     before = ZOO["mixer"].build().state_dict()
     model = ZOO["mixer"].build()
     model.load_state_dict(before)
-    run = training._Run(model, "frozen", 0, ZOO["mixer"], {})
-    run.learn_in_turn(ZOO["mixer"].stream(0)[:1], 2)
+    learner = training.learner_of(model, "frozen", 0, ZOO["mixer"], {})
+    Turns(learner, 0, batch=16).learn_in_turn(ZOO["mixer"].stream(0)[:1], 2)
     changed = {n for n, p in model.state_dict().items() if not p.equal(before[n])}
     assert changed == {"head.weight", "head.bias"}
 

@@ -135,6 +135,15 @@ def minilm_folder() -> Path:
     return Path(found.origin).parent / "model"
 
 
+def minilm_pieces() -> Any:
+    """Return MiniLM's tokenizer, which leaves a text as long as it is."""
+    tokenizers = need("tokenizers")
+    pieces = tokenizers.Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    pieces.no_truncation()
+    pieces.no_padding()
+    return pieces
+
+
 def need(package: str) -> Any:
     """Import a package of the extra ``zoo``.
 

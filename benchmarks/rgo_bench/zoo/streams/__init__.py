@@ -4,7 +4,7 @@ from rgo_bench.zoo.streams.digits import permuted_digits, split_digits
 from rgo_bench.zoo.streams.segmentation import digits_on_photographs
 from rgo_bench.zoo.streams.speech import speakers
 from rgo_bench.zoo.streams.standard_library import module_snippets, next_bytes
-from rgo_bench.zoo.streams.tasks import IGNORED, TASKS, Samples, Task
+from rgo_bench.zoo.streams.tasks import IGNORED, TASKS, Samples, Task, join
 
 __all__ = [
     "IGNORED",
@@ -12,6 +12,7 @@ __all__ = [
     "Samples",
     "Task",
     "digits_on_photographs",
+    "join",
     "module_snippets",
     "next_bytes",
     "permuted_digits",

@@ -1,5 +1,6 @@
 """A task of the zoo, and how its samples are divided."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import torch
@@ -15,6 +16,19 @@ class Samples(NamedTuple):
 
     x: Tensor  # (N, ...)
     y: Tensor  # (N,) or (N, positions) of int64
+
+    def at(self, rows: Tensor) -> "Samples":
+        """Return the samples of some rows."""
+        return Samples(self.x[rows], self.y[rows])
+
+    def spread(self, count: int) -> "Samples":
+        """Return `count` samples spread over all, or all where they are fewer."""
+        return self.at(torch.linspace(0, len(self.x) - 1, count).long().unique())
+
+
+def join(parts: Iterable[Samples]) -> Samples:
+    """Return the samples of all parts, one part after the other."""
+    return Samples(*map(torch.cat, zip(*parts, strict=True)))
 
 
 class Task(NamedTuple):
@@ -40,7 +54,7 @@ def divided(x: Tensor, y: Tensor, *, every: int) -> Task:
     (tensor([1, 2, 4]), tensor([0, 3]))
     """
     is_test = torch.arange(len(x)) % every == 0
-    return Task(Samples(x[~is_test], y[~is_test]), Samples(x[is_test], y[is_test]))
+    return Task(Samples(x, y).at(~is_test), Samples(x, y).at(is_test))
 
 
 def check_seed(seed: int) -> None:

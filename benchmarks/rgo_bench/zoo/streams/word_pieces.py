@@ -1,6 +1,6 @@
 """The snippets of Python's modules in the word pieces of a pretrained model."""
 
-from rgo_bench.zoo.models.hugging_face import minilm_folder, need
+from rgo_bench.zoo.models.hugging_face import minilm_pieces
 from rgo_bench.zoo.streams.standard_library import module_snippets
 from rgo_bench.zoo.streams.tasks import Task
 
@@ -15,10 +15,7 @@ def module_word_pieces(seed: int) -> list[Task]:
     ModuleNotFoundError
         If the extra ``zoo`` is not installed.
     """
-    tokenizers = need("tokenizers")
-    pieces = tokenizers.Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-    pieces.no_truncation()
-    pieces.no_padding()
+    pieces = minilm_pieces()
 
     def tokenize(text: str) -> list[int]:
         return list(pieces.encode(text, add_special_tokens=False).ids)

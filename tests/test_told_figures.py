@@ -1,0 +1,140 @@
+"""Single figures that a sentence or a row tells are those of the runs that it names.
+
+Each is looked up by name: of all that was recorded some number is near to any.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded_figures import ROOT, measures
+
+from rgo_bench.lora.table import lora_rows
+from rgo_bench.zoo.record import read_zoo_records
+
+RESULTS = ROOT / "benchmarks/results"
+LENET = RESULTS / "split-cifar100"
+PAPERS_FORM = (
+    "biases=normalized,damping=0.01,epochs=20,network=lenet-5,per=batch,"
+    "permutations=shared,softmax=present"
+)
+MNIST = RESULTS / "permuted-mnist"
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    """Return the record of seed 0."""
+    found: dict[str, Any] = json.loads((folder / "seed-0.json").read_text())
+    return found
+
+
+def told_of(folder: Path, tasks: int) -> tuple[str, str, str]:
+    """Return ACC, BWT and the learning accuracy after so many tasks, as pages do."""
+    acc, bwt, learned = measures(record_in(folder)["accuracy"], tasks)
+    return f"{acc:.2f}", f"{bwt + 0.0:.2f}", f"{learned:.2f}"
+
+
+def words_of(page: str) -> str:
+    """Return a page as one line."""
+    return " ".join((ROOT / page).read_text().split())
+
+
+def test_the_readme_sets_rgo_beside_stl_as_recorded() -> None:
+    acc, bwt, learned = told_of(LENET / "rgo" / PAPERS_FORM, 5)
+    stl = "stl/epochs=20,network=lenet-5"
+    of_five, _, _ = told_of(LENET / f"{stl},tasks=5", 5)
+    of_all, _, _ = told_of(LENET / stl, 20)
+    page = words_of("README.md")
+    assert f"in the paper's form has {acc} / {bwt} and STL {of_five}: level" in page
+    assert f"at {learned}; after all 20 STL has {of_all}." in page
+
+
+RIVALS = {
+    **{name: name for name in ("der++", "er", "pgn", "rgo", "gpm", "er-ring", "stl")},
+    **{name: f"{name}/tasks=5" for name in ("sgp", "apd")},
+}
+
+
+@pytest.mark.parametrize("method", RIVALS)
+def test_a_rival_s_row_is_that_of_its_record(method: str) -> None:
+    folder = MNIST / RIVALS[method]
+    record = record_in(folder)
+    tasks, kept = len(record["accuracy"]), record.get("kept")
+    acc, bwt, _ = told_of(folder, tasks)
+    own = f"{acc} / {bwt}" if tasks == 20 else ""
+    (row,) = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "docs/rivals.md").read_text().splitlines()
+        if line.startswith("|") and f"`{method}` | {tasks} |" in line
+    ]
+    assert row[1:3] + row[5:] == [f"{tasks}", own, told_of(folder, 5)[0]]
+    if kept:  # other records are of before it was counted
+        assert row[3:5] == [f"{kept['bytes'] / 2**20:.2f}", f"{kept['capacity']:.0f}"]
+
+
+def test_how_far_replay_is_from_rgo_is_as_recorded() -> None:
+    rgo, *rivals = (
+        float(told_of(MNIST / name, 20)[0])
+        for name in ("rgo", "er", "der++", "er-ring")
+    )
+    reservoir, der, ring = (rival - rgo for rival in rivals)
+    told = f"half a point above RGO here, one seed each, DER++ {der:.1f} points"
+    assert told in words_of("docs/rivals.md")
+    assert f"sample a class and task (`er-ring`) it is {-ring:.0f} below" in words_of(
+        "docs/rivals.md"
+    )
+    assert abs(reservoir - 0.5) < 0.05
+
+
+def test_adapters_end_as_near_to_one_for_each_task_as_recorded() -> None:
+    rows = lora_rows(read_zoo_records(RESULTS / "lora", "lora"))
+    rows = rows[(rows.variant == "") & rows.stream.str.startswith("minilm")]
+    by = rows.pivot(index="stream", columns="method", values=["acc", "bwt"])
+    apart = (by.acc["each"] - by.acc["rgo"]).dropna().max()
+    assert f"RGO ends within {apart:.1f} points" in words_of("docs/adapters.md")
+    assert f"within {apart:.1f} points of one adapter a" in words_of("docs/when.md")
+    assert by.bwt["rgo"].min() > -1
+
+
+SCALE = json.loads((RESULTS / "scale.json").read_text())
+
+
+def farthest(rows: list[dict[str, Any]], network: str, what: str) -> str:
+    """Return the largest distance from one process, as pages write it."""
+    distance = max(row[what] for row in rows if row["network"] == network)
+    return f"{distance:.0e}".replace("e-0", "e-")
+
+
+def accuracies(rows: list[dict[str, Any]], network: str) -> list[list[float]]:
+    """Return the accuracies of each number of processes."""
+    return [row["accuracy"] for row in rows if row["network"] == network]
+
+
+def test_processes_agree_as_recorded() -> None:
+    rows, page = SCALE["rows"], words_of("docs/scale.md")
+    exact, after = "P in float64, to one process", "after two tasks, to one process"
+    mlp, lenet = (farthest(rows, network, exact) for network in ("mlp", "lenet-5"))
+    assert f"that of one process to {mlp} relative (LeNet-5: {lenet})" in page
+    weights, P = (farthest(rows, "mlp", f"{what} {after}") for what in ("weights", "P"))
+    assert f"are those of one process to {weights}, P to {P}; the accuracies" in page
+    one, *several = accuracies(rows, "mlp")
+    assert f"the accuracies are the same, {one[0]:.2f} and {one[1]:.2f} %" in page
+    assert all(each == one for each in several)
+
+
+def test_where_processes_part_and_where_not_is_as_recorded() -> None:
+    rows, page = SCALE["rows"], words_of("docs/scale.md")
+    weights = "weights after two tasks, to one process"
+    apart = max(row[weights] for row in rows if row["network"] == "lenet-5")
+    one, *several = accuracies(rows, "lenet-5")
+    points = max(abs(a - b) for each in several for a, b in zip(each, one, strict=True))
+    told = f"weights are {apart:.1f} apart, its accuracies up to {points:.1f} points"
+    assert told in page
+    double = SCALE["float64"]
+    weights, P = (farthest(double, "lenet-5", what) for what in ("weights", "P"))
+    told = (
+        f"those of one process to {weights}, P to {P}, and the accuracies are the same"
+    )
+    assert told in page
+    one, *several = accuracies(double, "lenet-5")
+    assert all(each == one for each in several)
