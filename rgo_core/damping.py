@@ -53,6 +53,10 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", True): 0.01,
     ("batch", "mean", False): 0.01,
 }
+# The same, of projections that are not scaled to trace n.
+UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
+    ("sample", "mean", True): 0.1,
+}
 # Whatever the vectors, where gradients are projected.
 RELATIVE_DAMPING = Relative(0.03)
 # The same, where the updates of an adaptive optimizer are.
@@ -61,7 +65,9 @@ UPDATE_DAMPING = Relative(0.3)
 MAP_DAMPING = Relative(1.0)
 
 
-def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
+def measured_damping(
+    per: Per, reduce: Reduce, *, encode: bool = True, scaled: bool = True
+) -> float:
     """Return the damping that was measured best for a kind of curvature vectors.
 
     Parameters
@@ -70,6 +76,9 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
     reduce : {"mean", "rms", "signs", "uncancelled"}
     encode : bool
         Whether features are encoded: where they are not, tasks disturb each other more.
+    scaled : bool
+        Whether projections are scaled to trace n. Those that are not close more of a
+        step, so that more damping serves; where none was measured, that of scaled ones.
 
     Returns
     -------
@@ -87,6 +96,8 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
     0.03
     >>> rgo_core.measured_damping("sample", "mean", encode=False)
     0.01
+    >>> rgo_core.measured_damping("sample", "mean", scaled=False)
+    0.1
     """
     check_choice("per", per, PERS)
     check_choice("reduce", reduce, REDUCES)
@@ -95,7 +106,10 @@ def measured_damping(per: Per, reduce: Reduce, *, encode: bool = True) -> float:
             f"damping must be given for per={per!r}, reduce={reduce!r}, "
             f"encode={encode!r}: none was measured"
         )
-    return MEASURED_DAMPING[per, reduce, encode]
+    vectors = per, reduce, encode
+    if not scaled and vectors in UNSCALED_DAMPING:
+        return UNSCALED_DAMPING[vectors]
+    return MEASURED_DAMPING[vectors]
 
 
 def split_damping(damping: Damping) -> tuple[float, bool]:

@@ -147,7 +147,8 @@ def with_torch(weights: Weights, tasks: list[Task], dtype: str) -> Weights:
             layer.weight.copy_(torch.from_numpy(kernel.T))
             layer.bias.copy_(torch.from_numpy(bias))
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-    rgo = rgo_torch.RGO(model, optimizer, damping=DAMPING, seed=SEED)
+    options: Any = {"damping": DAMPING, "normalize": "weights"}
+    rgo = rgo_torch.RGO(model, optimizer, seed=SEED, **options)
     for index, task in enumerate(tasks):
         x, y = torch.from_numpy(task.x).to(kind), torch.from_numpy(task.y)
         rgo.begin_task(index)
@@ -235,7 +236,7 @@ def jax_learner(
         seen = x.reshape(-1, x.shape[-1]), y.reshape(-1)
         vectors = rgo_jax.curvature_vectors(score, params, seen)
         moments = rgo_jax.observe(moments, vectors)
-        options: Any = {"damping": DAMPING}
+        options: Any = {"damping": DAMPING, "normalize": "weights"}
         return params, rgo_jax.end_task(state, moments, **options), moments
 
     return learn

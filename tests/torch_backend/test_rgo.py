@@ -39,7 +39,8 @@ def test_fifty_projected_steps_equal_numpy(dtype: torch.dtype, size: int) -> Non
     seed, damping = 5, 0.05
     model = mlp().to(dtype)
     plain, optimizer = NumpyMLP(model), sgd(model)
-    rgo = RGO(model, optimizer, seed=seed, damping=damping)
+    scaled = {"normalize": "weights"}  # as the paper's
+    rgo = RGO(model, optimizer, seed=seed, damping=damping, **scaled)
     for task in range(3):
         rgo.begin_task(task)
         plain.encode(task, seed)
@@ -205,7 +206,7 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     model = mlp()
     rgo = RGO(model, sgd(model))
     assert rgo.projector.project == "gradient"
-    assert rgo.damping == measured_damping("sample", "mean")
+    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
     assert "update is projected" not in rgo.summary()
 
 
@@ -222,7 +223,8 @@ def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None
     by_batches = partial(second_moments, per="batch")
     assert damping(observe=by_batches) == measured_damping("batch", "mean")
     # A convolution that is not protected has no curvature to fade.
-    assert damping(protect=["2"]) == measured_damping("sample", "mean")
+    mlp_s = measured_damping("sample", "mean", scaled=False)
+    assert damping(protect=["2"]) == mlp_s
 
 
 def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
@@ -263,28 +265,33 @@ def beside_linear(*own: nn.Module) -> nn.Sequential:
         ([nn.Bilinear(2, 3, 4)], False),
     ],
 )
-def test_with_sgd_networks_unlike_the_paper_s_have_projections_as_they_are(
+def test_projections_are_scaled_in_the_paper_s_forms_alone(
     own: list[nn.Module], is_plain: bool
 ) -> None:
     model = beside_linear(*own)
-    rgo = RGO(model, sgd(model))
-    assert rgo.projector.project == "gradient"
-    assert rgo.projector.normalize == ("weights" if is_plain else "none")
-    expected = measured_damping("sample", "mean") if is_plain else Relative(0.03)
-    assert rgo.damping == expected
-    assert ("projections are not scaled" in rgo.summary()) != is_plain
-    # Each may be chosen without the others.
+
+    def chosen(**options: Any) -> tuple[str, Damping]:
+        rgo = RGO(model, sgd(model), **options)
+        rgo.detach()
+        return rgo.projector.normalize, rgo.damping
+
+    paper_s = "weights" if is_plain else "none"
+    measured = partial(measured_damping, reduce="mean")
+    raw = measured("sample", scaled=False) if is_plain else Relative(0.03)
+    assert chosen() == ("none", raw)
+    scaled = measured("sample") if is_plain else Relative(0.03)
+    assert chosen(normalize="weights") == ("weights", scaled)
     by_batch = partial(second_moments, per="batch")
-    rgo.detach()
-    chosen = RGO(model, sgd(model), normalize="weights", observe=by_batch)
-    assert chosen.projector.normalize == "weights"
-    assert chosen.damping == measured_damping("batch", "mean")
+    assert chosen(observe=by_batch) == (paper_s, measured("batch"))
+    unencoded = measured("sample", encode=False) if is_plain else Relative(0.03)
+    assert chosen(encode=False) == (paper_s, unencoded)
+    assert chosen(damping=0.2) == ("none", 0.2)
 
 
 def test_what_is_not_protected_is_not_asked_for_its_kind() -> None:
     model = beside_linear(nn.LayerNorm(6))
     rgo = RGO(model, sgd(model), protect=["1", "3"])
-    assert rgo.projector.normalize == "weights"
+    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
 
 
 def test_after_detach_model_and_optimizer_are_plain() -> None:
@@ -305,7 +312,8 @@ def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() ->
     by_batches = partial(second_moments, per="batch")
     _, by_batch = learner(observe=by_batches)
     _, given = learner(observe=by_batches, damping=0.5)
-    assert by_default.damping == measured_damping("sample", "mean")
+    unscaled = measured_damping("sample", "mean", scaled=False)
+    assert by_default.damping == unscaled
     assert by_batch.damping == measured_damping("batch", "mean")
     assert given.damping == 0.5
 
@@ -315,9 +323,7 @@ def test_damping_counts_in_the_unit_that_is_asked_for(damping: Damping) -> None:
     model, rgo = learner(damping=damping)
     learn(model, rgo, 0)
     for name, moment in rgo.projector.moments.items():
-        expected = rgo_core.consolidate(
-            moment, damping, normalized=name.endswith("weight")
-        )
+        expected = rgo_core.consolidate(moment, damping, normalized=False)
         assert torch.equal(rgo.projector.projections[name], expected.float())
 
 

@@ -229,7 +229,9 @@ def test_a_model_in_bfloat16_trains_and_consolidates() -> None:
         plain = gradients_of(model, lambda: loss_of(model, *data[0]))
     for name, gradient in plain.items():
         P = rgo.projector.projections[name]
-        assert torch.equal(found[name], (gradient.float() @ P).bfloat16())
+        expected = gradient.float() @ P
+        within = 2**-8 * expected.abs().max()  # a bfloat16 has 8 bits
+        assert (found[name] - expected).abs().max() <= within
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

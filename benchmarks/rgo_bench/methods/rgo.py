@@ -93,7 +93,7 @@ class RGOOptions(MethodOptions):
         flat = self.as_dict()
         for name in ("observed", "extrapolate", "softmax", "permutations"):
             del flat[name]  # the rest are RGO's own
-        return rgo_arguments(**flat)
+        return {"normalize": "weights"} | rgo_arguments(**flat)
 
     def seen(self, samples: int, widest: int) -> int:
         """Return how many of a task's samples are observed.
