@@ -7,20 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from documents import ROOT
 
 from rgo_bench.lora.table import lora_rows, lora_sheet
 from rgo_bench.report.render import render_markdown
+from rgo_bench.zoo.methods import uses_sgd
 from rgo_bench.zoo.record import read_zoo_record, read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 
 STATES = ("state", "shared")  # of large models' adapters
 
 
-def test_the_zoo_s_table_is_that_of_its_records() -> None:
-    paths = sorted((ROOT / "benchmarks/results/zoo").rglob("*.json"))
-    sheet = zoo_sheet(read_zoo_record(path) for path in paths)
-    table = render_markdown(sheet.grids)
+@pytest.mark.parametrize("with_sgd", [False, True])
+def test_the_zoo_s_tables_are_those_of_its_records(with_sgd: bool) -> None:
+    records = read_zoo_records(ROOT / "benchmarks/results/zoo")
+    chosen = [each for each in records if uses_sgd(each.method) == with_sgd]
+    table = render_markdown(zoo_sheet(chosen).grids)
     rows = [line for line in table.splitlines() if line.startswith("|")]
     page = (ROOT / "docs/transformers.md").read_text()
     assert "\n".join(rows) in page

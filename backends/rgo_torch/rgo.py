@@ -61,10 +61,9 @@ class RGO(Learned):
         and its kin), else the gradient.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of biases too (the
-        paper's), or none; see `GradientProjector`. Where None: "weights" for
-        ``project="gradient"`` of a network that has linear and convolutional layers
-        alone, and beside adapters, whose rank space has so few directions that a task
-        or two would close them all; else "none".
+        paper's), or none; see `GradientProjector`. Where None: "none", but
+        "weights" beside adapters, whose rank space has so few directions that a task or
+        two would close them all.
     encode : bool or iterable of str or Place
         Whether each task permutes the layers' channels (False: the paper's RGO-2). Or
         where, in place of all that RGO finds: names of modules whose inputs are

@@ -265,7 +265,7 @@ def beside_linear(*own: nn.Module) -> nn.Sequential:
         ([nn.Bilinear(2, 3, 4)], False),
     ],
 )
-def test_projections_are_scaled_in_the_paper_s_forms_alone(
+def test_projections_are_scaled_only_if_asked_for(
     own: list[nn.Module], is_plain: bool
 ) -> None:
     model = beside_linear(*own)
@@ -275,16 +275,16 @@ def test_projections_are_scaled_in_the_paper_s_forms_alone(
         rgo.detach()
         return rgo.projector.normalize, rgo.damping
 
-    paper_s = "weights" if is_plain else "none"
-    measured = partial(measured_damping, reduce="mean")
-    raw = measured("sample", scaled=False) if is_plain else Relative(0.03)
-    assert chosen() == ("none", raw)
-    scaled = measured("sample") if is_plain else Relative(0.03)
-    assert chosen(normalize="weights") == ("weights", scaled)
+    def measured(**options: bool) -> Damping:
+        number = measured_damping("sample", "mean", **options)
+        return number if is_plain else Relative(0.03)
+
+    assert chosen() == ("none", measured(scaled=False))
+    assert chosen(normalize="weights") == ("weights", measured())
+    unencoded = measured(scaled=False, encode=False)
+    assert chosen(encode=False) == ("none", unencoded)
     by_batch = partial(second_moments, per="batch")
-    assert chosen(observe=by_batch) == (paper_s, measured("batch"))
-    unencoded = measured("sample", encode=False) if is_plain else Relative(0.03)
-    assert chosen(encode=False) == (paper_s, unencoded)
+    assert chosen(observe=by_batch) == ("none", measured_damping("batch", "mean"))
     assert chosen(damping=0.2) == ("none", 0.2)
 
 

@@ -51,9 +51,9 @@ def choose(
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
 
-    P is scaled to trace n, as in the paper, where vectors or encoding are the paper's.
-    Otherwise it is left as it is: on permuted MNIST that forgets a quarter as much and
-    ends higher, and where SGD takes long steps scaled ones left what is stable.
+    P is not scaled to trace n, as the paper's is: on both streams of MNIST that forgets
+    less than half as much and ends higher, and where SGD takes long steps scaled ones
+    leave what is stable.
 
     Of a model that `convolves` and is encoded the damping is relative by default: its
     curvature fades as samples are seen again, and an absolute one forgot four times as
@@ -70,8 +70,11 @@ def choose(
     if damping is not None:
         check_positive("damping", split_damping(damping)[0])
     project, notes = _projected(optimizers, project)
+    if normalize is None:
+        # Beside adapters the rank space has so few directions that a task or two would
+        # close them all.
+        normalize = "weights" if beside_adapters else "none"
     if observing.is_own:
-        normalize = normalize or ("weights" if beside_adapters else "none")
         if damping is None:
             raise ValueError(
                 f"damping must be given for observe={observing.name}: none was "
@@ -88,12 +91,6 @@ def choose(
         notes.append(AT_POSITIONS)
     elif not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
-    if normalize is None:
-        # Beside adapters the rank space has so few directions that a task or two would
-        # close them all; the rest is the paper's form, which was measured with it.
-        default = encode and (per, reduce) in ((None, None), ("sample", "mean"))
-        papers = project == "gradient" and is_plain and not default
-        normalize = "weights" if beside_adapters or papers else "none"
     curvature = given.get("curvature") or "ground-truth"
     cancels = curvature == "exact" and reduce == "mean"
     if relative is None and damping is None:
