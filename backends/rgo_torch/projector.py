@@ -26,8 +26,8 @@ from rgo_torch.torch_private import gradient_hooks, step_hooks
 class GradientProjector(Protection):
     """Projects the gradients, or the updates, of a model's parameters.
 
-    A step uses ``n / trace(P) * P G`` in place of the gradient G of each weight, and
-    ``P G`` of each bias and of each parameter that acts entry by entry. Works alone,
+    A step uses ``P G`` in place of the gradient G of each parameter; of a weight, where
+    asked for, the paper's ``n / trace(P) * P G``. Works alone,
     without `rgo_torch.RGO`: feed `consolidate` with second moments from
     `rgo_torch.second_moments`.
 
@@ -44,13 +44,12 @@ class GradientProjector(Protection):
         gradients. "update": what the optimizer changes, after its step, which is what
         an adaptive optimizer needs.
     normalize : {"weights", "all", "none"}, optional
-        Which projections are scaled to trace n. Those of weights, where gradients are
-        projected: the scaling, the paper's, keeps the learning rate. An adaptive
-        optimizer's update has a length of its own, which scaling would add to in the
-        free directions: "none" for ``project="update"`` where None. "all", the paper's,
-        scales those of what has no outputs too (biases, a normalisation's scale). A
-        bias has few directions, and their curvature is large: a few tasks close them
-        all, and scaling opens them again, so that more is forgotten.
+        Which projections are scaled to trace n, which keeps the length of a step on
+        average and lengthens it in the directions that are left: none where None, for
+        that forgets less. "weights" scales those of weights. "all", the paper's, those
+        of what has no outputs too (biases, a normalisation's scale). A bias has few
+        directions, and their curvature is large: a few tasks close them all, and
+        scaling opens them again, so that more is forgotten.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
@@ -118,9 +117,7 @@ class GradientProjector(Protection):
     ) -> None:
         check_choice("project", project, ("gradient", "update"))
         check_choice("normalize", normalize, (None, *NORMALIZE))
-        normalize = with_biases(normalize, biases, stacklevel=2)
-        if normalize is None:
-            normalize = "weights" if project == "gradient" else "none"
+        normalize = with_biases(normalize, biases, stacklevel=2) or "none"
         bound = make_bound(max_features, sketch_rows)
         super().__init__(
             model, optimizer, project, normalize, layout, bound, shared_inputs

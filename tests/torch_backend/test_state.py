@@ -136,6 +136,7 @@ def test_a_state_made_under_another_option_is_refused_by_its_name(
     option: str, value: object, changed: dict[str, Any]
 ) -> None:
     common: dict[str, Any] = {"damping": 0.1, "observe": signs_of()}
+    common["normalize"] = "weights"
     _, rgo = learned(**common)
     model = mlp()
     other = RGO(model, sgd(model), **(common | changed))
