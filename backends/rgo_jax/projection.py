@@ -22,7 +22,7 @@ class ProjectionState(NamedTuple):
     """
 
     tasks: Array  # () int32, tasks ended
-    weights: dict[str, Projection]  # of trace n
+    weights: dict[str, Projection]  # scaled to trace n where asked for
     biases: dict[str, Projection]  # of all parameters without outputs
     traces: dict[str, Array]  # () float32 each, of the H that a projection is made of
 

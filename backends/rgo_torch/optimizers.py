@@ -111,8 +111,9 @@ def drop_momentum(
     """
     tensors = [parameter.tensor for parameter in parameters]
     for optimizer in optimizers:
+        state = getattr(optimizer, "state", {})  # a wrapper may have none
         for tensor in tensors:
-            kept = optimizer.state.get(tensor, {})
+            kept = state.get(tensor, {})
             for name in MOMENTUM:
                 if isinstance(kept.get(name), Tensor):
                     kept[name].zero_()

@@ -4,13 +4,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax_backend.nets import draw
 
 import rgo_jax.equinox
 import rgo_jax.nnx
-from rgo_jax import encode, make_encoding
+from rgo_jax import (
+    encode,
+    end_task,
+    make_encoding,
+    observe,
+    project_gradients,
+)
 
 MODULES = [
     pytest.param(rgo_jax.nnx.FeatureEncoding, id="nnx"),
@@ -51,3 +58,16 @@ def test_equinox_sees_no_parameters_and_compiles() -> None:
     encoded = eqx.filter_jit(lambda layer, task: layer(features, task))
     found = encoded(layer, jnp.asarray(1))
     np.testing.assert_array_equal(found, layer(features, 1))
+
+
+def test_an_optimizer_of_flax_begins_a_task_without_momentum() -> None:
+    layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    chain = optax.chain(project_gradients(), optax.sgd(0.1, momentum=0.9))
+    optimizer = nnx.Optimizer(layer, chain, wrt=nnx.Param)
+    gradients = jax.tree.map(jnp.ones_like, nnx.state(layer, nnx.Param))
+    optimizer.update(layer, gradients)
+    moments = observe({}, {"kernel": jnp.ones((4, 3))})
+    optimizer.opt_state = end_task(optimizer.opt_state, moments)
+    before = layer.kernel[...]
+    optimizer.update(layer, jax.tree.map(jnp.zeros_like, gradients))
+    assert jnp.array_equal(layer.kernel[...], before)

@@ -74,6 +74,17 @@ def test_projected_updates_leave_an_optimizer_what_it_estimates() -> None:
     assert optimizer.state[model[0].weight]["exp_avg"].any()
 
 
+def test_what_has_parameters_and_no_state_has_no_momentum_to_drop() -> None:
+    class Wrapper:
+        def __init__(self, optimizer: Optimizer) -> None:
+            self.param_groups = optimizer.param_groups
+
+    model = mlp()
+    projector = GradientProjector(model, Wrapper(sgd(model)))  # type: ignore[arg-type]
+    projector.consolidate(second_moments(model, batches()), damping=0.01)
+    assert projector.projections
+
+
 def test_momentum_of_what_is_not_protected_goes_on() -> None:
     model = mlp()
     optimizer = OPTIMIZERS["momentum"](model)
