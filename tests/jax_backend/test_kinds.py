@@ -70,7 +70,8 @@ def hold(kind: Kind) -> None:
         )
         moments = observe(empty_moments(params, layout), vectors)
         transformation = project_gradients(layout)
-        state = end_task(transformation.init(params), moments, damping=0.5)
+        options: Any = {"damping": 0.5, "normalize": "weights"}
+        state = end_task(transformation.init(params), moments, **options)
         return moments, transformation.update(params, state)[0]
 
     moments, projected_params = protected(params, xs)

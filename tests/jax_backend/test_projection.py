@@ -116,7 +116,8 @@ def test_gradients_are_projected_as_the_core_does(seed: int, tasks: int) -> None
         state, moments = transformation.init(params), {}
         for task in range(tasks):
             moments = observed(moments, params, batch(seed + task))
-            state = end_task(state, moments, damping=0.1)
+            options: Any = {"damping": 0.1, "normalize": "weights"}
+            state = end_task(state, moments, **options)
         gradients = gradient(params, batch(seed))
         updates, _ = transformation.update(gradients, state)
         for path, moment in moments.items():
