@@ -100,23 +100,30 @@ def load_nan_with_jax() -> None:
         rgo_jax.load(f"{folder}/state.npz", rgo_jax.empty_moments(PARAMS))
 
 
+CHANGED = (
+    (
+        "a network that grew",
+        network_grows_with_torch,
+        GROWN,
+        "1.bias, 1.weight: not there when|1/bias, 1/weight: not there when",
+    ),
+    (
+        "a layer that was replaced",
+        layer_is_replaced_with_torch,
+        REPLACED,
+        "0: .* was replaced|0/weight: updates of shape .* do not fit",
+    ),
+)
+
 STATES: dict[str, Door] = {
     **{
-        f"a network that grew{', of a layout' if told else ''}": Door(
-            network_grows_with_torch,
-            partial(update_with_jax, GROWN, told),
+        f"{what}{', of a layout' if told else ''}": Door(
+            by_torch,
+            partial(update_with_jax, params, told),
             (RuntimeError, ValueError),
-            "1.bias, 1.weight: not there when|1/bias, 1/weight: not there when",
+            message,
         )
-        for told in (False, True)
-    },
-    **{
-        f"a layer that was replaced{', of a layout' if told else ''}": Door(
-            layer_is_replaced_with_torch,
-            partial(update_with_jax, REPLACED, told),
-            (RuntimeError, ValueError),
-            "0: .* was replaced|0/weight: updates of shape .* do not fit",
-        )
+        for what, by_torch, params, message in CHANGED
         for told in (False, True)
     },
     "a state of another form": Door(

@@ -3,7 +3,6 @@
 import copy
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +26,8 @@ from torch_backend.tolerance import assert_near
 
 import rgo_core
 from rgo_core import Relative
-from rgo_core.damping import MAP_DAMPING, UPDATE_DAMPING, Damping
-from rgo_torch import RGO, measured_damping, second_moments
+from rgo_core.damping import Damping
+from rgo_torch import RGO, second_moments
 
 STEPS = 50
 
@@ -185,115 +184,6 @@ def test_damping_reaches_the_projection_and_project_the_projector() -> None:
     assert list(learner(unencoded=["0"])[1].encoder.widths) == ["2", "4"]
 
 
-def told(rgo: RGO, *options: str) -> list[Any]:
-    """Return what a state says of options."""
-    return [rgo.state_dict()["options"][name] for name in options]
-
-
-def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_so() -> (
-    None
-):
-    model = mlp()
-    rgo = RGO(model, torch.optim.AdamW(model.parameters()))
-    assert rgo.projector.project == "update"
-    assert rgo.projector.normalize == "none"
-    assert rgo.damping == UPDATE_DAMPING
-    assert told(rgo, "per", "reduce") == [None, None]
-    model = mlp()
-    rgo = RGO(model, torch.optim.AdamW(model.parameters()), damping=0.1)
-    assert (rgo.damping, told(rgo, "relative")) == (0.1, [False])
-    assert "update is projected, not the gradient: AdamW adapts" in rgo.summary()
-    model = mlp()
-    rgo = RGO(model, sgd(model))
-    assert rgo.projector.project == "gradient"
-    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
-    assert "update is projected" not in rgo.summary()
-
-
-def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None:
-    def damping(**options: Any) -> Damping:
-        model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2))
-        return RGO(model, sgd(model), **options).damping
-
-    absolute = measured_damping("sample", "mean", encode=False)
-    assert damping() == Relative(0.03)
-    assert damping(damping=0.1) == 0.1
-    # What was measured is the encoded form, a vector a sample.
-    assert damping(encode=False) == absolute
-    by_batches = partial(second_moments, per="batch")
-    assert damping(observe=by_batches) == measured_damping("batch", "mean")
-    # A convolution that is not protected has no curvature to fade.
-    mlp_s = measured_damping("sample", "mean", scaled=False)
-    assert damping(protect=["2"]) == mlp_s
-
-
-def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
-    def attached(*more: nn.Module, **options: Any) -> RGO:
-        layers = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 2, 3)
-        model = nn.Sequential(*layers, *more)
-        kind = torch.optim.SGD if "project" in options else torch.optim.AdamW
-        return RGO(model, kind(model.parameters(), lr=0.1), **options)
-
-    found = attached()
-    assert (found.damping, told(found, "per", "reduce")) == (
-        MAP_DAMPING,
-        ["position", "mean"],
-    )
-    assert "a vector for each position" in found.summary()
-    assert attached(damping=0.1).damping == 0.1
-    # Not where somebody chose, where a layer gives out no map, or gradients go.
-    assert told(attached(observe=partial(second_moments, reduce="rms")), "per") == [
-        "sample"
-    ]
-    dense = attached(nn.Flatten(), nn.Linear(2, 2))
-    assert (dense.damping, told(dense, "per")) == (UPDATE_DAMPING, [None])
-    assert told(attached(project="gradient"), "per") == ["sample"]
-
-
-def beside_linear(*own: nn.Module) -> nn.Sequential:
-    """Return modules before what the paper's networks have."""
-    return nn.Sequential(*own, nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
-
-
-@pytest.mark.parametrize(
-    ("own", "is_plain"),
-    [
-        ([], True),
-        ([nn.Dropout()], True),
-        ([nn.LayerNorm(6)], False),
-        ([nn.PReLU()], False),
-        ([nn.Bilinear(2, 3, 4)], False),
-    ],
-)
-def test_projections_are_scaled_only_if_asked_for(
-    own: list[nn.Module], is_plain: bool
-) -> None:
-    model = beside_linear(*own)
-
-    def chosen(**options: Any) -> tuple[str, Damping]:
-        rgo = RGO(model, sgd(model), **options)
-        rgo.detach()
-        return rgo.projector.normalize, rgo.damping
-
-    def measured(**options: bool) -> Damping:
-        number = measured_damping("sample", "mean", **options)
-        return number if is_plain else Relative(0.03)
-
-    assert chosen() == ("none", measured(scaled=False))
-    assert chosen(normalize="weights") == ("weights", measured())
-    unencoded = measured(scaled=False, encode=False)
-    assert chosen(encode=False) == ("none", unencoded)
-    by_batch = partial(second_moments, per="batch")
-    assert chosen(observe=by_batch) == ("none", measured_damping("batch", "mean"))
-    assert chosen(damping=0.2) == ("none", 0.2)
-
-
-def test_what_is_not_protected_is_not_asked_for_its_kind() -> None:
-    model = beside_linear(nn.LayerNorm(6))
-    rgo = RGO(model, sgd(model), protect=["1", "3"])
-    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
-
-
 def test_after_detach_model_and_optimizer_are_plain() -> None:
     model, rgo = learner()
     learn(model, rgo, 0)
@@ -305,17 +195,6 @@ def test_after_detach_model_and_optimizer_are_plain() -> None:
     train(plain, sgd(plain), batches())
     assert not list(hooks_of(model))
     assert_same(weights_of(model), weights_of(plain))
-
-
-def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() -> None:
-    _, by_default = learner()
-    by_batches = partial(second_moments, per="batch")
-    _, by_batch = learner(observe=by_batches)
-    _, given = learner(observe=by_batches, damping=0.5)
-    unscaled = measured_damping("sample", "mean", scaled=False)
-    assert by_default.damping == unscaled
-    assert by_batch.damping == measured_damping("batch", "mean")
-    assert given.damping == 0.5
 
 
 @pytest.mark.parametrize("damping", [0.1, Relative(0.1)])

@@ -16,11 +16,16 @@ from rgo_core.damping import (
     split_damping,
 )
 from rgo_core.scaling import Normalize
-from rgo_core.vectors import PERS, REDUCES
+from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.optimizers import ADAPTIVE, Project
 from rgo_torch.options.observing import CHOSEN, Observing
 
+CANCELS = (
+    "curvature='exact' with reduce='mean' leaves the last layer a curvature of "
+    "rounding alone, which a Relative damping would take for its scale; use "
+    "reduce='rms' or an absolute damping"
+)
 # What a summary says of it.
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
 
@@ -85,9 +90,9 @@ def choose(
     given = observing.bound
     per, reduce = given.get("per"), given.get("reduce")
     left = per is None and reduce is None and project == "update"
-    if left and maps and relative is not False:
+    at_positions = left and maps and relative is not False
+    if at_positions:
         per, reduce = "position", "mean"
-        damping = MAP_DAMPING if damping is None else damping
         notes.append(AT_POSITIONS)
     elif not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
@@ -98,23 +103,28 @@ def choose(
         fades = fades and (per, reduce) == ("sample", "mean")
         relative = (project == "update" or fades) and not cancels
     if cancels and (relative or isinstance(damping, Relative)):
-        raise ValueError(
-            "curvature='exact' with reduce='mean' leaves the last layer a curvature of "
-            "rounding alone, which a Relative damping would take for its scale; use "
-            "reduce='rms' or an absolute damping"
+        raise ValueError(CANCELS)
+    if damping is None and at_positions:
+        damping = MAP_DAMPING
+    elif damping is None:
+        scaled = normalize != "none"
+        damping = _measured(
+            per, reduce, relative=bool(relative), encode=encode, scaled=scaled
         )
-    if damping is None:
-        if per is None or reduce is None:
-            damping = UPDATE_DAMPING
-        elif relative:
-            damping = RELATIVE_DAMPING
-        else:
-            damping = measured_damping(
-                per, reduce, encode=encode, scaled=normalize != "none"
-            )
     vectors = {"per": per, "reduce": reduce, "curvature": curvature}
     observing = Observing(observing.function, {**given, **vectors})
     return Chosen(project, observing, damping, normalize, notes)
+
+
+def _measured(
+    per: Per | None, reduce: Reduce | None, *, relative: bool, **form: bool
+) -> Damping:
+    """Return the damping that was measured for the rest."""
+    if per is None or reduce is None:
+        return UPDATE_DAMPING
+    if relative:
+        return RELATIVE_DAMPING
+    return measured_damping(per, reduce, **form)
 
 
 def _projected(

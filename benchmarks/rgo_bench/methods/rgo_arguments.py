@@ -20,6 +20,11 @@ def rgo_arguments(**flat: Any) -> dict[str, Any]:
     `per`, `reduce`, `curvature` and `chunk_size` are of the curvature pass,
     ``relative=True`` says that `damping` is, `weights` and `biases` are "raw" or
     "normalized". All others are RGO's own.
+
+    Raises
+    ------
+    ValueError
+        If weights are raw and biases normalized, which no form of RGO has.
     """
     arguments = dict(flat)
     bound = {name: arguments.pop(name) for name in BOUND if name in arguments}
@@ -31,6 +36,11 @@ def rgo_arguments(**flat: Any) -> dict[str, Any]:
     elif relative and arguments.get("project") == "gradient":
         arguments["damping"] = RELATIVE_DAMPING  # of an update it is so by default
     weights, biases = arguments.pop("weights", None), arguments.pop("biases", None)
+    if weights == "raw" and biases == "normalized":
+        raise ValueError(
+            "option 'weights': expected normalized with biases=normalized, which "
+            "scales all projections, got raw"
+        )
     if biases == "normalized":
         arguments["normalize"] = "all"
     elif weights is not None:

@@ -166,6 +166,28 @@ def test_without_mini_batches_there_are_no_present_classes() -> None:
         RGOOptions(per="batch", softmax="all")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "normalize"),
+    [
+        ({}, "weights"),
+        ({"weights": "raw"}, "none"),
+        ({"biases": "normalized"}, "all"),
+    ],
+)
+def test_projections_are_scaled_as_the_paper_s_unless_it_is_said(
+    options: dict[str, Any], normalize: str
+) -> None:
+    assert RGOOptions(**options).arguments()["normalize"] == normalize
+    method = make_method("rgo", options)
+    assert method.rgo.projector.normalize == normalize
+
+
+def test_biases_are_not_scaled_without_weights() -> None:
+    message = "'weights': expected normalized with biases=normalized, .* got raw"
+    with pytest.raises(ValueError, match=message):
+        RGOOptions(weights="raw", biases="normalized")
+
+
 def test_the_preset_of_the_paper_is_its_form() -> None:
     assert dict(METHODS["rgo"].presets["paper"]) == {
         "per": "batch",

@@ -26,6 +26,16 @@ def test_a_run_of_a_few_steps_ends_in_a_record(method: str) -> None:
     assert record.training == {"steps": 2, "batch": 16, "lr": lr}
 
 
+def test_with_sgd_gradients_are_projected_by_what_rgo_takes_by_itself() -> None:
+    model = ZOO["mixer"].build()
+    learner = training.learner_of(model, "rgo-sgd", 0, ZOO["mixer"], {})
+    (optimizer,) = learner.rgo.projector._optimizers
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.defaults["momentum"] == 0.9
+    assert learner.rgo.projector.project == "gradient"
+    assert learner.rgo.projector.normalize == "none"
+
+
 def test_with_a_frozen_body_the_head_alone_is_trained() -> None:
     torch.manual_seed(0)
     before = ZOO["mixer"].build().state_dict()
