@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from rgo_torch.distributed.gathered import sharded_modules
 from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.wrappers import check_whole, named_modules, named_parameters
@@ -38,7 +39,13 @@ def check_parameters(
         for layer, own in parameter.uses:
             if modules.get(layer.name) is not layer.module:
                 raise RuntimeError(_replaced(layer, modules.get(layer.name)))
-            if layer.parameter(own) is not parameter.tensor:
+            there = layer.parameter(own)
+            if there is not parameter.tensor and there is not parameter.held:
+                if sharded_modules(model):
+                    raise ValueError(
+                        f"{name}: cut up since RGO was attached: call fully_shard "
+                        "before RGO is attached"
+                    )
                 if name in now:
                     check_whole(name, now[name])
                 raise RuntimeError(

@@ -15,6 +15,7 @@ from rgo_torch.adapters.shared import (
     shared_layers,
     shared_parameters,
 )
+from rgo_torch.distributed.gathered import on_whole
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
@@ -31,6 +32,7 @@ from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import original_model
 
 
+@on_whole
 def second_moments(
     model: nn.Module,
     batches: Iterable[Any],

@@ -9,6 +9,7 @@ from torch import nn
 
 from rgo_core import Axes
 from rgo_torch.adapters.lora import frozen_beside_adapters
+from rgo_torch.distributed.gathered import on_whole
 from rgo_torch.layers.kinds import find_kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.module_layers import ModuleLayers, joined, owned_parts
@@ -24,6 +25,7 @@ class Layout(NamedTuple):
     skipped: list[Skipped]
 
 
+@on_whole
 def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     """Return the layout of a model.
 

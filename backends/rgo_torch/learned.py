@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from rgo_torch.distributed.gathered import sharded_modules
 from rgo_torch.merging import merged_copy
 from rgo_torch.state.checked import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.summary import summarize
@@ -36,8 +37,13 @@ class Learned(TaskCycle):
             If `task` was never begun, or the encoding is at a module without a weight
             of its own that could take it up, such as a Flatten.
         RuntimeError
-            As `task` does.
+            As `task` does; if `fully_shard` cut up the model.
         """
+        if sharded_modules(self.model):
+            raise RuntimeError(
+                "merge_for expects a model that is whole, got one that fully_shard cut "
+                "up: load its state and this RGO's into a whole one"
+            )
         with self.task(task):
             parameters = self.projector.parameters.values()
             return merged_copy(self.model, self.encoder, parameters)

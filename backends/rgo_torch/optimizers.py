@@ -86,7 +86,7 @@ def check_optimizers(
     if project == "update":
         for optimizer in optimizers:
             _check_hooks(optimizer)
-        trained = [p.name for p in unheld if p.tensor.requires_grad]
+        trained = [p.name for p in unheld if p.held.requires_grad]
         if trained:
             warn_caller(
                 f"{', '.join(trained)}: held by no optimizer given, so that their "
@@ -109,7 +109,7 @@ def drop_momentum(
     It was projected by the projections of its task. In the next task's first steps it
     would go on changing what has been closed since, and features in another order.
     """
-    tensors = [parameter.tensor for parameter in parameters]
+    tensors = [parameter.held for parameter in parameters]
     for optimizer in optimizers:
         state = getattr(optimizer, "state", {})  # a wrapper may have none
         for tensor in tensors:
@@ -124,7 +124,7 @@ def unheld_parameters(
 ) -> list[ProjectedParameter]:
     """Return the parameters that none of the optimizers steps."""
     held = set().union(*map(held_by, optimizers))
-    return [p for p in parameters if id(p.tensor) not in held]
+    return [p for p in parameters if id(p.held) not in held]
 
 
 def _check_hooks(optimizer: Optimizer) -> None:

@@ -1,8 +1,8 @@
 """The parameters that RGO projects, seen as rows, and what projecting one takes."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -63,6 +63,13 @@ class ProjectedParameter:
     bound: Bound = UNBOUNDED
     # Several where it is tied, with its name in each.
     uses: list[tuple[Layer, str]] = field(default_factory=list)
+    # What optimizers hold, where that is cut up over workers.
+    sharded: nn.Parameter | None = None
+
+    @property
+    def held(self) -> nn.Parameter:
+        """What optimizers hold and step: itself, or its sharded form."""
+        return self.tensor if self.sharded is None else self.sharded
 
     @property
     def is_vector(self) -> bool:
@@ -119,12 +126,15 @@ class ProjectedParameter:
             return None
         if self.is_vector and not groups:
             return (self.features,)
-        return (*groups, self.outputs // math.prod(groups), self.features)
+        return (*groups, -1, self.features)  # a piece has fewer outputs
 
     @cached_property
     def _is_rows(self) -> bool:
         """Whether it is its rows as it stands."""
-        return self._shape_of_rows == tuple(self.tensor.shape)
+        shape = self._shape_of_rows
+        rows = self.outputs // math.prod(self.groups)
+        whole = shape and tuple(rows if length < 0 else length for length in shape)
+        return whole == tuple(self.tensor.shape)
 
     def rows(self, tensor: Tensor) -> Tensor:
         """View the parameter, or its gradient, as (*groups, m, n), a vector as (n,)."""
@@ -135,11 +145,10 @@ class ProjectedParameter:
         rows: Tensor = rgo_core.to_rows(tensor, self.axes, leading=0, xp=xp)
         return rows
 
-    def from_rows(self, rows: Tensor) -> Tensor:
-        """View rows as the parameter."""
+    def from_rows(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        """View rows as the parameter, or as the piece of it that has the shape."""
         if self._is_rows:
             return rows
-        shape = self.tensor.shape
         if self._shape_of_rows is not None:
             return rows.reshape(shape)
         tensor: Tensor = rgo_core.from_rows(rows, self.axes, tuple(shape), xp=xp)
@@ -160,12 +169,12 @@ class ProjectedParameter:
         """Return a gradient or an update of the parameter, projected."""
         if gradient.is_sparse:
             return self._projected_sparse(projection, gradient)
-        rows = self.rows(gradient)
+        rows, shape = self.rows(gradient), gradient.shape
         dtype = self.projection_dtype
         if rows.dtype == dtype:
-            return self.from_rows(projected_rows(projection, rows))
+            return self.from_rows(projected_rows(projection, rows), shape)
         projected = projected_rows(projection, rows.to(dtype))
-        return self.from_rows(projected).to(gradient.dtype)
+        return self.from_rows(projected, shape).to(gradient.dtype)
 
     def _projected_sparse(self, projection: Projection, gradient: Tensor) -> Tensor:
         """Return a gradient with the rows that were looked up, still as such."""
@@ -188,12 +197,16 @@ def projection_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def projected_parameters(
-    model: nn.Module, layers: Sequence[Layer], bound: Bound = UNBOUNDED
+    model: nn.Module,
+    layers: Sequence[Layer],
+    bound: Bound = UNBOUNDED,
+    held: Mapping[str, nn.Parameter] | None = None,
 ) -> dict[str, ProjectedParameter]:
     """Return the parameters of `layers` by their names in `model`, tied ones once.
 
     Where layers of different kinds share one, as an embedding and a head do, the axes
-    are those of a use that is not diagonal, which protects both.
+    are those of a use that is not diagonal, which protects both. `held` tells what
+    optimizers hold, where that is something else.
     """
     names: dict[int, str] = {}
     for name, parameter in named_parameters(model):
@@ -207,9 +220,12 @@ def projected_parameters(
             name = names[id(tensor)]
             before = found.get(name)
             if before is None:
-                found[name] = ProjectedParameter(name, tensor, axes, bound)
+                other = None if held is None else held[name]
+                sharded = None if other is tensor else other
+                found[name] = ProjectedParameter(
+                    name, tensor, axes, bound, sharded=sharded
+                )
             elif before.axes.diagonal and not axes.diagonal:
-                uses = before.uses
-                found[name] = ProjectedParameter(name, tensor, axes, bound, uses)
+                found[name] = replace(before, axes=axes)
             found[name].uses.append((layer, own))
     return found

@@ -12,6 +12,7 @@ from rgo_core.damping import Damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_torch.adapters.shared import Groups
 from rgo_torch.attachment import is_hooked_by
+from rgo_torch.distributed.gathered import gathered
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
@@ -119,18 +120,19 @@ class GradientProjector(Protection):
         check_choice("normalize", normalize, (None, *NORMALIZE))
         normalize = with_biases(normalize, biases, stacklevel=2) or "none"
         bound = make_bound(max_features, sketch_rows)
-        super().__init__(
-            model, optimizer, project, normalize, layout, bound, shared_inputs
-        )
-        self._check_alone()
         self._gradients: list[ProjectedGradient] = []
         self._updates: ProjectedUpdate | None = None
-        if project == "gradient":
-            self._gradients = [
-                ProjectedGradient(parameter, partial(self._kept.bring, name))
-                for name, parameter in self.parameters.items()
-            ]
-        else:
+        with gathered(model):  # for hooks are of what the model computes with
+            super().__init__(
+                model, optimizer, project, normalize, layout, bound, shared_inputs
+            )
+            self._check_alone()
+            if project == "gradient":
+                self._gradients = [
+                    ProjectedGradient(parameter, partial(self._kept.bring, name))
+                    for name, parameter in self.parameters.items()
+                ]
+        if project == "update":
             self._updates = ProjectedUpdate(
                 self._optimizers, self.parameters, self._kept
             )

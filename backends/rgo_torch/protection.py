@@ -11,6 +11,7 @@ from rgo_core.scaling import Normalize
 from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.adapters.shared import Groups, shared_layers, shared_parameters
 from rgo_torch.attachment import check_parameters
+from rgo_torch.distributed.gathered import gathered
 from rgo_torch.hooks import Uncopied
 from rgo_torch.layout import find_layout
 from rgo_torch.optimizers import (
@@ -60,10 +61,11 @@ class Protection(Uncopied):
         self._model = model
         self.project = project
         self.normalize = normalize
-        self.layers, self.skipped = find_layout(model, layout)
-        if not self.layers:
-            raise ValueError(_nothing_to_project(self.skipped))
-        self.parameters = projected_parameters(model, self.layers, bound)
+        with gathered(model) as held:
+            self.layers, self.skipped = find_layout(model, layout)
+            if not self.layers:
+                raise ValueError(_nothing_to_project(self.skipped))
+            self.parameters = projected_parameters(model, self.layers, bound, held)
         # Whose second moment and projection a parameter shares, by names.
         self.shared = shared_parameters(
             self.parameters, shared_layers(model, self.layers, shared_inputs)
@@ -100,7 +102,7 @@ class Protection(Uncopied):
 
     def _protected(self) -> list[nn.Parameter]:
         left = {name for name, _ in self.unprotected}
-        return [p.tensor for name, p in self.parameters.items() if name not in left]
+        return [p.held for name, p in self.parameters.items() if name not in left]
 
     def check_parameters(self) -> None:
         """Check that the model still has the parameters whose gradients are projected.

@@ -70,7 +70,7 @@ def _passed_through(projector: GradientProjector) -> list[str]:
     lines += [
         f"frozen now: {name}"
         for name, parameter in projector.parameters.items()
-        if not parameter.tensor.requires_grad
+        if not parameter.held.requires_grad
     ]
     return lines
 

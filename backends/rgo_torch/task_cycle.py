@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rgo_core.cotangents import Loss
 from rgo_torch.attached import Attached
+from rgo_torch.distributed.gathered import gathered
 from rgo_torch.observation.sampling import Samples
 from rgo_torch.parameters import Moment
 from rgo_torch.progress import Progress
@@ -167,10 +168,11 @@ class TaskCycle(Attached):
             with self.task(current):
                 return self._moments_of(batches, asked)
 
-        if not together:
-            return seen()
-        setting = {"encoding": self._encoding(), "options": self._options()}
-        return self._workers.observe(seen, setting, self.projector.observed)
+        with gathered(self.model):  # by all, before one of them may fail
+            if not together:
+                return seen()
+            setting = {"encoding": self._encoding(), "options": self._options()}
+            return self._workers.observe(seen, setting, self.projector.observed)
 
     def consolidate(
         self,

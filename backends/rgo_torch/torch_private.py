@@ -130,6 +130,17 @@ def convolves_as(module: nn.Module, known: type[nn.Conv1d] | type[nn.Conv2d]) ->
     return kind.forward is known.forward and kind._conv_forward is known._conv_forward
 
 
+def casts_of(module: Any) -> tuple[torch.dtype | None, torch.dtype | None]:
+    """Return what `fully_shard` casts a module's inputs and its output to, if anything.
+
+    What it was told is public only to those who told it.
+    """
+    policy = module._get_fsdp_state()._mp_policy
+    return policy.param_dtype if policy.cast_forward_inputs else None, (
+        policy.output_dtype
+    )
+
+
 def is_flat_parameter(parameter: nn.Parameter) -> bool:
     """Whether FSDP made it of several; its class and its notes are private both."""
     return hasattr(parameter, "_fqns")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -279,6 +279,28 @@ def test_hooks_on_forward_are_seen_and_leave_no_flags() -> None:
     assert flags, message
     for name in flags:
         assert vars(layer)[name] == vars(clean)[name], message
+
+
+@pytest.mark.skipif(not distributed.is_gloo_available(), reason="needs gloo")
+def test_what_fully_shard_casts_is_known(tmp_path: Path) -> None:
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+        message = CHANGED.format("fully_shard")
+        for casts in ((None, None), (torch.bfloat16, torch.float32)):
+            layer = nn.Linear(2, 2)
+            policy = MixedPrecisionPolicy(param_dtype=casts[0], output_dtype=casts[1])
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+            assert torch_private.casts_of(layer) == casts, message
+            for hooks in torch_private.forward_hooks(layer):
+                [hook] = hooks.values()
+                assert hook.__module__.startswith("torch.distributed.fsdp"), message
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_what_was_compiled_in_place_is_known() -> None:

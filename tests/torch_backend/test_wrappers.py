@@ -18,9 +18,11 @@ from torch_backend.nets import (
     loss_of,
     mlp,
     sgd,
+    train,
 )
 
 from rgo_torch import RGO
+from rgo_torch.optimizers import Project
 from rgo_torch.wrappers import named_modules, named_parameters
 
 NEEDS_GLOO = pytest.mark.skipif(
@@ -116,21 +118,55 @@ def test_a_tied_parameter_has_all_of_its_names_and_a_shared_module_one() -> None
 @NEEDS_GLOO
 @pytest.mark.usefixtures("one_worker")
 @pytest.mark.parametrize("attached", [False, True])
-def test_a_sharded_model_is_refused_whenever_it_is_sharded(attached: bool) -> None:
-    from torch.distributed.fsdp import fully_shard
+def test_tensor_parallelism_is_refused_whenever_it_comes(attached: bool) -> None:
+    from torch.distributed.tensor import parallel
 
     mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
     model = mlp()
     message = r"0.weight: expected a parameter that is whole on every worker, got a DT"
+    plan = {"0": parallel.ColwiseParallel(), "2": parallel.RowwiseParallel()}
     if attached:
         rgo = RGO(model, sgd(model))
-        fully_shard(model, mesh=mesh)
+        parallel.parallelize_module(model, mesh, plan)
         with pytest.raises(ValueError, match=message):
             rgo.begin_task(0)
         return
-    fully_shard(model, mesh=mesh)
+    parallel.parallelize_module(model, mesh, plan)
     with pytest.raises(ValueError, match=message):
         RGO(model, sgd(model))
+
+
+@NEEDS_GLOO
+@pytest.mark.usefixtures("one_worker")
+@pytest.mark.parametrize("project", ["gradient", "update"])
+def test_a_sharded_model_in_half_precision_is_observed_as_it_computes(
+    project: Project,
+) -> None:
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    halves = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32}
+    inside = MixedPrecisionPolicy(**halves)
+    outside = MixedPrecisionPolicy(**halves, output_dtype=torch.float32)
+    mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+    sharded, plain = mlp(), mlp()
+    fully_shard(sharded[2], mesh=mesh, mp_policy=inside)
+    fully_shard(sharded, mesh=mesh, mp_policy=outside)
+    found = []
+    for model in (sharded, plain):
+        optimizer = sgd(model)
+        rgo = RGO(model, optimizer, project=project)
+        rgo.begin_task(0)
+        rgo.end_task(batches())
+        rgo.begin_task(1)
+        train(model, optimizer, batches(seed=1))
+        outputs = model(batch()[0]).detach()
+        stepped = [p.dtype for p in optimizer.param_groups[0]["params"]]
+        assert {*stepped, outputs.dtype} == {torch.float32}
+        matrices = [m.matrix for m in rgo.projector.moments.values()]
+        found.append([outputs, *matrices])
+    for half_precise, precise in zip(*found, strict=True):
+        error = float((half_precise - precise).norm() / precise.norm())
+        assert 0 < error < 0.03
 
 
 @pytest.mark.parametrize(

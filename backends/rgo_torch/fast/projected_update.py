@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from rgo_torch.distributed.gathered import piece_of
+from rgo_torch.distributed.pieces import projected_piece
 from rgo_torch.optimizers import held_by
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
@@ -54,7 +56,7 @@ class ProjectedUpdate:
         """Notice from now on what changes projected parameters unprojected."""
         self._stepped = {}
         self._versions = {
-            name: version_of(self._parameters[name].tensor)
+            name: version_of(piece_of(self._parameters[name].held))
             for name in self._projections.names()
         }
 
@@ -64,8 +66,8 @@ class ProjectedUpdate:
         changed = [
             name
             for name, version in self._versions.items()
-            if version_of(tensor := self._parameters[name].tensor) != version
-            and id(tensor) not in held
+            if version_of(piece_of(own := self._parameters[name].held)) != version
+            and id(own) not in held
         ]
         if changed:
             warn_caller(
@@ -79,7 +81,7 @@ class ProjectedUpdate:
         """Let the optimizers begin anew with what they estimate of each parameter."""
         for optimizer in self._optimizers:
             for parameter in self._parameters.values():
-                optimizer.state.pop(parameter.tensor, None)
+                optimizer.state.pop(parameter.held, None)
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if any(callable(given) for given in (*args, *kwargs.values())):
@@ -89,7 +91,7 @@ class ProjectedUpdate:
             )
         self._stepped[id(optimizer)] = optimizer
         self._before = {
-            name: self._parameters[name].tensor.detach().clone()
+            name: piece_of(self._parameters[name].held).clone()
             for name in self._names_of(optimizer)
             if not self._projections.paused
         }
@@ -100,7 +102,7 @@ class ProjectedUpdate:
         if len(self._optimizers) == 1:
             return projected
         held = held_by(optimizer)
-        return [n for n in projected if id(self._parameters[n].tensor) in held]
+        return [n for n in projected if id(self._parameters[n].held) in held]
 
     @torch.no_grad()
     def _project(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -109,9 +111,9 @@ class ProjectedUpdate:
             projection = self._projections.bring(name)
             assert projection is not None  # remembered because there is one
             # In the weight's own memory: first the update alone, then all again.
-            update = parameter.tensor.detach().sub_(before)
+            update = piece_of(parameter.held).sub_(before)
             try:
-                update.copy_(parameter.projected(projection, update))
+                update.copy_(projected_piece(parameter, projection, update))
             finally:  # where memory ran out: the update as the optimizer made it
                 update.add_(before)
         self._before = {}
