@@ -136,6 +136,11 @@ class ProjectedParameter:
         whole = shape and tuple(rows if length < 0 else length for length in shape)
         return whole == tuple(self.tensor.shape)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether its entries lie row by row in memory, each row with n inputs."""
+        return not self.is_vector and self._shape_of_rows is not None
+
     def rows(self, tensor: Tensor) -> Tensor:
         """View the parameter, or its gradient, as (*groups, m, n), a vector as (n,)."""
         if self._is_rows:

@@ -152,13 +152,5 @@ def own_piece(whole: Tensor, parameter: Any) -> Tensor:
     return piece
 
 
-def cut_axes(parameter: Any) -> set[int] | None:
-    """Return the axes that a parameter is cut along; None where it is otherwise cut."""
-    cut = [p for p in parameter.placements if not p.is_replicate()]
-    if not all(type(p).__name__ == "Shard" for p in cut):
-        return None  # shards of shards lie in another order
-    return {p.dim for p in cut}
-
-
 def _is_cut(parameter: Tensor) -> bool:
     return any(kind.__name__ == "DTensor" for kind in type(parameter).__mro__)

@@ -1,6 +1,6 @@
 """The updates of optimizers, projected after their steps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rgo_torch.distributed.gathered import piece_of
-from rgo_torch.distributed.pieces import projected_piece
+from rgo_torch.distributed.pieces import Update, projected_pieces
 from rgo_torch.optimizers import held_by
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
@@ -106,14 +106,21 @@ class ProjectedUpdate:
 
     @torch.no_grad()
     def _project(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for name, before in self._before.items():
-            parameter = self._parameters[name]
-            projection = self._projections.bring(name)
-            assert projection is not None  # remembered because there is one
-            # In the weight's own memory: first the update alone, then all again.
-            update = piece_of(parameter.held).sub_(before)
-            try:
-                update.copy_(projected_piece(parameter, projection, update))
-            finally:  # where memory ran out: the update as the optimizer made it
-                update.add_(before)
-        self._before = {}
+        before, self._before = self._before, {}
+        # In the weights' own memory: first the update alone, then all again.
+        waiting: dict[str, Tensor] = {}
+
+        def updates() -> Iterator[tuple[str, Update]]:
+            for name in before:
+                parameter = self._parameters[name]
+                projection = self._projections.bring(name)
+                assert projection is not None  # remembered because there is one
+                waiting[name] = piece_of(parameter.held).sub_(before[name])
+                yield name, Update(parameter, projection, waiting[name])
+
+        try:
+            for name, projected in projected_pieces(updates()):
+                waiting.pop(name).copy_(projected).add_(before[name])
+        finally:  # where memory ran out: updates as the optimizer made them
+            for name, piece in waiting.items():
+                piece.add_(before[name])
