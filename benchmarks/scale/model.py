@@ -44,12 +44,13 @@ class Matrix(NamedTuple):
         return each * vectors * self.count
 
     def summed(self, workers: int) -> int:
-        """Bytes that each worker sends and receives of a sum over all."""
+        """Bytes that a worker sends and receives at most of a sum over all."""
         n = self.features
         if workers == 1:
             return 0
-        if self.rows is not None:  # gathered from all, by all
-            return 8 * n * self.rows * self.count * (workers - 1)
+        if self.rows is not None:  # merged two by two, and sent to all
+            steps = (workers - 1).bit_length()
+            return 8 * n * self.rows * self.count * (steps + 1)
         own = sum(min(BLOCK, n - i) * (n - i) for i in range(0, n, BLOCK))
         return 2 * 8 * own * self.count * (workers - 1) // workers
 

@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "update": {"project": "update"},
     "sketch": {"max_features": 8, "sketch_rows": 3},
     "sharded": {"moments": "sharded"},
+    "sharded sketch": {"max_features": 8, "sketch_rows": 3, "moments": "sharded"},
 }
 DDP_OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},

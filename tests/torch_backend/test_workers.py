@@ -104,12 +104,25 @@ def test_shares_of_any_size_add_up_to_the_same(found: Found) -> None:
     assert counts == {16 * TASKS}
 
 
-def test_sketches_are_merged_in_one_order_everywhere(found: Found) -> None:
+def test_sketches_are_merged_once_for_all(found: Found) -> None:
     first = found[0]["sketch"]["state"]["parameters"]
     for of_worker in found[1:]:
         assert_same(first, of_worker["sketch"]["state"]["parameters"])
+    check_sketch(first["0.weight"])
+
+
+def test_sharded_sketches_are_merged_for_their_owners(found: Found) -> None:
+    states = [of["sharded sketch"]["state"]["parameters"] for of in found]
+    [entry] = [state["0.weight"] for state in states if "rows" in state["0.weight"]]
+    check_sketch(entry)
+    for state in states:
+        for key in ("projection.factor", "projection.scale"):
+            assert torch.equal(state["0.weight"][key], entry[key])
+
+
+def check_sketch(entry: dict[str, Any]) -> None:
+    """Demand a sketch of all that was seen, as near as its rows allow."""
     whole = alone()["state"]["parameters"]["0.weight"]["matrix"]
-    entry = first["0.weight"]
     assert entry["rows"].shape == (3, 12)
     assert int(entry["count"]) == 16 * TASKS
     left = torch.linalg.eigvalsh(whole - entry["rows"].mT @ entry["rows"])

@@ -1,7 +1,6 @@
 """Second moments of several workers, added up over their process group."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import reduce
 from typing import Any
 
 import torch
@@ -49,8 +48,9 @@ def sum_moments(
     Notes
     -----
     ``n (n + 256) / 2`` float64 numbers of a matrix, n of a diagonal, in buckets of 32
-    MiB, to which the counts belong; ``l n`` of each worker for a sketch, which has no
-    sum: those of all are merged in the order of their ranks.
+    MiB, to which the counts belong. Sketches have no sum, and are merged two by two:
+    ``l n`` that each worker but one sends, ``l n log2 w`` at most that one receives,
+    and once more to all where nobody owns them.
     """
     rank = distributed.get_rank(group)
     names = sorted(moments)
@@ -67,7 +67,7 @@ def sum_moments(
         for name in own:
             moment = moments[name]
             if isinstance(moment, SketchedMoment):
-                moment = _merged_sketches(moment, group)
+                moment = _merged_sketches(moment, group, owner)
             if owner in (None, rank):
                 whole = count[names.index(name)].to(torch.int64)
                 whole = whole.to(moment.count.device)
@@ -126,18 +126,45 @@ def global_rank(group: Any, rank: int) -> int:
     return rank if group is None else distributed.get_global_rank(group, rank)
 
 
-def _merged_sketches(mine: SketchedMoment, group: Any) -> SketchedMoment:
-    kept = (mine.rows, mine.shrunk, mine.trace)
-    flat = torch.cat([part.reshape(-1) for part in kept]).to(meeting_device(group))
-    everyone = [
-        torch.empty_like(flat) for _ in range(distributed.get_world_size(group))
-    ]
-    distributed.all_gather(everyone, flat, group=group)
-    sketches = []
-    for of_worker in everyone:
-        parts = of_worker.to(mine.rows.device).split([part.numel() for part in kept])
-        rows, shrunk, trace = (
-            part.reshape(own.shape) for part, own in zip(parts, kept, strict=True)
-        )
-        sketches.append(SketchedMoment(rows, shrunk, trace, mine.count))
-    return reduce(rgo_core.merge_moments, sketches)
+def _merged_sketches(
+    mine: SketchedMoment, group: Any, owner: int | None
+) -> SketchedMoment:
+    """Merge the sketches of all two by two, for their owner, or for all where None.
+
+    What others than the owner get is of no use.
+    """
+    count, root = distributed.get_world_size(group), owner or 0
+    place = (distributed.get_rank(group) - root) % count
+
+    def peer(place: int) -> int:
+        return global_rank(group, (place + root) % count)
+
+    merged, step = mine, 1
+    while step < count:
+        if place % (2 * step):
+            distributed.send(_flat(merged, group), peer(place - step), group=group)
+            break
+        if place + step < count:
+            flat = torch.empty_like(_flat(mine, group))
+            distributed.recv(flat, peer(place + step), group=group)
+            merged = rgo_core.merge_moments(merged, _sketch(flat, mine))
+        step *= 2
+    if owner is None:
+        flat = _flat(merged, group)
+        distributed.broadcast(flat, peer(0), group=group)
+        merged = _sketch(flat, mine)
+    return merged
+
+
+def _flat(sketch: SketchedMoment, group: Any) -> Tensor:
+    """Return the numbers of a sketch in a row, where the group's tensors meet."""
+    kept = (sketch.rows, sketch.shrunk, sketch.trace)
+    return torch.cat([part.reshape(-1) for part in kept]).to(meeting_device(group))
+
+
+def _sketch(flat: Tensor, like: SketchedMoment) -> SketchedMoment:
+    """Return the sketch whose numbers these are."""
+    kept = (like.rows, like.shrunk, like.trace)
+    parts = flat.to(like.rows.device).split([part.numel() for part in kept])
+    shaped = [part.reshape(k.shape) for part, k in zip(parts, kept, strict=True)]
+    return SketchedMoment(*shaped, like.count)
