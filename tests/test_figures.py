@@ -146,6 +146,23 @@ def test_the_measures_of_several_processes_are_those_recorded() -> None:
         assert max(row["weights"], row["P"]) < 1e-12
 
 
+def test_the_measures_of_a_sharded_model_are_those_recorded() -> None:
+    page = (ROOT / "docs/scale.md").read_text()
+    for row in recorded_rows("scale-sharded"):
+        apart = row["weights in float64, to one process"]
+        cells = [
+            f"{row['processes']}",
+            f"{row['plain ms'][0]:.0f}",
+            f"{row['rgo ms'][0]:.0f}",
+            f"{row['ratio of steps']:.2f}",
+            f"{row['end of a task, s'][0]:.1f}",
+            f"{row['weights KiB'][0]:.0f}",
+            f"{apart:.0e}" if apart else "",
+        ]
+        assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in page
+        assert apart < 1e-12
+
+
 @pytest.mark.parametrize("kind", ["rank", "worker", "node"])
 def test_what_was_killed_and_lost_is_what_was_recorded(kind: str) -> None:
     page = (ROOT / "docs/scale.md").read_text()
