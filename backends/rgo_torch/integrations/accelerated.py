@@ -43,7 +43,8 @@ class AcceleratedRGO(Continued):
 
     Notes
     -----
-    FSDP and DeepSpeed, which cut up weights, are not served.
+    DeepSpeed and FSDP's first version, which cut up weights, are refused. Its second is
+    `fully_shard`, which RGO serves; accelerate has it on GPUs, where it was not tried.
 
     ``accelerator.register_for_checkpointing`` takes it.
 

@@ -57,8 +57,9 @@ class RGOCallback(Continued, TrainerCallback):
     training begins, and takes over the state of the one before.
 
     With several processes each observes its share, and the second moments are merged.
-    FSDP and DeepSpeed, which cut up weights, are not served; nor is nn.DataParallel,
-    which the Trainer uses for several GPUs in one process.
+    DeepSpeed and FSDP's first version, which cut up weights, are refused, and so is
+    nn.DataParallel, which the Trainer uses for several GPUs in one process. FSDP's
+    second version is `fully_shard`, which RGO serves; here it was not tried.
 
     Examples
     --------
