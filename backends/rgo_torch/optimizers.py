@@ -50,6 +50,24 @@ def as_optimizers(given: Optimizer | Iterable[Optimizer]) -> tuple[Optimizer, ..
     return found
 
 
+def with_inner(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
+    """Return optimizers with those that they wrap, as a Lookahead does."""
+    waiting, found = list(optimizers), list[Optimizer]()
+    while waiting:
+        optimizer = waiting.pop()
+        if any(optimizer is each for each in found):
+            continue
+        found.append(optimizer)
+        own = getattr(optimizer, "__dict__", {})
+        inner = [each for each in own.values() if _is_optimizer(each)]
+        waiting += inner
+    return found
+
+
+def _is_optimizer(given: object) -> bool:
+    return hasattr(given, "param_groups") and hasattr(given, "state")
+
+
 def held_by(optimizer: Optimizer) -> set[int]:
     """Return the ids of the parameters that an optimizer steps."""
     return {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -110,7 +128,7 @@ def drop_momentum(
     would go on changing what has been closed since, and features in another order.
     """
     tensors = [parameter.held for parameter in parameters]
-    for optimizer in optimizers:
+    for optimizer in with_inner(optimizers):
         state = getattr(optimizer, "state", {})  # a wrapper may have none
         for tensor in tensors:
             kept = state.get(tensor, {})

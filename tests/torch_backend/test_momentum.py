@@ -75,14 +75,33 @@ def test_projected_updates_leave_an_optimizer_what_it_estimates() -> None:
 
 
 def test_what_has_parameters_and_no_state_has_no_momentum_to_drop() -> None:
-    class Wrapper:
+    class Groups:
+        __slots__ = ("param_groups",)
+
         def __init__(self, optimizer: Optimizer) -> None:
             self.param_groups = optimizer.param_groups
 
     model = mlp()
-    projector = GradientProjector(model, Wrapper(sgd(model)))  # type: ignore[arg-type]
+    projector = GradientProjector(model, Groups(sgd(model)))  # type: ignore[arg-type]
     projector.consolidate(second_moments(model, batches()), damping=0.01)
     assert projector.projections
+
+
+def test_the_momentum_of_an_optimizer_inside_of_another_is_dropped() -> None:
+    class Wrapper:
+        def __init__(self, inner: Optimizer) -> None:
+            self.inner, self.param_groups = inner, inner.param_groups
+            self.outer = self  # no end, unless it is looked for
+            self.state = {"steps": 0}
+
+    model = mlp()
+    inner = OPTIMIZERS["momentum"](model)
+    outer = Wrapper(Wrapper(inner))  # type: ignore[arg-type]
+    projector = GradientProjector(model, outer)  # type: ignore[arg-type]
+    train(model, inner, batches())
+    assert inner.state[model[0].weight]["momentum_buffer"].any()
+    projector.consolidate(second_moments(model, batches()), damping=0.01)
+    assert not any(inner.state[p]["momentum_buffer"].any() for p in model.parameters())
 
 
 def test_momentum_of_what_is_not_protected_goes_on() -> None:

@@ -166,5 +166,7 @@ def _sketch(flat: Tensor, like: SketchedMoment) -> SketchedMoment:
     """Return the sketch whose numbers these are."""
     kept = (like.rows, like.shrunk, like.trace)
     parts = flat.to(like.rows.device).split([part.numel() for part in kept])
-    shaped = [part.reshape(k.shape) for part, k in zip(parts, kept, strict=True)]
-    return SketchedMoment(*shaped, like.count)
+    rows, shrunk, trace = (
+        part.reshape(own.shape) for part, own in zip(parts, kept, strict=True)
+    )
+    return SketchedMoment(rows, shrunk, trace, like.count)

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from rgo_torch.distributed.gathered import piece_of
 from rgo_torch.distributed.pieces import Update, projected_pieces
-from rgo_torch.optimizers import held_by
+from rgo_torch.optimizers import held_by, with_inner
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
 from rgo_torch.torch_private import version_of
@@ -79,7 +79,7 @@ class ProjectedUpdate:
 
     def forget_estimates(self) -> None:
         """Let the optimizers begin anew with what they estimate of each parameter."""
-        for optimizer in self._optimizers:
+        for optimizer in with_inner(self._optimizers):
             for parameter in self._parameters.values():
                 optimizer.state.pop(parameter.held, None)
 
