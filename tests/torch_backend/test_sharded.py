@@ -34,6 +34,11 @@ pytestmark = [
         not distributed.is_available() or not distributed.is_gloo_available(),
         reason="needs gloo",
     ),
+    # Older versions have fully_shard on GPUs alone.
+    pytest.mark.skipif(
+        not hasattr(torch.cpu.Stream, "record_event"),
+        reason="needs fully_shard on CPUs",
+    ),
     pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning"),
 ]
 

@@ -25,6 +25,10 @@ from rgo_torch import RGO
 from rgo_torch.optimizers import Project
 from rgo_torch.wrappers import named_modules, named_parameters
 
+# Older versions have fully_shard on GPUs alone.
+NEEDS_FULLY_SHARD = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="needs fully_shard on CPUs"
+)
 NEEDS_GLOO = pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available(),
     reason="needs gloo",
@@ -117,6 +121,7 @@ def test_a_tied_parameter_has_all_of_its_names_and_a_shared_module_one() -> None
 
 @NEEDS_GLOO
 @pytest.mark.usefixtures("one_worker")
+@pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
 @pytest.mark.parametrize("attached", [False, True])
 def test_tensor_parallelism_is_refused_whenever_it_comes(attached: bool) -> None:
     from torch.distributed.tensor import parallel
@@ -137,6 +142,7 @@ def test_tensor_parallelism_is_refused_whenever_it_comes(attached: bool) -> None
 
 
 @NEEDS_GLOO
+@NEEDS_FULLY_SHARD
 @pytest.mark.usefixtures("one_worker")
 @pytest.mark.parametrize("project", ["gradient", "update"])
 def test_a_sharded_model_in_half_precision_is_observed_as_it_computes(
