@@ -96,22 +96,15 @@ def _settings(
     run: Run, config: Mapping[str, Any], named: Mapping[str, str]
 ) -> dict[str, str]:
     settings = dict(named)
-    today = _today(run, {name: config[name] for name in named if name in config})
+    today: dict[str, Any] = {}
+    if run.stream in STREAMS and run.method in METHODS and run.network in NETWORKS:
+        known = config.keys() & protocol_options(run.stream, run.method).keys()
+        given = {name: config[name] for name in named if name in known}
+        today = make_spec(run.stream, run.method, 0, given, network=run.network).config
     for name, value in config.items():
         if name in named or (name in today and value != today[name]):
             settings[name] = option_text(value)
     return dict(sorted(settings.items()))
-
-
-def _today(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every option of stream and method as it is today beside those given."""
-    tables = ((STREAMS, run.stream), (METHODS, run.method), (NETWORKS, run.network))
-    if not all(name in table for table, name in tables):
-        return {}
-    known = protocol_options(run.stream, run.method)
-    chosen = {name: value for name, value in given.items() if name in known}
-    spec = make_spec(run.stream, run.method, 0, chosen, network=run.network)
-    return {name: value for name, value in spec.config.items() if name in known}
 
 
 def _argument(name: str, value: str) -> str:

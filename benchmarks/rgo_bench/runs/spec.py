@@ -36,11 +36,7 @@ class Spec:
 
     @property
     def variant(self) -> str:
-        """The options given that are not the protocol's; empty where none is.
-
-        What is left to the method is not named, even where it chooses by what is: the
-        name alone asks for the same run.
-        """
+        """The options given that are not the protocol's, which ask for the same run."""
         given = self._stated(self.method_options)
         return variant_name(given, protocol_options(self.stream, self.method))
 
@@ -129,8 +125,6 @@ def make_spec(
 def protocol_options(stream: str, method: str) -> dict[str, Any]:
     """Return every option of a stream and a method, as it is unless told otherwise.
 
-    None where the stream has none and the method chooses.
-
     Parameters
     ----------
     stream, method : str
@@ -139,7 +133,8 @@ def protocol_options(stream: str, method: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Defaults, in whose place stand those that the stream has for the method.
+        Defaults, in whose place stand those that the stream has for the method; None
+        also where the method chooses.
 
     Examples
     --------
