@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from recorded_figures import ROOT, measures
 
@@ -49,9 +50,37 @@ def test_the_readme_sets_rgo_beside_stl_as_recorded() -> None:
     assert f"at {learned}; after all 20 STL has {of_all}." in page
 
 
+FORMS = {
+    "**RGO**, as it is by default": "rgo",
+    "RGO, projections scaled (`weights=normalized`)": "rgo/weights=normalized",
+    "RGO, the paper's form (`per=batch biases=normalized`)": (
+        "rgo/biases=normalized,per=batch"
+    ),
+    "RGO-2, without feature encoding": "rgo-2",
+    "RGO-2, projections scaled (`weights=normalized`)": "rgo-2/weights=normalized",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_of_rgo_is_that_of_its_records(form: str) -> None:
+    cells: list[str] = []
+    for stream in ("permuted-mnist", "rotated-mnist"):
+        paths = sorted((RESULTS / stream / FORMS[form]).glob("seed-*.json"))
+        records = [json.loads(path.read_text()) for path in paths]
+        assert len(records) == 5
+        for name in ("acc", "bwt"):
+            values = np.array([record[name] for record in records])
+            cells.append(f"{values.mean():.2f} ± {values.std():.2f}")
+    (row,) = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith(f"| {form} |")
+    ]
+    assert [*row[2:4], *row[5:7]] == cells
+
+
 RIVALS = {
-    **{name: name for name in ("der++", "er", "pgn", "gpm", "er-ring", "stl")},
-    "rgo": "rgo/damping=0.1,weights=raw",
+    **{name: name for name in ("rgo", "der++", "er", "pgn", "gpm", "er-ring", "stl")},
     **{name: f"{name}/tasks=5" for name in ("sgp", "apd")},
 }
 

@@ -50,10 +50,11 @@ def time_jax_step(
         ``"sgd"`` and ``"rgo"``; compiling is not counted.
     """
     kind = "gpu" if device == "cuda" else device
+    rgo = RGOOptions().resolved(network)
     with jax.default_device(jax.devices(kind)[0]):
         return {
             name: _time(network, tuple(shape), batch, steps, repeats, options)
-            for name, options in (("sgd", None), ("rgo", RGOOptions()))
+            for name, options in (("sgd", None), ("rgo", rgo))
         }
 
 

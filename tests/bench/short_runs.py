@@ -116,6 +116,6 @@ def make_method(
 ) -> Any:
     """A method by its name, in a tiny setting."""
     entry = METHODS[name]
-    chosen = entry.defaults.changed(**(options or {}))
+    chosen = replace(entry.defaults, **(options or {}))
     method: Method = entry.build(tiny_setting(masks)._replace(seed=seed), chosen)
     return method

@@ -69,9 +69,8 @@ def check_supported(specs: Sequence[Spec]) -> None:
     if first.method not in METHODS:
         _refuse("one of the methods " + ", ".join(METHODS), first.method)
     options = first.method_options
-    if isinstance(options, RGOOptions) and (options.per, options.reduce) == (
-        "sample",
-        "rms",
+    if isinstance(options, RGOOptions) and (
+        options.reduce == "rms" and options.per != "batch"
     ):
         _refuse("reduce=mean, or per=batch", "reduce=rms with per=sample")
     for spec in specs[1:]:

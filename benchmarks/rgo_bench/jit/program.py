@@ -52,7 +52,7 @@ def make_program(
     share: float = 1.0,
     mapped: bool,
 ) -> Program:
-    """Compile for a network, for RGO with `options`, or for plain SGD.
+    """Compile for a network, for RGO with resolved `options`, or for plain SGD.
 
     The samples observed are a `share` of those that they stand for. With `mapped` every
     function takes several seeds at once, stacked along the first axis of all arguments
@@ -138,21 +138,23 @@ def _observe(
 ) -> Moments:
     """Add the curvature vectors of the task's samples to the second moments."""
     assert options is not None  # plain SGD observes nothing
-    chosen = options
+    curvature, reduce = options.curvature, options.reduce
+    assert curvature  # resolved
+    assert reduce
 
     def score(params: Params, samples: tuple[Array, Array], taps: Any) -> Array:
         x, y = samples
         mask = task.mask
-        if chosen.softmax == "present":
+        if options.softmax == "present":
             mask = jnp.zeros_like(mask).at[y].set(True)
         context = Context(task.number, learner.encodings, taps=taps)
         logits = _logits(network, params, x, mask, context)
-        return rgo_jax.softmax_score(logits, y, curvature=chosen.curvature, mask=mask)
+        return rgo_jax.softmax_score(logits, y, curvature=curvature, mask=mask)
 
     if options.per == "sample":
         vectors = _of_samples(score, learner.params, task, moments)
     else:
-        vectors = _of_batches(score, learner.params, task, batch, options.reduce)
+        vectors = _of_batches(score, learner.params, task, batch, reduce)
     return rgo_jax.observe(moments, vectors, share=share)
 
 
@@ -196,7 +198,7 @@ def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Lear
         learner.state,
         moments,
         damping=arguments["damping"],
-        normalize=arguments.get("normalize", "weights"),
+        normalize=arguments["normalize"],
     )
     return learner._replace(state=state)
 

@@ -56,8 +56,9 @@ class JitRun:
         self.stream = self.so_far.stream
         self.keeps_tasks = self.spec.method == "stl"
         chosen = self.spec.method_options
-        options = chosen if isinstance(chosen, RGOOptions) else None
-        self.options = options
+        self.options: RGOOptions | None = None
+        if isinstance(chosen, RGOOptions):
+            self.options = chosen.resolved(self.spec.network)
         self.network, self.program = compiled(
             *(self.spec.network, self.stream.input_shape, self.stream.classes),
             lr=self.stream.lr,

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from rgo_torch.observation.calls import evaluating
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(Options):
     """What a method lets the user choose; none here."""
+
+    def resolved(self, network: str) -> Self:
+        """Return the options with what is left to the method filled in."""
+        return self
 
 
 class Setting(NamedTuple):

@@ -1,7 +1,8 @@
 """RGO, and RGO-2 without its feature encoding."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -12,12 +13,15 @@ import rgo_core
 import rgo_torch
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
 from rgo_bench.methods.rgo_arguments import rgo_arguments
+from rgo_bench.networks import NETWORKS
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.team import Team
-from rgo_bench.streams.options import Count
-from rgo_core.damping import RELATIVE_DAMPING
-from rgo_torch.options.defaults import choose
+from rgo_bench.streams.options import Count, Positive
+from rgo_core.damping import split_damping
+from rgo_torch.options.defaults import Chosen, choose
 from rgo_torch.options.observing import as_observing
+from rgo_torch.options.scope import Scope, find_scope
+from rgo_torch.projections import scalings
 from rgo_torch.score import cross_entropy_score
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
@@ -40,18 +44,19 @@ PAPER: Final[Mapping[str, Any]] = MappingProxyType(
 class RGOOptions(MethodOptions):
     """The options of `rgo_torch.RGO`, and those that only the paper's form has.
 
+    What is None is left to RGO, which chooses it by the network and the other options.
     ``softmax="present"`` takes the probabilities in the second pass over the classes
     that the mini-batch has samples of. ``permutations="shared"`` gives all layers of
     equal width one permutation a task.
     """
 
-    damping: float | None = None  # None: the one measured for the rest
-    relative: bool = False  # to the mean of H's diagonal
-    per: Literal["sample", "batch"] = "sample"
-    reduce: Literal["mean", "rms"] = "mean"
-    curvature: Literal["ground-truth", "exact"] = "ground-truth"
-    biases: Literal["raw", "normalized"] = "raw"
-    weights: Literal["raw"] | None = None  # None: scaled to trace n
+    damping: Positive | None = None
+    relative: Literal[True] | None = None  # to the mean of H's diagonal
+    per: Literal["sample", "batch"] | None = None
+    reduce: Literal["mean", "rms"] | None = None
+    curvature: Literal["ground-truth", "exact"] | None = None
+    biases: Literal["raw", "normalized"] | None = None
+    weights: Literal["raw", "normalized"] | None = None  # normalized: to trace n
     encode: bool = True
     # Samples that the second pass sees; None: all; "enough": as many as
     # `rgo_core.enough_samples` says, which stand for all.
@@ -65,35 +70,41 @@ class RGOOptions(MethodOptions):
         super().__post_init__()
         if self.softmax == "present" and self.per != "batch":
             raise ValueError(
-                "option 'softmax': expected null with per=sample, which sees no "
+                "option 'softmax': expected null without per=batch, for one sees no "
                 "mini-batches, got present"
             )
-        if self.damping is None and self.relative:
-            object.__setattr__(self, "damping", RELATIVE_DAMPING.share)
-        elif self.damping is None:
-            damping = rgo_core.measured_damping(
-                self.per, self.reduce, encode=self.encode
-            )
-            object.__setattr__(self, "damping", damping)
-        # RGO's own check, before any run has drawn its data; of plain SGD, which adapts
-        # nothing.
-        arguments = self.arguments()
-        choose(
-            (),
-            as_observing(arguments["observe"]),
-            beside_adapters=False,
-            encode=self.encode,
-            project=None,
-            damping=arguments["damping"],
-            normalize=None,
-        )
+        self.chosen()  # RGO's own check, before any run has drawn its data
 
     def arguments(self) -> dict[str, Any]:
         """Return what they are for `rgo_torch.RGO`."""
         flat = self.as_dict()
         for name in ("observed", "extrapolate", "softmax", "permutations"):
             del flat[name]  # the rest are RGO's own
-        return {"normalize": "weights"} | rgo_arguments(**flat)
+        return rgo_arguments(**flat)
+
+    def resolved(self, network: str) -> Self:
+        """Return the options with nothing left to RGO, as it chooses for a network."""
+        chosen = self.chosen(_scope(network, self.encode))
+        damping, relative = split_damping(chosen.damping)
+        found = {**chosen.observing.bound, "damping": damping}
+        found["relative"] = relative or None
+        found["weights"], found["biases"] = scalings(chosen.normalize)
+        return replace(self, **found)
+
+    def chosen(self, scope: Scope | None = None) -> Chosen:
+        """Return what RGO makes of them with plain SGD, of linear layers where None."""
+        given = self.arguments()
+        names = ("convolves", "maps", "is_plain")
+        return choose(
+            (),
+            as_observing(given.get("observe")),
+            beside_adapters=False,
+            encode=self.encode,
+            project=None,
+            damping=given.get("damping"),
+            normalize=given.get("normalize"),
+            **({name: getattr(scope, name) for name in names} if scope else {}),
+        )
 
     def seen(self, samples: int, widest: int) -> int:
         """Return how many of a task's samples are observed.
@@ -116,9 +127,11 @@ class RGOOptions(MethodOptions):
         stands = self.extrapolate or self.observed == "enough"
         return self.seen(samples, widest) / samples if stands else 1.0
 
-    def changed(self, **options: Any) -> Self:
-        """Return other options, with the damping measured for them if none is given."""
-        return super().changed(**{"damping": None, **options})
+
+@lru_cache
+def _scope(network: str, encode: bool) -> Scope:
+    """Return what RGO finds in a network, for inputs of any size."""
+    return find_scope(NETWORKS[network]((3, 32, 32), 2, 0), encode, None, None)
 
 
 class RGO(NetworkMethod):
@@ -189,12 +202,13 @@ class RGO(NetworkMethod):
         observed = slice(self.options.seen(len(x), self._widest))
         x, y = self._team.share(x[observed]), self._team.share(y[observed])
         size = self.setting.batch
-        if self.options.per == "sample":
+        if self.options.per != "batch":
             size = fitting(SAMPLE_BATCH, SAMPLE_INPUTS, x.shape[1:])
         return zip(torch.split(x, size), torch.split(y, size), strict=True)
 
     def _present_score(self, model: nn.Module, batch: Any) -> Tensor:
         """Score a mini-batch as if there were no classes but those of its samples."""
+        curvature = self.options.chosen().observing.bound["curvature"]
         present = torch.zeros(self.setting.classes, dtype=torch.bool)
         present[batch[1].cpu()] = True
-        return cross_entropy_score(self.options.curvature, present)(model, batch)
+        return cross_entropy_score(curvature, present)(model, batch)

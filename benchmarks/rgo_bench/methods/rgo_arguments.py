@@ -19,21 +19,21 @@ def rgo_arguments(**flat: Any) -> dict[str, Any]:
 
     `per`, `reduce`, `curvature` and `chunk_size` are of the curvature pass,
     ``relative=True`` says that `damping` is, `weights` and `biases` are "raw" or
-    "normalized". All others are RGO's own.
+    "normalized". All others are RGO's own. What is None is left to RGO.
 
     Raises
     ------
     ValueError
         If weights are raw and biases normalized, which no form of RGO has.
     """
-    arguments = dict(flat)
+    arguments = {name: value for name, value in flat.items() if value is not None}
     bound = {name: arguments.pop(name) for name in BOUND if name in arguments}
     if bound:
         arguments["observe"] = partial(second_moments, **bound)
     relative = arguments.pop("relative", None)
-    if relative and arguments.get("damping") is not None:
+    if relative and "damping" in arguments:
         arguments["damping"] = Relative(arguments["damping"])
-    elif relative and arguments.get("project") == "gradient":
+    elif relative and arguments.get("project") != "update":
         arguments["damping"] = RELATIVE_DAMPING  # of an update it is so by default
     weights, biases = arguments.pop("weights", None), arguments.pop("biases", None)
     if weights == "raw" and biases == "normalized":

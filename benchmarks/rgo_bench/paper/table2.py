@@ -104,7 +104,7 @@ def table2_specs(
 
 
 def table2_rows(records: Iterable[Record]) -> pd.DataFrame:
-    """Return the rows of Table 2: RGO in both forms, then the expanding methods.
+    """Return the rows of Table 2: RGO in its forms, then the expanding methods.
 
     Each over STL with the paper's own network, to which RGO's printed gain belongs, and
     over STL with RGO's, which is nearer to the LeNet that the quoted gains are of. What

@@ -19,16 +19,19 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     "split-miniimagenet": {"epochs": 20, "lr": 0.01},
 }
 
-# RGO in the paper's form, and in ours: samples are fitted in 20 epochs and their
-# curvature fades, so that an absolute damping protects too little.
+# RGO in the paper's form, and as it is by default, scaled and not.
 PAPERS_FORM: Final = "paper's"
+SCALED_FORM: Final = "scaled"
 OUR_FORM: Final = "ours"
 FORMS: Final[dict[str, dict[str, Any]]] = {
     PAPERS_FORM: {"preset": "paper"},
-    OUR_FORM: {"relative": True},
+    SCALED_FORM: {"weights": "normalized"},
+    OUR_FORM: {},
 }
 # What titles say of them.
-NOTE: Final = "RGO: the paper's form is preset=paper, ours relative=true"
+NOTE: Final = (
+    "RGO: the paper's form is preset=paper, scaled weights=normalized, ours the default"
+)
 
 
 PAPERS: Final = [f"paper_{name}" for name in PublishedFit._fields]
@@ -43,7 +46,7 @@ def table3_specs(
 ) -> list[Spec]:
     """Return the runs of Table 3: STL and RGO on each network of each stream.
 
-    RGO in both `FORMS`; STL on RGO's network and on the paper's own, where that is
+    RGO in each of `FORMS`; STL on RGO's network and on the paper's own, where that is
     another (`own_network`).
 
     Parameters
@@ -99,7 +102,10 @@ def form_of(method: str, variant: str) -> str:
     """Return which of `FORMS` a run of the table has; empty where it is not RGO's."""
     if method != "rgo":
         return ""
-    return PAPERS_FORM if "softmax" in variant_options(variant) else OUR_FORM
+    named = variant_options(variant)
+    if "softmax" in named:
+        return PAPERS_FORM
+    return SCALED_FORM if "weights" in named else OUR_FORM
 
 
 def _published(run: Run) -> PublishedFit | None:

@@ -49,9 +49,9 @@ def table3_sheet(records: Iterable[Record]) -> Sheet:
     """Return Table 3.
 
     First a grid for each stream, of all networks of the paper: the accuracy on test
-    samples of STL with its own network and with RGO's, and of RGO in both forms, then
-    the paper's, then the difference; what there is no record of is `NOT_RUN`. Then the
-    runs that there are, the paper's row below each.
+    samples of STL with its own network and with RGO's, and of RGO in the paper's form
+    and in ours, then the paper's, then the difference; what there is no record of is
+    `NOT_RUN`. Then the runs that there are, the paper's row below each.
     """
     rows = table3_rows(records)
     grids = [_overview(stream, rows[rows.stream == stream]) for stream in STREAMS]

@@ -8,10 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from rgo_bench.methods import METHODS
+from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.groups import Run
 from rgo_bench.report.html import fill
-from rgo_bench.runs.spec import Spec, option_text, protocol_options
+from rgo_bench.runs.spec import Spec, make_spec, option_text, protocol_options
 from rgo_bench.streams import STREAMS
 
 # What is no option of stream or method, and so has an argument of its own.
@@ -30,9 +31,9 @@ def run_command(run: Run, records: Sequence[Record]) -> str:
     Returns
     -------
     str
-        For a shell. It sets every option that the variant names or that is not the
-        present default, so that it holds when defaults change. A folder of data is
-        named as it was, wherever it is now.
+        For a shell. It sets every option that the variant names, and those that its
+        name alone would not give today, so that it holds when defaults change. A folder
+        of data is named as it was, wherever it is now.
 
     Examples
     --------
@@ -95,14 +96,13 @@ def _settings(
     run: Run, config: Mapping[str, Any], named: Mapping[str, str]
 ) -> dict[str, str]:
     settings = dict(named)
-    defaults: dict[str, Any] = {}
-    for table, name in ((STREAMS, run.stream), (METHODS, run.method)):
-        if name in table:
-            defaults |= table[name].defaults.as_dict()
-    if run.stream in STREAMS and run.method in METHODS:
-        defaults = protocol_options(run.stream, run.method)
+    today: dict[str, Any] = {}
+    if run.stream in STREAMS and run.method in METHODS and run.network in NETWORKS:
+        known = config.keys() & protocol_options(run.stream, run.method).keys()
+        given = {name: config[name] for name in named if name in known}
+        today = make_spec(run.stream, run.method, 0, given, network=run.network).config
     for name, value in config.items():
-        if name in named or (name in defaults and value != defaults[name]):
+        if name in named or (name in today and value != today[name]):
             settings[name] = option_text(value)
     return dict(sorted(settings.items()))
 

@@ -32,18 +32,21 @@ class Spec:
     @property
     def config(self) -> dict[str, Any]:
         """Every option of stream and method, and what else decides the numbers."""
+        return self._stated(self.method_options.resolved(self.network))
+
+    @property
+    def variant(self) -> str:
+        """The options given that are not the protocol's, which ask for the same run."""
+        given = self._stated(self.method_options)
+        return variant_name(given, protocol_options(self.stream, self.method))
+
+    def _stated(self, method_options: MethodOptions) -> dict[str, Any]:
         named = {} if self._data_name is None else {"data": self._data_name}
         if self.network != STREAMS[self.stream].network:
             named["network"] = self.network
         if self.backend != BACKENDS[0]:
             named["backend"] = self.backend
-        options = self.stream_options.as_dict() | self.method_options.as_dict()
-        return options | named
-
-    @property
-    def variant(self) -> str:
-        """The options that differ from the protocol's; empty where none does."""
-        return variant_name(self.config, protocol_options(self.stream, self.method))
+        return self.stream_options.as_dict() | method_options.as_dict() | named
 
     @cached_property
     def _data_name(self) -> str | None:
@@ -92,7 +95,7 @@ def make_spec(
     Examples
     --------
     >>> make_spec("permuted-digits", "rgo", 0, {"per": "batch", "tasks": 3}).variant
-    'damping=0.01,per=batch,tasks=3'
+    'per=batch,tasks=3'
     >>> make_spec("permuted-digits", "rgo", 0, {"preset": "paper"}).variant
     'biases=normalized,damping=0.01,per=batch,permutations=shared,softmax=present'
     """
@@ -130,7 +133,8 @@ def protocol_options(stream: str, method: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Defaults, in whose place stand those that the stream has for the method.
+        Defaults, in whose place stand those that the stream has for the method; None
+        also where the method chooses.
 
     Examples
     --------
@@ -183,11 +187,10 @@ def _with_protocol(
 ) -> tuple[StreamOptions, MethodOptions]:
     of_stream: Any = STREAMS[stream].defaults
     of_method: Any = METHODS[method].defaults
-    # At once, for a method may measure an option by what else is given.
     options = {**STREAMS[stream].protocol.get(method, {}), **chosen}
     return (
         replace(of_stream, **_only(options, of_stream)),
-        of_method.changed(**_only(options, of_method)),
+        replace(of_method, **_only(options, of_method)),
     )
 
 

@@ -1,9 +1,9 @@
 """The options of streams and methods: what their types say, and the checks of it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from types import NoneType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,6 @@ class Options:
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)
-
-    def changed(self, **options: Any) -> Self:
-        """Return these options with some in place of others."""
-        return replace(self, **options)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -37,7 +37,10 @@ def test_the_help_of_a_command_shows_the_choices() -> None:
         (["run", "permuted-digits", "--set", "tasks=x"], "option 'tasks': expected in"),
         (["run", "permuted-digits", "--set", "lr=0"], "option 'lr': expected a positi"),
         (["run", "permuted-digits", "--set", "per=x"], "option 'per': expected one of"),
-        (["run", "permuted-digits", "--set", "damping=0"], "damping must be a finite "),
+        (
+            ["run", "permuted-digits", "--set", "damping=0"],
+            "option 'damping': expected a positive",
+        ),
         (["run", "permuted-digits", "--device", "tpu"], "device: expected cpu"),
         (["run", "permuted-digits", "--seed", "-1"], "seed: expected an integer from "),
         (["run", "permuted-digits", "--seeds", "1-"], "--seeds: expected 3, 0-4 or 0"),

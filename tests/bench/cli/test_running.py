@@ -112,5 +112,5 @@ def test_an_option_that_does_not_exist_ends_it_once_before_any_run(
     out = tmp_path / "results"
     arguments = ["run", "permuted-digits", "--seeds", "0-4", "--out", str(out)]
     error = error_of([*arguments, "--set", "biases=foo"], monkeypatch, capsys)
-    assert "option 'biases': expected one of raw, normalized, got 'foo'" in error
+    assert "option 'biases': expected one of null, raw, normalized, got 'foo'" in error
     assert not out.exists()

@@ -160,7 +160,7 @@ def test_the_softmax_of_the_second_pass_can_be_over_the_classes_of_a_batch() -> 
 
 
 def test_without_mini_batches_there_are_no_present_classes() -> None:
-    with pytest.raises(ValueError, match="'softmax': expected null with per=sample"):
+    with pytest.raises(ValueError, match="'softmax': expected null without per=bat"):
         RGOOptions(softmax="present")
     with pytest.raises(ValueError, match="'softmax': expected one of null, present"):
         RGOOptions(per="batch", softmax="all")  # type: ignore[arg-type]
@@ -169,15 +169,15 @@ def test_without_mini_batches_there_are_no_present_classes() -> None:
 @pytest.mark.parametrize(
     ("options", "normalize"),
     [
-        ({}, "weights"),
+        ({}, "none"),
         ({"weights": "raw"}, "none"),
+        ({"weights": "normalized"}, "weights"),
         ({"biases": "normalized"}, "all"),
     ],
 )
-def test_projections_are_scaled_as_the_paper_s_unless_it_is_said(
+def test_projections_are_scaled_as_the_options_say(
     options: dict[str, Any], normalize: str
 ) -> None:
-    assert RGOOptions(**options).arguments()["normalize"] == normalize
     method = make_method("rgo", options)
     assert method.rgo.projector.normalize == normalize
 
@@ -207,7 +207,8 @@ def test_the_preset_of_the_paper_is_its_form() -> None:
         ("reduce", ("mean", "rms")),
         ("curvature", ("ground-truth", "exact")),
         ("biases", ("raw", "normalized")),
-        ("relative", (True, False)),
+        ("weights", ("raw", "normalized")),
+        ("relative", (True, None)),
         ("encode", (True, False)),
     ],
 )

@@ -3,6 +3,7 @@
 The device here is "meta", whose tensors have no values to read.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_no_step_of_a_second_task_waits_for_the_device(
     name: str, options: dict[str, Any], masks: tuple[Tensor | None, ...]
 ) -> None:
     setting, entry = tiny_setting(masks), METHODS[name]
-    chosen = entry.defaults.changed(**options)
+    chosen = replace(entry.defaults, **options)
     host = entry.build(setting, chosen)
     learn(host, 0)
     method = entry.build(on_meta(setting), chosen)

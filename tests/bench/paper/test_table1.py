@@ -5,8 +5,8 @@ import pytest
 
 from rgo_bench.methods import METHODS
 from rgo_bench.paper.published import PUBLISHED_NETWORKS, published, published_methods
-from rgo_bench.paper.table1 import ALSO, table1_specs
-from rgo_bench.runs.spec import protocol_options
+from rgo_bench.paper.table1 import ALSO, FORMS, table1_specs
+from rgo_bench.runs.spec import make_spec
 
 MNIST = ("permuted-mnist", "rotated-mnist")
 SPLIT = ("split-cifar100", "split-miniimagenet")
@@ -19,7 +19,16 @@ def test_every_published_method_runs_with_five_seeds_on_mnist() -> None:
     counts = Counter((s.stream, s.method, s.network) for s in table1_specs())
     methods = (*published_methods(), *ALSO)
     assert set(methods) <= set(METHODS)
-    assert counts == {(s, m, "mlp"): 5 for s in MNIST for m in methods}
+    forms = {m: len(FORMS.get(m, [{}])) for m in methods}
+    assert counts == {(s, m, "mlp"): 5 * forms[m] for s in MNIST for m in methods}
+
+
+def test_rgo_runs_as_it_is_by_default_then_scaled_then_in_the_paper_s_form() -> None:
+    specs = table1_specs(streams=MNIST[:1], seeds=[0])
+    variants = [spec.variant for spec in specs if spec.method == "rgo"]
+    assert variants == ["", "weights=normalized", "biases=normalized,per=batch"]
+    variants = [spec.variant for spec in specs if spec.method == "rgo-2"]
+    assert variants == ["", "weights=normalized"]
 
 
 def test_split_streams_run_where_asked_for_with_batch_normalisation_too() -> None:
@@ -30,7 +39,7 @@ def test_split_streams_run_where_asked_for_with_batch_normalisation_too() -> Non
         assert normalized == {"sgd", "stl"}
         plain = {m for s, m, n in counts if (s, n) == (stream, "resnet-18")}
         assert plain == {*published_methods(), *ALSO}
-    assert set(counts.values()) == {5}
+    assert {counts[cell] for cell in counts if cell[0] in SPLIT} == {5}
 
 
 def test_a_part_of_the_table_can_be_run() -> None:
@@ -62,9 +71,13 @@ def test_what_the_table_does_not_have_is_refused(
 def test_runs_are_the_papers_so_that_they_are_compared() -> None:
     for spec in ALL:
         own = spec.network == PUBLISHED_NETWORKS[spec.stream]
-        assert spec.variant == ("" if own else f"network={spec.network}")
-        options = protocol_options(spec.stream, spec.method)
-        assert spec.config == options | ({} if own else {"network": spec.network})
+        forms = FORMS.get(spec.method, [{}]) if spec.network == "mlp" else [{}]
+        asked = [
+            make_spec(spec.stream, spec.method, spec.seed, form, network=spec.network)
+            for form in forms
+        ]
+        assert spec in asked
+        assert own or spec.variant == f"network={spec.network}"
         numbers = published(spec.stream, spec.method)
         if spec.method not in ALSO and (spec.stream, spec.method) != UNPUBLISHED:
             assert numbers is not None
@@ -74,7 +87,7 @@ def test_runs_are_the_papers_so_that_they_are_compared() -> None:
 def test_a_table_cut_short_has_all_its_rows() -> None:
     first = ALL[: len(ALL) // 5]
     assert {spec.seed for spec in first} == {0}
-    cells = {(spec.stream, spec.method, spec.network) for spec in first}
+    cells = {(spec.stream, spec.method, spec.variant) for spec in first}
     assert len(cells) == len(first)
 
 

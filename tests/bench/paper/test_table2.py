@@ -39,7 +39,7 @@ def gain(records: list[Record], form: str = OUR_FORM, network: str = NETWORK) ->
 
 def test_the_runs_are_those_of_table_3_with_lenet_and_of_expanding_methods() -> None:
     every = table2_specs()
-    specs, grown = every[:20], every[20:]
+    specs, grown = every[:25], every[25:]
     assert specs == table3_specs(streams=[STREAM], networks=[NETWORK, UNPOOLED])
     assert [(spec.method, spec.variant) for spec in grown[:4]] == [
         ("pgn", "epochs=20,network=lenet-5"),
@@ -51,7 +51,8 @@ def test_the_runs_are_those_of_table_3_with_lenet_and_of_expanding_methods() -> 
     assert {(spec.method, spec.variant) for spec in specs} == {
         ("stl", "epochs=20,network=lenet-5"),
         ("stl", "epochs=20,network=lenet-5-unpooled"),
-        ("rgo", "epochs=20,network=lenet-5,relative=true"),
+        ("rgo", "epochs=20,network=lenet-5"),
+        ("rgo", "epochs=20,network=lenet-5,weights=normalized"),
         (
             "rgo",
             "biases=normalized,damping=0.01,epochs=20,network=lenet-5,per=batch,"
@@ -59,7 +60,7 @@ def test_the_runs_are_those_of_table_3_with_lenet_and_of_expanding_methods() -> 
         ),
     }
     part = table2_specs(seeds=[1], streams=[STREAM], networks=[UNPOOLED])
-    assert part == [s for s in specs[4:8] if s.network == UNPOOLED]
+    assert part == [s for s in specs[5:10] if s.network == UNPOOLED]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_the_gain_is_that_of_a_form_over_a_network_of_stl() -> None:
     records = [
         of("rgo", 82.0),
         of("rgo", 83.0, variant="softmax=present"),
+        of("rgo", 81.0, variant="weights=normalized"),
         of("stl", 80.0),
         of("stl", 76.0, network=UNPOOLED),
     ]
@@ -111,6 +113,8 @@ def test_the_gain_is_that_of_a_form_over_a_network_of_stl() -> None:
     assert points == {
         ("paper's", UNPOOLED): 7.0,
         ("paper's", NETWORK): 3.0,
+        ("scaled", UNPOOLED): 5.0,
+        ("scaled", NETWORK): 1.0,
         ("ours", UNPOOLED): 6.0,
         ("ours", NETWORK): 2.0,
     }
@@ -129,9 +133,11 @@ def test_what_the_paper_prints_and_quotes_stands_in_columns_of_its_own() -> None
     )
     assert grid.names == 3
     nothing, printed = ("0", "not run", "", "", ""), ("6.02 ± 0.50", "100")
-    assert grid.cells[:6] == [
+    assert grid.cells[:8] == [
         ("rgo", "paper's", UNPOOLED, *nothing, *printed, ""),
         ("rgo", "paper's", NETWORK, *nothing, "", "", ""),
+        ("rgo", "scaled", UNPOOLED, *nothing, *printed, ""),
+        ("rgo", "scaled", NETWORK, *nothing, "", "", ""),
         *[("rgo", "ours", UNPOOLED, "1", "7.00", "9.33", "100", "", *printed, "+0.98")],
         ("rgo", "ours", NETWORK, "1", "2.00", "2.50", "100", "", "", "", ""),
         ("pgn", "", UNPOOLED, *nothing, "", "", ""),
@@ -147,13 +153,13 @@ def test_without_records_only_the_papers_numbers_are_there() -> None:
     sheet = table2_sheet([])
     rows = sheet.grids[0].cells
     assert {cells[4] for cells in rows} == {"not run"}
-    assert sum(bool(cells[8]) for cells in rows) == len(published_gains()) + 1
+    assert sum(bool(cells[8]) for cells in rows) == len(published_gains()) + 2
 
 
 def test_lines_state_the_numbers_unrounded() -> None:
     records = [of("rgo", 82.0), of("stl", 80.0), of("stl", 75.0, network=UNPOOLED)]
     named = table2_sheet(records).lines.to_dict("records")
-    apart, ours = named[2], named[3]
+    apart, ours = named[4], named[5]
     assert (ours["points"], ours["percent"]) == pytest.approx((2.0, 2.5))
     # The paper's gain is over the other network.
     assert isnan(ours["points_difference"])

@@ -9,6 +9,7 @@ from rgo_bench.paper.table3 import (
     OUR_FORM,
     PAPERS,
     PAPERS_FORM,
+    SCALED_FORM,
     STREAMS,
     form_of,
     table3_rows,
@@ -24,8 +25,8 @@ def test_the_table_is_stl_and_rgo_on_every_network_of_the_paper() -> None:
         cells = {(s.network, s.method) for s in specs if s.stream == stream}
         own = {(own_network(*cell), cell[1]) for cell in published_fits(stream)}
         assert cells == set(published_fits(stream)) | own
-    # STL, RGO in two forms; and STL's own LeNet-5, AlexNet-7 and ResNet-18.
-    assert len(specs) == 3 * 4 + 3 * 4 + 3
+    # STL, RGO in three forms; and STL's own LeNet-5, AlexNet-7 and ResNet-18.
+    assert len(specs) == 4 * 4 + 4 * 4 + 3
 
 
 def test_runs_have_the_protocol_of_the_table() -> None:
@@ -33,13 +34,13 @@ def test_runs_have_the_protocol_of_the_table() -> None:
         lr = 0.03 if spec.stream == CIFAR else 0.01
         assert (spec.stream_options.epochs, spec.stream_options.lr) == (20, lr)
     specs = table3_specs(streams=[MINI], networks=["alexnet-7"], seeds=[0])
-    stl, papers, ours = specs
-    assert stl.variant == "epochs=20,lr=0.01,network=alexnet-7"
-    assert ours.variant == f"{stl.variant},relative=true"
+    stl, papers, scaled, ours = specs
+    assert stl.variant == ours.variant == "epochs=20,lr=0.01,network=alexnet-7"
+    assert scaled.variant == f"{stl.variant},weights=normalized"
     paper = METHODS["rgo"].presets["paper"]
     assert paper.items() <= papers.config.items()
     forms = [form_of(spec.method, spec.variant) for spec in specs]
-    assert forms == ["", PAPERS_FORM, OUR_FORM]
+    assert forms == ["", PAPERS_FORM, SCALED_FORM, OUR_FORM]
 
 
 def test_a_part_of_the_table_can_be_run() -> None:
@@ -48,7 +49,7 @@ def test_a_part_of_the_table_can_be_run() -> None:
         *((CIFAR, "lenet-5", 3), (CIFAR, "vgg-11", 3), (MINI, "vgg-11", 3)),
     }
     assert {spec.seed for spec in table3_specs()} == set(range(5))
-    assert {spec.seed for spec in table3_specs()[:27]} == {0}
+    assert {spec.seed for spec in table3_specs()[:35]} == {0}
 
 
 @pytest.mark.parametrize(
@@ -115,5 +116,6 @@ def test_rows_stand_in_the_order_of_the_paper() -> None:
 
 
 def test_the_papers_form_stands_before_ours() -> None:
-    forms = [fit("rgo", "lenet-5"), fit("rgo", "lenet-5", variant="softmax=present")]
-    assert list(table3_rows(forms).form) == [PAPERS_FORM, OUR_FORM]
+    variants = ("", "weights=normalized", "softmax=present")
+    forms = [fit("rgo", "lenet-5", variant=variant) for variant in variants]
+    assert list(table3_rows(forms).form) == [PAPERS_FORM, SCALED_FORM, OUR_FORM]

@@ -4,7 +4,7 @@ import pytest
 from bench.paper.table3_records import MINI, fit
 
 from rgo_bench.paper.published import published_fits
-from rgo_bench.paper.table3 import STREAMS
+from rgo_bench.paper.table3 import NOTE, STREAMS
 from rgo_bench.paper.table3_sheet import table3_sheet
 
 
@@ -49,8 +49,7 @@ def test_one_network_of_stl_stands_in_both_columns() -> None:
 def test_the_papers_row_stands_below_ours() -> None:
     records = [fit("rgo", "lenet-5"), fit("stl", "lenet-5", last=90.0)]
     *_, grid = table3_sheet(records).grids
-    note = "RGO: the paper's form is preset=paper, ours relative=true"
-    assert grid.title == f"split-cifar100, Table 3 ({note})"
+    assert grid.title == f"split-cifar100, Table 3 ({NOTE})"
     assert grid.header == (
         *("network", "method", "form", "whose"),
         *("seeds", "train", "test", "gap", "BWT", "Δ test"),

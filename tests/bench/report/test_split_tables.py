@@ -9,10 +9,8 @@ from rgo_bench.report.page import report_html
 LENET = "epochs=20,network=lenet-5"
 
 
-def of(method: str, acc: float, options: str | None = None, seed: int = 0) -> Record:
+def of(method: str, acc: float, options: str = "", seed: int = 0) -> Record:
     """A run of the tables, or one with other options."""
-    if options is None:
-        options = ",relative=true" if method == "rgo" else ""
     return record_of(
         [acc, acc],
         stream="split-cifar100",

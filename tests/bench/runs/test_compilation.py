@@ -1,5 +1,6 @@
 """Compiled steps learn what plain ones learn, in as few compilations as there are."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_every_method_learns_what_it_learns_plainly(
     name: str, options: dict[str, Any], masks: tuple[Tensor | None, ...]
 ) -> None:
     count, entry, setting = Count(), METHODS[name], tiny_setting(masks)
-    chosen = entry.defaults.changed(**options)
+    chosen = replace(entry.defaults, **options)
     fast = setting._replace(
         compile_network=partial(compiled_forward, device=CPU, backend=count)
     )

@@ -138,11 +138,11 @@ def test_data_that_are_not_there_are_reported_before_anything_is_written(
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("rgo", {"damping": -1}, "damping must be a finite number > 0, got -1.0"),
+        ("rgo", {"damping": -1}, "option 'damping': expected a positive number, got"),
         (
             "rgo",
             {"per": "pixel"},
-            "option 'per': expected one of sample, batch, got 'pixel'",
+            "option 'per': expected one of null, sample, batch, got 'pixel'",
         ),
         ("sgd", {"samples": 9999}, "option 'samples' of permuted-digits: expected at"),
     ],

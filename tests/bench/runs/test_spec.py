@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +28,31 @@ def test_by_default_every_option_has_its_default_and_there_is_no_variant(
     assert spec.variant == ""
     streams, methods = STREAMS[stream].defaults, METHODS[method].defaults
     protocol = STREAMS[stream].protocol.get(method, {})
-    assert spec.config == streams.as_dict() | methods.as_dict() | protocol
-    assert spec.config == protocol_options(stream, method)
+    defaults = streams.as_dict() | methods.as_dict() | protocol
+    assert defaults == protocol_options(stream, method)
+    own = replace(methods, **protocol_of(methods, protocol)).resolved(spec.network)
+    assert spec.config == defaults | own.as_dict()
     assert path_of(spec, OUT) == OUT / stream / method / "seed-3.json"
+
+
+def protocol_of(options: Any, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: value for n, value in protocol.items() if n in options.names()}
+
+
+def test_what_is_left_to_the_method_is_stated_and_not_named() -> None:
+    spec = make_spec("permuted-mnist", "rgo", 0, {"weights": "normalized"})
+    assert spec.variant == "weights=normalized"
+    assert (spec.config["damping"], spec.config["biases"]) == (0.03, "raw")
+    lenet = make_spec("permuted-mnist", "rgo", 0, network="lenet-5")
+    assert lenet.variant == "network=lenet-5"
+    assert (lenet.config["damping"], lenet.config["relative"]) == (0.03, True)
+
+
+def test_what_is_given_is_named_though_it_would_be_chosen_too() -> None:
+    default = make_spec("permuted-mnist", "rgo", 0)
+    given = make_spec("permuted-mnist", "rgo", 0, {"weights": "raw", "damping": 0.1})
+    assert given.variant == "damping=0.1,weights=raw"
+    assert given.config == default.config
 
 
 @pytest.mark.parametrize(("stream", "method"), PAIRS)
@@ -54,8 +77,9 @@ def test_options_reach_the_stream_or_the_method_and_name_the_variant() -> None:
     spec = make_spec("permuted-mnist", "rgo", 0, {"per": "batch", "tasks": 6})
     assert spec.stream_options.tasks == 6
     assert spec.method_options.as_dict()["per"] == "batch"
-    assert spec.variant == "damping=0.01,per=batch,tasks=6"
+    assert spec.variant == "per=batch,tasks=6"
     assert (spec.config["per"], spec.config["tasks"]) == ("batch", 6)
+    assert spec.config["damping"] == 0.01
 
 
 def test_an_option_at_its_default_is_no_variant() -> None:
@@ -104,7 +128,7 @@ def test_what_the_protocol_switches_on_can_be_switched_off() -> None:
     assert spec.variant == "manifold=none,per_class=none"
 
 
-def test_an_option_of_the_protocol_is_not_measured_anew(
+def test_an_option_of_the_protocol_is_not_left_to_the_method(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = replace(STREAMS["split-digits"], protocol={"rgo": {"damping": 7.0}})
@@ -142,7 +166,7 @@ def test_settings_are_read_as_json_or_else_as_text(
 
 @pytest.mark.parametrize(("stream", "method"), PAIRS)
 def test_every_default_is_read_back_from_its_text(stream: str, method: str) -> None:
-    config = make_spec(stream, method, 0).config
+    config = protocol_options(stream, method)
     settings = [f"{name}={option_text(value)}" for name, value in config.items()]
     options = parse_options(settings)
     assert options == config
@@ -192,7 +216,14 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
             {"method": "sgd", "options": {"preset": "paper"}},
             "preset of sgd: expected none, got 'paper'",
         ),
-        ({"options": {"per": 1}}, "option 'per': expected str as in sample, got 1"),
+        (
+            {"options": {"per": 1}},
+            "option 'per': expected one of null, sample, batch, got 1",
+        ),
+        (
+            {"options": {"relative": False}},
+            "option 'relative': expected one of null, True, got False",
+        ),
         ({"options": {"lr": -1}}, "option 'lr': expected a positive number, got -1.0"),
         (
             {"options": {"lr": float("nan")}},
@@ -202,16 +233,17 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
         *(
             ({"options": {name: "foo"}}, f"option {name!r}: expected one of {names}, g")
             for name, names in [
-                ("biases", "raw, normalized"),
-                ("per", "sample, batch"),
-                ("reduce", "mean, rms"),
-                ("curvature", "ground-truth, exact"),
+                ("biases", "null, raw, normalized"),
+                ("weights", "null, raw, normalized"),
+                ("per", "null, sample, batch"),
+                ("reduce", "null, mean, rms"),
+                ("curvature", "null, ground-truth, exact"),
                 ("permutations", "null, shared"),
             ]
         ),
         (
             {"options": {"damping": -1.0}},
-            "damping must be a finite number > 0, got -1.0",
+            "option 'damping': expected a positive number, got -1.0",
         ),
         (
             {"options": {"curvature": "exact", "relative": True}},
