@@ -21,6 +21,7 @@ from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
 from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
 from rgo_torch.observation.chunks import check_chunk_size, parts
+from rgo_torch.observation.joining import may_join, most_samples
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
     Moment,
@@ -175,6 +176,7 @@ def second_moments(
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
     scored = _chosen_score(score, loss, curvature, mask)
     apart = Apart(model, layers, parameters.values())
+    joins = may_join(model, score, per)
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with (
         evaluating(model),
@@ -187,6 +189,8 @@ def second_moments(
                 calls, count = apart.calls(scored, part)
                 check_same_inputs(calls, shared)
                 _fold(blocks, calls, per, reduce, count)
+                if joins and not sampling.seen:
+                    sampling.most = most_samples(calls, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
     return _finished(blocks, sampling)

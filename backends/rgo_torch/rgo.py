@@ -10,6 +10,7 @@ from rgo_core._checks import check_choice
 from rgo_core.damping import Damping
 from rgo_core.scaling import Normalize
 from rgo_torch.adapters.shared import Groups, as_groups
+from rgo_torch.distributed.gathered import gathered
 from rgo_torch.distributed.workers import Kept, Workers
 from rgo_torch.learned import Learned
 from rgo_torch.optimizers import Project, as_optimizers
@@ -179,28 +180,29 @@ class RGO(Learned):
         }
         check_choice("statistics", statistics, ("per-task", "frozen", "running"))
         optimizers = as_optimizers(optimizer)
-        scope = find_scope(model, encode, protect, layout)
-        chosen = choose(
-            optimizers,
-            as_observing(observe),
-            beside_adapters=scope.is_beside,
-            encode=scope.encodes,
-            project=project,
-            damping=damping,
-            relative=relative,
-            normalize=normalize,
-            convolves=scope.convolves,
-            maps=scope.maps,
-            is_plain=scope.is_plain,
-        )
-        super().__init__(
-            model,
-            optimizers,
-            chosen,
-            scope,
-            forms,
-            seed=seed,
-            unencoded=unencoded,
-            statistics=statistics,
-            workers=Workers(model, process_group, moments),
-        )
+        with gathered(model):  # once for all that looks at it
+            scope = find_scope(model, encode, protect, layout)
+            chosen = choose(
+                optimizers,
+                as_observing(observe),
+                beside_adapters=scope.is_beside,
+                encode=scope.encodes,
+                project=project,
+                damping=damping,
+                relative=relative,
+                normalize=normalize,
+                convolves=scope.convolves,
+                maps=scope.maps,
+                is_plain=scope.is_plain,
+            )
+            super().__init__(
+                model,
+                optimizers,
+                chosen,
+                scope,
+                forms,
+                seed=seed,
+                unencoded=unencoded,
+                statistics=statistics,
+                workers=Workers(model, process_group, moments),
+            )

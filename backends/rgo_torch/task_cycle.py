@@ -157,7 +157,8 @@ class TaskCycle(Attached):
 
         Changes nothing. Unless `together`, it asks no other worker: where several saw
         parts of the data, their moments are to be added (`rgo_core.merge_moments`)
-        before `consolidate`. With it they are: on each worker those that it keeps.
+        before `consolidate`. With it they are: on each worker those that it keeps. Of a
+        model that `fully_shard` cut up all workers call it, for it is gathered.
         """
         asked: dict[str, Any] = {"mask": mask, "score": score, "loss": loss}
         asked |= {"samples": samples, "whole": whole}

@@ -26,7 +26,10 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "update": ("update", {}),
     "update hybrid": ("update", {"shape": (2, 2)}),
     "update inputs": ("update", {"shard_placement_fn": lambda p: _along_the_last(p)}),
+    "update sketch": ("update", {}),
 }
+# Of RGO. As many rows as inputs: nothing is cut off, in whatever order it is merged.
+SKETCH: dict[str, Any] = {"max_features": 4, "sketch_rows": 64}
 
 
 class Scaled(nn.Module):
@@ -205,7 +208,9 @@ def refusals() -> dict[str, str]:
 def work(rank: int, folder: Path) -> None:
     found: dict[str, Any] = {}
     for name, (project, way) in WAYS.items():
-        found[name] = found_in(*learned(sharded(model(), **way), project))
+        options = SKETCH if name == "update sketch" else {}
+        cut = sharded(model(), **way)
+        found[name] = found_in(*learned(cut, project, **options))
     found["accumulated"] = found_in(*learned(sharded(model()), "gradient", parts=2))
     found["failing"] = found_in(*learned(sharded(model()), "gradient", failing))
     cut, rgo = learned(sharded(model()), "update", moments="sharded")

@@ -143,7 +143,7 @@ def forwards_of(model: nn.Module, observe: Callable[[], object]) -> int:
 
 
 def test_a_model_that_calls_its_layers_is_run_once_a_batch_without_a_word() -> None:
-    model, data = net(calls=True).float(), batches(3)
+    model, data = net(calls=True).float(), batches(3, size=300)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert forwards_of(model, lambda: second_moments(model, data)) == 3

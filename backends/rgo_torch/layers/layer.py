@@ -92,6 +92,14 @@ class Layer(ABC):
         self.module = module
         self.axes = dict(axes)
 
+    @property
+    def sums_samples(self) -> bool:
+        """Whether it has one vector for a batch, for its samples cannot be told apart.
+
+        Known after its first batch.
+        """
+        return False
+
     def parameter(self, own: str) -> nn.Parameter | None:
         """Return the parameter of that name in the module, where it is one now."""
         *path, last = own.split(".")

@@ -63,6 +63,11 @@ class TransformedLayer(Layer):
         self._forward = forward
         self._summed = False  # where the samples cannot be told apart
 
+    @property
+    def sums_samples(self) -> bool:
+        """Whether `torch.func` could not take its batch apart."""
+        return self._summed
+
     def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
         """Return the vectors of one parameter: those of several calls add up."""
         found = []

@@ -1,7 +1,7 @@
 """A part of a task's samples, and how many it stands for."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
@@ -9,6 +9,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from rgo_core import enough_samples
 from rgo_core._checks import check_choice, check_integer
 from rgo_torch.observation.chunks import length
+from rgo_torch.observation.joining import are_alike, joined
 from rgo_torch.parameters import ProjectedParameter
 
 # How many samples to observe.
@@ -52,6 +53,9 @@ class Sampling:
     ----------
     seen : int
         How many samples were observed so far.
+    most : int
+        Batches that follow are joined up to so many samples; at 0 they stay as they
+        are.
 
     Raises
     ------
@@ -75,7 +79,7 @@ class Sampling:
         if samples is not None and whole is None:
             whole = _count_all(batches)
         self._whole = whole
-        self.seen = 0
+        self.seen = self.most = 0
         if samples is not None and _is_ordered(batches) and samples < (whole or 0):
             warnings.warn(
                 f"samples={samples} are the first of a loader that does not shuffle: "
@@ -85,11 +89,26 @@ class Sampling:
             )
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield batches until enough samples were noted as seen."""
+        """Yield batches, small ones joined, until enough samples were noted as seen."""
+        waiting: list[Any] = []
         for batch in self._batches:
-            yield batch
+            if waiting and not self._may_join(waiting, batch):
+                yield joined(waiting)
+                waiting = []
+            waiting.append(batch)
+            count = sum(length(each) or 0 for each in waiting)
+            enough = self._samples is not None and self.seen + count >= self._samples
+            if enough or count >= self.most:
+                yield joined(waiting)
+                waiting = []
             if self._samples is not None and self.seen >= self._samples:
                 return
+        if waiting:
+            yield joined(waiting)
+
+    def _may_join(self, waiting: Sequence[Any], batch: Any) -> bool:
+        count = sum(length(each) or self.most for each in (*waiting, batch))
+        return count <= self.most and are_alike(waiting[0], batch)
 
     def note(self, count: int) -> None:
         """Note samples that were observed."""

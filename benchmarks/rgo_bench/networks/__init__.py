@@ -8,6 +8,7 @@ from torch import nn
 
 from rgo_bench.networks.convolutional import (
     alexnet_6,
+    alexnet_6_late,
     alexnet_7,
     alexnet_7_small,
     lenet_5,
@@ -33,6 +34,7 @@ NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
         "lenet-5-biased": lenet_5_biased,
         "lenet-5-late": lenet_5_late,
         "alexnet-6": alexnet_6,
+        "alexnet-6-late": alexnet_6_late,
         "alexnet-7": alexnet_7,
         "alexnet-7-small": alexnet_7_small,
         "vgg-11": vgg_11,
@@ -47,6 +49,7 @@ __all__ = [
     "NETWORKS",
     "NetworkMaker",
     "alexnet_6",
+    "alexnet_6_late",
     "alexnet_7",
     "alexnet_7_small",
     "lenet_5",

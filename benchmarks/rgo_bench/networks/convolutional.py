@@ -97,6 +97,12 @@ def alexnet_6(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modul
     return _network("alexnet-6", input_shape, classes, seed, ALEXNET_6, (2048, 2048))
 
 
+def alexnet_6_late(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    """Make `alexnet_6`, encoded from the flatten on: tasks share early features."""
+    late = [each._replace(encode=False) for each in ALEXNET_6]
+    return _network("alexnet-6-late", input_shape, classes, seed, late, (2048, 2048))
+
+
 def alexnet_7(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """Make the AlexNet-7 of the paper's RGO: 2048 and 2048 hidden; see `lenet_5`."""
     return _network("alexnet-7", input_shape, classes, seed, ALEXNET_7, (2048, 2048))
