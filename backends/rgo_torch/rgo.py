@@ -29,8 +29,8 @@ class RGO(Learned):
     ----------
     model : nn.Module
         Any model: all of its floating-point parameters are protected, those of modules
-        that `register_layout` knows by their inputs, others entry by entry (see
-        `summary`). State dict keys and the training loop stay as they are. Of a model
+        that `register_layout` knows and matrices by their inputs, others entry by entry
+        (see `summary`). State dict keys and the training loop stay as they are. Of one
         with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
         left out, and features are encoded inside of the adapters alone.
     optimizer : torch.optim.Optimizer, or several
