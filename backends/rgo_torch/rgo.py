@@ -72,7 +72,8 @@ class RGO(Learned):
     seed : int
         Draws the permutations.
     unencoded : iterable of str, optional
-        Layers whose outputs are not permuted, in place of the default, the last layer.
+        Layers whose outputs are not permuted, in place of the default, the last layer
+        unless a matrix of one's own comes after it.
         Beside adapters: modules whose inputs are not, by default none.
     protect : iterable of str or nn.Module, optional
         What to protect, in place of all: modules, or names of modules or parameters.

@@ -76,22 +76,26 @@ def _axes(use: Use, ndim: int) -> Axes | None:
 def _uses(kind: type, known: type) -> Mapping[str, Use]:
     """Return how a class uses what it calls ``self.name``, the outermost use first."""
     found: dict[str, Use] = {}
-    for each in kind.__mro__:
-        if each is known:
-            break
-        for function in _functions(each):
-            for name, use in Products(function).found.items():
-                found.setdefault(name, use)
+    for method in methods(kind, known):
+        for name, use in Products(method).found.items():
+            found.setdefault(name, use)
     return found
 
 
-def _functions(kind: type) -> Iterator[ast.FunctionDef]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError, SyntaxError):
-        return  # typed at a prompt, compiled, or made by a program
-    for each in getattr(tree.body[0], "body", ()):
-        if not isinstance(each, ast.FunctionDef) or each.name in UNREAD:
-            continue
-        if each.args.args:
-            yield each
+def methods(kind: type, known: type = nn.Module) -> Iterator[ast.FunctionDef]:
+    """Yield the methods of a class that has source, and of those that it is made of.
+
+    Parameters
+    ----------
+    kind : type
+    known : type
+        Where to stop.
+    """
+    for each in kind.__mro__[: kind.__mro__.index(known)]:
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+        except (OSError, TypeError, SyntaxError):
+            continue  # typed at a prompt, compiled, or made by a program
+        found = getattr(tree.body[0], "body", ())
+        own = [method for method in found if isinstance(method, ast.FunctionDef)]
+        yield from (m for m in own if m.args.args and m.name not in UNREAD)
