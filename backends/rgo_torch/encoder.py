@@ -13,6 +13,7 @@ from rgo_torch.adapters.lora import check_starts_at_zero, find_adapters
 from rgo_torch.adapters.shared import Groups, shared_layers
 from rgo_torch.encoding import FeatureEncoding, encoded
 from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
+from rgo_torch.layers.head import last_layers
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
 from rgo_torch.places import (
@@ -46,8 +47,9 @@ class FeatureEncoder(Uncopied):
         on every machine and backend.
     unencoded : iterable of str, optional
         Names of the modules whose outputs stay as they are. The last layer of the model
-        where None. Give every head of several, and the shortcuts of a residual network:
-        what is added must be in one order.
+        where None, unless a matrix of one's own comes after it. Give every head of
+        several, and the shortcuts of a residual network: what is added must be in one
+        order.
     layout : mapping of str to Axes or None, optional
         See `find_layout`.
     places : iterable of str or Place, optional
@@ -221,5 +223,4 @@ def _found_places(
     if adapters is not None:
         check_starts_at_zero(model)
         return adapters.places(model, layers), []
-    last = [layer.name for layer in layers if layer.channels][-1:]
-    return output_places(model, layers), last
+    return output_places(model, layers), last_layers(layers)

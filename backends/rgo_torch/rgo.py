@@ -30,8 +30,8 @@ class RGO(Learned):
     ----------
     model : nn.Module
         Any model: all of its floating-point parameters are protected, those of modules
-        that `register_layout` knows by their inputs, others entry by entry (see
-        `summary`). State dict keys and the training loop stay as they are. Of a model
+        that `register_layout` knows and matrices by their inputs, others entry by entry
+        (see `summary`). State dict keys and the training loop stay as they are. Of one
         with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
         left out, and features are encoded inside of the adapters alone.
     optimizer : torch.optim.Optimizer, or several
@@ -73,7 +73,8 @@ class RGO(Learned):
     seed : int
         Draws the permutations.
     unencoded : iterable of str, optional
-        Layers whose outputs are not permuted, in place of the default, the last layer.
+        Layers whose outputs are not permuted, in place of the default, the last layer
+        unless a matrix of one's own comes after it.
         Beside adapters: modules whose inputs are not, by default none.
     protect : iterable of str or nn.Module, optional
         What to protect, in place of all: modules, or names of modules or parameters.

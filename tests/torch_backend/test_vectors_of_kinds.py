@@ -141,6 +141,33 @@ def test_time_first_is_warned_of_where_samples_are_asked_for(
     assert all(re.match(FIRST_AXIS, str(warning.message)) for warning in caught)
 
 
+class OwnAttention(nn.Module):
+    """Lets positions look at each other; takes a batch, or time first."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.query, self.key = (nn.Parameter(normal(3, 3)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, self.axis)
+        mixed = (x @ self.query @ (x @ self.key).mT).softmax(-1) @ x
+        return mixed.transpose(0, self.axis)
+
+
+def test_an_unknown_layer_with_time_first_has_its_vectors_by_sample() -> None:
+    x = normal(B, 4, 3)
+    torch.manual_seed(0)
+    plain = nn.ModuleDict({"layer": OwnAttention(0)})
+    torch.manual_seed(0)
+    model = TimeFirst(OwnAttention(1))
+    expected = second_moments(plain, [x], score=lambda m, x: score(m["layer"], x))
+    found = second_moments(model, [x], score=score)
+    for name, moment in expected.items():
+        assert moment.matrix.any()
+        assert_near(found[name].matrix, moment.matrix)
+
+
 def test_an_embedding_with_time_first_is_warned_of_and_has_a_vector_a_position() -> (
     None
 ):

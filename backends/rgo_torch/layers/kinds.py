@@ -1,7 +1,7 @@
 """What RGO knows of classes of modules: the axes of their parameters, and a fast path.
 
 One table, open to users by `register_layout`. A class that is not in it has parameters
-that act entry by entry, as far as RGO can tell.
+that act entry by entry, as far as RGO can tell, or by which its code multiplies.
 """
 
 from collections.abc import Mapping

@@ -11,9 +11,13 @@ from rgo_core import Axes, check_axes_fit
 from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
+from rgo_torch.layers.multiplied import multiplied_axes
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import Overrides, Skipped
 from rgo_torch.wrappers import check_whole
+
+# What has no forward: the module that holds it uses its parameters.
+LISTS = (nn.ParameterList, nn.ParameterDict)
 
 
 class ModuleLayers(NamedTuple):
@@ -128,10 +132,14 @@ class ModuleLayers(NamedTuple):
     def axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
         """Return the axes of every parameter: of an unknown one, entry by entry.
 
-        What a weight is computed from (by a parametrization, pruning or weight
-        normalisation) and has its shape has its axes.
+        Unless the code of the module's class multiplies by it. What a weight is
+        computed from (by a parametrization, pruning or weight normalisation) and has
+        its shape has its axes.
         """
-        known = {} if self.kind is None else dict(self.kind[1].axes(self.module))
+        nearest = nn.Module if self.kind is None else self.kind[0]
+        known = multiplied_axes(self.module, own, nearest)
+        if self.kind is not None:
+            known |= self.kind[1].axes(self.module)
         found = {}
         for key, p in own.items():
             alike = [
@@ -166,6 +174,8 @@ def owned_parts(
 ) -> tuple[str, ...]:
     """Return the submodules whose parameters count as the module's own."""
     owns = () if kind is None else kind[1].owns
+    lists = (n for n, child in module.named_children() if isinstance(child, LISTS))
+    owns = (*owns, *lists)
     return (*owns, "parametrizations") if is_parametrized(module) else owns
 
 

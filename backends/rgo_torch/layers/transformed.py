@@ -14,6 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
+from rgo_torch.layers.sample_axes import (
+    SECOND,
+    axis_of_length,
+    is_time_first,
+    with_axis,
+)
 from rgo_torch.trees import flatten, leaves_of, unflatten
 
 # ``forward(module, parameters, args, kwargs)`` returns what the module would return.
@@ -183,7 +189,9 @@ class TransformedLayer(Layer):
         if wanted.per != "batch" and not self._summed:
             axis = self.sample_axis
             shapes = [tuple(g.shape) for g in gradients if g is not None]
-            if shapes and len(shapes[0]) > axis:
+            if shapes and is_time_first(shapes[0], axis, wanted):
+                self.sample_axis = SECOND
+            elif shapes and len(shapes[0]) > axis:
                 self.tells_samples(shapes[0][axis], wanted)
             try:
                 return self._mapped(call, vectors, given, gradients)
@@ -202,7 +210,7 @@ class TransformedLayer(Layer):
 
         def one(*leaves: list[Any]) -> dict[str, Tensor]:
             batches = [
-                [_with_axis(leaf, axis) for leaf, axis in zip(*each, strict=True)]
+                [with_axis(leaf, axis) for leaf, axis in zip(*each, strict=True)]
                 for each in zip(leaves, axes, strict=True)
             ]
             return vectors(*batches)
@@ -231,17 +239,6 @@ class TransformedLayer(Layer):
         rows = rgo_core.to_rows(gradient, axes, leading=leading, xp=xp)
         columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp)
         return columns.mT
-
-
-def axis_of_length(leaf: Any, axis: int, length: int) -> int | None:
-    """Return the axis, where the leaf is a tensor with that length along it."""
-    fits = isinstance(leaf, Tensor) and leaf.ndim > axis and leaf.shape[axis] == length
-    return axis if fits else None
-
-
-def _with_axis(leaf: Any, axis: int | None) -> Any:
-    """Give a sample back the axis that `torch.func.vmap` took away."""
-    return leaf if axis is None else leaf.unsqueeze(axis)
 
 
 def _joined(vectors: Tensor) -> Tensor:
