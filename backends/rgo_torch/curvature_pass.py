@@ -1,6 +1,7 @@
 """The curvature pass: a second look at a task's data, after its training."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
 from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
-from rgo_torch.observation.chunks import check_chunk_size, parts
+from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.observation.joining import may_join, most_samples
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
 from rgo_torch.parameters import (
@@ -148,6 +149,9 @@ def second_moments(
     uses a parameter; one whose forward looks at values gets one vector a batch. A model
     with reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
 
+    Small batches that are alike are joined, up to 256 samples and 16 MiB of what is
+    kept of them, where vectors are of samples alone and the score none of one's own.
+
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no
     curvature: the columns of the root of l'' sum to zero over the logits.
 
@@ -175,8 +179,8 @@ def second_moments(
     shared = shared_layers(model, layers, shared_inputs)
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
     scored = _chosen_score(score, loss, curvature, mask)
-    apart = Apart(model, layers, parameters.values())
-    joins = may_join(model, score, per)
+    run = partial(Apart(model, layers, parameters.values()).calls, scored)
+    joins = chunk_size is None and may_join(model, score, per)
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with (
         evaluating(model),
@@ -184,9 +188,8 @@ def second_moments(
         thawed(parameters.values()),
         torch.enable_grad(),
     ):
-        for batch in sampling:
-            for part in parts(batch, chunk_size):
-                calls, count = apart.calls(scored, part)
+        for together in sampling:
+            for calls, count in sampling.run(run, together, chunk_size):
                 check_same_inputs(calls, shared)
                 _fold(blocks, calls, per, reduce, count)
                 if joins and not sampling.seen:

@@ -92,6 +92,30 @@ def test_where_a_batch_has_one_vector_it_stays_as_it_is() -> None:
     assert int(moments["0.scale"].count) == 6
 
 
+class Stateful(nn.Module):
+    """Takes batches of five alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(x) + torch.zeros(5, 4)
+        return logits
+
+
+def test_a_model_that_takes_one_size_alone_gets_it() -> None:
+    model, given = Stateful(), batches(6, 5)
+    _, found = sizes_of(model, given)
+    _, expected = sizes_of(model, given, score=one_by_one)
+    for name, moment in expected.items():
+        assert torch.equal(found[name].matrix, moment.matrix)
+        assert int(found[name].count) == 30
+    broken = [*given, (batch(5)[0], torch.full((5,), 9))]
+    with pytest.raises(ValueError, match="label"):
+        second_moments(model, broken)
+
+
 @pytest.mark.parametrize(
     ("per", "score"), [("batch", None), ("sample", one_by_one), (None, one_by_one)]
 )

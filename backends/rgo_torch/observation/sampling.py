@@ -1,14 +1,15 @@
 """A part of a task's samples, and how many it stands for."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from rgo_core import enough_samples
 from rgo_core._checks import check_choice, check_integer
-from rgo_torch.observation.chunks import length
+from rgo_torch.observation.calls import Calls
+from rgo_torch.observation.chunks import length, parts
 from rgo_torch.observation.joining import are_alike, joined
 from rgo_torch.parameters import ProjectedParameter
 
@@ -54,8 +55,8 @@ class Sampling:
     seen : int
         How many samples were observed so far.
     most : int
-        Batches that follow are joined up to so many samples; at 0 they stay as they
-        are.
+        Batches that follow may be joined up to so many samples; at 0 they stay as
+        they are.
 
     Raises
     ------
@@ -88,27 +89,54 @@ class Sampling:
                 stacklevel=3,
             )
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yield batches, small ones joined, until enough samples were noted as seen."""
+    def __iter__(self) -> Iterator[list[Any]]:
+        """Yield batches to be joined until enough samples were noted as seen."""
         waiting: list[Any] = []
         for batch in self._batches:
             if waiting and not self._may_join(waiting, batch):
-                yield joined(waiting)
+                yield waiting
                 waiting = []
             waiting.append(batch)
             count = sum(length(each) or 0 for each in waiting)
             enough = self._samples is not None and self.seen + count >= self._samples
             if enough or count >= self.most:
-                yield joined(waiting)
+                yield waiting
                 waiting = []
             if self._samples is not None and self.seen >= self._samples:
                 return
         if waiting:
-            yield joined(waiting)
+            yield waiting
 
     def _may_join(self, waiting: Sequence[Any], batch: Any) -> bool:
         count = sum(length(each) or self.most for each in (*waiting, batch))
         return count <= self.most and are_alike(waiting[0], batch)
+
+    def run(
+        self,
+        run: Callable[[Any], tuple[Calls, int]],
+        batches: Sequence[Any],
+        chunk_size: int | None,
+    ) -> Iterator[tuple[Calls, int]]:
+        """Yield what a model does with batches together, or apart if it takes no other.
+
+        Parameters
+        ----------
+        run : callable
+            Runs one batch.
+        batches : sequence
+            Some that were yielded.
+        chunk_size : int, optional
+            Of a part of one.
+        """
+        if len(batches) > 1:
+            try:
+                yield run(joined(batches))
+            except (RuntimeError, ValueError, IndexError, TypeError):
+                self.most = 0  # what fails apart as well is raised there
+            else:
+                return
+        for batch in batches:
+            yield from map(run, parts(batch, chunk_size))
 
     def note(self, count: int) -> None:
         """Note samples that were observed."""
