@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.integrations._labels import label_score
+from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
 
 try:
@@ -123,4 +124,4 @@ class RGOPlugin(Continued, SupervisedPlugin):
             logits = avalanche_forward(model, x, label)
             return label_score(logits, y, curvature=curvature, mask=mask)
 
-        return score
+        return SampleScore(score)
