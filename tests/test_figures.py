@@ -146,6 +146,23 @@ def test_the_measures_of_several_processes_are_those_recorded() -> None:
         assert max(row["weights"], row["P"]) < 1e-12
 
 
+def test_what_other_libraries_take_is_what_was_recorded() -> None:
+    page = (ROOT / "docs/reproducing.md").read_text()
+    names = {
+        "plain": "a loop of one's own",
+        "rgo": 'the same with RGO, `samples="enough"`',
+        "avalanche": "Avalanche, Naive",
+        "avalanche rgo": "Avalanche, Naive with RGO's plugin, all samples",
+        "avalanche ewc": "Avalanche, EWC",
+        "avalanche a-gem": "Avalanche, A-GEM",
+    }
+    rows = recorded_rows("peers")
+    assert {row["run"] for row in rows} == set(names)
+    for row in rows:
+        cells = f"{row['seconds']:.1f} | {row['ratio']:.2f}"
+        assert f"| {names[row['run']]} | {cells} |" in page
+
+
 def test_the_measures_of_a_sharded_model_are_those_recorded() -> None:
     page = (ROOT / "docs/scale.md").read_text()
     for row in recorded_rows("scale-sharded"):
