@@ -1,10 +1,11 @@
 """Processes that work together, forked from one that has imported everything.
 
 Importing takes longer than what a test has them do; and they run few, for all tests of
-a file. For scripts: a test process has threads, which do not survive a fork.
+a file. `fork` is for scripts: a test process has threads, which do not survive it.
 """
 
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,16 @@ from pathlib import Path
 
 import torch
 from torch import distributed
+
+
+def run_forked(script: Path, folder: Path, timeout: float = 120) -> None:
+    """Run such a script, which leaves what it finds in a folder."""
+    subprocess.run(
+        [sys.executable, script, folder],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        timeout=timeout,
+    )
 
 
 def fork(count: int, work: Callable[[int, Path], None], folder: Path) -> None:

@@ -1,15 +1,13 @@
 """Models that `fully_shard` cut up learn what one worker's whole model does."""
 
-import os
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import run_forked
 from torch import distributed
 from torch.distributed import checkpoint
 from torch_backend.nets import assert_same
@@ -48,12 +46,7 @@ pytestmark = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return where four workers have left what they found."""
     folder = tmp_path_factory.mktemp("sharded")
-    subprocess.run(
-        [sys.executable, SCRIPT, folder],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-        timeout=300,
-    )
+    run_forked(SCRIPT, folder, timeout=300)
     return folder
 
 

@@ -1,15 +1,13 @@
 """Workers that saw parts of the data agree, and know what one would know."""
 
-import os
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import run_forked
 from integrations.own_loop import TASKS, adam, network, sgd, task_data
 from torch import distributed
 from torch.distributed import checkpoint
@@ -57,12 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return where four workers have left what they found."""
     folder = tmp_path_factory.mktemp("workers")
     save(folder / "of-1", alone(), None)
-    subprocess.run(
-        [sys.executable, SCRIPT, folder],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-        timeout=120,
-    )
+    run_forked(SCRIPT, folder)
     return folder
 
 

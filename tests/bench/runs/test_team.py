@@ -1,15 +1,13 @@
 """Several processes make the run of one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from bench.runs.two_processes import SPECS
 from bench.short_runs import files_in, path_of, short_spec
+from forked import run_forked
 from torch import distributed
 
 from rgo_bench.records import read_record
@@ -30,12 +28,7 @@ needs_gloo = pytest.mark.skipif(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return where two processes have left their records."""
     folder = tmp_path_factory.mktemp("team")
-    subprocess.run(
-        [sys.executable, SCRIPT, folder],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-        timeout=120,
-    )
+    run_forked(SCRIPT, folder)
     return folder
 
 
