@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch_backend.encoded import permuted
 from torch_backend.nets import (
+    Count,
     batch,
     compiled,
     hooks_of,
@@ -85,17 +86,6 @@ def test_detaching_leaves_a_plain_model() -> None:
     encoder.detach()
     assert torch.equal(model(x), mlp()(x))
     assert not list(hooks_of(model))
-
-
-class Count:
-    """A compiler that runs the graphs as they are, and counts them."""
-
-    def __init__(self) -> None:
-        self.graphs = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
-        self.graphs += 1
-        return graph.forward
 
 
 @pytest.mark.parametrize("explicit", [False, True])

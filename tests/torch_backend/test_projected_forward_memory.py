@@ -193,19 +193,3 @@ def test_what_a_pass_that_failed_has_sent_is_not_taken_by_the_next(sent: list) -
     # A large batch sends nothing itself, and would take what is there.
     assert_projected(model, projector, lambda: loss_of(model, *batch(64)))
     model[2].__dict__["forward"].sent.parts.clear()
-
-
-def test_where_no_callback_is_taken_the_gradient_is_projected_at_the_weight(
-    sent: list, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Compiled autograd itself takes over a minute to start: it was run by hand.
-    model, projector = projected_model()
-
-    def loss() -> Tensor:
-        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
-        value = loss_of(model, *batch(ROWS))
-        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-        return value
-
-    assert_projected(model, projector, loss)
-    assert not sent

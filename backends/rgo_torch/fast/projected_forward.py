@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rgo_torch.fast import kept_whole
 from rgo_torch.fast.precision import is_autocast, true_float32
 from rgo_torch.fast.product import rows_times
 from rgo_torch.fast.sent import Sent
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import Projection
-from rgo_torch.torch_private import own_parameters
+from rgo_torch.torch_private import backward_pass, own_parameters
 from rgo_torch.wrappers import is_transformed
 
 # The dtypes that projections are applied in.
@@ -51,26 +52,36 @@ class ProjectedForward:
         self._weight = layer.weight
         self._plain: Callable[[Tensor], Tensor] = self._module.forward
         self.sent = Sent()
+        self._number = kept_whole.number_of(self)
         self._module.__dict__["forward"] = self
 
     def __call__(self, input: Tensor) -> Tensor:
         """Return what the layer returns."""
-        # First, lest a compiled model be compiled again whenever a projection changes.
-        if torch.compiler.is_compiling() or not self._pays(input):
+        if not self._pays(input):
             return self._plain(input)
         return _projected(input, self._weight, self.layer.bias, self)
 
     def weight_gradient(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
         """Return the projected gradient of the weight, and note it as sent."""
+        if torch.compiler.is_compiling():
+            found: Tensor = kept_whole.weight_gradient(
+                inputs, output_gradients, self._weight, self._number
+            )
+            return found
+        return self.formed(inputs, output_gradients)
+
+    def formed(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
+        """Do as `weight_gradient`, where nothing is traced."""
         projection = self._bring()
         rows = self.layer.all_rows(inputs)
         gradients = self.layer.all_gradient_rows(output_gradients)
-        # Paused since the forward pass; or compiled autograd runs the backward pass,
-        # which takes no callback, and leaves all to where gradients meet.
-        if projection is None or torch.compiler.is_compiling():
-            return self.layer.as_weight(gradients.mT @ rows)
+        # Nothing to project with; or compiled autograd runs the backward pass, which
+        # takes no callback, and leaves all to where gradients meet.
+        if projection is None or backward_pass() < 0:
+            return self.layer.weight_product(gradients, rows)
         with true_float32(rows):
-            gradient = self.layer.as_weight(gradients.mT @ rows_times(projection, rows))
+            projected = rows_times(projection, rows)
+            gradient = self.layer.weight_product(gradients, projected)
         self.sent.note(gradient)
         return gradient
 
@@ -94,7 +105,7 @@ class ProjectedForward:
             own_parameters(self._module).get("weight") is weight
             # PyTorch's own layer takes a batch of none, too.
             and 0 < layer.row_count(inputs) < layer.outputs
-            and self._bring() is not None
+            and self._is_worth_it(inputs)
             and torch.is_grad_enabled()
             and weight.requires_grad
             # Mixed and half precision are left to PyTorch's own layer.
@@ -102,6 +113,13 @@ class ProjectedForward:
             and not is_autocast(weight)
             and not is_transformed()
         )
+
+    def _is_worth_it(self, inputs: Tensor) -> bool:
+        if not torch.compiler.is_compiling():
+            return self._bring() is not None
+        # Without a look at the projection, lest all be compiled again when it changes;
+        # and not where CUDA graphs may replay kernels, and nothing of Python.
+        return inputs.device.type == "cpu" and not _is_exporting()
 
 
 class _Projected(torch.autograd.Function):
@@ -130,6 +148,10 @@ class _Projected(torch.autograd.Function):
         )
 
 
+# Older versions do not tell it from compiling.
+_is_exporting: Callable[[], bool] = getattr(
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
+)
 _projected: Callable[[Tensor, Tensor, Tensor | None, ProjectedForward], Tensor] = (
     _Projected.apply
 )

@@ -65,9 +65,9 @@ class RowLayer(Layer):
         groups = () if self.groups == 1 else (self.groups,)
         return weight.reshape(*groups, self.outputs, self.features)
 
-    def as_weight(self, rows: Tensor) -> Tensor:
-        """View rows as the weight: what undoes `weight_rows`."""
-        return rows.reshape(self.weight.shape)
+    def weight_product(self, gradients: Tensor, rows: Tensor) -> Tensor:
+        """Return ``D^T X`` of rows, shaped as the weight and contiguous."""
+        return (gradients.mT @ rows).reshape(self.weight.shape)
 
     @property
     @abstractmethod
@@ -186,9 +186,9 @@ class LinearLayer(RowLayer):
         """View a weight as (m, n)."""
         return weight if self._outputs_first else weight.mT
 
-    def as_weight(self, rows: Tensor) -> Tensor:
-        """View rows as the weight."""
-        return rows if self._outputs_first else rows.mT
+    def weight_product(self, gradients: Tensor, rows: Tensor) -> Tensor:
+        """Return ``D^T X``, or ``X^T D`` where the weight lies so."""
+        return gradients.mT @ rows if self._outputs_first else rows.mT @ gradients
 
     @property
     def is_plain(self) -> bool:
