@@ -94,6 +94,9 @@ def test_the_costs_of_steps_are_those_recorded() -> None:
         cells = [f"{row[way]:.1f}" for way in ("sgd", "rgo")]
         cells += [f"{ratio:.2f}" for ratio in ratios]
         assert f"| {row['network']} | {' | '.join(cells)} |" in page
+    for row in recorded_rows("steps-compiled-cpu"):
+        fast = [f"{row[way]:.2f}" for way in ("sgd_compiled", "rgo_compiled")]
+        assert f"| {row['network']} | {' | '.join(fast)} |" in page
     (row,) = recorded_rows("profile-mlp-cpu")
     parts = ("forward", "backward", "update")
     plain = " | ".join(f"{row['plain'][part]:.0f}" for part in parts)

@@ -114,10 +114,11 @@ def on_whole(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 def piece_of(parameter: Any) -> Tensor:
     """Return what this worker holds of a parameter, in the parameter's own memory."""
+    if not _is_cut(parameter):
+        plain: Tensor = parameter.detach()
+        return plain
     with torch.no_grad():
-        piece: Tensor = (
-            parameter.to_local() if _is_cut(parameter) else parameter.detach()
-        )
+        piece: Tensor = parameter.to_local()
     return piece
 
 
@@ -153,4 +154,4 @@ def own_piece(whole: Tensor, parameter: Any) -> Tensor:
 
 
 def _is_cut(parameter: Tensor) -> bool:
-    return any(kind.__name__ == "DTensor" for kind in type(parameter).__mro__)
+    return type(parameter) is not nn.Parameter and any(kind.__name__ == "DTensor" for kind in type(parameter).__mro__)

@@ -120,7 +120,7 @@ class ProjectedUpdate:
 
         try:
             for name, projected in projected_pieces(updates()):
-                waiting.pop(name).copy_(projected).add_(before[name])
+                torch.add(before[name], projected, out=waiting.pop(name))
         finally:  # where memory ran out: updates as the optimizer made them
             for name, piece in waiting.items():
                 piece.add_(before[name])
