@@ -154,4 +154,6 @@ def own_piece(whole: Tensor, parameter: Any) -> Tensor:
 
 
 def _is_cut(parameter: Tensor) -> bool:
-    return type(parameter) is not nn.Parameter and any(kind.__name__ == "DTensor" for kind in type(parameter).__mro__)
+    return type(parameter) is not nn.Parameter and any(
+        kind.__name__ == "DTensor" for kind in type(parameter).__mro__
+    )
