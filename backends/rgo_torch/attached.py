@@ -17,6 +17,7 @@ from rgo_torch.observation.chunks import SampleScore, TrainingBatch
 from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
+    left_plain,
     permuted_pretraining,
 )
 from rgo_torch.options.defaults import Chosen
@@ -107,6 +108,7 @@ class Attached(Uncopied):
         encoded = {} if self.encoder is None else self.encoder.places
         outputs = [name for name, at in encoded.items() if at != "input"]
         notes = [
+            *left_plain(self.model, self.projector.skipped),
             *encoded_shortcuts(self.model, outputs),
             *drifting_statistics(self.statistics.modules, statistics),
         ]

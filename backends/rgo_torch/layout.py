@@ -39,7 +39,7 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     Returns
     -------
     Layout
-        Every floating-point parameter is in it: of modules that RGO knows (see
+        Every parameter, real or complex, is in it: of modules that RGO knows (see
         `register_layout`) by their axes, of others what their code multiplies by, and
         the rest entry by entry. Of a model with adapters (PEFT's LoRA) those that are
         not frozen; the others are skipped.

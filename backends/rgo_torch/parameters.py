@@ -20,6 +20,7 @@ from rgo_core import (
     SketchedMoment,
 )
 from rgo_core._checks import check_integer
+from rgo_torch.complex_parts import real_dtype, real_shape, real_view
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.layer import Layer
 from rgo_torch.wrappers import named_parameters
@@ -79,17 +80,17 @@ class ProjectedParameter:
     @property
     def features(self) -> int:
         """n: the length of a curvature vector."""
-        return rgo_core.features(tuple(self.tensor.shape), self.axes)
+        return rgo_core.features(real_shape(self.tensor), self.axes)
 
     @property
     def groups(self) -> tuple[int, ...]:
         """How many groups have a projection of their own."""
-        return rgo_core.group_shape(tuple(self.tensor.shape), self.axes)
+        return rgo_core.group_shape(real_shape(self.tensor), self.axes)
 
     @property
     def outputs(self) -> int:
         """How many outputs share a projection, over all groups."""
-        return self.tensor.numel() // self.features
+        return math.prod(real_shape(self.tensor)) // self.features
 
     @property
     def form(self) -> str:
@@ -134,7 +135,7 @@ class ProjectedParameter:
         shape = self._shape_of_rows
         rows = self.outputs // math.prod(self.groups)
         whole = shape and tuple(rows if length < 0 else length for length in shape)
-        return whole == tuple(self.tensor.shape)
+        return whole == real_shape(self.tensor)
 
     @property
     def has_rows(self) -> bool:
@@ -174,6 +175,9 @@ class ProjectedParameter:
         """Return a gradient or an update of the parameter, projected."""
         if gradient.is_sparse:
             return self._projected_sparse(projection, gradient)
+        if gradient.is_complex():
+            parts = self.projected(projection, real_view(gradient))
+            return torch.view_as_complex(parts.contiguous())
         rows, shape = self.rows(gradient), gradient.shape
         dtype = self.projection_dtype
         if rows.dtype == dtype:
@@ -198,7 +202,7 @@ class ProjectedParameter:
 
 def projection_dtype(tensor: Tensor) -> torch.dtype:
     """Return the dtype that a tensor's projection is applied in."""
-    return torch.promote_types(tensor.dtype, torch.float32)
+    return torch.promote_types(real_dtype(tensor.dtype), torch.float32)
 
 
 def projected_parameters(

@@ -29,11 +29,12 @@ class RGO(Learned):
     Parameters
     ----------
     model : nn.Module
-        Any model: all of its floating-point parameters are protected, those of modules
-        that `register_layout` knows and matrices by their inputs, others entry by entry
-        (see `summary`). State dict keys and the training loop stay as they are. Of one
-        with adapters (PEFT's LoRA) all that is trained is protected, what is frozen is
-        left out, and features are encoded inside of the adapters alone.
+        Any model: all of its parameters, real or complex, are protected: those of
+        modules that `register_layout` knows, and matrices, by their inputs, others
+        entry by entry (see `summary`). State dict keys and the training loop stay as
+        they are. Of one with adapters (PEFT's LoRA) all that is trained is protected,
+        what is frozen is left out, and features are encoded inside of the adapters
+        alone.
     optimizer : torch.optim.Optimizer, or several
         What steps the model; where several optimizers do, a list of all of them.
     damping : float or rgo_core.Relative, optional

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from rgo_core import Axes
 
 Overrides = Mapping[str, Axes | None]
+ASKED = "left unprotected as asked"
 
 
 class Skipped(NamedTuple):

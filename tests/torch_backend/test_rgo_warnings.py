@@ -71,3 +71,16 @@ def test_parameters_that_are_set_between_tasks_or_after_steps_are_no_others(
     model.load_state_dict(weights_of(model))  # of the best epoch, say
     rgo.end_task(batches(seed=1))
     assert not recwarn.list
+
+
+def test_what_is_trained_and_cannot_be_protected_is_warned_of_by_name() -> None:
+    lstm = nn.LSTM(3, 4)
+    nn.utils.parametrizations.weight_norm(lstm, "weight_hh_l0")
+    model = nn.Sequential(lstm, nn.Flatten(), nn.Linear(4, 2))
+    message = r"0\.weight_ih_l0, .*not protected, of .*LSTM whose weights are .*freeze"
+    with pytest.warns(UserWarning, match=message):
+        RGO(model, sgd(model)).detach()
+    lstm.requires_grad_(False)
+    RGO(model, sgd(model)).detach()
+    linear = nn.Sequential(nn.Linear(3, 2))
+    RGO(linear, sgd(linear), layout={"0.bias": None})

@@ -12,6 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
+from rgo_torch.complex_parts import real_dtype
 from rgo_torch.torch_private import own_parameters
 
 
@@ -61,7 +62,7 @@ class Call:
     def dtype(self) -> torch.dtype:
         """The dtype to compute vectors in: float32 at the least."""
         given = [g.dtype for row in self.gradients for g in row if g is not None]
-        return torch.promote_types(given[0], torch.float32)
+        return torch.promote_types(real_dtype(given[0]), torch.float32)
 
 
 class Layer(ABC):

@@ -9,11 +9,12 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from rgo_core import Axes, check_axes_fit
 from rgo_torch.adapters.lora import FROZEN
+from rgo_torch.complex_parts import real_axes
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.multiplied import multiplied_axes
 from rgo_torch.layers.transformed import TransformedLayer
-from rgo_torch.skipped import Overrides, Skipped
+from rgo_torch.skipped import ASKED, Overrides, Skipped
 from rgo_torch.wrappers import check_whole
 
 # What has no forward: the module that holds it uses its parameters.
@@ -37,7 +38,8 @@ class ModuleLayers(NamedTuple):
             for key in own
             if (axes := overrides.get(joined(self.name, key))) is not None
         }
-        fast = None if asked or reasons else self.fast_layer(own)
+        is_complex = any(p.is_complex() for p in own.values())
+        fast = None if asked or reasons or is_complex else self.fast_layer(own)
         known = self.axes(own) | asked
         rest = {
             key: known[key]
@@ -46,6 +48,7 @@ class ModuleLayers(NamedTuple):
         }
         for key, axes in rest.items():
             check_axes_fit(joined(self.name, key), axes, tuple(own[key].shape))
+            rest[key] = real_axes(axes, own[key])
         layers = [] if fast is None else [fast]
         if rest:
             layers.append(self.slow_layer(rest, encoded=fast is None))
@@ -84,7 +87,11 @@ class ModuleLayers(NamedTuple):
         frozen = dict.fromkeys((k for k in own if names[k] in self.frozen), FROZEN)
         if len(frozen) == len(own):
             return frozen
-        whole = {p.dtype for p in own.values() if not p.is_floating_point()}
+        whole = {
+            p.dtype
+            for p in own.values()
+            if not (p.is_floating_point() or p.is_complex())
+        }
         if whole:
             return dict.fromkeys(own, f"of {kind} with parameters of {whole.pop()}")
         if _computes_weights(self.module):
@@ -93,11 +100,7 @@ class ModuleLayers(NamedTuple):
         return (
             frozen
             | empty
-            | {
-                key: "left unprotected as asked"
-                for key in own
-                if overrides.get(names[key], ...) is None
-            }
+            | {key: ASKED for key in own if overrides.get(names[key], ...) is None}
         )
 
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:

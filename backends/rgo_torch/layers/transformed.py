@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import rgo_core
 from rgo_core import Axes
+from rgo_torch.complex_parts import real_view
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.sample_axes import (
     SECOND,
@@ -139,7 +140,7 @@ class TransformedLayer(Layer):
                 leaves = leaves_of(returned)
                 return torch.stack(
                     [
-                        (leaves[place] * gradient).sum()
+                        (real_view(leaves[place]) * real_view(gradient)).sum()
                         for place, gradient in zip(call.places, towards, strict=True)
                         if gradient is not None
                     ]
@@ -147,7 +148,7 @@ class TransformedLayer(Layer):
 
             gradients = grad(score)(dict(parameters))
             return {
-                own: self._columns(own, gradient.to(call.dtype), wanted)
+                own: self._columns(own, real_view(gradient).to(call.dtype), wanted)
                 for own, gradient in gradients.items()
             }
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from rgo_torch.places import CONVOLUTIONS
+from rgo_torch.skipped import ASKED, Skipped
 from rgo_torch.statistics import Statistics
-from rgo_torch.wrappers import named_modules, pretrained_from
+from rgo_torch.wrappers import named_modules, named_parameters, pretrained_from
 
 # What people call the way around a residual block.
 SHORTCUTS = frozenset({"downsample", "shortcut", "skip", "identity_conv", "proj_skip"})
@@ -52,6 +53,26 @@ def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
         "channels the paper's networks leave in order and this encoding permutes; to "
         "leave them too, name it, and the head, in unencoded="
+    ]
+
+
+def left_plain(model: nn.Module, skipped: Iterable[Skipped]) -> list[str]:
+    """Return advice on parameters that are trained, and not protected.
+
+    Parameters
+    ----------
+    model : nn.Module
+    skipped : iterable of Skipped
+        Those that are asked for are no news.
+    """
+    trained = {n for n, p in named_parameters(model) if p.requires_grad and p.numel()}
+    found = [each for each in skipped if each.name in trained and each.reason != ASKED]
+    if not found:
+        return []
+    return [
+        f"{', '.join(each.name for each in found)}: trained and not protected, "
+        f"{'; '.join(sorted({each.reason for each in found}))}: what they learn of a "
+        "task the next ones overwrite; freeze them"
     ]
 
 
