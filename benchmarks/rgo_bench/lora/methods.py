@@ -1,24 +1,21 @@
 """Training an adapter plainly, with RGO, with its halves, and for each task anew."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
 from rgo_bench.lora.model import adapted
 from rgo_bench.lora.registry import Entry
-from rgo_bench.methods.rgo_arguments import rgo_arguments
+from rgo_bench.zoo import methods as zoo
 from rgo_bench.zoo.loss import score
-from rgo_bench.zoo.methods import Learner, batches_of, facts_of
 from rgo_bench.zoo.streams import Samples
 
-CURVATURE_SAMPLES = 256
 
-
-class Method(Learner):
+class Method(zoo.Learner):
     """An adapter, trained plainly.
 
     Parameters
@@ -96,28 +93,19 @@ class Encoded(Method):
         self.task = self.encoder.task  # type: ignore[method-assign]
 
 
-class Protected(Method):
+class Protected(Method, zoo.Protected):
     """RGO around the optimizer."""
 
+    curvature_samples: ClassVar[int] = 256
     own: Mapping[str, Any] = {}
 
     def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
         super().__init__(entry, seed, options)
-        arguments = rgo_arguments(**{**self.own, **options})
-        self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=seed, **arguments)
-        self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
-        self.task = self.rgo.task  # type: ignore[method-assign]
+        self.protect(seed, {**self.own, **options})
 
-    def end_task(self, samples: Samples) -> None:
-        """Observe some of a task's samples, spread over all of them."""
-        # Of one label a sample RGO has the score itself.
-        each_position = samples.y.ndim > 1
-        batches = batches_of(samples.spread(CURVATURE_SAMPLES))
-        self.rgo.end_task(batches, score=score if each_position else None)
-
-    def facts(self) -> dict[str, Any]:
-        """Return the share protected in percent, and the bytes of the state."""
-        return facts_of(self.rgo)
+    def score_of(self, samples: Samples) -> Callable[..., Tensor] | None:
+        """Return the score of many positions: of one label RGO has it itself."""
+        return score if samples.y.ndim > 1 else None
 
 
 class Unencoded(Protected):

@@ -1,14 +1,15 @@
 """What the models are trained with: plainly, the head alone, jointly, with RGO."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rgo_torch
+from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.methods.rgo_arguments import FLAT, rgo_arguments
 from rgo_bench.zoo.loss import loss as mean_loss
 from rgo_bench.zoo.loss import score
@@ -26,7 +27,7 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = {
     "plain-sgd": {},
     "rgo-sgd": {},
 }
-CURVATURE_SAMPLES, CURVATURE_BATCH = 512, 64
+CURVATURE_BATCH = 64
 
 
 class Learner:
@@ -38,8 +39,8 @@ class Learner:
     optimizer : Optimizer
     """
 
-    model: nn.Module
-    optimizer: Optimizer
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
 
     def begin_task(self, task: int) -> None:
         """Hear that a task begins."""
@@ -60,78 +61,34 @@ class Learner:
         return {}
 
 
-class Plain(Learner):
-    """The optimizer alone."""
-
-    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
-
-
 class Protected(Learner):
-    """RGO around the optimizer.
+    """RGO around the optimizer."""
 
-    Parameters
-    ----------
-    model : nn.Module
-    optimizer : Optimizer
-    entry : Entry
-    seed : int
-    options : mapping
-        Of `rgo_torch.RGO`.
-    """
+    curvature_samples: ClassVar[int] = 512
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        entry: Entry,
-        seed: int,
-        options: Mapping[str, Any],
-    ) -> None:
-        options = dict(options)
-        if entry.shortcuts and options.get("encode", True):
-            options.setdefault("unencoded", [*entry.shortcuts, entry.head])
-        self.model, self.optimizer = model, optimizer
+    def protect(self, seed: int, options: Mapping[str, Any]) -> None:
+        """Put RGO around the optimizer, with options of `rgo_torch.RGO`."""
         arguments = rgo_arguments(**options)
-        self.rgo = rgo_torch.RGO(model, optimizer, seed=seed, **arguments)
+        self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=seed, **arguments)
         self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
         self.task = self.rgo.task  # type: ignore[method-assign]
 
+    def score_of(self, samples: Samples) -> Callable[..., Tensor] | None:
+        """Return the score that samples are observed by; None for RGO's own."""
+        return score
+
     def end_task(self, samples: Samples) -> None:
         """Observe some of a task's samples, spread over all of them."""
-        batches = batches_of(samples.spread(CURVATURE_SAMPLES))
-        self.rgo.end_task(batches, score=score)
+        some = samples.spread(self.curvature_samples)
+        batches = zip(*(part.split(CURVATURE_BATCH) for part in some), strict=True)
+        self.rgo.end_task(list(batches), score=self.score_of(samples))
 
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""
-        return facts_of(self.rgo)
-
-
-def batches_of(samples: Samples) -> list[tuple[Tensor, Tensor]]:
-    """Return samples as a curvature pass takes them."""
-    parts = (part.split(CURVATURE_BATCH) for part in samples)
-    return list(zip(*parts, strict=True))
-
-
-def facts_of(rgo: rgo_torch.RGO) -> dict[str, Any]:
-    """Return the share protected in percent, and the bytes of the state."""
-    return {
-        "protected": 100 * rgo.projector.protected_share,
-        "state_bytes": sum(t.nbytes for t in tensors(rgo.state_dict())),
-    }
-
-
-def freeze_body(model: nn.Module, head: str) -> None:
-    """Leave the parameters of the head alone to be trained.
-
-    Parameters
-    ----------
-    model : nn.Module
-    head : str
-        The last module's name.
-    """
-    model.requires_grad_(False)
-    model.get_submodule(head).requires_grad_(True)
+        return {
+            "protected": 100 * self.rgo.projector.protected_share,
+            "state_bytes": tensor_bytes(self.rgo.state_dict()),
+        }
 
 
 def uses_sgd(method: str) -> bool:
@@ -154,8 +111,13 @@ def make_learner(
 ) -> Learner:
     """Return the learner of a method, one of `METHODS`."""
     if not method.startswith("rgo"):
-        return Plain(model, optimizer)
-    return Protected(model, optimizer, entry, seed, {**METHODS[method], **options})
+        return Learner(model, optimizer)
+    chosen = {**METHODS[method], **options}
+    if entry.shortcuts and chosen.get("encode", True):
+        chosen.setdefault("unencoded", [*entry.shortcuts, entry.head])
+    learner = Protected(model, optimizer)
+    learner.protect(seed, chosen)
+    return learner
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -175,15 +137,3 @@ def check_options(options: Mapping[str, Any]) -> None:
             f"--set: expected options of RGO, {', '.join(known)}, "
             f"got {', '.join(unknown)}"
         )
-
-
-def tensors(state: Any) -> Iterator[Tensor]:
-    """Yield every tensor in nested mappings and sequences."""
-    if isinstance(state, Tensor):
-        yield state
-    elif isinstance(state, Mapping):
-        for value in state.values():
-            yield from tensors(value)
-    elif isinstance(state, list | tuple):
-        for value in state:
-            yield from tensors(value)

@@ -9,13 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from rgo_bench.zoo.loss import loss
 from rgo_bench.zoo.memory import peak_meter
-from rgo_bench.zoo.methods import (
-    Learner,
-    freeze_body,
-    make_learner,
-    steps_of,
-    uses_sgd,
-)
+from rgo_bench.zoo.methods import Learner, make_learner, steps_of, uses_sgd
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
 from rgo_bench.zoo.streams import Samples
@@ -95,7 +89,8 @@ def learner_of(
         How the model is trained.
     """
     if method == "frozen":
-        freeze_body(model, entry.head)
+        model.requires_grad_(False)
+        model.get_submodule(entry.head).requires_grad_(True)
     trained = [p for p in model.parameters() if p.requires_grad]
     lr = _rate(method, entry)
     optimizer: Optimizer
