@@ -1,7 +1,6 @@
 """Streams of real text that comes with packages: four tasks of telling four sources."""
 
 import gettext
-import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.models.hugging_face import minilm_pieces, need
-from rgo_bench.zoo.streams.tasks import Task, check_seed, divided
+from rgo_bench.zoo.streams.standard_library import module_text, windows
+from rgo_bench.zoo.streams.tasks import Task, check_seed, told_apart
 
 TASKS, CLASSES = 4, 4
 PIECES: Final = 24  # of a snippet, its first and last sign counted
@@ -74,20 +74,8 @@ def text_stream(name: str, seed: int) -> list[Task]:
     for index in range(TASKS):
         own = order[CLASSES * index :][:CLASSES]
         snippets = [_snippets(text_of(names[i]), pieces) for i in own]
-        labels = [torch.full((len(s),), label) for label, s in enumerate(snippets)]
-        tasks.append(divided(torch.cat(snippets), torch.cat(labels), every=TEST_EVERY))
+        tasks.append(told_apart(snippets, every=TEST_EVERY))
     return tasks
-
-
-def module_text(name: str) -> str:
-    """Return the source of a module of Python."""
-    found = importlib.util.find_spec(name)
-    origin = Path(str(found and found.origin))
-    if origin.suffix != ".py" or not origin.is_file():
-        raise FileNotFoundError(
-            f"{name}: expected a Python with the source of its modules, got none"
-        )
-    return origin.read_text("utf-8")
 
 
 def package_text(name: str) -> str:
@@ -141,8 +129,6 @@ def _docstrings(module: ModuleType) -> Iterator[str]:
 def _snippets(text: str, pieces: Any) -> Tensor:
     """Return the stretches of a text that follow each other, (N, 24)."""
     first, *ids, last = pieces.encode(text).ids
-    length = PIECES - 2
-    count = min(len(ids) // length, SNIPPETS)
-    inner = torch.tensor(ids[: count * length]).reshape(count, length)
-    ends = torch.tensor([first, last]).expand(count, 2)
+    inner = windows(ids, PIECES - 2)[:SNIPPETS]
+    ends = torch.tensor([first, last]).expand(len(inner), 2)
     return torch.cat([ends[:, :1], inner, ends[:, 1:]], dim=1)

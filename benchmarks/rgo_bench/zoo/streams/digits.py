@@ -5,7 +5,14 @@ from torch import Tensor
 
 from rgo_bench.data import load_digits
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.streams.tasks import TASKS, Samples, Task, check_seed
+from rgo_bench.zoo.streams.tasks import (
+    TASKS,
+    Samples,
+    Task,
+    check_seed,
+    divided,
+    join,
+)
 
 SIDE = 8
 CLASSES_OF_A_TASK = 3
@@ -57,18 +64,16 @@ def split_digits(seed: int) -> list[Task]:
         If `seed` is not an integer of at least 0.
     """
     check_seed(seed)
-    images, labels = (torch.cat(parts) for parts in zip(*digits(), strict=True))
-    is_test = torch.arange(len(images)) % TEST_EVERY == 0
-    order = task_generator(seed, 0, "classes").permutation(10)
-    tasks = []
-    for index in range(TASKS):
-        own = order[CLASSES_OF_A_TASK * index :][:CLASSES_OF_A_TASK]
-        parts = (
-            only_classes(Samples(images[chosen], labels[chosen]), own.tolist())
-            for chosen in (~is_test, is_test)
-        )
-        tasks.append(Task(*parts))
-    return tasks
+    return split(divided(*join(digits()), every=TEST_EVERY), 10, seed)
+
+
+def split(whole: Task, classes: int, seed: int) -> list[Task]:
+    """Return tasks of three other classes each, of so many, as the seed draws them."""
+    order = task_generator(seed, 0, "classes").permutation(classes)
+    return [
+        Task(*(only_classes(part, own.tolist()) for part in whole))
+        for own in order[: TASKS * CLASSES_OF_A_TASK].reshape(TASKS, -1)
+    ]
 
 
 def only_classes(samples: Samples, classes: list[int]) -> Samples:

@@ -4,11 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.streams.digits import only_classes
-from rgo_bench.zoo.streams.tasks import TASKS, Samples, Task, check_seed
+from rgo_bench.zoo.streams.digits import split
+from rgo_bench.zoo.streams.tasks import Samples, Task, check_seed
 
 SPEAKERS = 9
 COEFFICIENTS = 12
@@ -42,20 +40,11 @@ def speakers(seed: int) -> list[Task]:
     check_seed(seed)
     train, test = map(_read, ("TRAIN", "TEST"))
     centre, scale = train.x.mean((0, 2)), train.x.std((0, 2))
-    order = task_generator(seed, 0, "classes").permutation(SPEAKERS)
-    tasks = []
-    for index in range(TASKS):
-        own = order[TASKS * index :][:TASKS].tolist()
-        parts = (
-            only_classes(Samples(_scaled(part.x, centre, scale), part.y), own)
-            for part in (train, test)
-        )
-        tasks.append(Task(*parts))
-    return tasks
-
-
-def _scaled(signals: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    return (signals - centre[:, None]) / scale[:, None]
+    parts = (
+        part._replace(x=(part.x - centre[:, None]) / scale[:, None])
+        for part in (train, test)
+    )
+    return split(Task(*parts), SPEAKERS, seed)
 
 
 def _read(part: str) -> Samples:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.streams.tasks import TASKS, Task, check_seed, divided
+from rgo_bench.zoo.streams.tasks import TASKS, Task, check_seed, divided, told_apart
 
 # Modules that every Python from 3.11 on has as one file of more than 50 kB.
 MODULES: Final = (
@@ -71,11 +71,9 @@ def module_snippets(seed: int, tokenize: Tokenize | None = None) -> list[Task]:
     tasks = []
     for index in range(TASKS):
         own = order[CLASSES * index :][:CLASSES]
-        snippets = [
-            _windows(tokenize(_source(MODULES[i])), WORDS)[:SNIPPETS] for i in own
-        ]
-        labels = [torch.full((len(s),), label) for label, s in enumerate(snippets)]
-        tasks.append(divided(torch.cat(snippets), torch.cat(labels), every=TEST_EVERY))
+        numbers = (tokenize(module_text(MODULES[i])) for i in own)
+        snippets = [windows(each, WORDS)[:SNIPPETS] for each in numbers]
+        tasks.append(told_apart(snippets, every=TEST_EVERY))
     return tasks
 
 
@@ -107,9 +105,9 @@ def next_bytes(seed: int) -> list[Task]:
     order = task_generator(seed, 0, "classes").permutation(TASKS)
     tasks = []
     for index, domain in enumerate(order):
-        windows = _windows(symbols(domain_text(DOMAINS[domain])), BYTES + 1)
+        found = windows(symbols(domain_text(DOMAINS[domain])), BYTES + 1)
         draws = task_generator(seed, index, "samples")
-        chosen = windows[draws.permutation(len(windows))[:WINDOWS]]
+        chosen = found[draws.permutation(len(found))[:WINDOWS]]
         cipher = task_generator(seed, index, "transform").permutation(SYMBOLS)
         written = torch.from_numpy(cipher)[chosen]
         tasks.append(divided(written[:, :-1], written[:, 1:], every=TEST_EVERY))
@@ -146,7 +144,7 @@ def symbols(text: str) -> list[int]:
 def domain_text(domain: str) -> str:
     """Return the text of one of `DOMAINS`."""
     if domain == "Python":
-        return "\n".join(map(_source, MODULES))
+        return "\n".join(map(module_text, MODULES))
     if domain == "English":
         from pydoc_data.topics import topics
 
@@ -155,17 +153,18 @@ def domain_text(domain: str) -> str:
     return "\n".join(path.read_text("utf-8", "replace") for path in headers)
 
 
-def _source(module: str) -> str:
-    found = importlib.util.find_spec(module)
+def module_text(name: str) -> str:
+    """Return the source of a module of Python."""
+    found = importlib.util.find_spec(name)
     origin = Path(str(found and found.origin))
     if origin.suffix != ".py" or not origin.is_file():
         raise FileNotFoundError(
-            f"{module}: expected a Python with the source of its modules, got none"
+            f"{name}: expected a Python with the source of its modules, got none"
         )
     return origin.read_text("utf-8")
 
 
-def _windows(numbers: Sequence[int], length: int) -> Tensor:
+def windows(numbers: Sequence[int], length: int) -> Tensor:
     """Return all stretches that follow each other, (N, length)."""
     count = len(numbers) // length
     return torch.tensor(numbers[: count * length]).reshape(count, length)

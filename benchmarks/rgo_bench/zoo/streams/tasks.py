@@ -1,6 +1,6 @@
 """A task of the zoo, and how its samples are divided."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -55,6 +55,12 @@ def divided(x: Tensor, y: Tensor, *, every: int) -> Task:
     """
     is_test = torch.arange(len(x)) % every == 0
     return Task(Samples(x, y).at(~is_test), Samples(x, y).at(is_test))
+
+
+def told_apart(classes: Sequence[Tensor], *, every: int) -> Task:
+    """Return the task of telling classes of samples apart, divided as by `divided`."""
+    labels = [torch.full((len(own),), label) for label, own in enumerate(classes)]
+    return divided(torch.cat(list(classes)), torch.cat(labels), every=every)
 
 
 def check_seed(seed: int) -> None:
