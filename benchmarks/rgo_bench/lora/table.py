@@ -8,10 +8,10 @@ import pandas as pd
 from rgo_bench.lora.choice import METHODS
 from rgo_bench.records.frame import over_seeds
 from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
-from rgo_bench.zoo.record import ZooRecord
+from rgo_bench.zoo.record import ZooRecord, zoo_frame
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"
-OWN: Final = {"retrieval", "english"}  # what the body could do before, by its stream
+OWN: Final = ["retrieval", "english"]  # what the body could do before, by its stream
 NAMES: Final = ["stream", "method", "variant"]
 MEASURES: Final = ["acc", "bwt", "learned", "seconds", "state"]
 COLUMNS: Final = [
@@ -37,17 +37,10 @@ def lora_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
     The state is MiB beside the adapter. The ability is what the body can still do of
     what it could, in percent. NaN where not known.
     """
-    seeds = []
-    for each in sorted(records, key=_place):
-        own: list[float | None] = [
-            each.abilities[name] for name in OWN & each.abilities.keys()
-        ]
-        accuracies = (each.acc, each.bwt, each.learning_accuracy)
-        costs = (each.learning_seconds, each.state_bytes / 2**20)
-        names = (each.model, each.method, each.variant)
-        seeds.append((*names, *accuracies, *costs, *(own or [None])[:1]))
-    frame = pd.DataFrame(seeds, columns=[*NAMES, *MEASURES, "ability"])
-    frame = frame.astype(dict.fromkeys([*MEASURES, "ability"], float))
+    ordered = sorted(records, key=_place)
+    frame = zoo_frame(ordered).rename(columns={"model": "stream"})
+    abilities = pd.DataFrame([each.abilities for each in ordered], columns=OWN)
+    frame["ability"] = abilities.astype(float).max(axis=1)
     rows = over_seeds(frame, NAMES, MEASURES)
     # Where one seed does not tell, others do.
     rows["ability"] = frame.groupby(NAMES, sort=False).ability.mean().to_numpy()

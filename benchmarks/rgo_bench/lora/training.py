@@ -64,7 +64,7 @@ def learn(
         training={"steps": steps, "batch": entry.batch, "lr": entry.lr},
         parameters=sum(p.numel() for p in learner.model.parameters()),
         accuracy=turns.accuracy,
-        seconds=turns.clock.rounded(),
+        seconds=turns.seconds,
         peak_mib=most,
         abilities=abilities,
         environment=dict(environment),

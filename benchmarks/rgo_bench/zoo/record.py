@@ -1,16 +1,20 @@
 """What is recorded of a model of the zoo: one small JSON file a run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, final
 
+import pandas as pd
+
 from rgo_bench.records import replace_file, variant_name
 
 # Fields that records of earlier versions have not.
 LATER: Final = {"abilities"}
+NAMES: Final = ["model", "method", "variant"]
+MEASURES: Final = ["protected", "acc", "bwt", "learned", "seconds", "peak", "state"]
 
 
 @final
@@ -120,3 +124,19 @@ def read_zoo_record(path: Path) -> ZooRecord:
 def read_zoo_records(out: Path, kind: str = "zoo") -> list[ZooRecord]:
     """Read every record of a kind in a folder and its subfolders; often none."""
     return [read_zoo_record(path) for path in sorted(out.rglob(f"{kind}-*.json"))]
+
+
+def zoo_frame(records: Iterable[ZooRecord]) -> pd.DataFrame:
+    """Return a row for each record: its names and, as numbers, what it measured.
+
+    Seconds are of the processor, for training and consolidating; peak and state are
+    MiB. NaN stands for what a record does not tell.
+    """
+    rows = []
+    for each in records:
+        names = (each.model, each.method, each.variant)
+        accuracies = (each.acc, each.bwt, each.learning_accuracy)
+        costs = (each.learning_seconds, each.peak_mib, each.state_bytes / 2**20)
+        rows.append((*names, each.protected, *accuracies, *costs))
+    frame = pd.DataFrame(rows, columns=[*NAMES, *MEASURES])
+    return frame.astype(dict.fromkeys(MEASURES, float))

@@ -9,11 +9,10 @@ import pandas as pd
 from rgo_bench.records.frame import over_seeds
 from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
 from rgo_bench.zoo.methods import METHODS, uses_sgd
-from rgo_bench.zoo.record import ZooRecord
+from rgo_bench.zoo.record import MEASURES, NAMES, ZooRecord, zoo_frame
 from rgo_bench.zoo.registry import ZOO
 
 TITLE: Final = "Three tasks, one head, no replay; time over plain, memory beyond it"
-NAMES: Final = ["model", "method", "variant"]
 SHOWN: Final[dict[str, Cell]] = {
     "protected": decimals("protected", ".0f", unit=" %"),
     "ACC": spread("acc", digits=1),
@@ -24,7 +23,6 @@ SHOWN: Final[dict[str, Cell]] = {
     "state": decimals("state", ".1f", unit=" MiB"),
 }
 BASE: Final = ["model", "sgd"]  # what a plain optimizer's row is compared by
-MEASURES: Final = ["protected", "acc", "bwt", "learned", "seconds", "peak", "state"]
 COLUMNS: Final = [
     *(*NAMES, "seeds", "protected", "acc", "bwt", "learned"),
     *("seconds", "time", "peak", "memory", "state"),
@@ -39,16 +37,8 @@ def zoo_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
     it is beyond plain's, for these models are smaller than their libraries, and RGO's
     state. NaN: not known.
     """
-    seeds = []
-    for each in sorted(records, key=_place):
-        is_rgo = each.method.startswith("rgo")
-        state = (each.protected, each.state_bytes / 2**20) if is_rgo else (np.nan,) * 2
-        accuracies = (each.acc, each.bwt, each.learning_accuracy)
-        costs = (each.learning_seconds, each.peak_mib)
-        names = (each.model, each.method, each.variant)
-        seeds.append((*names, state[0], *accuracies, *costs, state[1]))
-    frame = pd.DataFrame(seeds, columns=[*NAMES, *MEASURES])
-    frame = frame.astype(dict.fromkeys(MEASURES, float))
+    frame = zoo_frame(sorted(records, key=_place))
+    frame.loc[~frame.method.str.startswith("rgo"), ["protected", "state"]] = np.nan
     rows = over_seeds(frame, NAMES, MEASURES)
     plain = rows[rows.method.isin(["plain", "plain-sgd"]) & (rows.variant == "")]
     base = _optimized(plain).join(plain[["seconds", "peak"]]).set_index(BASE)

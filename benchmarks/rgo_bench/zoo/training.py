@@ -62,7 +62,7 @@ def train(
         training={"steps": steps, "batch": entry.batch, "lr": _rate(method, entry)},
         parameters=parameters,
         accuracy=turns.accuracy,
-        seconds=turns.clock.rounded(),
+        seconds=turns.seconds,
         peak_mib=peak(),
         environment=dict(environment),
         **learner.facts(),

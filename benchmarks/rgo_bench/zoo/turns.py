@@ -2,39 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from rgo_bench.runs.clock import Clock
 from rgo_bench.zoo.loss import TEST_BATCH, accuracy
 from rgo_bench.zoo.methods import Learner
 from rgo_bench.zoo.streams import Samples, Task, join
 
-
-class Clock:
-    """The processor's seconds of each phase: other work on the machine has no share.
-
-    Attributes
-    ----------
-    seconds : dict of str to float
-    """
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("train", "consolidate", "evaluate"), 0.0)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count what happens inside the context."""
-        start = time.process_time()
-        yield
-        self.seconds[name] += time.process_time() - start
-
-    def rounded(self) -> dict[str, float]:
-        """Return the seconds as they are recorded."""
-        return {phase: round(s, 2) for phase, s in self.seconds.items()}
+PHASES = ("train", "consolidate", "evaluate")
 
 
 def take_steps(
@@ -90,8 +69,14 @@ class Turns:
     ) -> None:
         self.learner, self.batch, self.test_batch = learner, batch, test_batch
         self.generator = torch.Generator().manual_seed(seed)
-        self.clock = Clock()
+        # The processor's seconds: other work on the machine has no share.
+        self.clock = Clock(torch.device("cpu"), now=time.process_time)
         self.accuracy: list[list[float]] = []
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of each phase, as a record has them."""
+        return {phase: round(self.clock.seconds[phase], 2) for phase in PHASES}
 
     def learn_in_turn(self, tasks: list[Task], steps: int) -> None:
         """Learn one task after another, and test all so far after each."""
