@@ -7,15 +7,7 @@ import torch
 import typer
 from rich.table import Table
 
-from rgo_bench.cli.options import (
-    Batch,
-    Device,
-    Networks,
-    Optimizer,
-    OutFile,
-    Side,
-    choices,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.terminal import show_measured
 from rgo_bench.lora.large import LARGE, state_rows
 from rgo_bench.measure.numerics import FORMS, KINDS, FormError, measure_errors
@@ -28,17 +20,17 @@ from rgo_bench.runs.training import usable_device
 
 
 def steps(
-    networks: Networks,
-    batch: Batch = 10,
-    side: Side = 32,
-    device: Device = "cpu",
-    optimizer: Optimizer = "sgd",
+    networks: option.Networks,
+    batch: option.Batch = 10,
+    side: option.Side = 32,
+    device: option.Device = "cpu",
+    optimizer: option.Optimizer = "sgd",
     threads: Annotated[int, typer.Option(help="Threads.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="Timings of each.", min=1)] = 7,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Time compiled steps over plain ones too.")
     ] = False,
-    out: OutFile = None,
+    out: option.OutFile = None,
 ) -> None:
     """Time a step of RGO beside a plain one, and the least that it could be."""
     _check(networks, device)
@@ -69,14 +61,14 @@ def steps(
 
 
 def profile(
-    networks: Networks,
+    networks: option.Networks,
     shape: Annotated[
         str, typer.Option(help="Of one sample: 784, or 3,32,32.")
     ] = "3,32,32",
-    batch: Batch = 10,
-    optimizer: Optimizer = "sgd",
+    batch: option.Batch = 10,
+    optimizer: option.Optimizer = "sgd",
     rounds: Annotated[int, typer.Option(help="Steps of each kind.", min=1)] = 200,
-    out: OutFile = None,
+    out: option.OutFile = None,
 ) -> None:
     """Tell where the microseconds of a step of RGO go, on one thread of the CPU."""
     _check(networks, "cpu")
@@ -110,17 +102,17 @@ def _parse_shape(text: str) -> tuple[int, ...]:
 
 def memory(
     networks: Annotated[
-        list[str] | None, typer.Argument(help=choices(NETWORKS))
+        list[str] | None, typer.Argument(help=option.choices(NETWORKS))
     ] = None,
-    batch: Batch = 10,
-    side: Side = 32,
-    device: Device = "cpu",
+    batch: option.Batch = 10,
+    side: option.Side = 32,
+    device: option.Device = "cpu",
     model: Annotated[
         str | None,
-        typer.Option(help=f"Large models with adapters. {choices(LARGE)}"),
+        typer.Option(help=f"Large models with adapters. {option.choices(LARGE)}"),
     ] = None,
     rank: Annotated[int, typer.Option(help="Of a large model's LoRA.", min=1)] = 16,
-    out: OutFile = None,
+    out: option.OutFile = None,
 ) -> None:
     """Measure the memory of a curvature pass beside that of a training step.
 
@@ -151,7 +143,7 @@ def numerics(
     features: Annotated[int, typer.Option(help="n.", min=1)] = 256,
     vectors: Annotated[int, typer.Option(help="Vectors folded in.", min=1)] = 40960,
     seed: Annotated[int, typer.Option(help="The seed.", min=0)] = 0,
-    out: OutFile = None,
+    out: option.OutFile = None,
 ) -> None:
     """Compute P in every form, and print its relative error against the truth."""
     found = measure_errors(features=features, vectors=vectors, seed=seed)

@@ -7,20 +7,7 @@ import pandas as pd
 import typer
 from rich.table import Table
 
-from rgo_bench.cli.options import (
-    Device,
-    Formats,
-    Jobs,
-    Methods,
-    Network,
-    Out,
-    OutFile,
-    Plugins,
-    Settings,
-    Stream,
-    choices,
-    split_names,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.terminal import (
     Format,
     end_with,
@@ -47,21 +34,21 @@ from rgo_bench.streams import STREAMS
 
 def compare(
     results: Annotated[Path, typer.Argument(help="A folder of records.")],
-    stream: Annotated[str, typer.Option(help=choices(STREAMS))],
+    stream: Annotated[str, typer.Option(help=option.choices(STREAMS))],
     method: Annotated[
-        str | None, typer.Option(help=f"{choices(METHODS)} All by default.")
+        str | None, typer.Option(help=f"{option.choices(METHODS)} All by default.")
     ] = None,
-    network: Network = None,
+    network: option.Network = None,
     tasks: Annotated[
         int | None, typer.Option(help="Tasks of a run; the stream's by default.", min=1)
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="A picture: .png, .pdf or .svg.")
     ] = None,
-    format_: Formats = Format.terminal,
+    format_: option.Formats = Format.terminal,
 ) -> None:
     """Set methods beside each other: accuracy, transfer, memory and seconds."""
-    wanted = split_names(method)
+    wanted = option.split_names(method)
     every = read_records(results)
     found = []
     for name in dict.fromkeys(stream.split(",")):
@@ -95,17 +82,17 @@ def compare(
 
 
 def orders(
-    stream: Stream,
-    method: Methods = "rgo,apd,sgd",
+    stream: option.Stream,
+    method: option.Methods = "rgo,apd,sgd",
     count: Annotated[int, typer.Option("--orders", help="Orders.", min=2)] = 5,
     seed: Annotated[int, typer.Option(help="The seed of all.", min=0)] = 0,
-    set_: Settings = None,
-    network: Network = None,
-    out: Out = Path("results"),
-    jobs: Jobs = 1,
-    device: Device = "cpu",
-    plugin: Plugins = None,
-    format_: Formats = Format.terminal,
+    set_: option.Settings = None,
+    network: option.Network = None,
+    out: option.Out = Path("results"),
+    jobs: option.Jobs = 1,
+    device: option.Device = "cpu",
+    plugin: option.Plugins = None,
+    format_: option.Formats = Format.terminal,
 ) -> None:
     """Run the same tasks in several orders, and tell how much their order matters."""
     import_plugins(plugin or ())
@@ -124,15 +111,15 @@ def orders(
 
 
 def cost(
-    stream: Stream,
+    stream: option.Stream,
     method: Annotated[
         str, typer.Option(help="METHOD[:BACKEND[:SEEDS]], several; the first is 1.")
     ] = "sgd,rgo",
     repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
-    set_: Settings = None,
+    set_: option.Settings = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
-    plugin: Plugins = None,
-    out: OutFile = None,
+    plugin: option.Plugins = None,
+    out: option.OutFile = None,
 ) -> None:
     """Time whole runs, interleaved, each in a process of its own; and their memory."""
     import_plugins(plugin or ())

@@ -6,23 +6,7 @@ from typing import Annotated
 import typer
 
 from rgo_bench.cli import demo as demonstration
-from rgo_bench.cli.options import (
-    Address,
-    Backend,
-    Compile,
-    Device,
-    EngineName,
-    Force,
-    Jobs,
-    Methods,
-    Network,
-    Out,
-    Plugins,
-    Seeds,
-    Settings,
-    Stream,
-    Threads,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import (
     LOCAL,
@@ -39,28 +23,28 @@ from rgo_bench.runs.spec import BACKENDS, make_spec, parse_options
 
 
 def run(
-    stream: Stream,
-    method: Methods = "rgo",
+    stream: option.Stream,
+    method: option.Methods = "rgo",
     seed: Annotated[int | None, typer.Option(help="One seed.")] = None,
-    seeds: Seeds = None,
-    set_: Settings = None,
-    network: Network = None,
+    seeds: option.Seeds = None,
+    set_: option.Settings = None,
+    network: option.Network = None,
     data: Annotated[
         Path | None, typer.Option(help="The folder of the stream's data.")
     ] = None,
-    device: Device = "cpu",
-    out: Out = Path("results"),
-    force: Force = False,
-    threads: Threads = 1,
-    compile_: Compile = False,
-    jobs: Jobs = 1,
-    backend: Backend = BACKENDS[0],
+    device: option.Device = "cpu",
+    out: option.Out = Path("results"),
+    force: option.Force = False,
+    threads: option.Threads = 1,
+    compile_: option.Compile = False,
+    jobs: option.Jobs = 1,
+    backend: option.Backend = BACKENDS[0],
     vmap: Annotated[
         bool, typer.Option("--vmap", help="With jax: all seeds at once, by jax.vmap.")
     ] = False,
-    plugin: Plugins = None,
-    engine: EngineName = LOCAL.name,
-    address: Address = None,
+    plugin: option.Plugins = None,
+    engine: option.EngineName = LOCAL.name,
+    address: option.Address = None,
 ) -> None:
     """Run methods on streams, a,b of both; what was cut off goes on where it ended."""
     if seed is not None and seeds is not None:
@@ -103,7 +87,7 @@ def _check_backend(backend: str, *, compiled: bool, vmap: bool) -> None:
 
 
 def demo(
-    out: Out = Path("demo"),
+    out: option.Out = Path("demo"),
     seed: Annotated[int, typer.Option(help="The seed.")] = 0,
 ) -> None:
     """See SGD forget and RGO not, on scikit-learn's digits, in under a minute."""

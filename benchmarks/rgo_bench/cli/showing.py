@@ -8,18 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rgo_bench.cli import demo as demonstration
-from rgo_bench.cli.options import (
-    Address,
-    Compile,
-    Device,
-    EngineName,
-    Formats,
-    Jobs,
-    Out,
-    Seeds,
-    Threads,
-    split_names,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import (
     LOCAL,
@@ -48,10 +37,10 @@ def table(
         str,
         typer.Argument(help="A folder of records, or 1, 2 or 3: a table of the paper."),
     ],
-    format_: Formats = Format.terminal,
-    out: Out = Path("results"),
-    jobs: Jobs = 1,
-    seeds: Seeds = None,
+    format_: option.Formats = Format.terminal,
+    out: option.Out = Path("results"),
+    jobs: option.Jobs = 1,
+    seeds: option.Seeds = None,
     stream: Annotated[
         list[str] | None,
         typer.Option(help="Of the table's: a,b; all by default, of Table 1 MNIST's."),
@@ -59,9 +48,9 @@ def table(
     network: Annotated[
         list[str] | None, typer.Option(help="Of the table's: a,b; all by default.")
     ] = None,
-    device: Device = "cpu",
-    threads: Threads = 1,
-    compile_: Compile = False,
+    device: option.Device = "cpu",
+    threads: option.Threads = 1,
+    compile_: option.Compile = False,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only list the runs that are missing.")
     ] = False,
@@ -72,16 +61,16 @@ def table(
             help="Whether to run what is missing; by default of Table 1 alone.",
         ),
     ] = None,
-    engine: EngineName = LOCAL.name,
-    address: Address = None,
+    engine: option.EngineName = LOCAL.name,
+    address: option.Address = None,
 ) -> None:
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     chosen_engine = choose_engine(engine, address)
     if what not in PAPER_TABLES:
         _show_folder(Path(what), format_)
         return
-    asked: dict[str, Any] = {"streams": split_names(stream)}
-    asked["networks"] = split_names(network)
+    asked: dict[str, Any] = {"streams": option.split_names(stream)}
+    asked["networks"] = option.split_names(network)
     if seeds is not None:
         asked["seeds"] = parse_seeds(seeds)
     specs = PAPER_TABLES[what].specs(**asked)
@@ -125,7 +114,7 @@ def figure(
     number: Annotated[
         int, typer.Argument(help="1: the paper's Figure 1.", min=1, max=1)
     ],
-    out: Out = Path("results"),
+    out: option.Out = Path("results"),
     path: Annotated[Path, typer.Option(help="The picture: .png, .pdf or .svg.")] = Path(
         "figure-1.png"
     ),

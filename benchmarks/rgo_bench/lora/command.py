@@ -8,15 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from rgo_bench.cli.options import (
-    Force,
-    Formats,
-    OptionsOfRGO,
-    Out,
-    Seeds,
-    choices,
-    split_names,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import Format, show
 from rgo_bench.lora.choice import METHODS
@@ -32,7 +24,7 @@ from rgo_bench.zoo.recorded import Asked, recorded
 
 def lora(
     stream: Annotated[
-        str, typer.Option("--stream", "--streams", help=choices(STREAMS))
+        str, typer.Option("--stream", "--streams", help=option.choices(STREAMS))
     ] = "modules",
     method: Annotated[
         str,
@@ -42,23 +34,23 @@ def lora(
             help="; ".join(f"{k}: {v}" for k, v in METHODS.items()),
         ),
     ] = ",".join(METHODS),
-    seeds: Seeds = "0",
-    set_: OptionsOfRGO = None,
+    seeds: option.Seeds = "0",
+    set_: option.OptionsOfRGO = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Steps of a task; the stream's own by default.", min=1),
     ] = None,
-    out: Out = Path("results/lora"),
-    force: Force = False,
+    out: option.Out = Path("results/lora"),
+    force: option.Force = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw all records of the folder: an SVG file.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
-    format_: Formats = Format.terminal,
+    format_: option.Formats = Format.terminal,
 ) -> None:
     """Teach one LoRA adapter on a frozen model task after task, of real text."""
-    wanted = chosen("stream", split_names(stream), STREAMS)
-    by = chosen("method", split_names(method), METHODS)
+    wanted = chosen("stream", option.split_names(stream), STREAMS)
+    by = chosen("method", option.split_names(method), METHODS)
     torch.set_num_threads(threads)
     asked = [
         Asked(name, f"{of.model}-{name}", by_method, seed, steps or of.steps)

@@ -7,15 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
-from rgo_bench.cli.options import (
-    Force,
-    Formats,
-    OptionsOfRGO,
-    Out,
-    Seeds,
-    choices,
-    split_names,
-)
+from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import Format, show
 from rgo_bench.paper.choices import chosen
@@ -30,25 +22,27 @@ from rgo_bench.zoo.training import train
 def zoo(
     model: Annotated[
         str | None,
-        typer.Option("--model", "--models", help=f"{choices(ZOO)} All by default."),
+        typer.Option(
+            "--model", "--models", help=f"{option.choices(ZOO)} All by default."
+        ),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", "--methods", help=choices(METHODS))
+        str, typer.Option("--method", "--methods", help=option.choices(METHODS))
     ] = "plain,rgo,joint",
-    seeds: Seeds = "0",
-    set_: OptionsOfRGO = None,
+    seeds: option.Seeds = "0",
+    set_: option.OptionsOfRGO = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Steps of a task; the model's own by default.", min=1),
     ] = None,
-    out: Out = Path("results/zoo"),
-    force: Force = False,
+    out: option.Out = Path("results/zoo"),
+    force: option.Force = False,
     threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
-    format_: Formats = Format.terminal,
+    format_: option.Formats = Format.terminal,
 ) -> None:
     """Train the models that people train on three tasks, with and without RGO."""
-    wanted = chosen("model", split_names(model), ZOO)
-    by = chosen("method", split_names(method), METHODS)
+    wanted = chosen("model", option.split_names(model), ZOO)
+    by = chosen("method", option.split_names(method), METHODS)
     torch.set_num_threads(threads)
     asked = [
         Asked(name, name, by_method, seed, steps or steps_of(ZOO[name], by_method))
