@@ -4,8 +4,8 @@ Each says by `FeatureEncoding` modules where features are encoded. All convoluti
 stride 1, keep the size of the image and have no bias, as in the paper's runs.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import torch
 from torch import nn
@@ -42,91 +42,42 @@ VGG_11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 VGG_13 = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
 
 
-def lenet_5(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make the LeNet-5 that the paper trains with RGO.
+class Chain(NamedTuple):
+    """Convolutions, hidden layers and the head; called, it makes such a network."""
 
-    Two convolutions of side 5 to 20 and 50 channels, each pooled by overlapping windows
-    of 3 x 3 with stride 2, then 800, 500 and the head. Encoded are the 20 channels, the
-    flattened features one by one, 800 and 500.
+    name: str
+    convolutions: Sequence[Convolution]
+    hidden: Sequence[int]
 
-    Parameters
-    ----------
-    input_shape : tuple of int
-        (channels, height, width).
-    classes : int
-        The outputs of the head.
-    seed : int
-        Draws the weights, see `draw_uniform`; biases are 0.
+    def __call__(
+        self, input_shape: tuple[int, ...], classes: int, seed: int
+    ) -> nn.Module:
+        """Make the network for images (channels, height, width).
 
-    Raises
-    ------
-    ValueError
-        If the input is not an image or too small for the poolings.
-    """
-    return _network("lenet-5", input_shape, classes, seed, LENET_5, (800, 500))
+        Encoded are channels where a convolution says so, the flattened features one by
+        one, and the hidden layers. Biases are 0, weights drawn as by `draw_uniform`.
 
-
-def lenet_5_unpooled(
-    input_shape: tuple[int, ...], classes: int, seed: int
-) -> nn.Module:
-    """Make the LeNet-5 of the paper's STL and SGD, which has no pooling.
-
-    It flattens 51,200 features of CIFAR's images: 17 times the weights of `lenet_5`,
-    which see.
-    """
-    unpooled = [each._replace(pool=None) for each in LENET_5]
-    return _network(
-        "lenet-5-unpooled", input_shape, classes, seed, unpooled, (800, 500)
-    )
-
-
-def lenet_5_late(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make `lenet_5`, encoded from the flatten on: tasks share all convolutions."""
-    late = [each._replace(encode=False) for each in LENET_5]
-    return _network("lenet-5-late", input_shape, classes, seed, late, (800, 500))
-
-
-def lenet_5_biased(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make `lenet_5` with convolution biases, to measure what they cost RGO."""
-    biased = [each._replace(bias=True) for each in LENET_5]
-    return _network("lenet-5-biased", input_shape, classes, seed, biased, (800, 500))
-
-
-def alexnet_6(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make AlexNet-6: three convolutions, then 2048 and 2048; see `lenet_5`."""
-    return _network("alexnet-6", input_shape, classes, seed, ALEXNET_6, (2048, 2048))
-
-
-def alexnet_6_late(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make `alexnet_6`, encoded from the flatten on: tasks share early features."""
-    late = [each._replace(encode=False) for each in ALEXNET_6]
-    return _network("alexnet-6-late", input_shape, classes, seed, late, (2048, 2048))
-
-
-def alexnet_7(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make the AlexNet-7 of the paper's RGO: 2048 and 2048 hidden; see `lenet_5`."""
-    return _network("alexnet-7", input_shape, classes, seed, ALEXNET_7, (2048, 2048))
-
-
-def alexnet_7_small(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make the AlexNet-7 of the paper's STL: 1024 and 256 hidden; see `lenet_5`."""
-    return _network(
-        "alexnet-7-small", input_shape, classes, seed, ALEXNET_7, (1024, 256)
-    )
-
-
-def vgg_11(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make VGG-11: configuration A of Simonyan and Zisserman (2015), no hidden layers.
-
-    The head takes the flattened features, 512 of an image of 32 x 32 and 2048 of one of
-    84 x 84. Encoded after every convolution and after the flatten; else see `lenet_5`.
-    """
-    return _network("vgg-11", input_shape, classes, seed, _blocks(VGG_11), ())
-
-
-def vgg_13(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make VGG-13, configuration B of Simonyan and Zisserman (2015); see `vgg_11`."""
-    return _network("vgg-13", input_shape, classes, seed, _blocks(VGG_13), ())
+        Raises
+        ------
+        ValueError
+            If the input is not an image or too small for the poolings.
+        """
+        check_image(self.name, input_shape, _least(self.convolutions))
+        layers: list[nn.Module] = []
+        channels = input_shape[0]
+        for convolution in self.convolutions:
+            layers += _convolved(channels, convolution)
+            channels = convolution.channels
+        layers.append(nn.Flatten())
+        with torch.no_grad():
+            features = nn.Sequential(*layers)(torch.zeros(1, *input_shape)).shape[1]
+        layers.append(FeatureEncoding(features))
+        for width in self.hidden:
+            layers += [nn.Linear(features, width), nn.ReLU(), FeatureEncoding(width)]
+            features = width
+        network = nn.Sequential(*layers, nn.Linear(features, classes))
+        draw_all(network, seed)
+        return network
 
 
 def check_image(network: str, input_shape: tuple[int, ...], least: int) -> None:
@@ -136,40 +87,6 @@ def check_image(network: str, input_shape: tuple[int, ...], least: int) -> None:
             f"{network}: expected images (channels, height, width) of at least "
             f"{least} x {least} pixels, got inputs of shape {tuple(input_shape)}"
         )
-
-
-def _blocks(channels: Sequence[Sequence[int]]) -> list[Convolution]:
-    return [
-        Convolution(3, width, pool=2 if place == len(block) else None)
-        for block in channels
-        for place, width in enumerate(block, 1)
-    ]
-
-
-def _network(
-    name: str,
-    input_shape: tuple[int, ...],
-    classes: int,
-    seed: int,
-    convolutions: Sequence[Convolution],
-    hidden: Sequence[int],
-) -> nn.Module:
-    check_image(name, input_shape, _least(convolutions))
-    layers: list[nn.Module] = []
-    channels = input_shape[0]
-    for convolution in convolutions:
-        layers += _convolved(channels, convolution)
-        channels = convolution.channels
-    layers.append(nn.Flatten())
-    with torch.no_grad():
-        features = nn.Sequential(*layers)(torch.zeros(1, *input_shape)).shape[1]
-    layers.append(FeatureEncoding(features))
-    for width in hidden:
-        layers += [nn.Linear(features, width), nn.ReLU(), FeatureEncoding(width)]
-        features = width
-    network = nn.Sequential(*layers, nn.Linear(features, classes))
-    draw_all(network, seed)
-    return network
 
 
 def _convolved(inputs: int, convolution: Convolution) -> list[nn.Module]:
@@ -196,3 +113,40 @@ def _least(convolutions: Sequence[Convolution]) -> int:
         if convolution.pool is not None:
             side = 2 * (side - 1) + convolution.pool
     return side
+
+
+def _late(convolutions: Sequence[Convolution]) -> list[Convolution]:
+    """Return convolutions of which tasks share all: encoded from the flatten on."""
+    return [each._replace(encode=False) for each in convolutions]
+
+
+def _blocks(channels: Sequence[Sequence[int]]) -> list[Convolution]:
+    return [
+        Convolution(3, width, pool=2 if place == len(block) else None)
+        for block in channels
+        for place, width in enumerate(block, 1)
+    ]
+
+
+_CHAINS = (
+    # The LeNet-5 and the AlexNet that the paper trains with RGO.
+    Chain("lenet-5", LENET_5, (800, 500)),
+    # That of its STL and SGD, which flattens 51,200 features of CIFAR's images: 17
+    # times the weights.
+    Chain(
+        "lenet-5-unpooled", [each._replace(pool=None) for each in LENET_5], (800, 500)
+    ),
+    # To measure what biases of convolutions cost RGO.
+    Chain("lenet-5-biased", [each._replace(bias=True) for each in LENET_5], (800, 500)),
+    Chain("lenet-5-late", _late(LENET_5), (800, 500)),
+    Chain("alexnet-6", ALEXNET_6, (2048, 2048)),
+    Chain("alexnet-6-late", _late(ALEXNET_6), (2048, 2048)),
+    # Of the paper's RGO, and of its STL.
+    Chain("alexnet-7", ALEXNET_7, (2048, 2048)),
+    Chain("alexnet-7-small", ALEXNET_7, (1024, 256)),
+    # Configurations A and B of Simonyan and Zisserman (2015), without hidden layers:
+    # the head takes 512 features of an image of 32 x 32, 2048 of one of 84 x 84.
+    Chain("vgg-11", _blocks(VGG_11), ()),
+    Chain("vgg-13", _blocks(VGG_13), ()),
+)
+CHAINS: Final[Mapping[str, Chain]] = {chain.name: chain for chain in _CHAINS}

@@ -15,23 +15,10 @@ def resnet_18(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modul
 
     A 7 x 7 convolution of stride 1 to 64 channels and no max-pooling; four stages of
     two basic blocks with 64, 128, 256 and 512 channels, of which the later three halve
-    the image; the mean over positions; the head. Encoded after the stem, after the
-    first convolution's ReLU and after the second convolution of each block, before the
-    sum, again after each stage, and after the mean.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        (channels, height, width).
-    classes : int
-        The outputs of the head.
-    seed : int
-        Draws the weights, see `draw_uniform`; the head's bias is 0.
-
-    Returns
-    -------
-    nn.Module
-        Convolutions have no bias.
+    the image; the mean over positions; the head. Convolutions have no bias. Encoded
+    after the stem, after the first convolution's ReLU and after the second convolution
+    of each block, before the sum, again after each stage, and after the mean. Weights
+    are drawn as by `draw_uniform`, the head's bias is 0.
 
     Raises
     ------

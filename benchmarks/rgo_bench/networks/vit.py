@@ -16,16 +16,8 @@ def vit(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
 
     Patches of 4 x 4 as tokens of width 192; six blocks of attention with three heads
     and a hidden layer of 768 with GELU; the mean over tokens; the head. Encoded are the
-    hidden layers and the mean.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        (channels, height, width).
-    classes : int
-        The outputs of the head.
-    seed : int
-        Draws the weights, see `draw_uniform`; biases and places are 0.
+    hidden layers and the mean. Weights are drawn as by `draw_uniform`, biases and
+    places are 0.
 
     Raises
     ------
