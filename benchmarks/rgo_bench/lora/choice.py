@@ -13,28 +13,17 @@ from rgo_bench.lora.methods import (
 )
 from rgo_bench.lora.rivals import Elastic, Full, Orthogonal, Replay
 
-METHODS: Final[Mapping[str, str]] = {
-    "lora": "LoRA",
-    "full": "full fine-tuning",
-    "frozen": "frozen features, head only",
-    "ewc": "LoRA, EWC",
-    "o-lora": "O-LoRA, which grows",
-    "er": "LoRA, replay of all samples that RGO's bytes hold",
-    "encoded": "LoRA, encoding only",
-    "rgo-unencoded": "LoRA + RGO, no encoding",
-    "rgo": "LoRA + RGO",
-    "each": "one LoRA a task, which grows",
+_METHODS: Final[Mapping[str, tuple[str, type[Method]]]] = {
+    "lora": ("LoRA", Method),
+    "full": ("full fine-tuning", Full),
+    "frozen": ("frozen features, head only", Frozen),
+    "ewc": ("LoRA, EWC", Elastic),
+    "o-lora": ("O-LoRA, which grows", Orthogonal),
+    "er": ("LoRA, replay of all samples that RGO's bytes hold", Replay),
+    "encoded": ("LoRA, encoding only", Encoded),
+    "rgo-unencoded": ("LoRA + RGO, no encoding", Unencoded),
+    "rgo": ("LoRA + RGO", Protected),
+    "each": ("one LoRA a task, which grows", Each),
 }
-
-CLASSES_OF: Final[Mapping[str, type[Method]]] = {
-    "lora": Method,
-    "full": Full,
-    "frozen": Frozen,
-    "ewc": Elastic,
-    "o-lora": Orthogonal,
-    "er": Replay,
-    "encoded": Encoded,
-    "rgo-unencoded": Unencoded,
-    "rgo": Protected,
-    "each": Each,
-}
+METHODS: Final = {name: label for name, (label, _) in _METHODS.items()}
+CLASSES_OF: Final = {name: kind for name, (_, kind) in _METHODS.items()}

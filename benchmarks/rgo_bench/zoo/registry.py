@@ -36,7 +36,6 @@ from rgo_bench.zoo.streams.word_pieces import module_word_pieces
 class Entry:
     """A model of the zoo."""
 
-    summary: str
     build: Callable[[], nn.Module]  # draws from PyTorch's generator
     stream: Callable[[int], list[Task]]  # of a seed
     lr: float = 1e-3
@@ -54,84 +53,58 @@ _SHORTCUTS = ("blocks.1.shortcut.0", "blocks.2.shortcut.0")
 
 ZOO: Final[Mapping[str, Entry]] = {
     "vit": Entry(
-        summary="ViT of transformers",
         build=hugging_face.vit,
         stream=permuted_digits,
         head="model.classifier",
         sgd_steps=1200,
     ),
     "bert": Entry(
-        summary="BERT of transformers, classifying",
         build=lambda: hugging_face.bert(CLASSES),
         stream=module_snippets,
         head="model.classifier",
         sgd_lr=0.02,
         sgd_steps=900,
     ),
-    "gpt2": Entry(
-        summary="GPT-2 of transformers, language model",
-        build=hugging_face.gpt2,
-        stream=next_bytes,
-        head="model.lm_head",
-    ),
-    "llama": Entry(
-        summary="Llama of transformers, language model",
-        build=hugging_face.llama,
-        stream=next_bytes,
-        head="model.lm_head",
-    ),
+    "gpt2": Entry(build=hugging_face.gpt2, stream=next_bytes, head="model.lm_head"),
+    "llama": Entry(build=hugging_face.llama, stream=next_bytes, head="model.lm_head"),
     "encoder": Entry(
-        summary="nn.TransformerEncoder, classifying",
         build=lambda: EncoderClassifier(
             vocabulary=VOCABULARY, length=WORDS, classes=CLASSES
         ),
         stream=module_snippets,
         sgd_steps=600,
     ),
-    "mixer": Entry(summary="MLP-Mixer", build=Mixer, stream=permuted_digits),
+    "mixer": Entry(build=Mixer, stream=permuted_digits),
     "convnext": Entry(
-        summary="ConvNeXt of transformers",
         build=hugging_face.convnext,
         stream=split_digits,
         head="model.classifier",
     ),
-    "mobilenet": Entry(summary="MobileNetV3", build=MobileNet, stream=split_digits),
+    "mobilenet": Entry(build=MobileNet, stream=split_digits),
     "resnet-batch": Entry(
-        summary="ResNet with BatchNorm",
         build=lambda: ResNet("batch"),
         stream=split_digits,
         shortcuts=_SHORTCUTS,
     ),
     "resnet-group": Entry(
-        summary="ResNet with GroupNorm",
         build=lambda: ResNet("group"),
         stream=split_digits,
         shortcuts=_SHORTCUTS,
     ),
     "lstm": Entry(
-        summary="LSTM, language model",
         build=lambda: LSTMLanguageModel(vocabulary=SYMBOLS),
         stream=next_bytes,
         lr=3e-3,
     ),
     "gru": Entry(
-        summary="GRU in both directions, classifying",
         build=lambda: GRUClassifier(vocabulary=VOCABULARY, classes=CLASSES),
         stream=module_snippets,
         lr=3e-3,
         sgd_steps=600,
     ),
-    "audio": Entry(
-        summary="Conv1d on recorded speech", build=AudioNetwork, stream=speakers
-    ),
-    "unet": Entry(
-        summary="U-Net, segmenting",
-        build=UNet,
-        stream=digits_on_photographs,
-        steps=900,
-    ),
+    "audio": Entry(build=AudioNetwork, stream=speakers),
+    "unet": Entry(build=UNet, stream=digits_on_photographs, steps=900),
     "minilm": Entry(
-        summary="MiniLM, pretrained, fine-tuned in full",
         build=lambda: hugging_face.minilm(CLASSES),
         stream=module_word_pieces,
         lr=1e-4,
