@@ -6,7 +6,6 @@ record to ``FOLDER/records``.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgo_bench.records import percent_rows, write_record
+from rgo_bench.records import percent_rows, write_json, write_record
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import Running, begin_run
 from rgo_bench.runs.spec import make_spec
@@ -62,11 +61,7 @@ def _write_part(folder: Path, running: Running) -> None:
         "seconds": so_far.clock.seconds,
         "device": _device_name(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{spec.method}-{spec.network}.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+    write_json(folder / f"{spec.method}-{spec.network}.json", content, indent=2)
 
 
 def _device_name() -> str:

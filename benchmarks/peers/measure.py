@@ -7,7 +7,6 @@ others; the medians are set beside the plain loop's.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from rgo_bench.networks import NETWORKS
-from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.records import describe_environment, write_json
 from rgo_bench.streams import make_stream
 from rgo_torch import RGO
 from rgo_torch.integrations.avalanche_plugin import RGOPlugin
@@ -148,7 +147,7 @@ def main() -> None:
     found = {"tasks": chosen.tasks, "rows": rows, "environment": environment}
     for row in rows:
         print(f"| {row['run']} | {row['seconds']:.1f} | {row['ratio']:.2f} |")
-    replace_file(chosen.out, (json.dumps(found, indent=1) + "\n").encode())
+    write_json(chosen.out, found)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rgo_bench.records import describe_environment, read_records, replace_file
+from rgo_bench.records import describe_environment, read_records, write_json
 
 SWEEP = ["run", "permuted-digits", "--set", "tasks=8", "--set", "samples=300"]
 SWEEP += ["--set", "epochs=2"]
@@ -222,7 +222,7 @@ def main() -> None:
             "rows": rows,
             "environment": describe_environment("torch", device="cpu", threads=1),
         }
-        replace_file(chosen.out, (json.dumps(found, indent=1) + "\n").encode())
+        write_json(chosen.out, found)
 
 
 if __name__ == "__main__":

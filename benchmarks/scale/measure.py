@@ -22,7 +22,7 @@ import rgo_torch
 from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS
 from rgo_bench.networks import NETWORKS
-from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.records import describe_environment, write_json
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
@@ -232,8 +232,7 @@ def main() -> None:
             found[part].append(row)
             environment = describe_environment("torch", device="cpu", threads=1)
             found["environment"] = environment
-            text = json.dumps(found, indent=1) + "\n"
-            replace_file(chosen.out, text.encode())
+            write_json(chosen.out, found)
     print(table(found))
 
 

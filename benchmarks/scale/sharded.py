@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
 
-from rgo_bench.records import describe_environment, replace_file
+from rgo_bench.records import describe_environment, write_json
 from rgo_torch import RGO
 
 COUNTS, TASKS, BATCH, STEPS = (1, 2, 4), 2, 32, 12
@@ -147,8 +147,7 @@ def main() -> None:
         rows.append(row | {name: [rank[name] for rank in ranks] for name in told})
         print(json.dumps(rows[-1]), flush=True)
     environment = describe_environment("torch", device="cpu", threads=1)
-    text = json.dumps({"rows": rows, "environment": environment}, indent=1) + "\n"
-    replace_file(chosen.out, text.encode())
+    write_json(chosen.out, {"rows": rows, "environment": environment})
 
 
 if __name__ == "__main__":

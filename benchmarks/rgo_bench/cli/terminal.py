@@ -1,6 +1,5 @@
 """What the command line prints, and runs while its bars are shown."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rgo_bench.cli.progress import Bars
-from rgo_bench.records import Record, describe_environment, replace_file
+from rgo_bench.records import Record, describe_environment, write_json
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
@@ -147,6 +146,4 @@ def show_measured(
         return
     name = torch.cuda.get_device_name() if device == "cuda" else device
     environment = describe_environment("torch", device=name, threads=threads)
-    content = asked | {"rows": rows, "environment": environment}
-    text = json.dumps(content, indent=2)
-    replace_file(out, (text + "\n").encode())
+    write_json(out, asked | {"rows": rows, "environment": environment}, indent=2)

@@ -74,22 +74,12 @@ def cayley_step(W: Tensor, G: Tensor, lr: float, *, iterations: int = 2) -> Tens
     """
     if W.shape[-2] < W.shape[-1]:
         return cayley_step(W.mT, G.mT, lr, iterations=iterations).mT
-    B = _half(W, G)
+    B = G - W @ (W.mT @ G) / 2
     tau = _step_length(W, B, lr)[..., None, None]
     Y = W - tau * _skew_product(W, B, W)
     for _ in range(iterations):
         Y = W - tau / 2 * _skew_product(W, B, W + Y)
     return Y
-
-
-def step_length(W: Tensor, G: Tensor, lr: float) -> Tensor:
-    """Return ``min(lr, 1 / (|A|_1 + 1e-8))`` of `cayley_step`, for n >= m."""
-    return _step_length(W, _half(W, G), lr)
-
-
-def _half(W: Tensor, G: Tensor) -> Tensor:
-    """Return B of `cayley_step`, of which the skew is made."""
-    return G - W @ (W.mT @ G) / 2
 
 
 def _step_length(W: Tensor, B: Tensor, lr: float) -> Tensor:

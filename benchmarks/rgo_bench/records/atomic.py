@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import json
 import os
 from pathlib import Path
 
@@ -32,3 +33,8 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object, *, indent: int = 1) -> None:
+    """Write a file of JSON as `replace_file` does."""
+    replace_file(path, (json.dumps(content, indent=indent) + "\n").encode())

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 
 import pandas as pd
 
-from rgo_bench.records import replace_file, variant_name
+from rgo_bench.records import variant_name, write_json
 
 # Fields that records of earlier versions have not.
 LATER: Final = {"abilities"}
@@ -98,7 +98,7 @@ def write_zoo_record(out: Path, record: ZooRecord, kind: str = "zoo") -> Path:
         options=record.options,
         seed=record.seed,
     )
-    replace_file(path, (json.dumps(asdict(record), indent=1) + "\n").encode())
+    write_json(path, asdict(record))
     return path
 
 
