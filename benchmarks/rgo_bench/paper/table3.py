@@ -76,8 +76,7 @@ def table3_specs(
     cells = [
         (stream, method, network, STREAMS[stream] | options)
         for stream in chosen("stream", streams, STREAMS)
-        for of_paper, method in published_fits(stream)
-        for network in compared_networks(of_paper, method)
+        for network, method in _cells(stream)
         for options in (FORMS.values() if method == "rgo" else [{}])
     ]
     return specs_of(cells, seeds=seeds, networks=networks, data=data)
@@ -91,7 +90,7 @@ def table3_rows(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = runs_frame(records).rename(columns={"acc": "test", "acc_std": "test_std"})
     rows["form"] = list(map(form_of, rows.method, rows.variant))
-    papers = [_published(run) or (None,) * len(PAPERS) for run in rows.run]
+    papers = [_cells(run.stream)[run.network, run.method] for run in rows.run]
     rows[PAPERS] = pd.DataFrame(papers, columns=PAPERS, dtype=float)
     rows["test_difference"] = rows.test - rows.paper_test
     places = list(map(_place, rows.run, rows.form))
@@ -108,21 +107,18 @@ def form_of(method: str, variant: str) -> str:
     return SCALED_FORM if "weights" in named else OUR_FORM
 
 
-def _published(run: Run) -> PublishedFit | None:
-    for (network, method), fit in published_fits(run.stream).items():
-        if method == run.method and run.network in compared_networks(network, method):
-            return fit
-    return None
+def _cells(stream: str) -> dict[tuple[str, str], PublishedFit]:
+    """Return the paper's numbers by network and method, of all that are compared."""
+    return {
+        (network, method): fit
+        for (of_paper, method), fit in published_fits(stream).items()
+        for network in compared_networks(of_paper, method)
+    }
 
 
 def _place(run: Run, form: str) -> tuple[int, int, int]:
-    cells = [
-        (each, method)
-        for network, method in published_fits(run.stream)
-        for each in compared_networks(network, method)
-    ]
     return (
         list(STREAMS).index(run.stream),
-        cells.index((run.network, run.method)),
+        list(_cells(run.stream)).index((run.network, run.method)),
         ["", *FORMS].index(form),
     )

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import PHASES, Record
-from rgo_bench.report.environments import Environment
 from rgo_bench.report.html import fill
 from rgo_bench.report.sheets import Grid, deviations, signed, spread
+from rgo_bench.report.timings import Environment
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.table import zoo_sheet
 

@@ -11,7 +11,6 @@ from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.records import Record, replace_file
 from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.commands import command_list
-from rgo_bench.report.environments import distinct_environments, environment_cards
 from rgo_bench.report.evolution import evolution_figures
 from rgo_bench.report.heat_maps import heat_maps
 from rgo_bench.report.html import fill, template
@@ -22,7 +21,11 @@ from rgo_bench.report.html_tables import (
     zoo_table,
 )
 from rgo_bench.report.tables import table_rows
-from rgo_bench.report.timings import LEARNING, timing_tables
+from rgo_bench.report.timings import (
+    LEARNING,
+    distinct_environments,
+    timing_tables,
+)
 from rgo_bench.zoo.record import ZooRecord
 
 TITLE = "Recursive Gradient Optimization: what our runs show"
@@ -135,7 +138,7 @@ def _sections(
             "Time", _TIME + (_COSTS if costs else ""), Markup("").join([legend, *times])
         ),
         Section("Commands", _COMMANDS, command_list(groups)),
-        Section("Environments", _ENVIRONMENTS, environment_cards(environments)),
+        Section("Environments", _ENVIRONMENTS, fill("environments", environments)),
     ]
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from markupsafe import Markup
 
 from rgo_bench.records import PHASES, Record
 from rgo_bench.records.groups import Run
-from rgo_bench.report.environments import Environment
 from rgo_bench.report.html import fill
+
+Environment: TypeAlias = Mapping[str, Any]
 
 LEARNING = PHASES[:-1]  # all but the tests, which the experiment wants, not the method
 BASELINE = "sgd"
@@ -28,6 +29,15 @@ class Timing(NamedTuple):
     def learning(self) -> float:
         """The seconds of everything but the tests."""
         return _learning(self.seconds)
+
+
+def distinct_environments(environments: Iterable[Environment]) -> list[Environment]:
+    """Return every environment once, in order of appearance."""
+    found: list[Environment] = []
+    for environment in environments:
+        if environment not in found:
+            found.append(environment)
+    return found
 
 
 def timings(
