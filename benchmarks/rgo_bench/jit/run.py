@@ -22,10 +22,9 @@ from rgo_bench.records import Record
 from rgo_bench.runs.checkpoint import read_checkpoint
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState
+from rgo_bench.runs.training import TEST_BATCH, TEST_INPUTS
 from rgo_bench.streams import Samples
 
-# Samples of one pass through a compiled test.
-TEST_BATCH, TEST_INPUTS = 2000, 2**21
 HOST = torch.device("cpu")
 
 

@@ -96,7 +96,7 @@ def measure_step(
         for fast in ((False, True) if compiled else (False,))
         for projected in (False, True)
     ]
-    wait = torch.cuda.synchronize if place.type == "cuda" else _nothing
+    wait = torch.cuda.synchronize if place.type == "cuda" else lambda: None
     counts = [_count(step, wait, seconds) for step in take]
     times: list[list[float]] = [[] for _ in take]
     for _ in range(repeats):
@@ -187,10 +187,6 @@ def draw_batches(
 
 def _quotient(times: Sequence[float], others: Sequence[float]) -> float:
     return median(a / b for a, b in zip(times, others, strict=True))
-
-
-def _nothing() -> None:
-    pass
 
 
 def _count(step: Callable[[], None], wait: Callable[[], None], seconds: float) -> int:

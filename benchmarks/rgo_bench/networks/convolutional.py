@@ -5,6 +5,7 @@ stride 1, keep the size of the image and have no bias, as in the paper's runs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
@@ -42,7 +43,8 @@ VGG_11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 VGG_13 = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
 
 
-class Chain(NamedTuple):
+@dataclass(frozen=True)
+class Chain:
     """Convolutions, hidden layers and the head; called, it makes such a network."""
 
     name: str
