@@ -12,15 +12,16 @@ from rgo_bench.jit.network import (
     convert_network,
     convert_params,
 )
-from rgo_bench.networks import alexnet_6, lenet_5, mlp, resnet_18
+from rgo_bench.networks import mlp, resnet_18
+from rgo_bench.networks.convolutional import CHAINS
 from rgo_jax import make_encoding
 from rgo_torch import FeatureEncoder
 
 NETWORKS = {
     "mlp": (mlp, (20,)),
     "mlp of images": (mlp, (1, 4, 5)),
-    "lenet-5": (lenet_5, (3, 12, 12)),
-    "alexnet-6": (alexnet_6, (3, 22, 22)),
+    "lenet-5": (CHAINS["lenet-5"], (3, 12, 12)),
+    "alexnet-6": (CHAINS["alexnet-6"], (3, 22, 22)),
 }
 
 
@@ -48,7 +49,7 @@ def test_the_function_is_the_module_under_its_encoding(
 
 
 def test_every_dense_kernel_is_named() -> None:
-    module = lenet_5((3, 12, 12), 6, 0)
+    module = CHAINS["lenet-5"]((3, 12, 12), 6, 0)
     assert convert_network(module).dense == ("9/kernel", "12/kernel", "15/kernel")
 
 
