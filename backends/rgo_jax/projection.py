@@ -1,6 +1,7 @@
 """The projections in the state of an optimizer: made, found, unwrapped."""
 
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -97,6 +98,11 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
     ------
     ValueError
         If the layout leaves nothing to project.
+
+    Warns
+    -----
+    UserWarning
+        If complex leaves are passed through, and not because it was asked for.
     """
     weights: dict[str, Projection] = {}
     biases: dict[str, Projection] = {}
@@ -104,6 +110,14 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
         if path in layout.axes:
             kept = weights if layout.axes[path].outputs else biases
             kept[path] = identity_form(path, leaf, layout)
+    bare = [path for path, reason in layout.passed.items() if "complex" in reason]
+    if bare:
+        warnings.warn(
+            f"{', '.join(bare)}: complex, and not protected: what they learn of a task "
+            "the next ones overwrite; keep real and imaginary parts as two leaves, or "
+            "pass find_layout(params, {path: None}) to say that it is meant",
+            stacklevel=4,
+        )
     if not weights and not biases:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"

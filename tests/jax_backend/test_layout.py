@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rgo_jax import Axes, find_layout
+from rgo_jax import Axes, find_layout, project_gradients
 from rgo_jax.layout import named_leaves, replaced
 
 KEY = jax.random.key(0)
@@ -166,6 +166,13 @@ def test_integers_are_passed_through() -> None:
     layout = find_layout({"kernel": jnp.ones((2, 3), jnp.int32)})
     assert layout.axes == {}
     assert layout.passed == {"kernel": "not real floating-point: int32"}
+
+
+def test_complex_leaves_are_not_passed_through_without_a_word() -> None:
+    params = {"kernel": jnp.ones((2, 3), jnp.complex64), "bias": jnp.ones(3)}
+    with pytest.warns(UserWarning, match="kernel: complex, and not protected"):
+        project_gradients().init(params)
+    project_gradients(layout=find_layout(params, {"kernel": None})).init(params)
 
 
 def test_shapes_alone_will_do() -> None:
