@@ -144,3 +144,20 @@ def casts_of(module: Any) -> tuple[torch.dtype | None, torch.dtype | None]:
 def is_flat_parameter(parameter: nn.Parameter) -> bool:
     """Whether FSDP made it of several; its class and its notes are private both."""
     return hasattr(parameter, "_fqns")
+
+
+def packed_for_products(matrix: Tensor, rows: int) -> Tensor:
+    """Return W in oneDNN's layout for ``X W^T`` with about so many rows X.
+
+    The public `torch.utils.mkldnn` has the plain layout alone, copied at each product.
+    """
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
+    return packed
+
+
+def multiply_packed(rows: Tensor, packed: Tensor) -> Tensor:
+    """Return ``X W^T`` for such a W."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(
+        rows, packed, None, "none", [], ""
+    )
+    return product

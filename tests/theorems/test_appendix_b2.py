@@ -18,7 +18,7 @@ import rgo_core
 import rgo_torch
 from rgo_bench.measure.operations import step_operations
 from rgo_bench.networks import NETWORKS
-from rgo_torch.fast import product
+from rgo_torch.fast import packed, product
 
 N, M, R = 12, 7, 5  # features, outputs, rows
 
@@ -99,7 +99,8 @@ def test_a_training_step_takes_what_the_count_by_shapes_says(
     batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # PyTorch does not count the products that it asks oneDNN for.
-    monkeypatch.setattr(product, "LARGE", math.inf)
+    for module in (packed, product):
+        monkeypatch.setattr(module, "LARGE", math.inf)
     model, shape = mlp(), (1, 28, 28)
     optimizer = begin_second_task(model, shape)
     expected = step_operations(model, shape, batch)

@@ -331,3 +331,19 @@ def test_a_convolution_of_ones_own_is_told_from_pytorchs() -> None:
     assert torch.equal(plain(x), expected), message
     own.load_state_dict(plain.state_dict())
     assert torch.equal(own(x), 2 * expected), message  # the method that is looked at
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN"
+)
+def test_a_packed_matrix_multiplies_any_number_of_rows() -> None:
+    draw = torch.Generator().manual_seed(0)
+    matrix = torch.randn(60, 50, generator=draw)
+    packed = torch_private.packed_for_products(matrix, 10)
+    for count in (1, 10, 33):
+        rows = torch.randn(50, count, generator=draw).mT
+        with torch.no_grad():
+            found = torch_private.multiply_packed(rows, packed)
+        message = CHANGED.format("torch.ops.mkldnn")
+        assert found.layout == torch.strided, message
+        assert torch.allclose(found, rows @ matrix.mT, atol=1e-5), message

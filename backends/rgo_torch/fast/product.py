@@ -36,20 +36,25 @@ def projected_rows(projection: Any, rows: Tensor) -> Tensor:
 
 def rows_times(projection: Any, rows: Tensor) -> Tensor:
     """Do as `projected_rows`, for one who has made sure of true float32."""
-    if not _is_large(projection, rows):
+    if not (
+        can_use_onednn(projection, rows) and rows.numel() * len(projection) >= LARGE
+    ):
         projected: Tensor = apply_unchecked(projection, rows, -1)
         return projected
-    # P^T is P. What a Cholesky inverse makes lies by columns: oneDNN would copy it.
-    by_rows = projection if projection.is_contiguous() else projection.mT
     # What is in oneDNN's own layout is multiplied by oneDNN.
-    return functional.linear(rows.to_mkldnn(), by_rows).to_dense()
+    return functional.linear(rows.to_mkldnn(), lying_by_rows(projection)).to_dense()
 
 
-def _is_large(projection: Any, rows: Tensor) -> bool:
+def lying_by_rows(projection: Tensor) -> Tensor:
+    """Return P as oneDNN need not copy it: what a Cholesky inverse makes is P^T."""
+    return projection if projection.is_contiguous() else projection.mT
+
+
+def can_use_onednn(projection: Any, rows: Tensor) -> bool:
+    """Whether oneDNN multiplies such rows by such a projection."""
     return (
         rows.ndim == 2
         and isinstance(projection, Tensor)
-        and rows.numel() * len(projection) >= LARGE
         and rows.device.type == "cpu"
         and rows.dtype == torch.float32
         and torch.backends.mkldnn.is_available()

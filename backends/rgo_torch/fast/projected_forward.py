@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from rgo_torch.fast import kept_whole
+from rgo_torch.fast.packed import PackedProduct
 from rgo_torch.fast.precision import is_autocast, true_float32
-from rgo_torch.fast.product import rows_times
 from rgo_torch.fast.sent import Sent
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import Projection
@@ -52,6 +52,7 @@ class ProjectedForward:
         self._weight = layer.weight
         self._plain: Callable[[Tensor], Tensor] = self._module.forward
         self.sent = Sent()
+        self._times = PackedProduct()
         self._number = kept_whole.number_of(self)
         self._module.__dict__["forward"] = self
 
@@ -80,7 +81,7 @@ class ProjectedForward:
         if projection is None or backward_pass() < 0:
             return self.layer.weight_product(gradients, rows)
         with true_float32(rows):
-            projected = rows_times(projection, rows)
+            projected = self._times(projection, rows)
             gradient = self.layer.weight_product(gradients, projected)
         self.sent.note(gradient)
         return gradient
