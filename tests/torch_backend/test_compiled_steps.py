@@ -24,6 +24,10 @@ from rgo_torch.fast.kept_whole import weight_gradient
 from rgo_torch.fast.sent import Sent
 
 pytestmark = FOREIGN_WARNINGS
+tells_exporting = pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"),
+    reason="this PyTorch does not tell exporting from compiling",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,7 @@ def projector_of(model: nn.Module, data: Batch) -> GradientProjector:
     return projector
 
 
+@tells_exporting
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize(
     ("make", "data", "sent"),
@@ -104,6 +109,7 @@ def test_a_new_projection_compiles_nothing_anew() -> None:
     assert count.graphs == 1
 
 
+@tells_exporting
 def test_layers_of_one_shape_share_what_was_compiled() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(*[nn.Linear(12, 12) for _ in range(4)])

@@ -149,7 +149,7 @@ class _Projected(torch.autograd.Function):
         )
 
 
-# Older versions do not tell it from compiling.
+# Older versions do not tell it from compiling; they project the whole gradient there.
 _is_exporting: Callable[[], bool] = getattr(
     torch.compiler, "is_exporting", torch.compiler.is_compiling
 )
