@@ -77,6 +77,11 @@ class ProjectedParameter:
         return not self.axes.outputs
 
     @property
+    def is_looked_up(self) -> bool:
+        """Whether it is a table whose rows are looked up, as an embedding's are."""
+        return self.axes.diagonal and not self.is_vector
+
+    @property
     def features(self) -> int:
         """n: the length of a curvature vector."""
         return rgo_core.features(tuple(self.tensor.shape), self.axes)
