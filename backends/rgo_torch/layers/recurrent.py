@@ -10,13 +10,13 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rgo_core import Axes
+from rgo_torch.encoding_hooks import CELLS
 from rgo_torch.layers.layer import Call, Channels, Vectors
 from rgo_torch.layers.transformed import TransformedLayer
 
 States = tuple[Tensor, ...]  # h, and c of an LSTM, each (b, width)
 Step = Callable[[nn.RNNBase, Tensor, Tensor, States], States]
 
-CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 OUTPUTS, PACKED = 1, 4  # leaves of what is returned before the final states
 
 
@@ -24,7 +24,13 @@ class CellLayer(TransformedLayer):
     """`torch.nn.RNNCell`, `GRUCell` or `LSTMCell`, called step by step."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
-        super().__init__(name, module, recurrent_axes(module), forward=stepped)
+        super().__init__(
+            name,
+            module,
+            recurrent_axes(module),
+            channels=Channels(int(module.hidden_size)),  # type: ignore[arg-type]
+            forward=stepped,
+        )
 
 
 class RecurrentLayer(TransformedLayer):
@@ -54,6 +60,13 @@ class RecurrentLayer(TransformedLayer):
             for place, gradient in zip(call.places, gradients, strict=True)
         ]
         return [self.sample_axis, *axes], towards
+
+    def sampled_shape(
+        self, call: Call, gradients: Sequence[Tensor | None]
+    ) -> tuple[int, ...]:
+        """Return that of the outputs: states have layers first, not time."""
+        found = dict(zip(call.places, gradients, strict=True))
+        return super().sampled_shape(call, [found.get(0)])
 
     def reduced(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
         """See a packed sequence as a padded one with lengths."""
