@@ -1,6 +1,6 @@
 """Recurrent networks: a vector for each step of a sample, or one for a sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,6 +41,7 @@ class SteppedLayer(TransformedLayer):
 
     def of_steps(self, call: Call, wanted: Vectors) -> dict[str, Tensor]:
         """Return the vectors (v, n) of every parameter: of each sample at each step."""
+        forward: Callable[..., Any] = self._forward
         made: list[tuple[str, Tensor, Tensor]] = []
 
         def multiply(
@@ -58,7 +59,7 @@ class SteppedLayer(TransformedLayer):
             given = map_tensors(
                 partial(_in_dtype, call.dtype), (call.args, call.kwargs)
             )
-            returned = self._forward(self.module, parameters, *given, multiply)
+            returned = forward(self.module, parameters, *given, multiply)
             leaves = leaves_of(returned)
             arrived = [
                 torch.autograd.grad(
