@@ -43,7 +43,8 @@ class FeatureEncoder(Uncopied):
     """Gives every layer of a model the permutation of the current task.
 
     Attaches a forward hook to each layer whose kind has channels (Linear, convolutions,
-    attention, embeddings, and those of `register_layout`), and to each Flatten between
+    attention, embeddings, recurrent layers, those of `register_layout` and those whose
+    source says so), and to each Flatten between
     convolutions and a Linear where the three stand in one Sequential, so that model and
     state dict stay as they are. A model that holds `FeatureEncoding` modules says
     itself where to encode, and gets no hooks. In a model with adapters (PEFT's LoRA)
