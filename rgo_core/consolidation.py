@@ -35,6 +35,7 @@ def consolidate(
     damping: Damping,
     *,
     relative: bool | None = ...,
+    looked_up: bool = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -47,6 +48,7 @@ def consolidate(
     damping: Damping,
     *,
     relative: bool | None = ...,
+    looked_up: bool = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -59,6 +61,7 @@ def consolidate(
     damping: Damping,
     *,
     relative: bool | None = ...,
+    looked_up: bool = ...,
     normalized: bool = ...,
     dtype: DType = ...,
     xp: Namespace | None = ...,
@@ -70,6 +73,7 @@ def consolidate(
     damping: Damping,
     *,
     relative: bool | None = None,
+    looked_up: bool = False,
     normalized: bool = True,
     dtype: DType = None,
     xp: Namespace | None = None,
@@ -89,6 +93,10 @@ def consolidate(
     relative : bool, optional
         What 0.1.0 had for ``Relative(damping)``, with a warning; gone in the next
         release.
+    looked_up : bool
+        Whether the features of a DiagonalMoment are rows of a table that are looked up
+        one by one, as words are: ``Relative(share)`` counts in units of the mean of h
+        weighted by h itself then, ``sum h^2 / sum h``, for most rows are rare.
     normalized : bool
         Whether the trace is scaled to n, as the paper does. Q itself, of eigenvalues up
         to 1, lengthens no step: of use where H fills all directions, and scaling would
@@ -144,10 +152,11 @@ def consolidate(
     damping, is_relative = split_damping(with_flag(damping, relative, stacklevel=2))
     check_positive("damping", damping)
     check_choice("normalized", normalized, (True, False))
+    check_choice("looked_up", looked_up, (True, False))
     damping = float(damping)  # a NumPy scalar would bring its dtype
     options = {"relative": is_relative, "normalized": normalized, "xp": xp}
     if isinstance(moment, DiagonalMoment):
-        scales = consolidate_diagonal(moment, damping, **options)
+        scales = consolidate_diagonal(moment, damping, looked_up=looked_up, **options)
         return DiagonalProjection(_cast(scales.diagonal, dtype, xp))
     if isinstance(moment, SketchedMoment):
         factor, scale = consolidate_sketch(moment, damping, **options)

@@ -13,7 +13,8 @@ class Relative:
     """A damping that counts in units of the mean of H's diagonal, ``trace(H) / n``.
 
     The scale of the curvature vectors differs between layers by orders of magnitude and
-    fades as samples are fitted; it does not matter then.
+    fades as samples are fitted; it does not matter then. Of a table whose rows are
+    looked up the mean is weighted by H, see `consolidate`.
 
     Parameters
     ----------

@@ -100,6 +100,7 @@ def consolidate_diagonal(
     damping: float,
     *,
     relative: bool,
+    looked_up: bool,
     normalized: bool,
     xp: Namespace | None,
 ) -> DiagonalProjection:
@@ -110,13 +111,26 @@ def consolidate_diagonal(
     check_finite("moment.diagonal", h, xp)
     check_not_negative("moment.diagonal", h, xp)
     if relative:
-        mean = xp.mean(h, axis=-1, keepdims=True)
-        # Of nothing observed there is no scale.
-        h = h / xp.where(mean > 0, mean, 1.0)
+        h = h / _scale(h, looked_up, xp)
     q = damping / (damping + h)
     if normalized:
         q = q * (q.shape[-1] / xp.sum(q, axis=-1, keepdims=True))
     return DiagonalProjection(q)
+
+
+def _scale(h: Array, looked_up: bool, xp: Namespace) -> Array:
+    """Return the mean of h, weighted by h itself where rows are looked up.
+
+    Most words of a vocabulary are rare: a plain mean over them is so small that all
+    that are met would be closed.
+    """
+    mean = xp.mean(h, axis=-1, keepdims=True)
+    # Of nothing observed there is no scale.
+    mean = xp.where(mean > 0, mean, 1.0)
+    if not looked_up:
+        return mean
+    weighted = xp.mean(h * (h / mean), axis=-1, keepdims=True)
+    return xp.where(weighted > 0, weighted, 1.0)
 
 
 def project_diagonal(

@@ -11,8 +11,18 @@ from torch import nn
 from rgo_core._checks import check_integer
 from rgo_torch.adapters.lora import check_starts_at_zero, find_adapters
 from rgo_torch.adapters.shared import Groups, shared_layers
-from rgo_torch.encoding import FeatureEncoding, encoded
-from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
+from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.encoding_hooks import (
+    CELLS,
+    RECURRENT,
+    DecodeStates,
+    Encode,
+    EncodeAttended,
+    EncodeInput,
+    EncodeOutput,
+    EncodeStates,
+)
+from rgo_torch.hooks import Uncopied, remove_copied
 from rgo_torch.layers.head import last_layers
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
@@ -33,7 +43,8 @@ class FeatureEncoder(Uncopied):
     """Gives every layer of a model the permutation of the current task.
 
     Attaches a forward hook to each layer whose kind has channels (Linear, convolutions,
-    attention, embeddings, and those of `register_layout`), and to each Flatten between
+    attention, embeddings, recurrent layers, those of `register_layout` and those whose
+    source says so), and to each Flatten between
     convolutions and a Linear where the three stand in one Sequential, so that model and
     state dict stay as they are. A model that holds `FeatureEncoding` modules says
     itself where to encode, and gets no hooks. In a model with adapters (PEFT's LoRA)
@@ -123,7 +134,7 @@ class FeatureEncoder(Uncopied):
         self.shared = shared_layers(model, layers, shared_inputs)
         excluded = excluded_names(found, last if unencoded is None else unencoded)
         check_integer("seed", seed, 0)
-        remove_copied(model, _Encode)
+        remove_copied(model, Encode)
         self.seed = int(seed)
         self.task_index = 0
         # Where each encoding is that hooks apply, by the module's name.
@@ -179,36 +190,39 @@ class FeatureEncoder(Uncopied):
         self.handles.clear()
 
     def _attach(self, place: FoundPlace) -> None:
+        encoding, module = self._encoding(place.name, place), place.module
+        if place.at == "input":
+            self._before(module, EncodeInput(encoding))
+            return
+        if not (place.is_whole and isinstance(module, CELLS)):
+            self._after(module, EncodeOutput(encoding, is_sure=not place.is_read))
+        if not place.is_whole:
+            return
+        if isinstance(module, nn.MultiheadAttention):
+            self._before(module, EncodeAttended(encoding))
+        elif isinstance(module, RECURRENT):
+            # In the order of the outputs, the last of which is the final state.
+            if getattr(module, "bidirectional", False):  # half as wide as those
+                width = encoding.width // 2
+                half = place._replace(channels=place.channels._replace(width=width))
+                encoding = self._encoding(f"{place.name}.state", half)
+            self._after(module, EncodeStates(encoding))
+            self._before(module, DecodeStates(encoding))
+
+    def _encoding(self, name: str, place: FoundPlace) -> FeatureEncoding:
         width, axis = place.channels
-        encoding = FeatureEncoding(width, axis, name=self.shared.get(place.name))
+        encoding = FeatureEncoding(width, axis, name=self.shared.get(name))
         encoding.to(place.device)
-        self._encodings[place.name] = encoding
-        self.places[place.name] = place.at
-        self.handles.append(
-            place.module.register_forward_pre_hook(
-                _EncodeInput(encoding), with_kwargs=True
-            )
-            if place.at == "input"
-            else place.module.register_forward_hook(_EncodeOutput(encoding))
-        )
+        self._encodings[name] = encoding
+        self.places[name] = place.at
+        return encoding
 
+    def _before(self, module: nn.Module, hook: Encode) -> None:
+        handle = module.register_forward_pre_hook(hook, with_kwargs=True)  # type: ignore[arg-type]
+        self.handles.append(handle)
 
-class _Encode(ModuleHook):
-    def __init__(self, encoding: FeatureEncoding) -> None:
-        self.encoding = encoding
-
-
-class _EncodeInput(_Encode):
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        if args:
-            return (encoded(self.encoding, args[0]), *args[1:]), kwargs
-        first, *_ = kwargs
-        return args, kwargs | {first: encoded(self.encoding, kwargs[first])}
-
-
-class _EncodeOutput(_Encode):
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        return encoded(self.encoding, output)
+    def _after(self, module: nn.Module, hook: Encode) -> None:
+        self.handles.append(module.register_forward_hook(hook))  # type: ignore[arg-type]
 
 
 def _found_places(

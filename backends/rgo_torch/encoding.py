@@ -74,13 +74,15 @@ class FeatureEncoding(nn.Module):
             )
         if self.is_identity:
             return features
-        # What a hook holds does not move with the model.
-        if torch.compiler.is_compiling():
-            permutation = self.permutation.to(features.device)
-            inverse = self.inverse.to(features.device)
-        else:
-            permutation, inverse = self._kept_on(features.device)
+        permutation, inverse = self._kept_on(features.device)
         return permute_channels(features, permutation, inverse, self.axis)
+
+    def undone(self, features: Tensor) -> Tensor:
+        """Return what `forward` would make these features of."""
+        if self.is_identity:
+            return features
+        permutation, inverse = self._kept_on(features.device)
+        return permute_channels(features, inverse, permutation, self.axis)
 
     def set_permutation(self, task: int, *, name: str, seed: int) -> None:
         """Take the permutation of a task, in place: a compiled model sees it too.
@@ -98,6 +100,9 @@ class FeatureEncoding(nn.Module):
         self.is_identity = task == 0
 
     def _kept_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        # What a hook holds does not move with the model.
+        if torch.compiler.is_compiling():
+            return self.permutation.to(device), self.inverse.to(device)
         permutation, inverse = self._kept
         if permutation.device != device:
             with torch.inference_mode(False):

@@ -78,6 +78,11 @@ class ProjectedParameter:
         return not self.axes.outputs
 
     @property
+    def is_looked_up(self) -> bool:
+        """Whether it is a table whose rows are looked up, as an embedding's are."""
+        return self.axes.diagonal and not self.is_vector
+
+    @property
     def features(self) -> int:
         """n: the length of a curvature vector."""
         return rgo_core.features(real_shape(self.tensor), self.axes)

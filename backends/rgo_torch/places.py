@@ -53,11 +53,16 @@ class FoundPlace(NamedTuple):
     at: At
     channels: Channels
     device: torch.device
+    # Whether the states of a recurrent module, and what attention takes in, too.
+    is_whole: bool = False
+    # Whether its source alone says what channels there are: it may return others.
+    is_read: bool = False
 
 
 def output_places(model: nn.Module, layers: Iterable[Layer]) -> list[FoundPlace]:
     """Return what is encoded where nothing else is said: what layers give out."""
-    after = (found_place(x, "output") for x in layers if x.channels)
+    found = (found_place(x, "output") for x in layers if x.channels)
+    after = [place._replace(is_whole=True) for place in found]
     return [*after, *_flattenings(model)]
 
 
@@ -66,7 +71,8 @@ def found_place(layer: Layer, at: At) -> FoundPlace:
     channels = layer.channels if at == "output" else layer.takes
     assert channels is not None  # those without were left out
     device = next(layer.module.parameters()).device
-    return FoundPlace(layer.name, layer.module, at, channels, device)
+    is_read = layer.reads_channels
+    return FoundPlace(layer.name, layer.module, at, channels, device, is_read=is_read)
 
 
 def named_places(

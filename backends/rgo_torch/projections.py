@@ -141,7 +141,11 @@ class Projections:
     ) -> Projection:
         try:
             projection = rgo_core.consolidate(
-                moment, damping, normalized=normalized, xp=xp
+                moment,
+                damping,
+                looked_up=self._parameters[name].is_looked_up,
+                normalized=normalized,
+                xp=xp,
             )
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error

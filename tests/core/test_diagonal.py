@@ -98,6 +98,27 @@ def test_its_projection_is_that_of_a_matrix_with_this_diagonal(
         assert_close(np.diag(found.diagonal), matrix, condition=1e10)
 
 
+@pytest.mark.parametrize("looked_up", [False, True])
+@given(case=cases())
+def test_rows_that_nobody_looked_up_do_not_count_in_a_relative_damping(
+    backend: Backend, looked_up: bool, case: Case
+) -> None:
+    moment = moment_of(backend, case.vectors)
+    assume(np.any(moment.diagonal > 0))
+    damping = Relative(case.damping)
+    options = {"normalized": False, "looked_up": looked_up}
+    h = moment.diagonal
+    found = backend.call(consolidate, moment, damping, **options).diagonal
+    mean = np.sum(h * (h / np.sum(h))) if looked_up else np.mean(h)
+    assert_close(found, 1 / (1 + h / (mean * case.damping)))
+    longer = moment._replace(diagonal=np.concatenate([h, np.zeros_like(h)]))
+    same = backend.call(consolidate, longer, damping, **options).diagonal[: len(h)]
+    if looked_up:
+        assert_close(same, found)
+    else:
+        assert np.any(same < found)
+
+
 @pytest.mark.parametrize("damping", [0.1, Relative(0.1)])
 def test_nothing_observed_leaves_exactly_the_identity(
     backend: Backend, damping: Damping

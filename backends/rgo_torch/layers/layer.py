@@ -82,6 +82,7 @@ class Layer(ABC):
     """
 
     channels: Channels | None = None
+    reads_channels = False  # whether they are what its source says, and may differ
     takes: Channels | None = None
     records_first = False
     _warned = False  # once a pass: of experts every batch has another count

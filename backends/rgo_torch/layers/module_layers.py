@@ -12,7 +12,7 @@ from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.complex_parts import real_axes
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
-from rgo_torch.layers.multiplied import multiplied_axes
+from rgo_torch.layers.multiplied import multiplied_axes, read_channels
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import ASKED, Overrides, Skipped
 from rgo_torch.wrappers import check_whole
@@ -124,13 +124,17 @@ class ModuleLayers(NamedTuple):
         """Return the layer whose vectors come from calling the module again."""
         kind = None if self.kind is None else self.kind[1]
         find = None if kind is None or not encoded else kind.channels
-        return TransformedLayer(
+        layer = TransformedLayer(
             self.name,
             self.module,
             axes,
             channels=None if find is None else find(self.module),
             sample_axis=0 if kind is None else kind.sample_axis,
         )
+        if kind is None and self.name:  # what the whole model gives out stays in order
+            layer.channels = read_channels(self.module, self.parameters())
+            layer.reads_channels = True
+        return layer
 
     def axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
         """Return the axes of every parameter: of an unknown one, entry by entry.

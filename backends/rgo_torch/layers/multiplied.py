@@ -8,13 +8,14 @@ self.weight)``, has inputs and outputs, and its source says which are which.
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 
 from torch import nn
 
 from rgo_core import Axes
 from rgo_torch.layers.einsum import Term, axes_of_term
+from rgo_torch.layers.layer import Channels
 from rgo_torch.layers.products import Products, Use
 
 UNREAD = frozenset({"__init__", "reset_parameters", "extra_repr"})
@@ -41,6 +42,57 @@ def multiplied_axes(
     dict of str to Axes
         By name, of those that have two axes or more.
     """
+    return {name: axes for name, (_, axes) in _multiplied(module, own, known).items()}
+
+
+def read_channels(
+    module: nn.Module, own: Mapping[str, nn.Parameter]
+) -> Channels | None:
+    """Return the channels of what a class is written to give out, where a product does.
+
+    Those of the matrix that its forward uses last, if no part of the module that has a
+    matrix comes after it.
+
+    Parameters
+    ----------
+    module, own
+        As for `multiplied_axes`.
+    """
+    found = _multiplied(module, own, nn.Module)
+    parts = {
+        name
+        for name, part in module.named_children()
+        if any(p.ndim > 1 for p in part.parameters())
+    }
+    names = {name.split(".")[0] for name in found} | parts
+    last = next(reversed(used_by_forward(module, names)), None)
+    name = next((n for n in reversed(found) if n.split(".")[0] == last), None)
+    if name is None:
+        return None
+    use, axes = found[name]
+    axis = _channel_axis(use, own[name].ndim)
+    if axis is None or len(axes.outputs) != 1:
+        return None
+    return Channels(own[name].shape[axes.outputs[0]], axis)
+
+
+def used_by_forward(module: nn.Module, names: Collection[str]) -> list[str]:
+    """Return which of `names` a forward calls ``self.name``, in order, none where lost.
+
+    Parameters
+    ----------
+    module : nn.Module
+    names : collection of str
+    """
+    for method in methods(type(module)):
+        if method.name == "forward":
+            return [name for name in _named(method) if name in names]
+    return []
+
+
+def _multiplied(
+    module: nn.Module, own: Mapping[str, nn.Parameter], known: type
+) -> dict[str, tuple[Use, Axes]]:
     matrices = {name: p.ndim for name, p in own.items() if p.ndim > 1}
     kind: type = type(module)
     uses = _uses(kind, known) if matrices else {}
@@ -52,8 +104,19 @@ def multiplied_axes(
             continue  # rows are looked up in it
         axes = _axes(use, ndim)
         if axes is not None:
-            found[name] = axes
+            found[name] = use, axes
     return found
+
+
+def _channel_axis(use: Use, ndim: int) -> int | None:
+    """Return where a product has its outputs; None of one from the left."""
+    if isinstance(use.side, Term):
+        letters, _, result = use.side
+        outputs = [letter for letter in letters if letter in result]
+        return result.index(outputs[-1]) - len(result) if outputs else None
+    if use.side == "left":
+        return None  # positions, nodes: what is mixed along another axis
+    return 1 - ndim if use.side == "convolved" else -1
 
 
 def _axes(use: Use, ndim: int) -> Axes | None:
@@ -99,3 +162,22 @@ def methods(kind: type, known: type = nn.Module) -> Iterator[ast.FunctionDef]:
         found = getattr(tree.body[0], "body", ())
         own = [method for method in found if isinstance(method, ast.FunctionDef)]
         yield from (m for m in own if m.args.args and m.name not in UNREAD)
+
+
+def _named(method: ast.FunctionDef) -> Iterator[str]:
+    """Yield what it calls ``self.name``, in the order in which it comes to an end.
+
+    A call of a part ends after its arguments: ``self.head(x @ self.matrix)``.
+    """
+    first = method.args.args[0].arg
+    found = []
+    for node in ast.walk(method):
+        part = node.func if isinstance(node, ast.Call) else node
+        if isinstance(part, ast.Attribute) and getattr(part.value, "id", "") == first:
+            found.append((_end(node), part.attr))
+    # The name in a call is found once more by itself, before its arguments.
+    yield from (name for _, name in sorted(found))
+
+
+def _end(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "end_lineno", 0), getattr(node, "end_col_offset", 0)

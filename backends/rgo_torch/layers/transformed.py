@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.complex_parts import real_view
+from rgo_torch.layers.functional import Forward, call_functionally
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.sample_axes import (
     SECOND,
@@ -23,21 +24,8 @@ from rgo_torch.layers.sample_axes import (
 )
 from rgo_torch.trees import flatten, leaves_of, unflatten
 
-# ``forward(module, parameters, args, kwargs)`` returns what the module would return.
-Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
-
 # Entries of per-sample gradients that are held at one time.
 ENTRIES = 2**22
-
-
-def call_functionally(
-    module: nn.Module,
-    parameters: Mapping[str, Tensor],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    """Call a module with other parameters than its own."""
-    return functional_call(module, dict(parameters), args, dict(kwargs))
 
 
 class TransformedLayer(Layer):
@@ -106,6 +94,12 @@ class TransformedLayer(Layer):
             [axis_of_length(leaf, axis, samples) for leaf in given],
             [None if gradient is None else axis for gradient in gradients],
         )
+
+    def sampled_shape(
+        self, call: Call, gradients: Sequence[Tensor | None]
+    ) -> tuple[int, ...]:
+        """Return the shape of a gradient with samples along the axis; () of none."""
+        return next((tuple(g.shape) for g in gradients if g is not None), ())
 
     def sample_gradients(
         self, call: Call, gradients: Sequence[Tensor | None]
@@ -188,12 +182,11 @@ class TransformedLayer(Layer):
         has no per-sample form; the sum over the batch serves it, as the paper's does.
         """
         if wanted.per != "batch" and not self._summed:
-            axis = self.sample_axis
-            shapes = [tuple(g.shape) for g in gradients if g is not None]
-            if shapes and is_time_first(shapes[0], axis, wanted):
+            axis, shape = self.sample_axis, self.sampled_shape(call, gradients)
+            if shape and is_time_first(shape, axis, wanted):
                 self.sample_axis = SECOND
-            elif shapes and len(shapes[0]) > axis:
-                self.tells_samples(shapes[0][axis], wanted)
+            elif len(shape) > axis:
+                self.tells_samples(shape[axis], wanted)
             try:
                 return self._mapped(call, vectors, given, gradients)
             except (RuntimeError, ValueError, IndexError, TypeError):

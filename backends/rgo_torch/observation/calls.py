@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
+from rgo_torch.encoding_hooks import is_encoded
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
@@ -57,7 +58,10 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
 
     handles = [
         layer.module.register_forward_hook(
-            record(layer), prepend=layer.records_first, with_kwargs=True
+            record(layer),
+            # What it gives out is encoded after it was recorded.
+            prepend=layer.records_first or is_encoded(layer.module),
+            with_kwargs=True,
         )
         for layer in layers
     ]
