@@ -127,17 +127,22 @@ def end_task(
     before = projection_state(state)
     _check_moments(before, moments)
 
-    def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
-        consolidate = partial(
-            rgo_core.consolidate,
-            damping=damping,
-            normalized=normalized,
-            xp=jnp,
-        )
+    def renewed(
+        projections: dict[str, Any], normalized: bool, *, have_outputs: bool
+    ) -> dict[str, Any]:
+        def new(path: str, projection: Any) -> Any:
+            is_diagonal = isinstance(projection, rgo_core.DiagonalProjection)
+            consolidate = partial(
+                rgo_core.consolidate,
+                damping=damping,
+                looked_up=have_outputs and is_diagonal,
+                normalized=normalized,
+                xp=jnp,
+            )
+            return _cast(in_double(consolidate)(moments[path]), projection)
+
         return {
-            path: _cast(in_double(consolidate)(moments[path]), projection)
-            if path in moments
-            else projection
+            path: new(path, projection) if path in moments else projection
             for path, projection in projections.items()
         }
 
@@ -147,8 +152,8 @@ def end_task(
     }
     after = ProjectionState(
         before.tasks + 1,
-        renewed(before.weights, normalize != "none"),
-        renewed(before.biases, normalize == "all"),
+        renewed(before.weights, normalize != "none", have_outputs=True),
+        renewed(before.biases, normalize == "all", have_outputs=False),
         traces,
     )
     _warn_of_loss(before.traces, traces)

@@ -46,7 +46,9 @@ def plasticity(
     Notes
     -----
     One Cholesky inverse of n x n in float64 a parameter: from H and not from the
-    projections, which are scaled. Pure; may be compiled, scanned and mapped.
+    projections, which are scaled. A relative damping counts in units of the plain mean
+    of tables of words too, for a second moment alone does not tell them. Pure; may be
+    compiled, scanned and mapped.
 
     References
     ----------

@@ -285,3 +285,24 @@ def test_a_sketch_that_shrinks_loses_nothing() -> None:
         moments = observe(moments, {"kernel": rows})
         state = end_task(state, moments, damping=Relative(0.1))
     assert float(projection_state(state).traces["kernel"]) == 4 * 2 * 9.0
+
+
+def test_a_relative_damping_of_a_table_counts_in_units_of_the_words_met() -> None:
+    params = {"embed": {"embedding": jnp.ones((6, 3))}, "norm": {"scale": jnp.ones(6)}}
+    seen = jnp.asarray([[2.0, 1.0, 0.5, 0.0, 0.0, 0.0]])
+    vectors = {"embed/embedding": seen, "norm/scale": seen}
+    moments = observe(empty_moments(params), vectors)
+    state = end_task(project_gradients().init(params), moments, damping=Relative(0.3))
+    for path, kept in (
+        ("embed/embedding", state.weights),
+        ("norm/scale", state.biases),
+    ):
+        expected = rgo_core.consolidate(
+            jax.tree.map(np.asarray, moments[path]),
+            Relative(0.3),
+            looked_up=path in state.weights,
+            normalized=False,
+        )
+        assert_close(kept[path].diagonal, expected.diagonal, dtype=np.float32)
+    table, scale = state.weights["embed/embedding"], state.biases["norm/scale"]
+    assert float(table.diagonal[0]) > 1.2 * float(scale.diagonal[0])
