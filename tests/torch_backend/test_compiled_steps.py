@@ -139,7 +139,7 @@ def test_a_compiled_model_that_is_detached_is_plain(whole: list[bool]) -> None:
 def test_a_gradient_that_no_one_forms_any_more_is_refused() -> None:
     rows, weight = torch.zeros(ROWS, 40), torch.zeros(40, 40)
     with pytest.raises(RuntimeError, match="detached before its backward pass"):
-        weight_gradient(rows, rows, weight, torch.tensor(0))
+        weight_gradient(rows, rows, weight, torch.tensor(-1))
 
 
 def test_outside_of_a_backward_pass_nothing_is_sent() -> None:

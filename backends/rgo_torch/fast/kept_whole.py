@@ -3,6 +3,7 @@
 What is traced would hold the projection of one task, and would not note what is sent.
 """
 
+from itertools import count
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -20,12 +21,14 @@ class Owner(Protocol):
 # A graph holds no objects. A number that is a tensor is no part of it, so that layers
 # of one shape share what was compiled.
 _owners: WeakValueDictionary[int, Owner] = WeakValueDictionary()
+_numbers = count()  # an id would be given again to what comes after
 
 
 def number_of(owner: Owner) -> Tensor:
     """Return the number by which graphs know an owner, as long as it lives."""
-    _owners[id(owner)] = owner
-    return torch.tensor(id(owner))
+    number = next(_numbers)
+    _owners[number] = owner
+    return torch.tensor(number)
 
 
 @torch.library.custom_op("rgo_torch::weight_gradient", mutates_args=())

@@ -10,7 +10,7 @@ from rgo_torch.fast.product import can_use_onednn, lying_by_rows, rows_times
 from rgo_torch.torch_private import multiply_packed, packed_for_products, version_of
 
 # Multiplications above which that is faster: measured on one thread of a CPU with
-# AVX-512, where ten rows of 2450 take half to a third of what they take unpacked.
+# AVX-512, where ten rows of 2450 take half of what they take by MKL.
 LARGE = 2**22
 capability = cache(torch.backends.cpu.get_cpu_capability)
 
