@@ -108,7 +108,7 @@ class AdamNSCL(NetworkMethod):
         head = [p for p in free if id(p) not in ours]
         groups = [{"params": body, "lr": lr, "weight_decay": options.weight_decay}]
         groups += [{"params": head, "lr": options.head_lr}] if head else []
-        self.optimizer = torch.optim.Adam(groups)
+        self.optimizer = torch.optim.Adam(groups, fused=True)
 
 
 def null_space(covariance: Tensor, ratio: float) -> Tensor:

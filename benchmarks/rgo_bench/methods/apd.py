@@ -16,6 +16,8 @@ from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 from rgo_torch.layout import row_layers
 
+CACHED = 2**16  # numbers of a layer that are gone through for all tasks at a time
+
 
 @dataclass(frozen=True, kw_only=True)
 class APDOptions(MethodOptions):
@@ -70,13 +72,14 @@ class APD(Method):
         self.heads = TaskHeads(setting)
         self.generator = torch.Generator().manual_seed(setting.seed)
         self.tau: dict[str, nn.Parameter] = {}  # of the current task, while it learns
-        self.ends: dict[int, dict[str, Tensor]] = {}  # theta* of earlier tasks
+        # theta* of earlier tasks, less what is locally shared.
+        self.ends: dict[int, dict[str, Tensor]] = {}
 
     def begin_task(self, task: int) -> None:
         """Draw the task's mask and head; its tau starts as sigma."""
         super().begin_task(task)
         parts = self.parts
-        self.ends = {t: parts.weights(t) for t in parts.own}
+        self.ends = {t: parts.unshared(t) for t in parts.own}
         self.tau = {
             n: nn.Parameter(s.detach().clone()) for n, s in parts.shared.items()
         }
@@ -89,21 +92,14 @@ class APD(Method):
         self.optimizer = torch.optim.Adam(
             [p for each in learned for p in each.values()] + list(head),
             lr=self.options.step_size,
+            fused=True,
         )
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take a step of Adam on the loss, the sparsity and earlier tasks' drift."""
-        options, masks = self.options, self.parts.masks[self.current]
         self.optimizer.zero_grad()
-        loss = functional.cross_entropy(self._logits(x, self.current), y)
-        for name, sigma in self.parts.shared.items():
-            tau = self.tau[name]
-            loss = loss + options.sparsity * tau.abs().sum()
-            squares = tau.square().sum() + masks[name].square().sum()
-            if not self.ends:
-                squares = squares + sigma.square().sum()
-            loss = loss + options.decay / 2 * squares
-        loss.backward()
+        functional.cross_entropy(self._logits(x, self.current), y).backward()
+        self._regularize()
         self._pull()
         self.optimizer.step()
 
@@ -177,19 +173,37 @@ class APD(Method):
 
     def _lacking(self, task: int, name: str) -> Tensor:
         """Return what tau would have to be for an earlier task's weights to stay."""
-        seen = self.parts.masked(task, name).detach() + self.parts.local(task, name)
-        return self.ends[task][name] - seen
+        return self.ends[task][name] - self.parts.masked(task, name).detach()
+
+    @torch.no_grad()
+    def _regularize(self) -> None:
+        """Add the gradients of tau's sparsity and of the decay."""
+        options, masks = self.options, self.parts.masks[self.current]
+        for tau in self.tau.values():
+            assert tau.grad is not None  # the logits depend on it
+            tau.grad.add_(tau.sign(), alpha=options.sparsity)
+        shared = () if self.ends else self.parts.shared.values()
+        for decaying in (*self.tau.values(), *masks.values(), *shared):
+            assert decaying.grad is not None
+            decaying.grad.add_(decaying, alpha=options.decay)
 
     @torch.no_grad()
     def _pull(self) -> None:
-        """Add to sigma's gradient that of earlier tasks' drift at their best tau."""
-        most = self.options.sparsity
-        for task in self.ends:
-            for name, sigma in self.parts.shared.items():
-                force = self._lacking(task, name).mul_(self.options.drift)
-                assert sigma.grad is not None  # the logits depend on it
-                sigma.grad.addcmul_(
-                    force.clamp_(-most, most),
-                    self.parts.openness(task, name),
-                    value=-1,
-                )
+        """Add to sigma's gradient that of earlier tasks' drift at their best tau.
+
+        It is ``-m clamp(lambda_2 (theta* - sigma m), -lambda_1, lambda_1)`` for each.
+        """
+        options = self.options
+        most = options.sparsity / options.drift
+        for name, sigma in self.parts.shared.items():
+            assert sigma.grad is not None  # the logits depend on it
+            rows = max(1, CACHED // sigma[0].numel())
+            opened = {t: self.parts.openness(t, name) for t in self.ends}
+            for start in range(0, len(sigma), rows):
+                part = slice(start, start + rows)
+                values, gradient = sigma[part], sigma.grad[part]
+                for task, ends in self.ends.items():
+                    m = opened[task][part]
+                    lacking = torch.addcmul(ends[name][part], values, m, value=-1)
+                    lacking.clamp_(-most, most)
+                    gradient.addcmul_(lacking, m, value=-options.drift)

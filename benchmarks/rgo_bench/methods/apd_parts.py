@@ -69,10 +69,13 @@ class Parts:
 
     def weights(self, task: int) -> dict[str, Tensor]:
         """Return the weights theta of a task that was learned, from all its parts."""
+        unshared = self.unshared(task)
+        return {name: w + self.local(task, name) for name, w in unshared.items()}
+
+    def unshared(self, task: int) -> dict[str, Tensor]:
+        """Return a learned task's weights less what it shares with its group."""
         return {
-            name: self.masked(task, name).detach()
-            + self.own[task][name].dense()
-            + self.local(task, name)
+            name: self.masked(task, name).detach() + self.own[task][name].dense()
             for name in self.shared
         }
 

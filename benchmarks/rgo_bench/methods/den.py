@@ -77,18 +77,17 @@ class DEN(GrowingMethod):
         super().begin_task(task)
         self.network.add_head(task)
         self.steps = 0
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(task), lr=self.options.step_size
-        )
+        parameters = self.network.parameters(task)
+        lr = self.options.step_size
+        self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train the first task; of later ones count how many steps a phase has."""
         self.steps += 1
         if not self.current:
             self.optimizer.zero_grad()
-            logits = self.network.logits(x, 0)
-            loss = nn.functional.cross_entropy(logits, y) + self._penalty()
-            loss.backward()
+            nn.functional.cross_entropy(self.network.logits(x, 0), y).backward()
+            self._pull()
             self.optimizer.step()
             every = [(p, None) for p in self.network.parameters(0)]
             shrink(every, self.options.sparsity)
@@ -134,6 +133,9 @@ class DEN(GrowingMethod):
         steps: int | None = None,
         after: Callable[[], None] = lambda: None,
     ) -> float:
+        # In the weights' type, as every step multiplies by them.
+        free = [(p, None if mask is None else mask.to(p.dtype)) for p, mask in free]
+
         def shrink_all() -> None:
             shrink(free, self.options.sparsity)
             after()
@@ -148,19 +150,20 @@ class DEN(GrowingMethod):
         return train(
             *(partial(network.logits, task=self.current), batches, free),
             lr=self.options.step_size,
-            penalty=self._penalty,
+            pull=self._pull,
             after=shrink_all,
         )
 
-    def _penalty(self) -> Tensor:
+    @torch.no_grad()
+    def _pull(self) -> None:
+        """Add the gradients of the decay and of the drift."""
         options, network = self.options, self.network
-        total = options.decay / 2 * network.squares(self.current)
-        for name, weight in network.weights.items():
-            if name in self.before:
-                old = self.before[name]
-                moved = weight[: len(old), : old.shape[1]] - old
-                total = total + options.drift / 2 * moved.square().sum()
-        return total
+        network.decay(self.current, options.decay)
+        for name, old in self.before.items():
+            weight = network.weights.get(name)  # biases drift freely
+            if weight is not None and weight.grad is not None:
+                part = slice(len(old)), slice(old.shape[1])
+                weight.grad[part].add_(weight[part] - old, alpha=options.drift)
 
 
 def _copied(network: GrowingNetwork) -> dict[str, Tensor]:

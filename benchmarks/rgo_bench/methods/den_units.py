@@ -41,8 +41,8 @@ def reached(network: GrowingNetwork, task: int) -> Free:
 def shrink(free: Free, amount: float) -> None:
     """Bring what is free nearer to 0 by `amount`, and to 0 what is nearer already."""
     for parameter, mask in free:
-        less = parameter.sign() * (parameter.abs() - amount).clamp(min=0)
-        parameter.copy_(less if mask is None else torch.where(mask, less, parameter))
+        less = parameter.clamp(-amount, amount)
+        parameter.sub_(less if mask is None else less.mul_(mask))
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """A network whose layers gain units, with a head for each task."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch.func import functional_call
 from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.methods.method import Method, Setting
 from rgo_bench.methods.task_heads import TaskHeads
+from rgo_torch import FeatureEncoding
 from rgo_torch.layout import row_layers
 
 
@@ -46,8 +49,10 @@ class GrowingNetwork:
         )
         *body, head = layers
         self.names = [layer.name for layer in body]
-        last = [name for name, _ in network.named_children()].index(head.name)
-        self.body = network[:last]
+        below = takewhile(lambda child: child[0] != head.name, network.named_children())
+        # Of a width that grows nothing is encoded.
+        kept = {n: each for n, each in below if not isinstance(each, FeatureEncoding)}
+        self.body = nn.Sequential(OrderedDict(kept))
         self.weights = {x.name: nn.Parameter(x.weight.detach().clone()) for x in body}
         self.biases = {
             x.name: nn.Parameter(x.bias.detach().clone())
@@ -156,11 +161,13 @@ class GrowingNetwork:
         """Return all weights and biases of the layers, and those of a task's head."""
         return [*self.weights.values(), *self.biases.values(), *self.heads.heads[task]]
 
-    def squares(self, task: int) -> Tensor:
-        """Return the sum of the squared weights of the layers and of a task's head."""
+    @torch.no_grad()
+    def decay(self, task: int, strength: float) -> None:
+        """Add to gradients those of ``strength |w|^2 / 2``: of layers and the head."""
         head, _ = self.heads.heads[task]
-        each = [w.square().sum() for w in (*self.weights.values(), head)]
-        return torch.stack(each).sum()
+        for weight in (*self.weights.values(), head):
+            if weight.grad is not None:
+                weight.grad.add_(weight, alpha=strength)
 
     def capacity(self) -> float:
         """Return the weights of layers and heads, in percent of one network's."""

@@ -26,7 +26,7 @@ def train(
     free: Free,
     *,
     lr: float,
-    penalty: Callable[[], Tensor | float] = lambda: 0.0,
+    pull: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> float:
     """Take a step of Adam on each mini-batch's cross-entropy.
@@ -40,8 +40,8 @@ def train(
         What is trained: the entries that are True, all where None. The others keep
         their values to the bit.
     lr : float
-    penalty : callable
-        What is added to the loss.
+    pull : callable
+        Adds to the gradients, where they are not None, those of penalties.
     after : callable
         Called after every step.
 
@@ -50,12 +50,14 @@ def train(
     float
         The mean cross-entropy over the last tenth of the steps; NaN of none.
     """
-    optimizer = torch.optim.Adam([parameter for parameter, _ in free], lr=lr)
+    trained = [parameter for parameter, _ in free]
+    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
     losses: list[Tensor] = []
     for x, y in batches:
         optimizer.zero_grad()
         loss = functional.cross_entropy(logits(x), y)
-        (loss + penalty()).backward()
+        loss.backward(inputs=trained)
+        pull()
         for parameter, mask in free:
             # Adam leaves entries whose gradients were always 0 where they are.
             if mask is not None and parameter.grad is not None:

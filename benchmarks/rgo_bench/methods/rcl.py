@@ -64,8 +64,8 @@ class RCL(GrowingMethod):
         self.network.add_head(task)
         self.steps, self.tried = 0, []
         if not task:
-            parameters = self.network.parameters(task)
-            self.optimizer = torch.optim.Adam(parameters, lr=self.options.step_size)
+            parameters, lr = self.network.parameters(task), self.options.step_size
+            self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train the first task; of later ones count how many steps a trial has."""
@@ -73,8 +73,8 @@ class RCL(GrowingMethod):
         if self.current:
             return
         self.optimizer.zero_grad()
-        loss = functional.cross_entropy(self.network.logits(x, 0), y)
-        (loss + self._decay(self.network)).backward()
+        functional.cross_entropy(self.network.logits(x, 0), y).backward()
+        self.network.decay(0, self.options.decay)
         self.optimizer.step()
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
@@ -124,12 +124,9 @@ class RCL(GrowingMethod):
             batches,
             [*network.added_since(before), *head],
             lr=self.options.step_size,
-            penalty=partial(self._decay, network),
+            pull=partial(network.decay, task, self.options.decay),
         )
         return network
-
-    def _decay(self, network: GrowingNetwork) -> Tensor:
-        return self.options.decay / 2 * network.squares(self.current)
 
 
 def reward(right: float, draw: list[int], cost: float) -> float:

@@ -11,7 +11,9 @@ from rgo_bench.methods import METHODS
 from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.records.text import parse_record, record_text
 from rgo_bench.runs.run import run
+from rgo_bench.runs.spec import make_spec
 
+GROWING = ("pgn", "den", "rcl", "apd", "stl")
 SHORT: dict[str, dict[str, Any]] = {"rcl": {"trials": 1, "most": 3}}
 
 
@@ -36,9 +38,21 @@ def test_every_method_counts_what_it_keeps(name: str) -> None:
     else:
         # LOS keeps nothing here but its weights.
         assert method.kept_bytes() >= network + (name != "los")
-    grows = ("pgn", "den", "rcl", "apd", "stl")
-    assert (method.capacity() > 100) == (name in grows)
-    assert name in grows or method.capacity() == 100
+    assert (method.capacity() > 100) == (name in GROWING)
+    assert name in GROWING or method.capacity() == 100
+
+
+ON_LENET = [(name, "lenet-5") for name in METHODS]
+
+
+@pytest.mark.parametrize(("name", "network"), [*ON_LENET, ("pgn", "alexnet-6")])
+def test_every_method_learns_on_networks_of_the_paper(
+    name: str, network: str, tmp_path: Any
+) -> None:
+    """What encodes features, whose widths are fixed, is part of these."""
+    short = {"tasks": 2, "samples": 30, "epochs": 1, **SHORT.get(name, {})}
+    spec = make_spec("split-digits", name, 0, short, network=network)
+    assert np.isfinite(run(spec, tmp_path).acc)
 
 
 def test_a_record_states_what_was_kept(tmp_path: Any) -> None:
