@@ -1,6 +1,8 @@
 """TRGP: GPM, but related tasks' weights are reused, scaled within their subspaces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -127,23 +129,29 @@ class TRGP(NetworkMethod):
         return self.setting.masks[task]
 
     def _logits(self, x: Tensor, task: int) -> Tensor:
-        values = {
-            f"{layer.name}.weight": self._scaled(layer.weight, layer.name, each)
-            for layer in self.layers
-            if (each := self.scales.get(task, {}).get(layer.name))
-        }
-        logits: Tensor = functional_call(self.network, values, (x,))
-        return logits
+        """Return logits with ``W A``, and ``x A^T`` where W is a linear layer's.
 
-    def _scaled(
-        self, weight: nn.Parameter, name: str, own: dict[int, Tensor]
-    ) -> Tensor:
-        W = weight.flatten(1)
-        scaled = W
-        for task, Q in own.items():
-            B = self.spaces[task][name]
-            scaled = scaled + ((W @ B) @ (Q - torch.eye(len(Q), device=Q.device))) @ B.T
-        return scaled.reshape(weight.shape)
+        The second is much less work for the few rows of a mini-batch.
+        """
+        values, handles = {}, []
+        for layer in self.layers:
+            scales = self.scales.get(task, {}).get(layer.name)
+            if not scales:
+                continue
+            spaces = [(self.spaces[t][layer.name], Q) for t, Q in scales.items()]
+            if isinstance(layer.module, nn.Linear):
+                hook = partial(_scale_input, spaces)
+                handles.append(layer.module.register_forward_pre_hook(hook))
+            else:
+                W = layer.weight.flatten(1)
+                scaled = W + sum((W @ B) @ _excess(Q) @ B.T for B, Q in spaces)
+                values[f"{layer.name}.weight"] = scaled.reshape(layer.weight.shape)
+        try:
+            logits: Tensor = functional_call(self.network, values, (x,))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits
 
     def _related(self, x: Tensor, y: Tensor) -> Scales:
         """Return, for each layer, identities as the scales of the tasks to reuse."""
@@ -167,3 +175,14 @@ class TRGP(NetworkMethod):
                 if parts[task] > self.options.related
             }
         return found
+
+
+def _excess(Q: Tensor) -> Tensor:
+    return Q - torch.eye(len(Q), device=Q.device)
+
+
+def _scale_input(
+    spaces: Sequence[tuple[Tensor, Tensor]], _: nn.Module, args: tuple[Tensor]
+) -> Tensor:
+    (x,) = args
+    return torch.stack([x, *((x @ B) @ _excess(Q).T @ B.T for B, Q in spaces)]).sum(0)

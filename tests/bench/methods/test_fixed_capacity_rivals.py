@@ -1,5 +1,6 @@
 """SGP, TRGP and Adam-NSCL: what each must do, and a case by hand."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from bench.small_settings import (
     weights,
 )
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions, null_space
 from rgo_bench.methods.gpm import GPM, GPMOptions
@@ -107,6 +109,31 @@ def test_trgp_scales_the_weights_of_a_related_task_by_hand() -> None:
     torch.testing.assert_close(method.predict(x, 1), expected, rtol=1e-4, atol=1e-5)
     plain = torch.relu(x @ first.T + bias) @ last.T + end
     torch.testing.assert_close(method.predict(x, 0), plain)
+
+
+def test_trgp_scales_convolutions_as_linear_layers() -> None:
+    """Both are the network with the weights ``W (I + sum B (Q - I) B^T)``."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)
+    )
+    x, y = torch.randn(20, 1, 3, 3), torch.arange(20) % 4
+    setting = SETTING._replace(make_network=lambda seed: copy.deepcopy(network))
+    method = TRGP(setting, TRGPOptions(related=1e-6))
+    for task in range(2):
+        method.begin_task(task)
+        for _ in range(3):
+            method.step(x, y)
+        method.end_task(x, y, Clock(setting.device))
+    scales = method.scales[1]
+    assert (scales["0"][0] - torch.eye(len(scales["0"][0]))).abs().max() > 0
+    weights = {}
+    for name in ("0", "3"):
+        weight = method.network.get_submodule(name).weight.detach()
+        B, Q = method.spaces[0][name], scales[name][0]
+        A = torch.eye(len(B)) + B @ (Q - torch.eye(len(Q))) @ B.T
+        weights[f"{name}.weight"] = (weight.flatten(1) @ A).reshape(weight.shape)
+    expected = functional_call(method.network, weights, (x,))
+    torch.testing.assert_close(method.predict(x, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_trgp_reuses_no_task_that_is_not_related() -> None:
