@@ -68,7 +68,7 @@ from rgo_core.second_moment import (
     merge_moments,
     observe,
 )
-from rgo_core.signs import output_signs
+from rgo_core.signs import output_contrast, output_signs
 from rgo_core.sketch import LowRankProjection, SketchedMoment, empty_sketch
 from rgo_core.vectors import bias_vectors, curvature_vectors, reduce_outputs
 
@@ -109,6 +109,7 @@ __all__ = [
     "normalize",
     "observe",
     "optimal_projection",
+    "output_contrast",
     "output_signs",
     "permute",
     "plasticity",

@@ -1,4 +1,4 @@
-"""The signs of ``reduce="signs"``: one fixed sketch of a layer's outputs."""
+"""Means over a layer's outputs that do not cancel: with signs, or with a contrast."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,20 +57,68 @@ def output_signs(outputs: int, *, name: str = "", seed: int = 0) -> NDArray[np.i
     return (2 * bits - 1).astype(np.int8)
 
 
-def signed_mean(output_gradients: Array, signs: Array | None, xp: Namespace) -> Array:
-    """Return the mean over the last axis of outputs with signs, as (..., 1)."""
-    if signs is None:
-        drawn = output_signs(output_gradients.shape[-1])
-        signs = xp.asarray(drawn, device=device_of(output_gradients))
-    signed = output_gradients * xp.astype(signs, output_gradients.dtype, copy=False)
-    return xp.mean(signed, axis=-1, keepdims=True)
+def output_contrast(
+    outputs: int, *, name: str = "", seed: int = 0
+) -> NDArray[np.float64]:
+    """Draw a weight for each of a layer's outputs: all different, of sum zero.
+
+    They are equidistant, ``(2 r_j - m + 1) sqrt(3 / (m (m + 1)))`` with the ranks r a
+    random permutation of 0 to m - 1. For columns G_j of a gradient that sum to zero,
+    ``g = 1/m sum_j s_j G_j`` has ``E g g^T = 1/m^2 sum_j G_j G_j^T``, as signs have it
+    for all columns; and where two columns alone are not zero, as behind a softmax over
+    the two largest of many outputs, g is not zero either, as with two equal signs.
+
+    Parameters
+    ----------
+    outputs : int
+        m.
+    name : str
+        The layer's, where two layers of as many outputs shall have different weights.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    numpy array (m,) of float64
+
+    Raises
+    ------
+    ValueError
+        If `outputs` is below 1, or `seed` below 0.
+
+    Notes
+    -----
+    Drawn as `output_signs` are.
+
+    Examples
+    --------
+    >>> import rgo_core
+    >>> rgo_core.output_contrast(2).round(4)
+    array([ 0.7071, -0.7071])
+    """
+    check_integer("outputs", outputs, 1)
+    check_integer("seed", seed, 0)
+    ranks = host_generator(seed, outputs, name=name).permutation(outputs)
+    steps: NDArray[np.float64] = (2.0 * ranks - outputs + 1) * np.sqrt(
+        3 / (outputs * (outputs + 1))
+    )
+    return steps
+
+
+def weighted_mean(output_gradients: Array, weights: Array, xp: Namespace) -> Array:
+    """Return the mean over the last axis with weights (m,), as (..., 1)."""
+    placed = xp.asarray(weights, device=device_of(output_gradients))
+    weighted = output_gradients * xp.astype(placed, output_gradients.dtype, copy=False)
+    return xp.mean(weighted, axis=-1, keepdims=True)
 
 
 def uncancelled_mean(output_gradients: Array, xp: Namespace) -> Array:
-    """Return the mean over the last axis, that with signs where it is but rounding."""
+    """Return the mean over the last axis, with a contrast where it is but rounding."""
     mean = xp.mean(output_gradients, axis=-1, keepdims=True)
     # Of m unrelated outputs the squares of m means add up to those of all entries.
-    found = output_gradients.shape[-1] ** 2 * xp.sum(mean * mean)
+    outputs = output_gradients.shape[-1]
+    found = outputs**2 * xp.sum(mean * mean)
     expected = xp.sum(output_gradients * output_gradients)
     cancelled = found <= CANCELLED**2 * expected
-    return xp.where(cancelled, signed_mean(output_gradients, None, xp), mean)
+    contrast = weighted_mean(output_gradients, output_contrast(outputs), xp)
+    return xp.where(cancelled, contrast, mean)

@@ -11,7 +11,7 @@ from typing import Literal
 from rgo_core._checks import check_axes, check_choice, check_floating
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
-from rgo_core.signs import signed_mean, uncancelled_mean
+from rgo_core.signs import output_signs, uncancelled_mean, weighted_mean
 
 Reduce = Literal["mean", "rms", "signs", "uncancelled"]
 Per = Literal["sample", "batch", "position"]
@@ -35,10 +35,10 @@ def curvature_vectors(
     columns themselves over sqrt(m), so that ``sum g g^T`` is the average of the m
     outputs' own sums and nothing cancels; for ``"signs"``, their means with the signs
     of the outputs, see `output_signs`; for ``"uncancelled"`` the plain means, and those
-    with signs where they cancel to rounding, as before a softmax or a layer
-    normalisation, where D sums to zero over the outputs. ``per="batch"`` sums G_ik over
-    the samples first, ``per="position"`` takes each position for a sample, so that none
-    cancel.
+    with the weights of `output_contrast` where they cancel to rounding, as before a
+    softmax or a layer normalisation, where D sums to zero over the outputs.
+    ``per="batch"`` sums G_ik over the samples first, ``per="position"`` takes each
+    position for a sample, so that none cancel.
 
     Parameters
     ----------
@@ -125,7 +125,8 @@ def reduce_outputs(
     The first half of `curvature_vectors`, for one who forms ``X_i^T C_ik`` without the
     patches of a convolution: the mean of D over the m outputs for ``reduce="mean"``,
     with a sign for each for ``"signs"``, all of them over sqrt(m) for ``"rms"``; for
-    ``"uncancelled"`` the mean, or with signs where that of the whole array is rounding.
+    ``"uncancelled"`` the mean, or with the weights of `output_contrast` where that of
+    the whole array is rounding.
 
     Parameters
     ----------
@@ -170,7 +171,9 @@ def reduce_outputs(
         return output_gradients / output_gradients.shape[-1] ** 0.5
     if reduce == "uncancelled":
         return uncancelled_mean(output_gradients, xp)
-    return signed_mean(output_gradients, signs, xp)
+    if signs is None:
+        signs = output_signs(output_gradients.shape[-1])
+    return weighted_mean(output_gradients, signs, xp)
 
 
 def bias_vectors(

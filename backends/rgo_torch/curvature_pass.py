@@ -75,8 +75,9 @@ def second_moments(
     reduce : {"mean", "rms", "signs", "uncancelled"}
         Over a layer's outputs; see `rgo_core.curvature_vectors`. None: the root mean
         square, but the mean of convolutions. Where a layer's mean cancels, as before a
-        softmax or a layer normalisation, ``"mean"`` takes it with signs, unless all of
-        l'' is asked for (``curvature="exact"``).
+        softmax or a layer normalisation, ``"mean"`` takes it with the weights of
+        `rgo_core.output_contrast`, unless all of l'' is asked for
+        (``curvature="exact"``).
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one
         for each class; see `rgo_core.score_cotangents`.

@@ -39,6 +39,7 @@ WITHOUT_ARRAYS = {
     "features",
     "group_shape",
     "measured_damping",
+    "output_contrast",
     "output_signs",
     "task_permutation",
 }

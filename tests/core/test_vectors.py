@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rgo_core import (
     bias_vectors,
     curvature_vectors,
+    output_contrast,
     output_signs,
     reduce_outputs,
     score_cotangents,
@@ -209,7 +210,7 @@ def test_signs_see_outputs_whose_gradients_sum_to_zero(backend: Backend) -> None
 
 
 @given(seed=SEEDS, cancels=st.booleans(), dtype=st.sampled_from(["float32", "float64"]))
-def test_a_mean_is_taken_with_signs_only_where_it_cancels(
+def test_a_mean_is_a_contrast_only_where_it_cancels(
     backend: Backend, seed: int, cancels: bool, dtype: str
 ) -> None:
     gradients = normal(seed, 3, 4, 2, 6)
@@ -217,10 +218,25 @@ def test_a_mean_is_taken_with_signs_only_where_it_cancels(
         gradients -= gradients.mean(axis=-1, keepdims=True)
     gradients = gradients.astype(dtype)
     found = backend.call(reduce_outputs, gradients, reduce="uncancelled")
-    expected = backend.call(
-        reduce_outputs, gradients, reduce="signs" if cancels else "mean"
-    )
+    weighted = gradients * output_contrast(6).astype(dtype) if cancels else gradients
+    expected = backend.call(reduce_outputs, weighted, reduce="mean")
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("outputs", [2, 3, 4, 8, 64])
+def test_no_two_outputs_cancel_behind_a_softmax_over_two(
+    backend: Backend, outputs: int
+) -> None:
+    """As a router's, of which each token takes the two largest."""
+    pairs = [(i, j) for i in range(outputs) for j in range(i)]
+    gradients = np.zeros((1, len(pairs), 1, outputs))
+    for row, (i, j) in enumerate(pairs):
+        gradients[0, row, 0, [i, j]] = 1, -1
+    found = backend.call(reduce_outputs, gradients, reduce="uncancelled")
+    columns = found[0, :, 0, 0] * outputs
+    assert np.abs(columns).min() >= np.sqrt(12 / (outputs * (outputs + 1))) - 1e-6
+    # On average over the pairs, as much as the outputs by themselves have.
+    assert np.mean(columns**2) == pytest.approx(2)
 
 
 def test_signs_of_one_s_own_are_taken(backend: Backend) -> None:

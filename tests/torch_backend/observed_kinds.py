@@ -52,11 +52,11 @@ def by_sample(case: Case) -> Iterator[dict[str, Tensor]]:
 
 
 def mean_of_outputs(rows: Tensor) -> Tensor:
-    """Return the mean of rows, with signs before a normalisation, where it cancels."""
+    """Return the mean of rows, a contrast before a normalisation, where it cancels."""
     if rows.mean(-2).norm() > 1e-9 * rows.norm():
         return rows.mean(-2)
-    signs = torch.from_numpy(rgo_core.output_signs(rows.shape[-2]))
-    return (signs[:, None] * rows).mean(-2)
+    weights = torch.from_numpy(rgo_core.output_contrast(rows.shape[-2]))
+    return (weights[:, None] * rows).mean(-2)
 
 
 def expected_moments(case: Case, reduce: str) -> dict[str, Tensor]:
