@@ -71,12 +71,13 @@ def second_moments(
         gradient of the summed score; or one for each position of a sample, where a
         layer meets a row of its inputs at several (one a sample in layers without
         rows). None: what cannot cancel, at a cost that the layer can bear: positions
-        of linear layers, steps of recurrent ones, samples of all others.
+        of linear layers and of convolutions whose patches do not overlap, steps of
+        recurrent ones, samples of all others.
     reduce : {"mean", "rms", "signs", "uncancelled"}
         Over a layer's outputs; see `rgo_core.curvature_vectors`. None: the root mean
-        square, but the mean of convolutions. Where a layer's mean cancels, as before a
-        softmax or a layer normalisation, ``"mean"`` takes it with the weights of
-        `rgo_core.output_contrast`, unless all of l'' is asked for
+        square, but the mean of convolutions whose patches overlap. Where a layer's mean
+        cancels, as before a softmax or a layer normalisation, ``"mean"`` takes it with
+        the weights of `rgo_core.output_contrast`, unless all of l'' is asked for
         (``curvature="exact"``).
     curvature : {"ground-truth", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one

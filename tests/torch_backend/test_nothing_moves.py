@@ -220,6 +220,30 @@ def test_by_default_with_an_adaptive_optimizer(body: str, encode: bool) -> None:
     assert_nothing_moves(make, (TIMES, WIDTH), encode=encode)
 
 
+class Patches(nn.Module):
+    """A head over what two blocks of a vision transformer make of patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, 3, stride=3)
+        self.places = nn.Parameter(torch.randn(4, WIDTH))
+        block = nn.TransformerEncoderLayer(
+            WIDTH, 4, 32, batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(block, 2, nn.LayerNorm(WIDTH))
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).mT + self.places
+        return self.head(self.blocks(tokens).mean(1))
+
+
+@pytest.mark.parametrize("encode", [False, True], ids=["in order", "encoded"])
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_of_a_vision_transformer_whose_patches_do_not_overlap(encode: bool) -> None:
+    assert_nothing_moves(Patches, (3, 6, 6), encode=encode)
+
+
 CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "strides": lambda: nn.Sequential(
         *(nn.Conv2d(3, 12, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))

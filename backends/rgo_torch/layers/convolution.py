@@ -15,7 +15,7 @@ from rgo_core import Axes
 from rgo_core.vectors import Per
 from rgo_torch.layers.geometry import padding_of, pair
 from rgo_torch.layers.layer import Call, Channels, Vectors
-from rgo_torch.layers.rows import RowLayer
+from rgo_torch.layers.rows import LinearLayer, RowLayer
 from rgo_torch.torch_private import convolves_as
 
 Convolution = nn.Conv1d | nn.Conv2d
@@ -41,6 +41,10 @@ class ConvolutionLayer(RowLayer):
             self.takes = Channels(module.in_channels, self.channel_axis)
         self._convolution = module
         self._padding = padding_of(module)
+        sides = zip(module.kernel_size, module.stride, strict=True)
+        if all(side <= stride for side, stride in sides):
+            # A linear layer over patches that share nothing, as a ViT's first.
+            self.own_vectors = LinearLayer.own_vectors
 
     def input_rows(self, inputs: Tensor) -> Tensor:
         """Cut (b, c, h, w) into patches: one a position, n = c * kernel area."""
