@@ -71,11 +71,9 @@ def output_contrast(
     Parameters
     ----------
     outputs : int
-        m.
-    name : str
-        The layer's, where two layers of as many outputs shall have different weights.
-    seed : int
-        At least 0.
+        m, at least 1.
+    name, seed : str, int
+        What is drawn by, as for `output_signs`.
 
     Returns
     -------
@@ -84,7 +82,7 @@ def output_contrast(
     Raises
     ------
     ValueError
-        If `outputs` is below 1, or `seed` below 0.
+        As `output_signs` does.
 
     Notes
     -----
