@@ -12,7 +12,7 @@ from torch.nn.grad import conv1d_input, conv2d_input
 
 import rgo_core
 from rgo_core import Axes
-from rgo_core.vectors import Per
+from rgo_core.vectors import Per, Reduce
 from rgo_torch.layers.geometry import padding_of, pair
 from rgo_torch.layers.layer import Call, Channels, Vectors
 from rgo_torch.layers.rows import LinearLayer, RowLayer
@@ -28,7 +28,7 @@ class ConvolutionLayer(RowLayer):
     """
 
     # Positions and outputs are too many to be told apart.
-    own_vectors = ("sample", "mean")
+    own_vectors: tuple[Per, Reduce] = ("sample", "mean")
 
     def __init__(self, name: str, module: Convolution) -> None:
         super().__init__(name, module, convolution_axes(module))
