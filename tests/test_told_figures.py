@@ -4,6 +4,7 @@ Each is looked up by name: of all that was recorded some number is near to any.
 """
 
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from recorded_figures import ROOT, measures
 
 from rgo_bench.lora.table import lora_rows
+from rgo_bench.records import read_records
+from rgo_bench.report.comparison import compare_sheet, comparisons
+from rgo_bench.report.render import render_markdown
 from rgo_bench.zoo.record import read_zoo_records
 
 RESULTS = ROOT / "benchmarks/results"
@@ -87,40 +91,36 @@ def test_a_row_of_rgo_is_that_of_its_records(form: str) -> None:
     assert [*row[2:4], *row[5:7]] == cells
 
 
-RIVALS = {
-    **{name: name for name in ("rgo", "der++", "er", "pgn", "gpm", "er-ring", "stl")},
-    **{name: f"{name}/tasks=5" for name in ("sgp", "apd")},
-}
-
-
-@pytest.mark.parametrize("method", RIVALS)
-def test_a_rival_s_row_is_that_of_its_record(method: str) -> None:
-    folder = MNIST / RIVALS[method]
-    record = record_in(folder)
-    tasks, kept = len(record["accuracy"]), record.get("kept")
-    acc, bwt, _ = told_of(folder, tasks)
-    own = f"{acc} / {bwt}" if tasks == 20 else ""
-    (row,) = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (ROOT / "docs/rivals.md").read_text().splitlines()
-        if line.startswith("|") and f"`{method}` | {tasks} |" in line
+def test_the_rivals_rows_are_those_of_their_records() -> None:
+    """As `rgo-bench compare` writes them, without the seconds."""
+    asked = ("permuted-mnist", "mlp", 20)
+    records = [
+        record
+        for record in read_records(RESULTS)
+        if (record.stream, record.network, len(record.accuracy)) == asked
     ]
-    assert row[1:3] + row[5:] == [f"{tasks}", own, told_of(folder, 5)[0]]
-    if kept:  # other records are of before it was counted
-        assert row[3:5] == [f"{kept['bytes'] / 2**20:.2f}", f"{kept['capacity']:.0f}"]
+    table = render_markdown(compare_sheet(comparisons(records)).grids)
+    recorded = {line.rsplit("|", 2)[0].strip() for line in table.splitlines()}
+    lines = (ROOT / "docs/rivals.md").read_text().splitlines()
+    start = lines.index("| method | variant | seeds | ACC | BWT | MiB | capacity |")
+    told = list(takewhile(lambda line: line.startswith("|"), lines[start + 2 :]))
+    assert len(told) > 15
+    assert {line.rstrip("| ") for line in told} <= {x.rstrip("| ") for x in recorded}
 
 
 def test_how_far_replay_is_from_rgo_is_as_recorded() -> None:
-    rgo, *rivals = (
-        [float(figure) for figure in told_of(MNIST / RIVALS[name], 20)]
-        for name in ("rgo", "er", "der++", "er-ring")
-    )
-    reservoir, der, ring = (rival[0] - rgo[0] for rival in rivals)
+    one = {name: told_of(MNIST / name, 20) for name in ("rgo", "er", "der++")}
+    rgo, er, der = (f"{acc} / {bwt}" for acc, bwt, _ in one.values())
     page = words_of("docs/rivals.md")
-    told = f"DER++ is {der:.1f} points above RGO here, one seed each, replay from a "
-    assert told + f"reservoir {-reservoir:.1f} below, and both forget more" in page
-    assert f"(`er-ring`) it is {-ring:.0f} below" in page
-    assert max(rival[1] for rival in rivals) < rgo[1]
+    assert f"with seed 0, where RGO has {rgo} and ER {er})" in page
+    for told in (words_of("README.md"), words_of("docs/when.md")):
+        assert der in told
+        assert rgo in told
+        assert f"at {spread_of(MNIST / 'er')}" in told
+    apart = float(spread_of(MNIST / "rgo")[:5]) - float(
+        spread_of(MNIST / "er-ring")[:5]
+    )
+    assert f"(`er-ring`) replay is {apart:.0f} points below" in page
 
 
 def test_adapters_end_as_near_to_one_for_each_task_as_recorded() -> None:
