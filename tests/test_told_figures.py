@@ -123,6 +123,18 @@ def test_how_far_replay_is_from_rgo_is_as_recorded() -> None:
     assert f"(`er-ring`) replay is {apart:.0f} points below" in page
 
 
+def test_what_apd_reaches_with_lenet_5_is_as_recorded() -> None:
+    folder = LENET / "apd/epochs=20,network=lenet-5"
+    acc, bwt, _ = told_of(folder, 20)
+    stl, _, _ = told_of(LENET / "stl/epochs=20,network=lenet-5", 20)
+    rgo, rgo_bwt, _ = told_of(LENET / "rgo/epochs=20,network=lenet-5", 20)
+    capacity, below = record_in(folder)["kept"]["capacity"], float(stl) - float(acc)
+    page = words_of("docs/rivals.md")
+    assert f"ends at {acc} / {bwt} with {capacity:.0f} percent of one network's" in page
+    assert f"weights: {below:.2f} below STL on the same network ({stl})" in page
+    assert f"where RGO by default has {rgo} / {rgo_bwt}." in page
+
+
 def test_adapters_end_as_near_to_one_for_each_task_as_recorded() -> None:
     rows = lora_rows(read_zoo_records(RESULTS / "lora", "lora"))
     rows = rows[(rows.variant == "") & rows.stream.str.startswith("minilm")]
