@@ -66,7 +66,7 @@ def output_contrast(
     random permutation of 0 to m - 1. For columns G_j of a gradient that sum to zero,
     ``g = 1/m sum_j s_j G_j`` has ``E g g^T = 1/m^2 sum_j G_j G_j^T``, as signs have it
     for all columns; and where two columns alone are not zero, as behind a softmax over
-    the two largest of many outputs, g is not zero either, as with two equal signs.
+    the two largest of many outputs, g is not zero, as it is with two equal signs.
 
     Parameters
     ----------
