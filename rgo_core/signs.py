@@ -1,5 +1,7 @@
 """Means over a layer's outputs that do not cancel: with signs, or with a contrast."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,13 +112,36 @@ def weighted_mean(output_gradients: Array, weights: Array, xp: Namespace) -> Arr
     return xp.mean(weighted, axis=-1, keepdims=True)
 
 
+class Means(NamedTuple):
+    """Both means of output gradients, and what tells which of them to take."""
+
+    plain: Array  # (..., 1)
+    contrast: Array  # (..., 1)
+    # Of m unrelated outputs the squares of m means add up to those of all entries.
+    found: Array  # ()
+    expected: Array  # ()
+
+
+def both_means(output_gradients: Array, xp: Namespace) -> Means:
+    """Return the mean over the last axis, plain and with a contrast."""
+    outputs = output_gradients.shape[-1]
+    plain = xp.mean(output_gradients, axis=-1, keepdims=True)
+    contrast = weighted_mean(output_gradients, output_contrast(outputs), xp)
+    found = outputs**2 * xp.sum(plain * plain)
+    expected = xp.sum(output_gradients * output_gradients)
+    return Means(plain, contrast, found, expected)
+
+
+def choose_mean(means: Means, xp: Namespace) -> Array:
+    """Return the plain mean, or that with a contrast where it is but rounding.
+
+    By the sums of `found` and `expected`, which may be of several parts.
+    """
+    found, expected = xp.sum(means.found), xp.sum(means.expected)
+    cancelled = found <= CANCELLED**2 * expected
+    return xp.where(cancelled, means.contrast, means.plain)
+
+
 def uncancelled_mean(output_gradients: Array, xp: Namespace) -> Array:
     """Return the mean over the last axis, with a contrast where it is but rounding."""
-    mean = xp.mean(output_gradients, axis=-1, keepdims=True)
-    # Of m unrelated outputs the squares of m means add up to those of all entries.
-    outputs = output_gradients.shape[-1]
-    found = outputs**2 * xp.sum(mean * mean)
-    expected = xp.sum(output_gradients * output_gradients)
-    cancelled = found <= CANCELLED**2 * expected
-    contrast = weighted_mean(output_gradients, output_contrast(outputs), xp)
-    return xp.where(cancelled, contrast, mean)
+    return choose_mean(both_means(output_gradients, xp), xp)

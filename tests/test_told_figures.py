@@ -91,6 +91,19 @@ def test_a_row_of_rgo_is_that_of_its_records(form: str) -> None:
     assert [*row[2:4], *row[5:7]] == cells
 
 
+def test_the_rows_of_jaxs_defaults_are_those_of_their_record() -> None:
+    record = json.loads((RESULTS / "jax-defaults.json").read_text())
+    cells: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        acc, bwt, _ = np.mean(row["runs"], axis=0)
+        named = f"| {row['network']} | {row['optimizer']} |"
+        cells.setdefault(named, []).append(f"{acc:.1f} / {bwt:.1f}")
+    assert len(cells) == 4
+    lines = (ROOT / "docs/jax.md").read_text().splitlines()
+    for named, told in cells.items():
+        assert f"{named} {' | '.join(told)} |" in lines
+
+
 def test_the_rivals_rows_are_those_of_their_records() -> None:
     """As `rgo-bench compare` writes them, without the seconds."""
     asked = ("permuted-mnist", "mlp", 20)

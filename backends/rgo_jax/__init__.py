@@ -10,8 +10,9 @@ from rgo_jax.moments import empty_moments, observe
 from rgo_jax.projection import ProjectionState, projection_state
 from rgo_jax.saving import load, save
 from rgo_jax.scores import binary_score, softmax_score, squared_error_score
+from rgo_jax.taps import tapped_vectors
 from rgo_jax.transformation import project_gradients
-from rgo_jax.vectors import curvature_vectors, tapped_vectors
+from rgo_jax.vectors import curvature_vectors
 
 __all__ = [
     "Axes",

@@ -28,13 +28,19 @@ from rgo_jax.forms import (
     moment_kind,
     trace,
 )
-from rgo_jax.projection import ProjectionState, is_state, projection_state, wrapped_as
+from rgo_jax.projection import (
+    MEASURED,
+    ProjectionState,
+    default_damping,
+    is_state,
+    looked_up,
+    projection_state,
+    wrapped_as,
+)
 from rgo_jax.ranks import any_ranks
 
 # Of traces in float32, that of the same H added up in another order.
 ROUNDING: Final = 1e-5
-# For one ground-truth vector a sample, encoded features and projections as they are.
-MEASURED: Final = rgo_core.measured_damping("sample", "mean", scaled=False)
 
 
 @any_ranks
@@ -42,7 +48,7 @@ def end_task(
     state: Any,
     moments: Mapping[str, Moment],
     *,
-    damping: Damping = MEASURED,
+    damping: Damping | None = None,
     normalize: Normalize | None = None,
     relative: bool | None = None,
     biases: Literal["raw", "normalized"] | None = None,
@@ -59,11 +65,11 @@ def end_task(
         Of all tasks so far, as `observe` adds them up, of JAX or of NumPy. A parameter
         without one keeps its projection.
     damping : float or rgo_core.Relative
-        alpha > 0; see `rgo_core.consolidate`. The default was measured for one
-        ground-truth vector a sample, encoded features and unscaled projections; for
-        others see `rgo_core.measured_damping`. Of convolutional networks trained for
-        many epochs, and of what normalises, attends or recurs, ``Relative(0.03)`` was,
-        where updates are projected ``Relative(0.3)``.
+        alpha > 0; see `rgo_core.consolidate`. Where None, what was measured for one
+        ground-truth vector a sample, encoded features and unscaled projections: 0.1 of
+        a multilayer perceptron, ``Relative(0.03)`` of what convolves, normalises,
+        attends or recurs, as far as the layout tells, and ``Relative(0.3)`` where an
+        optimizer with momentum or more comes before `project_gradients` in a chain.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of all parameters
         without outputs (biases) too, as in the paper, or none (where None).
@@ -122,20 +128,22 @@ def end_task(
     """
     check_choice("normalize", normalize, (None, *NORMALIZE))
     normalize = with_biases(normalize, biases, stacklevel=3) or "none"
+    before = projection_state(state)
+    if damping is None:
+        # With the flag of 0.1.0, what it had.
+        damping = default_damping(state) if relative is None else MEASURED
     damping = with_flag(damping, relative, stacklevel=3)
     check_positive("damping", split_damping(damping)[0])
-    before = projection_state(state)
     _check_moments(before, moments)
 
-    def renewed(
-        projections: dict[str, Any], normalized: bool, *, have_outputs: bool
-    ) -> dict[str, Any]:
+    tables = looked_up(before)
+
+    def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
         def new(path: str, projection: Any) -> Any:
-            is_diagonal = isinstance(projection, rgo_core.DiagonalProjection)
             consolidate = partial(
                 rgo_core.consolidate,
                 damping=damping,
-                looked_up=have_outputs and is_diagonal,
+                looked_up=path in tables,
                 normalized=normalized,
                 xp=jnp,
             )
@@ -152,9 +160,10 @@ def end_task(
     }
     after = ProjectionState(
         before.tasks + 1,
-        renewed(before.weights, normalize != "none", have_outputs=True),
-        renewed(before.biases, normalize == "all", have_outputs=False),
+        renewed(before.weights, normalize != "none"),
+        renewed(before.biases, normalize == "all"),
         traces,
+        before.measured,
     )
     _warn_of_loss(before.traces, traces)
 

@@ -4,6 +4,7 @@ Classes are there in the modules of Equinox and of Flax nnx; the dictionaries of
 linen and Haiku, and a state of nnx, leave names and shapes.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ OUTPUTS_FIRST = ("weight", "weight_ih", "weight_hh")
 BIASES = ("bias", "b", "bias_n")
 EMBEDDINGS = ("embedding", "embeddings")
 HEADS = ("query", "key", "value")
+# Matrices that are no perceptron's: the layers and gates of cells in Equinox, Haiku and
+# Flax, and what attends.
+RECURS = r"(^|/)(weight_hh|w_h|hidden_to_hidden|(dense_)?h|h[fgiornz])(/|$)"
+DEEP = re.compile(rf"{RECURS}|lstm|gru|rnn|recurrent|query|attention", re.IGNORECASE)
 
 Rule = Callable[[Any, str, tuple[int, ...]], Axes | None]
 
@@ -55,6 +60,13 @@ def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
     if name in OUTPUTS_FIRST:
         return outputs_first(shape)
     return _kernel(path, shape, leaves)
+
+
+def is_plain(axes: Mapping[str, Axes]) -> bool:
+    """Tell a perceptron: matrices and biases, and none of a cell or of attention."""
+    of_windows = any(len(a.inputs) > 1 or a.groups for a in axes.values() if a.outputs)
+    by_entry = any(each.diagonal for each in axes.values())
+    return not (of_windows or by_entry or any(map(DEEP.search, axes)))
 
 
 def vector(shape: tuple[int, ...]) -> Axes:

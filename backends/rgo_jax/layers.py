@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 import rgo_core
+from rgo_core._checks import check_choice
 from rgo_jax.ranks import any_ranks
+from rgo_jax.taps import TAPPED, Tapped, conv_vectors, dense_vectors, tapped
 
 # Batch, positions and channels last, as in Flax.
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -21,6 +22,7 @@ def dense(
     *,
     projection: Array | None = None,
     tap: Array | None = None,
+    reduce: Tapped = "uncancelled",
 ) -> Array:
     """Return ``X W`` with a cotangent of W that is already projected: ``(X P)^T D``.
 
@@ -33,8 +35,9 @@ def dense(
     projection : array (n, n), optional
         P, normalised. Tell `project_gradients` of it with ``factored=``.
     tap : array (b, n), optional
-        Zeros, whose gradient is the samples' curvature vectors, the means over the m
-        outputs; see `tapped_vectors`.
+        Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
+    reduce : {"uncancelled", "mean", "signs"}
+        What those take of the m outputs; see `curvature_vectors`.
 
     Returns
     -------
@@ -43,7 +46,7 @@ def dense(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or `reduce` is none of the three.
 
     Notes
     -----
@@ -73,11 +76,14 @@ def dense(
         )
     _check_shape("projection", projection, (n, n))
     _check_shape("tap", tap, inputs.shape)
+    check_choice("reduce", reduce, TAPPED)
     if projection is None:
         outputs = inputs @ kernel
     else:
         outputs = _projected_dense(inputs, kernel, projection)
-    return outputs if tap is None else _tapped(outputs, tap, inputs)
+    if tap is None:
+        return outputs
+    return tapped(partial(dense_vectors, reduce), outputs, tap, inputs)
 
 
 def conv(
@@ -88,6 +94,7 @@ def conv(
     padding: str | Sequence[tuple[int, int]] = "SAME",
     dilation: Sequence[int] = (1, 1),
     tap: Array | None = None,
+    reduce: Tapped = "uncancelled",
 ) -> Array:
     """Return the convolution of images with a kernel.
 
@@ -98,8 +105,9 @@ def conv(
     strides, padding, dilation : sequences, or for the padding a name
         As those of `jax.lax.conv_general_dilated`; the dilation is of the kernel.
     tap : array (b, kh kw channels), optional
-        Zeros, whose gradient is the samples' curvature vectors, the means over the m
-        outputs; see `tapped_vectors`.
+        Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
+    reduce : {"uncancelled", "mean", "signs"}
+        What those take of the m outputs; see `curvature_vectors`.
 
     Returns
     -------
@@ -108,11 +116,11 @@ def conv(
     Raises
     ------
     ValueError
-        If the shape of `tap` does not fit.
+        If the shape of `tap` does not fit, or `reduce` is none of the three.
 
     Notes
     -----
-    A tap slides the mean output gradient over the input: no patches are formed. There
+    A tap slides one output gradient over the input: no patches are formed. There
     is no factored projection: a convolution has a row for every position, more than
     outputs in all but the last layers of deep networks.
 
@@ -129,11 +137,13 @@ def conv(
         rhs_dilation=tuple(dilation),
         dimension_numbers=NHWC,
     )
+    check_choice("reduce", reduce, TAPPED)
     outputs = convolve(inputs, kernel)
     if tap is None:
         return outputs
     _check_shape("tap", tap, (inputs.shape[0], kernel[..., 0].size))
-    return _tapped_conv(convolve, kernel.shape[:-1], outputs, tap, inputs)
+    vectors = partial(conv_vectors, convolve, kernel.shape[:-1], reduce)
+    return tapped(vectors, outputs, tap, inputs)
 
 
 @jax.custom_vjp
@@ -169,58 +179,6 @@ def _dense_backward(
 
 
 _projected_dense.defvjp(_dense_forward, _dense_backward)
-
-
-@jax.custom_vjp
-def _tapped(outputs: Array, tap: Array, inputs: Array) -> Array:
-    return outputs
-
-
-def _tap_forward(outputs: Array, tap: Array, inputs: Array) -> tuple[Array, Array]:
-    return outputs, inputs
-
-
-@any_ranks
-def _tap_backward(inputs: Array, gradient: Array) -> tuple[Array, Array, None]:
-    vectors = inputs * rgo_core.reduce_outputs(gradient, xp=jnp)
-    return gradient, vectors, None
-
-
-_tapped.defvjp(_tap_forward, _tap_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _tapped_conv(
-    convolve: Any, window: tuple[int, ...], outputs: Array, tap: Array, inputs: Array
-) -> Array:
-    return outputs
-
-
-def _tap_conv_forward(
-    convolve: Any, window: tuple[int, ...], outputs: Array, tap: Array, inputs: Array
-) -> tuple[Array, Array]:
-    return outputs, inputs
-
-
-@any_ranks
-def _tap_conv_backward(
-    convolve: Any, window: tuple[int, ...], inputs: Array, gradient: Array
-) -> tuple[Array, Array, None]:
-    columns = rgo_core.reduce_outputs(gradient, xp=jnp)
-
-    def contracted(image: Array, column: Array) -> Array:
-        # The gradient in a kernel of one output.
-        _, backward = jax.vjp(
-            lambda kernel: convolve(image[None], kernel[..., None]),
-            jnp.zeros(window, gradient.dtype),
-        )
-        vector: Array = backward(column[None])[0]
-        return vector.reshape(-1)
-
-    return gradient, jax.vmap(contracted)(inputs, columns), None
-
-
-_tapped_conv.defvjp(_tap_conv_forward, _tap_conv_backward)
 
 
 def _check_shape(name: str, array: Array | None, shape: tuple[int, ...]) -> None:

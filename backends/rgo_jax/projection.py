@@ -2,17 +2,37 @@
 
 import sys
 import warnings
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rgo_core import DiagonalProjection
+from rgo_core.damping import (
+    RELATIVE_DAMPING,
+    UPDATE_DAMPING,
+    Damping,
+    measured_damping,
+)
 from rgo_jax.forms import (
     Projection,
     identity_form,
 )
+from rgo_jax.kinds import is_plain
 from rgo_jax.layout import Layout, named_leaves
+
+# For one ground-truth vector a sample, encoded features and projections as they are.
+MEASURED: Final = measured_damping("sample", "mean", scaled=False)
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Measured:
+    """The damping that was measured for a kind of network: no leaf of a state."""
+
+    damping: Damping
 
 
 class ProjectionState(NamedTuple):
@@ -26,6 +46,7 @@ class ProjectionState(NamedTuple):
     weights: dict[str, Projection]  # scaled to trace n where asked for
     biases: dict[str, Projection]  # of all parameters without outputs
     traces: dict[str, Array]  # () float32 each, of the H that a projection is made of
+    measured: Measured = Measured(MEASURED)  # where gradients are projected
 
 
 def projection_state(state: Any) -> ProjectionState:
@@ -59,6 +80,49 @@ def projection_state(state: Any) -> ProjectionState:
         )
     found: ProjectionState = _unwrapped(nodes[0])
     return found
+
+
+def default_damping(state: Any) -> Damping:
+    """Return the damping that was measured for the state of an optimizer.
+
+    That of the network, or that of updates where an optimizer comes before in a chain.
+    """
+    if _follows(state):
+        return UPDATE_DAMPING
+    return projection_state(state).measured.damping
+
+
+def looked_up(state: ProjectionState) -> set[str]:
+    """Return the paths of the tables whose rows are looked up, as words are."""
+    return {
+        path
+        for path, projection in state.weights.items()
+        if isinstance(projection, DiagonalProjection)
+    }
+
+
+def _follows(node: Any) -> bool | None:
+    """Whether the projections of a tree come after an optimizer; None of no tree."""
+    if is_state(node) or jax.tree_util.all_leaves([node]):
+        return False if is_state(node) else None
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    for index, child in enumerate(children):
+        follows = _follows(child)
+        if follows is not None:
+            chained = type(node) is tuple and any(map(_adapts, children[:index]))
+            return follows or chained
+    return None
+
+
+def _adapts(state: Any) -> bool:
+    """Whether a transformation's state holds numbers for parameters, as momentum."""
+    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
+        return type(state) is tuple and any(map(_adapts, state))
+    return any(
+        jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.ndim(leaf) > 0
+        for leaf in jax.tree.leaves(state)
+        if hasattr(leaf, "dtype")
+    )
 
 
 def is_state(node: Any) -> bool:
@@ -123,4 +187,6 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
             f"there is nothing to project: {dict(layout.passed)} are passed through"
         )
     traces = {path: jnp.zeros((), jnp.float32) for path in (*weights, *biases)}
-    return ProjectionState(jnp.zeros((), jnp.int32), weights, biases, traces)
+    measured = Measured(MEASURED if is_plain(layout.axes) else RELATIVE_DAMPING)
+    ended = jnp.zeros((), jnp.int32)
+    return ProjectionState(ended, weights, biases, traces, measured)

@@ -9,6 +9,7 @@ from jax import Array
 
 import rgo_core
 from rgo_core._checks import check_choice
+from rgo_core.signs import Means, both_means, choose_mean
 from rgo_core.vectors import REDUCES, Reduce
 from rgo_jax.checks import (
     checked_scores,
@@ -29,7 +30,7 @@ def curvature_vectors(
     *,
     layout: Layout | None = None,
     per: Per = "sample",
-    reduce: Reduce = "mean",
+    reduce: Reduce = "uncancelled",
 ) -> dict[str, Array]:
     """Return the curvature vectors of every projected parameter for one batch.
 
@@ -48,7 +49,9 @@ def curvature_vectors(
         `find_layout` of the parameters where None.
     per : {"sample", "batch"}
     reduce : {"mean", "rms", "signs", "uncancelled"}
-        Over the outputs; see `rgo_core.curvature_vectors`.
+        Over the outputs; see `rgo_core.curvature_vectors`. By default the mean, and a
+        contrast where the batch's cancel, as before a softmax or a layer normalisation:
+        the plain ``"mean"`` sees nothing there.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def curvature_vectors(
         raise ValueError("there is no parameter to observe: the layout names none")
     samples = count_samples(batch)
 
-    def vectors(batch: Any) -> dict[str, Array]:
+    def vectors(batch: Any) -> dict[str, Array | Means]:
         def scores(leaves: Mapping[str, Array]) -> Array:
             return checked_scores(score(replaced(params, leaves), batch), batch).sum(-1)
 
@@ -105,65 +108,33 @@ def curvature_vectors(
         }
 
     if per == "batch":
-        found = vectors(batch)
+        found = {path: _chosen(each) for path, each in vectors(batch).items()}
         # A sum over no samples is no vector.
         return found if samples else {path: v[..., :0, :] for path, v in found.items()}
     single = jax.tree.map(lambda array: array[:, None], batch)
-    found = jax.vmap(vectors)(single)
+    found = {path: _chosen(each) for path, each in jax.vmap(vectors)(single).items()}
     return {path: _one_block(vectors) for path, vectors in found.items()}
 
 
-def tapped_vectors(
-    score: Callable[[Mapping[str, Array]], Array], taps: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Return per-sample curvature vectors from the taps of `dense` and `conv`.
+@any_ranks
+def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array | Means:
+    """Return the vectors (*groups, v, n) of gradients (k, *shape).
 
-    Parameters
-    ----------
-    score : callable
-        ``score(taps)`` returns an array (b,) or (k, b): the scores of a network whose
-        layers were given the taps.
-    taps : mapping of str to array (b, n)
-        Zeros, for weights and for biases.
-
-    Returns
-    -------
-    dict of str to array (k b, n)
-
-    Raises
-    ------
-    ValueError
-        If the score has another shape.
-
-    Notes
-    -----
-    One forward and k backward passes to the layers' outputs, none to the weights.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp, rgo_jax
-    >>> x, kernel, y = jnp.ones((4, 3)), jnp.ones((3, 2)), jnp.zeros(4, dtype=int)
-    >>> def score(taps):
-    ...     return rgo_jax.softmax_score(rgo_jax.dense(x, kernel, tap=taps["w"]), y)
-    >>> rgo_jax.tapped_vectors(score, {"w": jnp.zeros((4, 3))})["w"].shape
-    (4, 3)
+    Both kinds of means where one is to be chosen: that is told by all samples together.
     """
-
-    def scores(taps: Mapping[str, Array]) -> Array:
-        return checked_scores(score(taps), taps).sum(-1)
-
-    gradients = jax.jacrev(scores)(dict(taps))
-    return {path: g.reshape(-1, g.shape[-1]) for path, g in gradients.items()}
+    rows = rgo_core.to_rows(gradient, axes, leading=1, xp=jnp)
+    if not axes.outputs:
+        return _one_block(rows)
+    if reduce != "uncancelled":
+        return _one_block(rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=jnp).mT)
+    means = both_means(rows.mT, jnp)
+    plain, contrast = _one_block(means.plain.mT), _one_block(means.contrast.mT)
+    return means._replace(plain=plain, contrast=contrast)
 
 
 @any_ranks
-def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array:
-    """Return the vectors (*groups, v, n) of gradients (k, *shape)."""
-    rows = rgo_core.to_rows(gradient, axes, leading=1, xp=jnp)
-    if axes.outputs:
-        columns = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=jnp)
-        rows = columns.mT
-    return _one_block(rows)
+def _chosen(vectors: Array | Means) -> Array:
+    return choose_mean(vectors, jnp) if isinstance(vectors, Means) else vectors
 
 
 def _one_block(vectors: Array) -> Array:

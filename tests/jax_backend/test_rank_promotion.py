@@ -50,7 +50,7 @@ def test_no_ranks_are_promoted_on_the_way_through_a_task() -> None:
 
     @jax.jit  # one program, not a hundred; ranks are looked at as it is traced
     def task(params: Any) -> Any:
-        vectors = curvature_vectors(score, params, BATCH, layout=layout, reduce="rms")
+        vectors = curvature_vectors(score, params, BATCH, layout=layout)
         moments = observe(empty_moments(params, layout), vectors)
         state = end_task(optimizer.init(params), moments, damping=Relative(0.03))
         taps = {"conv": jnp.zeros((5, 18)), "head": jnp.zeros((5, 64))}

@@ -11,6 +11,7 @@ from jax import Array, lax
 from torch import nn
 
 import rgo_jax
+from rgo_jax.taps import Tapped
 from rgo_torch import FeatureEncoder, FeatureEncoding
 
 Params = dict[str, dict[str, Array]]
@@ -23,6 +24,7 @@ class Context(NamedTuple):
     encodings: Mapping[str, rgo_jax.Encoding] = {}
     projections: Mapping[str, Array] = {}  # of dense kernels, by path
     taps: Mapping[str, Array] = {}  # by path
+    reduce: Tapped = "uncancelled"  # what the taps take
 
 
 Layer = Callable[[Params, Array, Context], Array]
@@ -113,6 +115,7 @@ def _dense(name: str, layer: nn.Linear) -> Layer:
             params[name]["kernel"],
             projection=context.projections.get(path),
             tap=context.taps.get(path),
+            reduce=context.reduce,
         )
         return _biased(name, params, outputs, context)
 
@@ -133,7 +136,8 @@ def _conv(name: str, layer: nn.Conv2d) -> Layer:
 
     def apply(params: Params, x: Array, context: Context) -> Array:
         tap = context.taps.get(f"{name}/kernel")
-        outputs = rgo_jax.conv(x, params[name]["kernel"], tap=tap, **options)
+        kernel, reduce = params[name]["kernel"], context.reduce
+        outputs = rgo_jax.conv(x, kernel, tap=tap, reduce=reduce, **options)
         return _biased(name, params, outputs, context)
 
     return apply

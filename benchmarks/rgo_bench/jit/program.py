@@ -12,6 +12,7 @@ from jax import Array
 import rgo_jax
 from rgo_bench.jit.network import Context, Network, Params
 from rgo_bench.methods.rgo import RGOOptions
+from rgo_jax.taps import Tapped
 
 Moments = dict[str, Any]  # of second moments, in the form that each layer keeps
 
@@ -138,22 +139,24 @@ def _observe(
 ) -> Moments:
     """Add the curvature vectors of the task's samples to the second moments."""
     assert options is not None  # plain SGD observes nothing
-    curvature, reduce = options.curvature, options.reduce
+    curvature = options.curvature
     assert curvature  # resolved
-    assert reduce
+    # As PyTorch's pass does.
+    taken: Tapped = "mean" if curvature == "exact" else "uncancelled"
 
     def score(params: Params, samples: tuple[Array, Array], taps: Any) -> Array:
         x, y = samples
         mask = task.mask
         if options.softmax == "present":
             mask = jnp.zeros_like(mask).at[y].set(True)
-        context = Context(task.number, learner.encodings, taps=taps)
+        context = Context(task.number, learner.encodings, taps=taps, reduce=taken)
         logits = _logits(network, params, x, mask, context)
         return rgo_jax.softmax_score(logits, y, curvature=curvature, mask=mask)
 
     if options.per == "sample":
         vectors = _of_samples(score, learner.params, task, moments)
     else:
+        reduce = "rms" if options.reduce == "rms" else taken
         vectors = _of_batches(score, learner.params, task, batch, reduce)
     return rgo_jax.observe(moments, vectors, share=share)
 
@@ -175,7 +178,7 @@ def _of_batches(
     params: Params,
     task: Task,
     batch: int,
-    reduce: Literal["mean", "rms"],
+    reduce: Literal["rms"] | Tapped,
 ) -> dict[str, Array]:
     """Return a curvature vector for each mini-batch."""
     vectors = jax.lax.map(
