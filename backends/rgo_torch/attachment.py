@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from rgo_torch.distributed.gathered import sharded_modules
+from rgo_torch.distributed.gathered import mesh_of, sharded_modules
+from rgo_torch.distributed.tensor_parallel import is_cut
 from rgo_torch.layers.layer import Layer
+from rgo_torch.optimizers import Project
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 
@@ -41,10 +43,10 @@ def check_parameters(
                 raise RuntimeError(_replaced(layer, modules.get(layer.name)))
             there = layer.parameter(own)
             if there is not parameter.tensor and there is not parameter.held:
-                if sharded_modules(model):
+                if sharded_modules(model) or (name in now and is_cut(now[name])):
                     raise ValueError(
-                        f"{name}: cut up since RGO was attached: call fully_shard "
-                        "before RGO is attached"
+                        f"{name}: cut up since RGO was attached: call fully_shard or "
+                        "parallelize_module before RGO is attached"
                     )
                 if name in now:
                     check_whole(name, now[name])
@@ -60,6 +62,15 @@ def check_parameters(
             f"{', '.join(added)}: not there when RGO was attached, and not "
             "protected; make all parts of the model before, or detach() RGO, "
             "attach a new one, and load this one's state into it"
+        )
+
+
+def check_has_gradients(model: nn.Module, project: Project) -> None:
+    """Raise ValueError where gradients are to be projected and are nowhere whole."""
+    if project == "gradient" and mesh_of(model) is not None:
+        raise ValueError(
+            "expected project='update' of a model that tensor parallelism cut up, got "
+            "'gradient': with SGD both are the same"
         )
 
 

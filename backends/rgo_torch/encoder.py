@@ -11,6 +11,8 @@ from torch import nn
 from rgo_core._checks import check_integer
 from rgo_torch.adapters.lora import check_starts_at_zero, find_adapters
 from rgo_torch.adapters.shared import Groups, shared_layers
+from rgo_torch.distributed.across import Across
+from rgo_torch.distributed.gathered import mesh_of
 from rgo_torch.encoding import FeatureEncoding
 from rgo_torch.encoding_hooks import (
     CELLS,
@@ -148,6 +150,7 @@ class FeatureEncoder(Uncopied):
             if is_compiled(model):
                 # Code that is compiled already does not look for new hooks.
                 torch.compiler.reset()
+        self._reach_across(mesh_of(model))
 
     @property
     def encodings(self) -> Mapping[str, FeatureEncoding]:
@@ -185,9 +188,14 @@ class FeatureEncoder(Uncopied):
     def detach(self) -> None:
         """Remove every hook; `FeatureEncoding` modules go back to the identity."""
         self.set_task(0)
+        self._reach_across(None)
         for handle in self.handles:
             handle.remove()
         self.handles.clear()
+
+    def _reach_across(self, mesh: Any) -> None:
+        for encoding in self._encodings.values():
+            encoding.across = None if mesh is None else Across(mesh, encoding.width)
 
     def _attach(self, place: FoundPlace) -> None:
         encoding, module = self._encoding(place.name, place), place.module

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rgo_core
 from rgo_core._checks import check_integer
+from rgo_torch.distributed.across import Across
 from rgo_torch.fast.permuting import permute_channels
 
 
@@ -56,6 +57,8 @@ class FeatureEncoding(nn.Module):
         check_integer("width", width, 1)
         self.width, self.axis, self.name = width, axis, name
         self.is_identity = True
+        # What permutes where each worker has a part of the channels.
+        self.across: Across | None = None
         # What autograd keeps until the backward pass: never written to, as buffers are.
         self._kept = (torch.arange(width), torch.arange(width))
         for name in ("permutation", "inverse"):
@@ -66,8 +69,7 @@ class FeatureEncoding(nn.Module):
         if features.is_nested:  # TransformerEncoder makes one of what is padded
             parts = [self(part) for part in features.unbind()]
             return torch.nested.as_nested_tensor(parts, layout=features.layout)
-        inside = -features.ndim <= self.axis < features.ndim
-        if not inside or features.shape[self.axis] != self.width:
+        if not self.takes(features):
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
                 f"got shape {tuple(features.shape)}"
@@ -75,7 +77,20 @@ class FeatureEncoding(nn.Module):
         if self.is_identity:
             return features
         permutation, inverse = self._kept_on(features.device)
+        if self.across is not None and self._is_part(features):
+            own: Tensor = self.across.permuted(features, permutation, self.axis)
+            return own
         return permute_channels(features, permutation, inverse, self.axis)
+
+    def takes(self, features: Tensor) -> bool:
+        """Tell whether features have as many channels, or a worker's part of them."""
+        inside = -features.ndim <= self.axis < features.ndim
+        return inside and (
+            features.shape[self.axis] == self.width or self._is_part(features)
+        )
+
+    def _is_part(self, features: Tensor) -> bool:
+        return self.across is not None and self.across.is_part(features, self.axis)
 
     def undone(self, features: Tensor) -> Tensor:
         """Return what `forward` would make these features of."""

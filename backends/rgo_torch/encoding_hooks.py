@@ -59,12 +59,7 @@ class EncodeOutput(Encode):
     def _fits(self, output: Any) -> bool:
         if isinstance(output, tuple | list) and output:
             return self._fits(output[0])
-        axis, width = self.encoding.axis, self.encoding.width
-        return (
-            isinstance(output, Tensor)
-            and -axis <= output.ndim
-            and output.shape[axis] == width
-        )
+        return isinstance(output, Tensor) and self.encoding.takes(output)
 
 
 class EncodeAttended(Encode):

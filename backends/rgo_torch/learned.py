@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from rgo_torch.distributed.gathered import sharded_modules
+from rgo_torch.distributed.gathered import mesh_of, sharded_modules
 from rgo_torch.merging import merged_copy
 from rgo_torch.state.checked import VERSION, check_observed, checked_state, grown_names
 from rgo_torch.summary import summarize
@@ -37,12 +37,12 @@ class Learned(TaskCycle):
             If `task` was never begun, or the encoding is at a module without a weight
             of its own that could take it up, such as a Flatten.
         RuntimeError
-            As `task` does; if `fully_shard` cut up the model.
+            As `task` does; if the model is cut up over workers.
         """
-        if sharded_modules(self.model):
+        if sharded_modules(self.model) or mesh_of(self.model) is not None:
             raise RuntimeError(
-                "merge_for expects a model that is whole, got one that fully_shard cut "
-                "up: load its state and this RGO's into a whole one"
+                "merge_for expects a model that is whole, got one that is cut up over "
+                "workers: load its state and this RGO's into a whole one"
             )
         with self.task(task):
             parameters = self.projector.parameters.values()

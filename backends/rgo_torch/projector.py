@@ -11,7 +11,7 @@ from rgo_core._checks import check_choice, check_mapping
 from rgo_core.damping import Damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_torch.adapters.shared import Groups
-from rgo_torch.attachment import is_hooked_by
+from rgo_torch.attachment import check_has_gradients, is_hooked_by
 from rgo_torch.distributed.gathered import gathered
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
@@ -28,9 +28,8 @@ class GradientProjector(Protection):
     """Projects the gradients, or the updates, of a model's parameters.
 
     A step uses ``P G`` in place of the gradient G of each parameter; of a weight, where
-    asked for, the paper's ``n / trace(P) * P G``. Works alone,
-    without `rgo_torch.RGO`: feed `consolidate` with second moments from
-    `rgo_torch.second_moments`.
+    asked for, the paper's ``n / trace(P) * P G``. Works alone, without `rgo_torch.RGO`:
+    feed `consolidate` with second moments from `rgo_torch.second_moments`.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ class GradientProjector(Protection):
         "gradient", the paper's: during the backward pass, as the gradient reaches its
         parameter, so that accumulation, clipping and loss scaling act on projected
         gradients. "update": what the optimizer changes, after its step, which is what
-        an adaptive optimizer needs.
+        an adaptive optimizer needs, and what a model has after `parallelize_module`.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n, which keeps the length of a step on
         average and lengthens it in the directions that are left: none where None, for
@@ -122,6 +121,7 @@ class GradientProjector(Protection):
         bound = make_bound(max_features, sketch_rows)
         self._gradients: list[ProjectedGradient] = []
         self._updates: ProjectedUpdate | None = None
+        check_has_gradients(model, project)
         with gathered(model):  # for hooks are of what the model computes with
             super().__init__(
                 model, optimizer, project, normalize, layout, bound, shared_inputs

@@ -10,7 +10,7 @@ from rgo_core._checks import check_choice
 from rgo_core.damping import Damping
 from rgo_core.scaling import Normalize
 from rgo_torch.adapters.shared import Groups, as_groups
-from rgo_torch.distributed.gathered import gathered
+from rgo_torch.distributed.gathered import gathered, mesh_of
 from rgo_torch.distributed.workers import Kept, Workers
 from rgo_torch.learned import Learned
 from rgo_torch.optimizers import Project, as_optimizers
@@ -60,7 +60,7 @@ class RGO(Learned):
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the update if the optimizer is adaptive (Adam
-        and its kin), else the gradient.
+        and its kin) or tensor parallelism cut the model up, else the gradient.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of biases too (the
         paper's), or none; see `GradientProjector`. Where None: "none", but
@@ -88,8 +88,9 @@ class RGO(Learned):
         projection protects: kept for each task and put back by `task`; those of the
         first task for ever; or left to PyTorch, and forgotten.
     process_group : torch.distributed.ProcessGroup, optional
-        The workers that train this model together; those of a DistributedDataParallel,
-        or else of the default group where there is one, if None. See `end_task`.
+        The workers that train this model together, each on other samples; those of a
+        DistributedDataParallel, or else of the default group where there is one, if
+        None, and no others where all are those of tensor parallelism. See `end_task`.
     moments : {"replicated", "sharded"}
         Whether each of several workers keeps all second moments, or a share of them,
         which divides their memory by the workers. A state is whole then in
@@ -196,6 +197,7 @@ class RGO(Learned):
                 convolves=scope.convolves,
                 maps=scope.maps,
                 is_plain=scope.is_plain,
+                is_cut=mesh_of(model) is not None,
             )
             super().__init__(
                 model,

@@ -75,8 +75,8 @@ def check_whole(name: str, parameter: nn.Parameter) -> None:
     Raises
     ------
     ValueError
-        If it is cut up by FSDP (but `fully_shard`), by tensor parallelism or by
-        DeepSpeed's ZeRO 3.
+        If it is cut up by FSDP (but `fully_shard`) or by DeepSpeed's ZeRO 3, or both by
+        `fully_shard` and by tensor parallelism.
     """
     kinds = {kind.__name__ for kind in type(parameter).__mro__}
     parts = [
@@ -91,8 +91,9 @@ def check_whole(name: str, parameter: nn.Parameter) -> None:
     if parts:
         raise ValueError(
             f"{name}: expected a parameter that is whole on every worker, got "
-            f"{parts[0]}: RGO serves DistributedDataParallel and fully_shard, and no "
-            "model cut up by FullyShardedDataParallel, tensor parallelism or DeepSpeed"
+            f"{parts[0]}: RGO serves DistributedDataParallel, fully_shard and tensor "
+            "parallelism, one of them alone and before RGO is attached, and no model "
+            "cut up by FullyShardedDataParallel or DeepSpeed"
         )
 
 

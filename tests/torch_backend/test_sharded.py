@@ -133,7 +133,7 @@ def test_a_whole_model_goes_on_from_its_checkpoint(folder: Path, found: Found) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("late", "ValueError: .*: call fully_shard before RGO is attached"),
+        ("late", "ValueError: .*: call fully_shard or parallelize_module before RGO"),
         ("merged", "RuntimeError: merge_for expects a model that is whole"),
         ("old optimizer", "ValueError: optimizer must hold the model's parameters"),
     ],

@@ -122,23 +122,21 @@ def test_a_tied_parameter_has_all_of_its_names_and_a_shared_module_one() -> None
 @NEEDS_GLOO
 @pytest.mark.usefixtures("one_worker")
 @pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
-@pytest.mark.parametrize("attached", [False, True])
-def test_tensor_parallelism_is_refused_whenever_it_comes(attached: bool) -> None:
+def test_tensor_parallelism_over_one_worker_is_none() -> None:
     from torch.distributed.tensor import parallel
 
     mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
-    model = mlp()
-    message = r"0.weight: expected a parameter that is whole on every worker, got a DT"
     plan = {"0": parallel.ColwiseParallel(), "2": parallel.RowwiseParallel()}
-    if attached:
-        rgo = RGO(model, sgd(model))
-        parallel.parallelize_module(model, mesh, plan)
-        with pytest.raises(ValueError, match=message):
-            rgo.begin_task(0)
-        return
-    parallel.parallelize_module(model, mesh, plan)
-    with pytest.raises(ValueError, match=message):
-        RGO(model, sgd(model))
+    found = []
+    for model in (parallel.parallelize_module(mlp(), mesh, plan), mlp()):
+        optimizer = sgd(model)
+        rgo = RGO(model, optimizer, project="update")
+        for task in range(2):
+            rgo.begin_task(task)
+            train(model, optimizer, batches(seed=task))
+            rgo.end_task(batches(seed=task))
+        found.append(rgo.state_dict()["parameters"])
+    assert_same(*found)
 
 
 @NEEDS_GLOO

@@ -1,8 +1,9 @@
-"""Models that `fully_shard` cut up over workers: whole for a while, and their pieces.
+"""Models that are cut up over workers: whole for a while, and their pieces.
 
-A parameter has two forms there. Optimizers step the sharded one, of which each worker
-holds a piece; the model computes with the whole one, which is gathered before a module
-runs and freed after it. Hooks, layers and the curvature pass are of the second.
+After `fully_shard` a parameter has two forms. Optimizers step the sharded one, of which
+each worker holds a piece; the model computes with the whole one, which is gathered
+before a module runs and freed after it. Hooks, layers and the curvature pass are of the
+second. After `parallelize_module` the model computes with pieces, but in that pass.
 """
 
 import sys
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.distributed.tensor_parallel import held_by_optimizers, is_cut, joined
 from rgo_torch.torch_private import casts_of, forward_hooks
 from rgo_torch.trees import map_tensors
 from rgo_torch.wrappers import named_parameters, original_model
@@ -36,6 +38,28 @@ def sharded_modules(model: nn.Module) -> list[Any]:
     return [] if kind is None else [m for m in modules if isinstance(m, kind)]
 
 
+def mesh_of(model: nn.Module) -> Any:
+    """Return the mesh of workers that tensor parallelism cut a model up over, or None.
+
+    Raises
+    ------
+    ValueError
+        If there are several, or one of several axes.
+    """
+    if sharded_modules(model):
+        return None
+    held = held_by_optimizers(model)
+    meshes: set[Any] = {getattr(p, "device_mesh", None) for p in held if is_cut(p)}
+    if not meshes:
+        return None
+    if len(meshes) > 1 or next(iter(meshes)).ndim > 1:
+        raise ValueError(
+            "expected a model that tensor parallelism cut up over one mesh of one "
+            f"axis, got {sorted(map(str, meshes))}"
+        )
+    return meshes.pop()
+
+
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[Parameters]:
     """Have all parameters of a model whole on this worker, inside the context.
@@ -54,8 +78,12 @@ def gathered(model: nn.Module) -> Iterator[Parameters]:
     hold, and gradients, stay sharded.
     """
     modules = sharded_modules(model)
-    if not modules or modules[0] in _whole:
-        yield _whole[modules[0]] if modules else dict(named_parameters(model))
+    if not modules:
+        with joined(model) as held:
+            yield held
+        return
+    if modules[0] in _whole:
+        yield _whole[modules[0]]
         return
     for module in modules:
         module.reshard()
@@ -114,7 +142,7 @@ def on_whole(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 def piece_of(parameter: Any) -> Tensor:
     """Return what this worker holds of a parameter, in the parameter's own memory."""
-    if not _is_cut(parameter):
+    if not is_cut(parameter):
         plain: Tensor = parameter.detach()
         return plain
     with torch.no_grad():
@@ -151,9 +179,3 @@ def own_piece(whole: Tensor, parameter: Any) -> Tensor:
     )
     piece: Tensor = everywhere.redistribute(mesh, parameter.placements).to_local()
     return piece
-
-
-def _is_cut(parameter: Tensor) -> bool:
-    return type(parameter) is not nn.Parameter and any(
-        kind.__name__ == "DTensor" for kind in type(parameter).__mro__
-    )

@@ -1,12 +1,13 @@
 """The end of a task that several workers trained, each on its share of the data."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from torch import distributed, nn
 
 from rgo_core._checks import check_choice
+from rgo_torch.distributed.agreement import agreed, answered, tell
+from rgo_torch.distributed.gathered import mesh_of
 from rgo_torch.distributed.shares import find_owners, spread
 from rgo_torch.distributed.sums import sum_moments
 from rgo_torch.forms import empty_moment
@@ -15,7 +16,6 @@ from rgo_torch.projections import Renew, Renewed
 
 Kept = Literal["replicated", "sharded"]
 Parameters = Mapping[str, ProjectedParameter]
-Result = TypeVar("Result")
 
 
 class Workers:
@@ -25,7 +25,8 @@ class Workers:
     ----------
     model : nn.Module
         Where it is a DistributedDataParallel, the workers are those of its process
-        group; else those of the default group, where there is one.
+        group; else those of the default group, where there is one. Those of tensor
+        parallelism see the same samples and are one.
     group : ProcessGroup, optional
         Other workers than these.
     kept : {"replicated", "sharded"}
@@ -34,8 +35,9 @@ class Workers:
     Raises
     ------
     ValueError
-        If `kept` is neither, this process is not of the group, or moments are to be
-        sharded and there is no group.
+        If `kept` is neither, this process is not of the group, moments are to be
+        sharded and there is no group, or the model is cut up by tensor parallelism over
+        a part of the workers and no group is given.
     TypeError
         If `group` is no process group.
     """
@@ -48,6 +50,10 @@ class Workers:
         self._group: Any = group
         if parallel and group is None:
             self._group = model.process_group
+        mesh = mesh_of(model)
+        # The workers that see what this one does, and need but agree.
+        self._alike: Any = None if mesh is None else mesh.get_group()
+        self._is_one = group is None and _see_the_same(mesh)
         self.sharded = kept == "sharded"
         there = distributed.is_available() and distributed.is_initialized()
         if group is not None:
@@ -61,7 +67,8 @@ class Workers:
     @property
     def count(self) -> int:
         """How many they are; 1 without a process group."""
-        if not (distributed.is_available() and distributed.is_initialized()):
+        there = distributed.is_available() and distributed.is_initialized()
+        if not there or self._is_one:
             return 1
         return distributed.get_world_size(self._group)
 
@@ -105,18 +112,17 @@ class Workers:
             On all workers alike: if one failed to observe, has another setting or other
             parameters. None waits for the others then. If one was lost on the way.
         """
-        if self.count == 1:
-            return observe()
         forms = {n: (p.form, p.groups, p.features) for n, p in parameters.items()}
-        mine, told = self._tell("observe", observe, {**setting, "parameters": forms})
-        for rank, other in enumerate(told):
-            here = told[0]
-            if other[0] != here[0]:
-                raise RuntimeError(
-                    "all workers must have the same seed, places, options and "
-                    f"parameters, got {_apart(here[0], other[0])} on worker 0 and "
-                    f"{_apart(other[0], here[0])} on worker {rank}"
-                )
+        setting = {**setting, "parameters": forms}
+
+        def together() -> Mapping[str, Moment]:
+            if self._alike is None:
+                return observe()
+            return agreed(observe, setting, self._alike)[0]
+
+        if self.count == 1:
+            return dict(together())
+        mine, told = agreed(together, setting, self._group)
         seen = {name for _, names in told for name in names}
         moments = {
             # What a worker did not meet, it saw no vectors of.
@@ -125,7 +131,7 @@ class Workers:
             if name in seen
         }
         owners = find_owners(parameters, self.count) if self.sharded else None
-        with _answered("second moments were added up"):
+        with answered("second moments were added up"):
             return sum_moments(moments, self._group, owners)
 
     def divided(self, renew: Renew, parameters: Parameters) -> Renewed:
@@ -156,45 +162,25 @@ class Workers:
             kept.append(own())
             return kept[0][1]
 
-        mine, told = self._tell("consolidate", made, {})
+        mine, told = tell("consolidate", made, {}, self._group)
         seen = {name for _, names in told for name in names}
-        with _answered("projections were sent round"):
+        with answered("projections were sent round"):
             names = [name for name in parameters if name in seen]
             every = spread(mine, names, parameters, owners, self._group)
         return kept[0][0], every
 
-    def _tell(
-        self, what: str, act: Callable[[], Mapping[str, Result]], setting: Any
-    ) -> tuple[Mapping[str, Result], list[tuple[Any, list[str]]]]:
-        """Act, and return what came of it, with the settings and names of all."""
-        mine: Mapping[str, Result] = {}
-        error = None
-        try:
-            mine = act()
-        except Exception as raised:  # told to the others, and raised below
-            error = raised
-        report = (None if error is None else repr(error), dict(setting), list(mine))
-        everyone: list[Any] = [None] * self.count
-        with _answered(f"workers told how it went to {what}"):
-            distributed.all_gather_object(everyone, report, group=self._group)
-        for rank, (failure, *_) in enumerate(everyone):
-            if failure is not None:
-                raise RuntimeError(
-                    f"worker {rank} failed to {what}: {failure}"
-                ) from error
-        return mine, [(other, names) for _, other, names in everyone]
 
-
-@contextmanager
-def _answered(when: str) -> Iterator[None]:
-    """Say of a collective call that did not return what that means here."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"a worker was lost, or did not answer in time, as {when}; the task has "
-            f"not ended, and nothing has changed: {error}"
-        ) from error
+def _see_the_same(mesh: Any) -> bool:
+    """Tell whether all workers are those of a model cut up by tensor parallelism."""
+    if mesh is None:
+        return False
+    if mesh.size() != distributed.get_world_size():
+        raise ValueError(
+            "process_group must say which workers see other samples, for tensor "
+            f"parallelism cut the model up over {mesh.size()} of "
+            f"{distributed.get_world_size()} workers; got None"
+        )
+    return True
 
 
 def _check_group(group: Any, there: bool) -> None:
@@ -207,16 +193,3 @@ def _check_group(group: Any, there: bool) -> None:
         raise TypeError(
             f"process_group must be a torch.distributed.ProcessGroup, got {group!r}"
         )
-
-
-def _apart(mine: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a setting is not the same in another, into nested ones."""
-    found = {}
-    for key, value in mine.items():
-        if value == (there := other.get(key)):
-            continue
-        if isinstance(value, Mapping) and isinstance(there, Mapping):
-            found[key] = _apart(value, there)
-        else:
-            found[key] = value
-    return found

@@ -27,6 +27,7 @@ CANCELS = (
     "reduce='rms' or an absolute damping"
 )
 # What a summary says of it.
+CUT = "the update is projected, not the gradient: tensor parallelism cuts it up"
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
 
 
@@ -53,6 +54,7 @@ def choose(
     convolves: bool = False,
     maps: bool = False,
     is_plain: bool = True,
+    is_cut: bool = False,
 ) -> Chosen:
     """Return what is to be done, for the options of `RGO`.
 
@@ -74,7 +76,7 @@ def choose(
     check_choice("encode", encode, (True, False))
     if damping is not None:
         check_positive("damping", split_damping(damping)[0])
-    project, notes = _projected(optimizers, project)
+    project, notes = _projected(optimizers, project, is_cut)
     if normalize is None:
         # Beside adapters the rank space has so few directions that a task or two would
         # close them all.
@@ -128,12 +130,14 @@ def _measured(
 
 
 def _projected(
-    optimizers: Sequence[Optimizer], project: Project | None
+    optimizers: Sequence[Optimizer], project: Project | None, is_cut: bool
 ) -> tuple[Project, list[str]]:
     """Return what is projected, and why where nobody said so."""
     if project is not None:
         check_choice("project", project, ("gradient", "update"))
         return project, []
+    if is_cut:
+        return "update", [CUT]
     adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
     notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
     return "update" if adapts else "gradient", notes

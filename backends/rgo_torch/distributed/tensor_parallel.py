@@ -1,0 +1,109 @@
+"""Models that tensor parallelism cut up, whole for a while.
+
+`parallelize_module` leaves DTensors for weights, of which each worker has a part of a
+layer's outputs (`ColwiseParallel`) or inputs (`RowwiseParallel`), and hooks that cut up
+and join what passes. All workers see the same samples. Optimizers step the DTensors;
+the curvature pass runs on the whole model, on each worker for itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from rgo_torch.torch_private import forward_hooks
+from rgo_torch.wrappers import named_modules, named_parameters, original_model
+
+Parameters = Mapping[str, nn.Parameter]
+
+# The whole forms of a model's DTensors, by what they are whole of. Their memory is free
+# while the model is cut up.
+_twins: WeakKeyDictionary[nn.Module, dict[Any, nn.Parameter]] = WeakKeyDictionary()
+# Models that are whole now, with what optimizers hold.
+_whole: WeakKeyDictionary[nn.Module, Parameters] = WeakKeyDictionary()
+
+
+def held_by_optimizers(model: nn.Module) -> Iterable[nn.Parameter]:
+    """Return what optimizers hold of a model, whether it is whole now or not."""
+    root = original_model(model)
+    return (_whole.get(root) or dict(named_parameters(root))).values()
+
+
+@contextmanager
+def joined(model: nn.Module) -> Iterator[Parameters]:
+    """Have all parameters of a model whole on this worker, inside the context.
+
+    All workers enter it together; what runs inside of it sends nothing.
+
+    Yields
+    ------
+    mapping of str to nn.Parameter
+        What optimizers hold, by name: the DTensors, where there are any.
+
+    Notes
+    -----
+    The memory of the whole model.
+    """
+    root = original_model(model)
+    if root in _whole:
+        yield _whole[root]
+        return
+    held = dict(named_parameters(model))
+    if not any(map(is_cut, held.values())):
+        yield held
+        return
+    _whole[root] = held
+    try:
+        with ExitStack() as undo:
+            twins = _twins.setdefault(root, {})
+            for _, module in named_modules(model):
+                _silence(module, undo)
+                for own, parameter in list(module.named_parameters(recurse=False)):
+                    if is_cut(parameter):
+                        twin = _filled(twins, parameter, undo)
+                        undo.callback(setattr, module, own, parameter)
+                        setattr(module, own, twin)
+            yield held
+    finally:
+        del _whole[root]
+
+
+def is_cut(parameter: Tensor) -> bool:
+    """Tell a DTensor."""
+    return type(parameter) is not nn.Parameter and any(
+        kind.__name__ == "DTensor" for kind in type(parameter).__mro__
+    )
+
+
+def _filled(
+    twins: dict[Any, nn.Parameter], parameter: Any, undo: ExitStack
+) -> nn.Parameter:
+    """Return the whole form of a parameter, one and the same at each time."""
+    with torch.no_grad():
+        whole = parameter.full_tensor()
+        # By identity: tensors compare by entries.
+        twin = twins.get(id(parameter))
+        if twin is None:
+            twins[id(parameter)] = twin = nn.Parameter(whole.clone())
+        storage = twin.untyped_storage()
+        storage.resize_(whole.numel() * whole.element_size())
+        twin.copy_(whole)
+    twin.requires_grad_(parameter.requires_grad)
+    undo.callback(storage.resize_, 0)
+    return twin
+
+
+def _silence(module: nn.Module, undo: ExitStack) -> None:
+    """Have no hooks of tensor parallelism on a module that is whole."""
+    for hooks in forward_hooks(module):
+        for number, hook in list(hooks.items()):
+            if hook.__module__.startswith("torch.distributed.tensor"):
+                undo.callback(hooks.__setitem__, number, hook)
+                hooks[number] = _nothing  # in its place among the others
+
+
+def _nothing(*args: Any) -> None:
+    """Leave what passes as it is."""
