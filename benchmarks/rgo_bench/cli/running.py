@@ -46,7 +46,7 @@ def run(
     engine: option.EngineName = LOCAL.name,
     address: option.Address = None,
 ) -> None:
-    """Run methods on streams, a,b of both; what was cut off goes on where it ended."""
+    """Run methods on streams with networks, a,b of each; what was cut off goes on."""
     if seed is not None and seeds is not None:
         raise ValueError("--seed, --seeds: expected one of them, got both")
     chosen_engine = choose_engine(engine, address)
@@ -54,9 +54,10 @@ def run(
     import_plugins(plugin or ())
     options = parse_options(set_ or [])
     specs = [
-        make_spec(on, name, each, options, network=network, data=data, backend=backend)
-        for on in dict.fromkeys(stream.split(","))
-        for name in dict.fromkeys(method.split(","))
+        make_spec(on, name, each, options, network=with_, data=data, backend=backend)
+        for on in option.split_names(stream) or ()
+        for with_ in option.split_names(network) or (None,)
+        for name in option.split_names(method) or ()
         for each in chosen
     ]
     manner = Manner(

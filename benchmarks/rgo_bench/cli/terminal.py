@@ -1,5 +1,6 @@
 """What the command line prints, and runs while its bars are shown."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -82,17 +83,19 @@ def run_shown(
 
 
 def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
-    """Run the seeds of each method at once, behind progress bars.
+    """Run all seeds at once of what is alike otherwise, behind progress bars.
 
-    A method whose records are all there is not run again.
+    That whose records are all there is not run again.
     """
     from rgo_bench.jit import run_mapped  # only now, for JAX need not be there
 
     limit_threads(manner.threads, "jax")
     bars = Bars(console)
     with bars.shown():
-        for method in dict.fromkeys(spec.method for spec in specs):
-            seeds = [spec for spec in specs if spec.method == method]
+        alike = defaultdict(list)
+        for spec in specs:
+            alike[spec.stream, spec.method, spec.variant].append(spec)
+        for seeds in alike.values():
             if unrecorded(seeds, manner):
                 reporter = bars.add(seeds[0])
                 run_mapped(seeds, manner.out, device=manner.device, reporter=reporter)

@@ -57,6 +57,15 @@ def test_what_was_run_at_once_is_not_run_again(tmp_path: Path) -> None:
     assert len(before) == 2
 
 
+def test_streams_and_networks_are_run_at_once_each_by_itself(tmp_path: Path) -> None:
+    command = ["run", "permuted-digits,rotated-digits", "--network", "mlp,mlp-glorot"]
+    command += ["--method", "sgd", "--seeds", "0-1", *SETTINGS]
+    invoke(*command, "--backend", "jax", "--vmap", "--out", str(tmp_path))
+    records = read_records(tmp_path)
+    runs = {(record.stream, record.network, record.seed) for record in records}
+    assert len(runs) == len(records) == 8
+
+
 def test_vmap_is_of_jax() -> None:
     with pytest.raises(ValueError, match=r"--vmap: expected --backend jax, got torch"):
         invoke("run", "permuted-digits", "--vmap")
