@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,14 +18,12 @@ from rgo_torch.encoding import FeatureEncoding
 from rgo_torch.encoding_hooks import (
     CELLS,
     RECURRENT,
-    DecodeStates,
     Encode,
     EncodeAttended,
     EncodeInput,
     EncodeOutput,
-    EncodeStates,
 )
-from rgo_torch.hooks import Uncopied, remove_copied
+from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
 from rgo_torch.layers.head import last_layers
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
@@ -37,6 +36,7 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
+from rgo_torch.recurrence import recurrent_hooks
 from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import is_compiled, named_modules
 
@@ -200,22 +200,17 @@ class FeatureEncoder(Uncopied):
     def _attach(self, place: FoundPlace) -> None:
         encoding, module = self._encoding(place.name, place), place.module
         if place.at == "input":
-            self._before(module, EncodeInput(encoding))
+            self._add(module, EncodeInput(encoding))
             return
         if not (place.is_whole and isinstance(module, CELLS)):
-            self._after(module, EncodeOutput(encoding, is_sure=not place.is_read))
+            self._add(module, EncodeOutput(encoding, is_sure=not place.is_read))
         if not place.is_whole:
             return
         if isinstance(module, nn.MultiheadAttention):
-            self._before(module, EncodeAttended(encoding))
+            self._add(module, EncodeAttended(encoding))
         elif isinstance(module, RECURRENT):
-            # In the order of the outputs, the last of which is the final state.
-            if getattr(module, "bidirectional", False):  # half as wide as those
-                width = encoding.width // 2
-                half = place._replace(channels=place.channels._replace(width=width))
-                encoding = self._encoding(f"{place.name}.state", half)
-            self._after(module, EncodeStates(encoding))
-            self._before(module, DecodeStates(encoding))
+            make = partial(self._part, place)
+            self._add(module, *recurrent_hooks(module, encoding, make))
 
     def _encoding(self, name: str, place: FoundPlace) -> FeatureEncoding:
         width, axis = place.channels
@@ -225,12 +220,19 @@ class FeatureEncoder(Uncopied):
         self.places[name] = place.at
         return encoding
 
-    def _before(self, module: nn.Module, hook: Encode) -> None:
-        handle = module.register_forward_pre_hook(hook, with_kwargs=True)  # type: ignore[arg-type]
-        self.handles.append(handle)
+    def _part(self, place: FoundPlace, own: str, width: int) -> FeatureEncoding:
+        """Return the encoding of what is inside of a module."""
+        inside = place._replace(channels=place.channels._replace(width=width))
+        return self._encoding(f"{place.name}.{own}", inside)
 
-    def _after(self, module: nn.Module, hook: Encode) -> None:
-        self.handles.append(module.register_forward_hook(hook))  # type: ignore[arg-type]
+    def _add(self, module: nn.Module, *hooks: ModuleHook) -> None:
+        for hook in hooks:
+            call: Any = hook
+            add = module.register_forward_hook
+            how = {"always_call": hook.is_always_called}
+            if hook.is_before:
+                add, how = module.register_forward_pre_hook, {"with_kwargs": True}
+            self.handles.append(add(call, **how))
 
 
 def _found_places(

@@ -92,6 +92,10 @@ class FeatureEncoding(nn.Module):
     def _is_part(self, features: Tensor) -> bool:
         return self.across is not None and self.across.is_part(features, self.axis)
 
+    def columns(self, weight: Tensor) -> Tensor:
+        """Return the matrix (m, width) whose products are this one's with permuted."""
+        return weight.index_select(1, self._kept_on(weight.device)[1])
+
     def undone(self, features: Tensor) -> Tensor:
         """Return what `forward` would make these features of."""
         if self.is_identity:

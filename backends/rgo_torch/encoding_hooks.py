@@ -26,6 +26,8 @@ class Encode(ModuleHook):
 class EncodeInput(Encode):
     """Permutes the first argument, before the forward."""
 
+    is_before = True
+
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, the first one permuted."""
         if self.is_paused:
@@ -65,6 +67,8 @@ class EncodeOutput(Encode):
 class EncodeAttended(Encode):
     """Permutes query, key and value of attention alike, where they are as wide."""
 
+    is_before = True
+
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, the sequences among them permuted."""
         if self.is_paused:
@@ -101,6 +105,8 @@ class EncodeStates(Encode):
 
 class DecodeStates(Encode):
     """Puts states that a recurrent module is given back into its own order."""
+
+    is_before = True
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, its states in order."""

@@ -20,9 +20,15 @@ class ModuleHook:
     ----------
     copied : bool
         Whether it came here with a copy of the model, by `copy.deepcopy` or `pickle`.
+    is_before : bool
+        Whether it is called before the forward, and not after it.
+    is_always_called : bool
+        Whether it is after a forward that raised, too.
     """
 
     copied = False
+    is_before = False
+    is_always_called = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return copy.copy(self)

@@ -116,6 +116,22 @@ def forget_hook_flags(module: nn.Module) -> None:
             del flags[number]
 
 
+def substituted_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Have a recurrent module compute with other tensors; with its own where none.
+
+    A fused one takes them from a private list, a cell from its attributes.
+    """
+    if isinstance(module, nn.RNNBase):
+        module._flat_weights = [
+            weights[name] if name in weights else getattr(module, name)
+            for name in module._flat_weights_names
+        ]
+        return
+    for name in ("weight_ih", "weight_hh"):
+        module.__dict__.pop(name, None)
+    module.__dict__.update(weights)
+
+
 def is_compiled_in_place(module: nn.Module) -> bool:
     """Whether `module.compile()` was called. Nothing public tells."""
     return module._compiled_call_impl is not None

@@ -8,6 +8,7 @@ accuracy in percent, mean and deviation over seeds.
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ import rgo_core
 import rgo_jax
 from rgo_bench.records import describe_environment, write_json
 from rgo_bench.streams import make_stream
+from rgo_core.vectors import Reduce
 from rgo_jax.nnx import FeatureEncoding
 
 TASKS, WIDTH = 5, 64
-# The options of the curvature vectors and of the end of a task; None: no RGO.
-VARIANTS: Mapping[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
+# What is taken over the outputs, and the options of the end of a task; None: no RGO.
+VARIANTS: Mapping[str, tuple[Reduce, dict[str, Any]] | None] = {
     "plain": None,
-    "mean, 0.1": ({"reduce": "mean"}, {"damping": 0.1}),
-    "default": ({}, {}),
+    "mean, 0.1": ("mean", {"damping": 0.1}),
+    "default": ("uncancelled", {}),
 }
+# Where running statistics are those of the last task, in place of each task's own.
+LAST = "default, last statistics"
 # What is projected is the gradient before SGD, the update after AdamW.
 OPTIMIZERS: Mapping[str, Callable[[Any], Any]] = {
     "sgd": lambda projected: optax.chain(projected, optax.sgd(0.1)),
@@ -59,10 +63,14 @@ class Normalised(nnx.Module):
 class Convolutional(nnx.Module):
     """Two convolutions of the digits' 8 x 8 pixels, and a dense layer."""
 
-    def __init__(self, rngs: nnx.Rngs) -> None:
+    def __init__(self, rngs: nnx.Rngs, *, normalised: bool = False) -> None:
         self.convs = nnx.List(
             nnx.Conv(n, m, (3, 3), strides=2, use_bias=False, rngs=rngs)
             for n, m in ((1, 16), (16, 32))
+        )
+        self.norms = nnx.List(
+            nnx.BatchNorm(width, rngs=rngs) if normalised else nnx.identity
+            for width in (16, 32)
         )
         self.dense = nnx.Linear(128, WIDTH, rngs=rngs)
         self.encodings = nnx.List(encodings("0", "1", "dense", widths=(16, 32, WIDTH)))
@@ -71,8 +79,9 @@ class Convolutional(nnx.Module):
     def __call__(self, x: Array, task: Array) -> Array:
         """Return the logits of rows (b, 64)."""
         x = x.reshape(-1, 8, 8, 1)
-        for conv, encode in zip(self.convs, self.encodings, strict=False):
-            x = nnx.relu(encode(conv(x), task))
+        layers = zip(self.convs, self.norms, self.encodings, strict=False)
+        for conv, norm, encode in layers:
+            x = nnx.relu(encode(norm(conv(x)), task))
         x = self.dense(x.reshape(len(x), -1))
         return self.head(nnx.relu(self.encodings[-1](x, task)))
 
@@ -120,6 +129,7 @@ class Transformer(nnx.Module):
 NETWORKS: Mapping[str, tuple[Callable[[nnx.Rngs], Any], str]] = {
     "layer-norm": (Normalised, "permuted-digits"),
     "conv": (Convolutional, "permuted-digits"),
+    "batch-norm": (partial(Convolutional, normalised=True), "permuted-digits"),
     "vit": (Transformer, "rotated-digits"),
 }
 
@@ -133,63 +143,100 @@ def encodings(*names: str, widths: tuple[int, ...] = ()) -> list[FeatureEncoding
     ]
 
 
-def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float]:
-    """Learn all tasks; return ACC, BWT and the learning accuracy."""
-    chosen, (make, stream_name) = VARIANTS[variant], NETWORKS[network]
-    model = make(nnx.Rngs(seed))
-    layout = rgo_jax.find_layout(model)
-    opt = OPTIMIZERS[optimizer](rgo_jax.project_gradients(layout))
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+class Learner:
+    """A network with its optimizer, as compiled functions of their states."""
 
-    def logits(params: Any, x: Array, task: Array) -> Array:
-        found: Array = nnx.merge(graph, params, rest)(x, task)
-        return found
+    def __init__(self, make: Callable[[nnx.Rngs], Any], optimizer: str, seed: int):
+        model = make(nnx.Rngs(seed))
+        self.layout = rgo_jax.find_layout(model)
+        projected = rgo_jax.project_gradients(self.layout)
+        self.optimizer = OPTIMIZERS[optimizer](projected)
+        model.train()
+        self.training, self.params, self.statistics, self.rest = nnx.split(
+            model, nnx.Param, nnx.BatchStat, ...
+        )
+        model.eval()
+        self.tested = nnx.graphdef(model)
 
-    @jax.jit
-    def train(params: Any, state: Any, x: Array, y: Array, task: Array) -> Any:
+    def logits(self, graph: Any, given: Any, x: Array, task: Array) -> Any:
+        """Return the logits, and the running statistics after them."""
+        model = nnx.merge(graph, *given, self.rest, copy=True)
+        found = model(x, task)
+        return found, nnx.state(model, nnx.BatchStat)
+
+    @partial(jax.jit, static_argnums=0)
+    def train(self, carry: Any, x: Array, y: Array, task: Array) -> Any:
+        """Take steps from parameters, the optimizer's state and statistics."""
+
         def step(carry: Any, batch: Any) -> Any:
-            def loss(params: Any) -> Array:
-                of = optax.softmax_cross_entropy_with_integer_labels
-                return of(logits(params, batch[0], task), batch[1]).mean()
+            params, state, statistics = carry
 
-            params, state = carry
-            updates, state = opt.update(jax.grad(loss)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
+            def loss(params: Any) -> Any:
+                given, of = (params, statistics), batch[1]
+                found, after = self.logits(self.training, given, batch[0], task)
+                losses = optax.softmax_cross_entropy_with_integer_labels(found, of)
+                return losses.mean(), after
 
-        return jax.lax.scan(step, (params, state), (x, y))[0]
+            gradient, statistics = jax.grad(loss, has_aux=True)(params)
+            updates, state = self.optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state, statistics), None
 
-    @jax.jit
-    def observe(moments: Any, params: Any, x: Array, y: Array, task: Array) -> Any:
-        assert chosen is not None
+        return jax.lax.scan(step, carry, (x, y))[0]
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def observe(
+        self, reduce: Reduce, moments: Any, given: Any, batch: Any, task: Array
+    ) -> Any:
+        """Add the curvature vectors of a batch."""
+        params, statistics = given
 
         def score(params: Any, batch: Any) -> Array:
-            return rgo_jax.softmax_score(logits(params, batch[0], task), batch[1])
+            given = params, statistics
+            found, _ = self.logits(self.tested, given, batch[0], task)
+            return rgo_jax.softmax_score(found, batch[1])
 
         vectors = rgo_jax.curvature_vectors(
-            score, params, (x, y), layout=layout, **chosen[0]
+            score, params, batch, layout=self.layout, reduce=reduce
         )
         return rgo_jax.observe(moments, vectors)
 
-    @jax.jit
-    def accuracy(params: Any, x: Array, y: Array, task: Array) -> Array:
-        return (logits(params, x, task).argmax(-1) == y).mean()
+    @partial(jax.jit, static_argnums=0)
+    def accuracy(self, given: Any, x: Array, y: Array, task: Array) -> Array:
+        """Return how many samples are right."""
+        found, _ = self.logits(self.tested, given, x, task)
+        return (found.argmax(-1) == y).mean()
 
+
+def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float]:
+    """Learn all tasks; return ACC, BWT and the learning accuracy."""
+    chosen = VARIANTS["default" if variant == LAST else variant]
+    make, stream_name = NETWORKS[network]
+    learner = Learner(make, optimizer, seed)
     stream = make_stream(stream_name, seed=seed, tasks=TASKS)
-    state, moments = opt.init(params), rgo_jax.empty_moments(params, layout)
+    params, statistics = learner.params, learner.statistics
+    state = learner.optimizer.init(params)
+    moments = rgo_jax.empty_moments(params, learner.layout)
+    kept: list[Any] = []  # the running statistics of each task
     table = np.full((TASKS, TASKS), np.nan)
     for number in range(TASKS):
         task, (x, y) = jnp.asarray(number), stream.train(number)
         rng = np.random.default_rng([seed, number])
         order = np.concatenate([rng.permutation(len(y)) for _ in range(8)])
         rows = order.reshape(-1, stream.batch)
-        params, state = train(params, state, x[rows], y[rows], task)
+        params, state, statistics = learner.train(
+            (params, state, statistics), x[rows], y[rows], task
+        )
+        kept.append(statistics)
         if chosen is not None:
+            reduce, options = chosen
             for part in np.split(np.arange(len(y)), len(y) // 100):
-                moments = observe(moments, params, x[part], y[part], task)
-            state = rgo_jax.end_task(state, moments, **chosen[1])
+                given, batch = (params, statistics), (x[part], y[part])
+                moments = learner.observe(reduce, moments, given, batch, task)
+            state = rgo_jax.end_task(state, moments, **options)
         for old in range(number + 1):
-            test = stream.test(old)
-            table[number, old] = accuracy(params, *test, jnp.asarray(old))
+            given = params, kept[-1 if variant == LAST else old]
+            found = learner.accuracy(given, *stream.test(old), jnp.asarray(old))
+            table[number, old] = found
     measured = (
         rgo_core.average_accuracy,
         rgo_core.backward_transfer,
@@ -203,18 +250,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--network", choices=NETWORKS)
+    given = parser.parse_args()
+    seeds = range(given.seeds)
     rows = []
-    for network in NETWORKS:
+    for network in [given.network] if given.network else NETWORKS:
         for optimizer in OPTIMIZERS:
-            for variant in VARIANTS:
+            for variant in (*VARIANTS, *[LAST] * (network == "batch-norm")):
                 runs = [measure(network, optimizer, variant, seed) for seed in seeds]
                 named = {"network": network, "optimizer": optimizer, "rgo": variant}
                 rows.append({**named, "runs": runs})
                 print(*named.values(), np.mean(runs, axis=0).round(1), flush=True)
     environment = describe_environment("jax", device="cpu", threads=1)
-    out = parser.parse_args().out
-    write_json(out, {"rows": rows, "environment": environment})
+    write_json(given.out, {"rows": rows, "environment": environment})
 
 
 if __name__ == "__main__":

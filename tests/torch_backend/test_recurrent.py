@@ -1,5 +1,10 @@
 """Recurrent layers: a vector for each step, and states that are encoded and go on."""
 
+import itertools
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,7 +12,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch_backend.readers import READERS, SAMPLES, WIDTH, data, score
 from torch_backend.tolerance import assert_near
 
-from rgo_torch import FeatureEncoder, second_moments
+from rgo_torch import FeatureEncoder, FeatureEncoding, second_moments
+from rgo_torch.layers.unrolling import stepped, unrolled
+from rgo_torch.trees import leaves_of
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
@@ -48,8 +55,9 @@ def test_a_recurrent_layer_has_a_vector_for_each_step_of_a_sample() -> None:
     inputs: list[tuple[Tensor, Tensor]] = []
     sums: list[Tensor] = []
     for word in model.words(x).unbind(1):
-        inputs.append((word, hidden))
-        sums.append(word @ weights[0].T + hidden @ weights[1].T + sum(biases))
+        before = encoder.encodings["layer.recurrence"](hidden)
+        inputs.append((word, before))
+        sums.append(word @ weights[0].T + before @ weights[1].T + sum(biases))
         hidden = sums[-1].tanh()
     logits = model.head(encoder.encodings["layer"](hidden))
     total = logits.log_softmax(-1).gather(1, y[:, None]).sum()
@@ -64,6 +72,104 @@ def test_a_recurrent_layer_has_a_vector_for_each_step_of_a_sample() -> None:
         assert_near(found[own].matrix, rows.mT @ rows, amplification=100)
     steps = torch.cat(arrived)
     assert_near(found["layer.bias_ih_l0"].matrix, steps.mT @ steps, amplification=100)
+
+
+FORMS: dict[str, Callable[[], nn.Module]] = {
+    "rnn": lambda: nn.RNN(3, WIDTH),
+    "stacked gru": lambda: nn.GRU(3, WIDTH, num_layers=3, batch_first=True),
+    "both ways": lambda: nn.LSTM(3, WIDTH, num_layers=2, bidirectional=True),
+    "projected": lambda: nn.LSTM(3, 6, proj_size=WIDTH, num_layers=2),
+    "rnn cell": lambda: nn.RNNCell(3, WIDTH),
+    "gru cell": lambda: nn.GRUCell(3, WIDTH),
+    "lstm cell": lambda: nn.LSTMCell(3, WIDTH),
+}
+
+
+def encoded(form: str) -> tuple[nn.Module, FeatureEncoder]:
+    """Return a recurrent module in a model that is encoded for its second task."""
+    torch.manual_seed(0)
+    layer = FORMS[form]().double()
+    head = nn.Linear(2 * WIDTH if form == "both ways" else WIDTH, 2).double()
+    encoder = FeatureEncoder(nn.Sequential(layer, head), seed=7)
+    encoder.set_task(1)
+    return layer, encoder
+
+
+def given_to(layer: nn.Module) -> tuple[Tensor, Any]:
+    """Return inputs and states, which a cell is given one step of."""
+    x = torch.randn(4, 4, 3, dtype=torch.float64)
+    if not isinstance(layer, nn.RNNBase):
+        states = torch.randn(2, 4, WIDTH, dtype=torch.float64)
+        return x[0], tuple(states) if isinstance(layer, nn.LSTMCell) else states[0]
+    return x, None
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_what_meets_a_weight_is_permuted_as_its_columns_are(form: str) -> None:
+    """Fused by columns of the weights, unrolled by the states themselves."""
+    layer, encoder = encoded(form)
+    x, states = given_to(layer)
+    parameters = dict(layer.named_parameters())
+    found = leaves_of(layer(x, states))
+    own = encoder.encodings
+    with torch.no_grad():
+        if isinstance(layer, nn.RNNBase):
+            outputs, *last = unrolled(layer, parameters, (x, states), {})
+            state = own.get("0.state", own["0"])
+            expected = [own["0"](outputs), *(_as_wide(state, each) for each in last)]
+        else:
+            before = states if isinstance(states, tuple) else (states,)
+            undone = tuple(own["0"].undone(each) for each in before)
+            hx = undone if isinstance(states, tuple) else undone[0]
+            after = leaves_of(stepped(layer, parameters, (x, hx), {}))
+            expected = [own["0"](each) for each in after]
+    for one, other in zip(found, expected, strict=True):
+        assert_near(one, other, amplification=100)
+
+
+def _as_wide(encoding: FeatureEncoding, state: Tensor) -> Tensor:
+    return encoding(state) if state.shape[-1] == encoding.width else state
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_every_recurrence_is_another_in_the_second_task(form: str) -> None:
+    """Though what is given out were put back in order."""
+    layer, encoder = encoded(form)
+    names = [name for name in encoder.encodings if "." in name]
+    stacked = (
+        {"between"} if form in ("stacked gru", "both ways", "projected") else set()
+    )
+    half = {"state"} if form == "both ways" else set()
+    assert {name.split(".")[1] for name in names} == {"recurrence"} | stacked | half
+    x, states = given_to(layer)
+    found = []
+    for name in ("0.recurrence", *(n for n in names if "between" in n)):
+        encoding = encoder.encodings[name]
+        found.append(leaves_of(layer(x, states))[0])
+        encoding.is_identity = True
+    found.append(leaves_of(layer(x, states))[0])
+    for one, other in itertools.pairwise(found):
+        assert (one - other).norm() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_has_its_own_weights_after_its_forward(form: str) -> None:
+    layer, encoder = encoded(form)
+    x, states = given_to(layer)
+    before = {name: getattr(layer, name) for name, _ in layer.named_parameters()}
+    for inputs in (x, x[..., :2]):  # the second are too narrow
+        with nullcontext() if inputs is x else pytest.raises(RuntimeError):
+            layer(inputs, states)
+        for name, parameter in before.items():
+            assert getattr(layer, name) is parameter
+    encoder.set_task(0)
+    again = leaves_of(layer(x, states))
+    encoder.detach()
+    for one, other in zip(again, leaves_of(layer(x, states)), strict=True):
+        assert torch.equal(one, other)
 
 
 STEPPED = ("gru", "lstm", "lstm, last state", "both ways", "gru cell", "lstm cell")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rgo_torch.encoding_hooks import CELLS
+from rgo_torch.recurrence import permuted_inputs
 
 States = tuple[Tensor, ...]  # h, and c of an LSTM, each (b, width)
 # ``multiply(name, inputs, weight, bias)``, by the name of the weight in the module.
@@ -24,6 +25,7 @@ def multiplied(
 class Own(NamedTuple):
     """The parameters of one layer in one direction, and what multiplies by them."""
 
+    module: nn.Module
     parameters: Mapping[str, Tensor]
     suffix: str
     multiply: Multiply
@@ -36,6 +38,7 @@ class Own(NamedTuple):
         """Return the product of inputs and a weight, and the bias beside it."""
         name = f"weight_{place}{self.suffix}"
         bias = self.parameters.get(f"bias_{place}{self.suffix}")
+        inputs = permuted_inputs(self.module, name, inputs)
         return self.multiply(name, inputs, self.parameters[name], bias)
 
 
@@ -79,7 +82,7 @@ def unrolled(
             suffix = f"_l{layer}" + ("_reverse" if direction else "")
             output, final = _direction(
                 module,
-                Own(parameters, suffix, multiply),
+                Own(module, parameters, suffix, multiply),
                 inputs,
                 tuple(state[place] for state in initial),
                 lengths,
@@ -138,7 +141,7 @@ def stepped(
         states = (zeros, zeros) if isinstance(module, nn.LSTMCell) else (zeros,)
     elif isinstance(states, Tensor):
         states = (states,)
-    own = Own(parameters, "", multiply)
+    own = Own(module, parameters, "", multiply)
     after = _step(module, own, own.product("ih", inputs), states)
     return after if isinstance(module, nn.LSTMCell) else after[0]
 
