@@ -228,7 +228,7 @@ class FeatureEncoder(Uncopied):
     def _add(self, module: nn.Module, *hooks: ModuleHook) -> None:
         for hook in hooks:
             call: Any = hook
-            add = module.register_forward_hook
+            add: Any = module.register_forward_hook
             how = {"always_call": hook.is_always_called}
             if hook.is_before:
                 add, how = module.register_forward_pre_hook, {"with_kwargs": True}
