@@ -90,6 +90,7 @@ def test_the_readme_tells_of_the_zoo_what_was_recorded() -> None:
         "convnext",
         "unet",
         "gru",
+        "rnn",
         "audio",
     )
     for model, cells in zip(models, told, strict=True):

@@ -11,7 +11,11 @@ from rgo_bench.zoo.models.audio import AudioNetwork
 from rgo_bench.zoo.models.encoder import EncoderClassifier
 from rgo_bench.zoo.models.mixer import Mixer
 from rgo_bench.zoo.models.mobilenet import MobileNet
-from rgo_bench.zoo.models.recurrent import GRUClassifier, LSTMLanguageModel
+from rgo_bench.zoo.models.recurrent import (
+    GRUClassifier,
+    LSTMLanguageModel,
+    RowReader,
+)
 from rgo_bench.zoo.models.resnet import ResNet
 from rgo_bench.zoo.models.unet import UNet
 from rgo_bench.zoo.streams import (
@@ -102,6 +106,7 @@ ZOO: Final[Mapping[str, Entry]] = {
         lr=3e-3,
         sgd_steps=600,
     ),
+    "rnn": Entry(build=RowReader, stream=permuted_digits, lr=3e-3),
     "audio": Entry(build=AudioNetwork, stream=speakers),
     "unet": Entry(build=UNet, stream=digits_on_photographs, steps=900),
     "minilm": Entry(

@@ -1,4 +1,4 @@
-"""Recurrent networks: a language model and a classifier."""
+"""Recurrent networks: a language model, and classifiers of words and of pictures."""
 
 from torch import Tensor, nn
 
@@ -32,4 +32,20 @@ class GRUClassifier(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Return logits (b, classes) of words (b, length)."""
         logits: Tensor = self.head(self.gru(self.words(words))[0].mean(1))
+        return logits
+
+
+class RowReader(nn.Module):
+    """Pictures read row by row, by a plain RNN; a linear head."""
+
+    def __init__(self, *, side: int = 8, hidden: int = 64, classes: int = 10) -> None:
+        super().__init__()
+        self.side = side
+        self.rnn = nn.RNN(side, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits (b, classes) of pictures (b, 1, side, side)."""
+        rows = pictures.reshape(-1, self.side, self.side)
+        logits: Tensor = self.head(self.rnn(rows)[0][:, -1])
         return logits
