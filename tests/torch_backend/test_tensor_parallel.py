@@ -7,26 +7,15 @@ from typing import Any
 import pytest
 import torch
 from forked import run_forked
-from torch import distributed
 from torch_backend.nets import assert_same
 from torch_backend.tensor_parallel_workers import RANKS, SKETCH, learned, model
 from torch_backend.tolerance import assert_near
+from torch_backend.worker_marks import ALONE, NEEDS_FULLY_SHARD, NEEDS_GLOO
 
 SCRIPT = Path(__file__).with_name("tensor_parallel_workers.py")
 Found = list[dict[str, Any]]
 
-pytestmark = [
-    pytest.mark.skipif(
-        not distributed.is_available() or not distributed.is_gloo_available(),
-        reason="needs gloo",
-    ),
-    # Older versions have fully_shard, beside which it is refused, on GPUs alone.
-    pytest.mark.skipif(
-        not hasattr(torch.cpu.Stream, "record_event"),
-        reason="needs fully_shard on CPUs",
-    ),
-    pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning"),
-]
+pytestmark = [NEEDS_GLOO, NEEDS_FULLY_SHARD, ALONE]
 
 
 @pytest.fixture(scope="module")

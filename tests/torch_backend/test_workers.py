@@ -9,11 +9,11 @@ import pytest
 import torch
 from forked import run_forked
 from integrations.own_loop import TASKS, adam, network, sgd, task_data
-from torch import distributed
 from torch.distributed import checkpoint
 from torch_backend.four_workers import DDP_OPTIONS, RANKS, fresh, save
 from torch_backend.nets import assert_same, loss_of
 from torch_backend.tolerance import assert_near
+from torch_backend.worker_marks import ALONE, NEEDS_GLOO
 
 from rgo_torch import RGO
 from rgo_torch.distributed.shares import find_owners, inversion_cost
@@ -23,14 +23,7 @@ from rgo_torch.parameters import projected_parameters
 SCRIPT = Path(__file__).with_name("four_workers.py")
 Found = list[dict[str, Any]]
 
-pytestmark = [
-    pytest.mark.skipif(
-        not distributed.is_available() or not distributed.is_gloo_available(),
-        reason="needs gloo",
-    ),
-    # What a process by itself saves it need not gather, says PyTorch.
-    pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning"),
-]
+pytestmark = [NEEDS_GLOO, ALONE]
 
 
 @cache

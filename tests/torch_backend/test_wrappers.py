@@ -20,19 +20,11 @@ from torch_backend.nets import (
     sgd,
     train,
 )
+from torch_backend.worker_marks import NEEDS_FULLY_SHARD, NEEDS_GLOO
 
 from rgo_torch import RGO
 from rgo_torch.optimizers import Project
 from rgo_torch.wrappers import named_modules, named_parameters
-
-# Older versions have fully_shard on GPUs alone.
-NEEDS_FULLY_SHARD = pytest.mark.skipif(
-    not hasattr(torch.cpu.Stream, "record_event"), reason="needs fully_shard on CPUs"
-)
-NEEDS_GLOO = pytest.mark.skipif(
-    not distributed.is_available() or not distributed.is_gloo_available(),
-    reason="needs gloo",
-)
 
 
 @pytest.fixture
