@@ -19,9 +19,12 @@ from rgo_torch.wrappers import named_modules, named_parameters, original_model
 
 Parameters = Mapping[str, nn.Parameter]
 
-# The whole forms of a model's DTensors, by what they are whole of. Their memory is free
-# while the model is cut up.
-_twins: WeakKeyDictionary[nn.Module, dict[Any, nn.Parameter]] = WeakKeyDictionary()
+# By identity, for tensors compare by entries; and what they are whole of, lest its
+# identity goes to another.
+Twins = dict[int, tuple[Any, nn.Parameter]]
+
+# The whole forms of a model's DTensors. Their memory is free while it is cut up.
+_twins: WeakKeyDictionary[nn.Module, Twins] = WeakKeyDictionary()
 # Models that are whole now, with what optimizers hold.
 _whole: WeakKeyDictionary[nn.Module, Parameters] = WeakKeyDictionary()
 
@@ -78,16 +81,13 @@ def is_cut(parameter: Tensor) -> bool:
     )
 
 
-def _filled(
-    twins: dict[Any, nn.Parameter], parameter: Any, undo: ExitStack
-) -> nn.Parameter:
+def _filled(twins: Twins, parameter: Any, undo: ExitStack) -> nn.Parameter:
     """Return the whole form of a parameter, one and the same at each time."""
     with torch.no_grad():
         whole = parameter.full_tensor()
-        # By identity: tensors compare by entries.
-        twin = twins.get(id(parameter))
-        if twin is None:
-            twins[id(parameter)] = twin = nn.Parameter(whole.clone())
+        if id(parameter) not in twins:
+            twins[id(parameter)] = parameter, nn.Parameter(whole.clone())
+        _, twin = twins[id(parameter)]
         storage = twin.untyped_storage()
         storage.resize_(whole.numel() * whole.element_size())
         twin.copy_(whole)
