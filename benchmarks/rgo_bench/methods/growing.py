@@ -43,10 +43,8 @@ class GrowingNetwork:
                 "expected a chain of layers without groups (nn.Sequential), got "
                 f"{type(network).__name__}"
             )
-        self.device, self._base = (
-            setting.device,
-            sum(p.numel() for p in network.parameters()),
-        )
+        self.device = setting.device
+        self.size = sum(p.numel() for p in network.parameters())  # at first
         *body, head = layers
         self.names = [layer.name for layer in body]
         below = takewhile(lambda child: child[0] != head.name, network.named_children())
@@ -172,7 +170,7 @@ class GrowingNetwork:
     def capacity(self) -> float:
         """Return the weights of layers and heads, in percent of one network's."""
         state = [self.weights, self.biases, self.heads.state_dict()]
-        return 100 * tensor_bytes(state) / (4 * self._base)
+        return 100 * tensor_bytes(state) / (4 * self.size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights, the heads and the stamps."""

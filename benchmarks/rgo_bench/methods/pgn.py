@@ -69,3 +69,12 @@ class PGN(GrowingMethod):
                 if gradient is not None:
                     gradient[:units] = 0
         self.optimizer.step()
+
+    def capacity(self) -> float:
+        """Return the weights of all columns and heads, in percent of one network's.
+
+        Without the zeros that lead from later columns to earlier ones: they are kept,
+        as parts of whole matrices, and stand for no connection.
+        """
+        zeros = sum(int((w == 0).sum()) for w in self.network.weights.values())
+        return self.network.capacity() - 100 * zeros / self.network.size

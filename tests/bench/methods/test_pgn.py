@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.pgn import PGN, PGNOptions
+from rgo_bench.runs.run import begin_run
+from rgo_bench.runs.spec import make_spec
 
 SETTING = tiny_setting()
 HALF = PGNOptions(width=0.5)
@@ -129,3 +131,16 @@ def test_a_width_below_zero_is_refused() -> None:
 
 def test_a_resumed_run_ends_with_the_same_weights() -> None:
     assert_resumes(PGN(SETTING, HALF), PGN(SETTING, HALF))
+
+
+def test_capacity_has_no_zeros_that_lead_back_to_earlier_columns() -> None:
+    spec = make_spec("permuted-digits", "pgn", 0, {"tasks": 2, "width": 0.25})
+    method = begin_run(spec).method
+    method.begin_task(0)
+    method.begin_task(1)
+    first, second = method.network.first
+    more, most = first // 4, second // 4
+    base = 64 * first + first + first * second + second + 10 * second + 10
+    assert method.network.size == base
+    column = more * (64 + 1) + most * (first + more + 1) + 10 * (second + most + 1)
+    assert method.capacity() == pytest.approx(100 * (base + column) / base)
