@@ -98,10 +98,12 @@ def test_the_rows_of_jaxs_defaults_are_those_of_their_record() -> None:
         acc, bwt, _ = np.mean(row["runs"], axis=0)
         named = f"| {row['network']} | {row['optimizer']} |"
         cells.setdefault(named, []).append(f"{acc:.1f} / {bwt:.1f}")
-    assert len(cells) == 6
+    assert len(cells) == 12
     lines = (ROOT / "docs/jax.md").read_text().splitlines()
     for named, told in cells.items():
-        assert f"{named} {' | '.join(told)} |" in lines
+        assert f"{named} {' | '.join(told[:3])} |" in lines
+    sgd, adamw = (cells[f"| batch-norm | {name} |"][3] for name in ("sgd", "adamw"))
+    assert f"it has {sgd} with SGD and {adamw} with AdamW" in words_of("docs/jax.md")
 
 
 def test_the_rivals_rows_are_those_of_their_records() -> None:
