@@ -79,7 +79,7 @@ MOMENTS: dict[str, Door] = {
         f"damping={bad!r}": end(
             ValueError, "damping must be a finite number > 0, got", damping=bad
         )
-        for bad in (0, -1.0, NAN, INF, "0.1", True, None)
+        for bad in (0, -1.0, NAN, INF, "0.1", True)
     },
     "normalize": Door(
         partial(project_with_torch, normalize="foo"),
