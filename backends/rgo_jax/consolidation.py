@@ -1,7 +1,7 @@
 """The end of a task: the projections of an optimizer renewed from second moments."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -135,25 +135,7 @@ def end_task(
     damping = with_flag(damping, relative, stacklevel=3)
     check_positive("damping", split_damping(damping)[0])
     _check_moments(before, moments)
-
-    tables = looked_up(before)
-
-    def renewed(projections: dict[str, Any], normalized: bool) -> dict[str, Any]:
-        def new(path: str, projection: Any) -> Any:
-            consolidate = partial(
-                rgo_core.consolidate,
-                damping=damping,
-                looked_up=path in tables,
-                normalized=normalized,
-                xp=jnp,
-            )
-            return _cast(in_double(consolidate)(moments[path]), projection)
-
-        return {
-            path: new(path, projection) if path in moments else projection
-            for path, projection in projections.items()
-        }
-
+    renewed = partial(_renewed, moments, damping, looked_up(before))
     traces = before.traces | {
         path: in_double(trace)(moment).astype(jnp.float32).sum()
         for path, moment in moments.items()
@@ -173,6 +155,27 @@ def end_task(
         return jax.tree.map(jnp.zeros_like, node) if _is_momentum(node) else node
 
     return jax.tree.map(begun, state, is_leaf=lambda n: is_state(n) or _is_momentum(n))
+
+
+def _renewed(
+    moments: Mapping[str, Moment],
+    damping: Damping,
+    tables: Collection[str],
+    projections: Mapping[str, Projection],
+    normalized: bool,
+) -> dict[str, Projection]:
+    """Return projections, those anew that have a second moment."""
+    found = dict(projections)
+    for path in (path for path in projections if path in moments):
+        consolidate = partial(
+            rgo_core.consolidate,
+            damping=damping,
+            looked_up=path in tables,
+            normalized=normalized,
+            xp=jnp,
+        )
+        found[path] = _cast(in_double(consolidate)(moments[path]), projections[path])
+    return found
 
 
 def _is_momentum(node: Any) -> bool:

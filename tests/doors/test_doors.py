@@ -10,7 +10,15 @@ import pytest
 from doors.batches import BATCHES
 from doors.encodings import ENCODINGS
 from doors.layouts import LAYOUTS
-from doors.moments import MOMENTS, diagonal, moments_of_jax, of_matrix, of_weight
+from doors.moments import (
+    MOMENTS,
+    diagonal,
+    end_with_jax,
+    end_with_torch,
+    moments_of_jax,
+    of_matrix,
+    of_weight,
+)
 from doors.one_layer import NAN, project_with_jax
 from doors.states import STATES
 
@@ -29,6 +37,12 @@ def test_what_one_backend_refuses_the_other_refuses_too(
     error = kinds[backend == "jax"]
     with pytest.raises(error, match=row.message):
         (row.torch if backend == "torch" else row.jax)()
+
+
+def test_a_damping_of_none_is_the_measured_one_where_the_network_is_known() -> None:
+    with pytest.raises(ValueError, match="damping must be a finite number > 0, got N"):
+        end_with_torch(damping=None)
+    end_with_jax(damping=None)
 
 
 def test_where_jax_traces_it_checks_what_is_no_value() -> None:

@@ -3,9 +3,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from jax_backend.nets import draw
 
 from rgo_core import Relative
+from rgo_core.vectors import Reduce
 from rgo_jax import (
     conv,
     curvature_vectors,
@@ -39,7 +41,8 @@ def network(params: Any, x: Any, taps: Any = None) -> Any:
     return head + params["head"]["bias"][None]
 
 
-def test_no_ranks_are_promoted_on_the_way_through_a_task() -> None:
+@pytest.mark.parametrize("reduce", ["uncancelled", "rms"])
+def test_no_ranks_are_promoted_on_the_way_through_a_task(reduce: Reduce) -> None:
     layout = find_layout(PARAMS)
     optimizer = optax.chain(project_gradients(layout), optax.sgd(0.1))
 
@@ -50,7 +53,7 @@ def test_no_ranks_are_promoted_on_the_way_through_a_task() -> None:
 
     @jax.jit  # one program, not a hundred; ranks are looked at as it is traced
     def task(params: Any) -> Any:
-        vectors = curvature_vectors(score, params, BATCH, layout=layout)
+        vectors = curvature_vectors(score, params, BATCH, layout=layout, reduce=reduce)
         moments = observe(empty_moments(params, layout), vectors)
         state = end_task(optimizer.init(params), moments, damping=Relative(0.03))
         taps = {"conv": jnp.zeros((5, 18)), "head": jnp.zeros((5, 64))}

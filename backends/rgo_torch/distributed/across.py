@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from rgo_torch.distributed.tensor_parallel import is_cut
+from rgo_torch.distributed.tensor_parallel import cut_like, is_cut
 
 
 class Route(NamedTuple):
@@ -69,7 +69,7 @@ class Across:
         """Return this worker's part of ``features[..., permutation, ...]``."""
         if not is_cut(features):
             return self._exchanged(features, permutation, axis)
-        from torch.distributed.tensor import DTensor, Replicate
+        from torch.distributed.tensor import Replicate
 
         if any(placement.is_partial() for placement in features.placements):
             features = features.redistribute(placements=[Replicate()])
@@ -80,14 +80,7 @@ class Across:
             part = self._exchanged(part, permutation, axis)
         else:
             part = part.index_select(axis, permutation)
-        return DTensor.from_local(
-            part,
-            self.mesh,
-            features.placements,
-            run_check=False,
-            shape=features.shape,
-            stride=features.stride(),
-        )
+        return cut_like(part, features)
 
     def _exchanged(self, part: Tensor, permutation: Tensor, axis: int) -> Tensor:
         sent, sizes_sent, sizes_received, order = self._route(permutation)

@@ -16,7 +16,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.distributed.tensor_parallel import held_by_optimizers, is_cut, joined
+from rgo_torch.distributed.tensor_parallel import (
+    cut_like,
+    held_by_optimizers,
+    is_cut,
+    joined,
+)
 from rgo_torch.torch_private import casts_of, forward_hooks
 from rgo_torch.trees import map_tensors
 from rgo_torch.wrappers import named_parameters, original_model
@@ -155,17 +160,7 @@ def whole_of(piece: Tensor, parameter: Any) -> Tensor:
 
     All workers call it together.
     """
-    from torch.distributed.tensor import DTensor
-
-    cut = DTensor.from_local(
-        piece,
-        parameter.device_mesh,
-        parameter.placements,
-        run_check=False,
-        shape=parameter.shape,
-        stride=parameter.stride(),
-    )
-    whole: Tensor = cut.full_tensor()
+    whole: Tensor = cut_like(piece, parameter).full_tensor()
     return whole
 
 

@@ -81,6 +81,20 @@ def is_cut(parameter: Tensor) -> bool:
     )
 
 
+def cut_like(piece: Tensor, like: Any) -> Any:
+    """Return the DTensor of which this worker holds a piece, cut up as another is."""
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        piece,
+        like.device_mesh,
+        like.placements,
+        run_check=False,
+        shape=like.shape,
+        stride=like.stride(),
+    )
+
+
 def _filled(twins: Twins, parameter: Any, undo: ExitStack) -> nn.Parameter:
     """Return the whole form of a parameter, one and the same at each time."""
     with torch.no_grad():
