@@ -46,7 +46,8 @@ def learned(run: Run, task: int) -> Run:
         "scale": draw((5, 4), 4 + task),
     }
     moments = observe(moments, vectors)
-    return optax.apply_updates(params, updates), end_task(state, moments), moments
+    state = end_task(state, moments, damping=0.1)
+    return optax.apply_updates(params, updates), state, moments
 
 
 def to_file(folder: Path, run: Run) -> None:
