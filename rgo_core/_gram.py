@@ -12,6 +12,7 @@ from rgo_core._typing import Array, Namespace
 # one, and the sides of the squares that are mirrored: measured on one thread.
 LARGE = 2**16
 TILE = 128
+_BELOW = np.tri(TILE, k=-1, dtype=bool)
 
 
 def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
@@ -63,6 +64,5 @@ def _add_on_host(matrix: np.ndarray, rows: np.ndarray) -> None:
     for start in range(0, n, TILE):
         end = min(start + TILE, n)
         square = matrix[start:end, start:end]
-        upper = np.triu(square)
-        square[...] = upper + np.triu(upper, 1).T
+        np.copyto(square, square.T, where=_BELOW[: end - start, : end - start])
         matrix[end:, start:end] = matrix[start:end, end:].T

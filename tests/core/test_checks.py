@@ -21,6 +21,7 @@ from rgo_core import (
     SecondMoment,
     SketchedMoment,
 )
+from rgo_core._checks import check_finite
 
 REFUSALS = [
     *refused_moments.REFUSALS,
@@ -153,3 +154,19 @@ def test_shapes_are_refused_while_jax_traces() -> None:
         update(jax.numpy.ones(3))
     with pytest.raises(ValueError, match="gradient must have the leading axes"):
         jax.jit(rgo_core.project)(jax.numpy.ones((3, 2, 2)), jax.numpy.ones((2, 4)))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finite_vectors_whose_sum_overflows_are_taken(
+    backend: Backend, dtype: str
+) -> None:
+    largest = np.finfo(dtype).max
+    rows = np.asarray([[largest, largest], [largest, -largest]], dtype=dtype)
+    vectors, xp = backend.array(rows), backend.xp
+    check_finite("vectors", vectors, xp)
+    for bad in (np.nan, np.inf, -np.inf):
+        for other in (0.0, np.inf):
+            wrong = backend.array(np.asarray([[bad, other]], dtype=dtype))
+            with pytest.raises(ValueError, match="vectors must be finite, got"):
+                check_finite("vectors", wrong, xp)
