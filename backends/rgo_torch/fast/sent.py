@@ -5,6 +5,9 @@ the weight: there alone can be told what else has reached it. A mark on the tens
 be lost where autograd adds it to others.
 """
 
+from functools import partial
+from typing import ClassVar
+
 from torch import Tensor
 
 from rgo_torch.torch_private import at_the_end, backward_pass
@@ -12,6 +15,9 @@ from rgo_torch.torch_private import at_the_end, backward_pass
 
 class Sent:
     """The projected gradients on their way to one weight, by backward passes."""
+
+    # The pass that was noted last, and by whom: its end is heard of once for them all.
+    _noted: ClassVar[tuple[int, list["Sent"]]] = (-1, [])
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, Tensor]] = []
@@ -21,9 +27,14 @@ class Sent:
 
         Only inside of a backward pass.
         """
-        if not self.parts:
-            at_the_end(self.forget)
-        self.parts.append((backward_pass(), gradient))
+        number = backward_pass()
+        last, by = Sent._noted
+        if number != last:
+            by = []
+            at_the_end(partial(_forget, number, by))
+            Sent._noted = number, by
+        by.append(self)
+        self.parts.append((number, gradient))
 
     def take_whole(self, gradient: Tensor) -> bool:
         """Take what was sent if a gradient is just that; whether it is."""
@@ -39,6 +50,13 @@ class Sent:
         here = backward_pass()
         return [part for number, part in parts if number == here]
 
-    def forget(self) -> None:
-        """Forget what was sent."""
-        self.parts = []
+    def forget(self, number: int) -> None:
+        """Forget what a backward pass has sent."""
+        if self.parts:
+            self.parts = [part for part in self.parts if part[0] != number]
+
+
+def _forget(number: int, by: list[Sent]) -> None:
+    for sent in by:
+        sent.forget(number)
+    by.clear()

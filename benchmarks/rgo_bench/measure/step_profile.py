@@ -1,10 +1,12 @@
 """Where the microseconds of a training step go: products, encoding, and the rest."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +15,17 @@ from torch.nn import functional
 import rgo_torch
 from rgo_bench.measure.operations import row_counts
 from rgo_bench.measure.steps import prepare, protect
+from rgo_torch.fast.packed import PackedProduct
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
 
+Measured = TypeVar("Measured")
+
 PHASES = ("forward", "backward", "update")
-WARM = 3  # steps that are not timed
+# Steps of one kind in a row, as in training: another's leave its caches cold. The first
+# of them are not timed.
+BLOCK, WARM = 20, 3
 
 
 class StepProfile(NamedTuple):
@@ -64,13 +71,13 @@ def profile_step(
     optimizer : {"sgd", "adamw"}
         With AdamW updates are projected.
     rounds : int
-        How many steps of each kind.
+        How many steps of each kind, at least.
 
     Notes
     -----
     What RGO adds is split by timing its parts alone: the products on random tensors of
-    the step's shapes, the encoding in a network without projections. Alone they find
-    the caches warmer, so that the rest is an upper bound.
+    the step's shapes, each time after a plain step, which leaves the caches as it does;
+    the encoding in a network without projections.
     """
     kinds = {
         kind: _Stepper(network, input_shape, batch, optimizer, kind)
@@ -79,14 +86,12 @@ def profile_step(
     products = kinds["rgo"].products()
     taken: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     alone: list[float] = []
-    for number in range(-WARM, rounds):
+    for _ in range(math.ceil(rounds / BLOCK)):
         for kind, stepper in kinds.items():
-            times = stepper.step()
-            if number >= 0:
-                taken[kind].append(times)
-        alone.append(_timed(products))
+            taken[kind] += _timed_block(stepper.step)
+        alone += _timed_block(lambda: (kinds["plain"].step(), _timed(products))[1])
     plain, encoded, rgo = (_by_phase(taken[kind]) for kind in kinds)
-    product = 1e6 * median(alone[WARM:])
+    product = 1e6 * median(alone)
     encoding = max(0.0, sum(encoded.values()) - sum(plain.values()))
     rest = sum(rgo.values()) - sum(plain.values()) - product - encoding
     return StepProfile(
@@ -131,31 +136,39 @@ class _Stepper:
         layers = [each for each in projector.layers if isinstance(each, RowLayer)]
         counts = row_counts(self.model, layers, self.x)
         rows = {layer.module: count for layer, count in counts.items()}
-        pairs = [
-            (projection, torch.randn_like(_multiplied(parameter, rows, projector)))
+        each = [
+            _product(parameter, projection, rows, projector.project)
             for name, projection in projector.projections.items()
             for parameter in (projector.parameters[name],)
         ]
 
         @torch.no_grad()
         def multiply() -> None:
-            for projection, given in pairs:
-                projected_rows(projection, given)
+            for product in each:
+                product()
 
         return multiply
 
 
-def _multiplied(
-    parameter: ProjectedParameter, rows: dict[nn.Module, int], projector: Any
-) -> Tensor:
-    """Return a tensor shaped as what is multiplied: the fewer rows of X or of G."""
+def _product(
+    parameter: ProjectedParameter,
+    projection: Any,
+    rows: dict[nn.Module, int],
+    project: str,
+) -> Callable[[], Tensor]:
+    """Return what a step does with a projection, from the side of fewer rows."""
     gradient = parameter.rows(parameter.tensor.detach())
-    layer = parameter.uses[0][0]
-    few = rows.get(layer.module, 0)
-    factors = projector.project == "gradient" and not parameter.is_vector
+    few = rows.get(parameter.uses[0][0].module, 0)
+    factors = project == "gradient" and not parameter.is_vector
     if factors and 0 < few < gradient.shape[-2]:
-        return gradient.new_empty(*gradient.shape[:-2], few, gradient.shape[-1])
-    return gradient
+        shape = (*gradient.shape[:-2], few, gradient.shape[-1])
+        # As `ProjectedForward` multiplies what a layer takes in.
+        return partial(PackedProduct(), projection, torch.randn(shape))
+    return partial(projected_rows, projection, torch.randn_like(gradient))
+
+
+def _timed_block(step: Callable[[], Measured]) -> list[Measured]:
+    return [step() for _ in range(-WARM, BLOCK)][WARM:]
 
 
 def _timed(function: Callable[[], None]) -> float:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 from typer.testing import CliRunner
 
 from rgo_bench.cli import measuring
@@ -13,6 +14,7 @@ from rgo_bench.measure.operations import step_operations
 from rgo_bench.measure.pass_memory import measure_memory
 from rgo_bench.measure.steps import measure_step
 from rgo_bench.networks import NETWORKS
+from rgo_torch.fast.packed import PackedProduct
 
 SHAPE = (3, 8, 8)
 # Dynamo's own, at autograd functions and at tensors with a hook.
@@ -138,13 +140,20 @@ def test_a_profile_multiplies_what_a_step_does() -> None:
     # Two inputs a layer are fewer than its outputs: they are multiplied, not gradients.
     stepper = step_profile._Stepper("mlp", (64,), 2, "sgd", "rgo")
     shapes = []
-    original = step_profile.projected_rows
+    packed, plain = PackedProduct.__call__, step_profile.projected_rows
+
+    def multiplied(p: Tensor, rows: Tensor) -> Tensor:
+        shapes.append(tuple(rows.shape))
+        return plain(p, rows)
+
+    def by_factors(self: PackedProduct, p: Tensor, rows: Tensor) -> Tensor:
+        assert rows.ndim == 2
+        shapes.append(tuple(rows.shape))
+        return packed(self, p, rows)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            step_profile,
-            "projected_rows",
-            lambda p, rows: shapes.append(tuple(rows.shape)) or original(p, rows),
-        )
+        patch.setattr(step_profile, "projected_rows", multiplied)
+        patch.setattr(PackedProduct, "__call__", by_factors)
         stepper.products()()
     assert sorted(shapes) == sorted(
         [(2, 64), (256,), (2, 256), (256,), (2, 256), (100,)]
