@@ -6,7 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgo_torch.fast.product import can_use_onednn, lying_by_rows, rows_times
+from rgo_torch.fast.product import (
+    can_use_onednn,
+    lying_by_rows,
+    multiplications,
+    rows_times,
+)
 from rgo_torch.torch_private import multiply_packed, packed_for_products, version_of
 
 # Multiplications above which that is faster: measured on one thread of a CPU with
@@ -39,8 +44,9 @@ class PackedProduct:
 
 
 def _pays(projection: Any, rows: Tensor) -> bool:
+    # Its size first: of small layers nothing else is asked, at every step.
     return (
-        can_use_onednn(projection, rows)
-        and rows.numel() * len(projection) > LARGE
+        multiplications(projection, rows) > LARGE
+        and can_use_onednn(projection, rows)
         and capability() == "AVX512"
     )

@@ -34,11 +34,11 @@ def is_autocast(tensor: Tensor) -> bool:
 
 def true_float32(tensor: Tensor) -> AbstractContextManager[object]:
     """Switch autocast and coarser formats off for products on a tensor's device."""
-    device = tensor.device.type
+    coarse = tensor.is_cuda or (tensor.is_cpu and _rounds_on_cpu())
     casts = is_autocast(tensor)
-    coarse = device == "cuda" or (device == "cpu" and _rounds_on_cpu())
     if not casts and not coarse:
         return PLAIN
+    device = tensor.device.type
     stack = ExitStack()
     if casts:
         stack.enter_context(torch.autocast(device, enabled=False))

@@ -36,13 +36,18 @@ def projected_rows(projection: Any, rows: Tensor) -> Tensor:
 
 def rows_times(projection: Any, rows: Tensor) -> Tensor:
     """Do as `projected_rows`, for one who has made sure of true float32."""
-    if not (
-        can_use_onednn(projection, rows) and rows.numel() * len(projection) >= LARGE
+    if multiplications(projection, rows) < LARGE or not can_use_onednn(
+        projection, rows
     ):
         projected: Tensor = apply_unchecked(projection, rows, -1)
         return projected
     # What is in oneDNN's own layout is multiplied by oneDNN.
     return functional.linear(rows.to_mkldnn(), lying_by_rows(projection)).to_dense()
+
+
+def multiplications(projection: Any, rows: Tensor) -> int:
+    """Return how many a product with a matrix P takes; of another form, fewer."""
+    return rows.numel() * len(projection)
 
 
 def lying_by_rows(projection: Tensor) -> Tensor:

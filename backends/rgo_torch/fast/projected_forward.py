@@ -73,17 +73,17 @@ class ProjectedForward:
 
     def formed(self, inputs: Tensor, output_gradients: Tensor) -> Tensor:
         """Do as `weight_gradient`, where nothing is traced."""
-        projection = self._bring()
-        rows = self.layer.all_rows(inputs)
-        gradients = self.layer.all_gradient_rows(output_gradients)
+        layer, projection, number = self.layer, self._bring(), backward_pass()
+        rows = layer.all_rows(inputs)
+        gradients = layer.all_gradient_rows(output_gradients)
         # Nothing to project with; or compiled autograd runs the backward pass, which
         # takes no callback, and leaves all to where gradients meet.
-        if projection is None or backward_pass() < 0:
-            return self.layer.weight_product(gradients, rows)
+        if projection is None or number < 0:
+            return layer.weight_product(gradients, rows)
         with true_float32(rows):
             projected = self._times(projection, rows)
-            gradient = self.layer.weight_product(gradients, projected)
-        self.sent.note(gradient)
+            gradient = layer.weight_product(gradients, projected)
+        self.sent.note(gradient, number)
         return gradient
 
     def remove(self) -> None:

@@ -17,22 +17,21 @@ class Sent:
     """The projected gradients on their way to one weight, by backward passes."""
 
     # The pass that was noted last, and by whom: its end is heard of once for them all.
-    _noted: ClassVar[tuple[int, list["Sent"]]] = (-1, [])
+    noted: ClassVar[tuple[int, list["Sent"]]] = (-1, [])
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, Tensor]] = []
 
-    def note(self, gradient: Tensor) -> None:
-        """Note what is sent; forgotten at the end of the backward pass, if not taken.
+    def note(self, gradient: Tensor, number: int) -> None:
+        """Note what the backward pass of a number sends, the one that is going on.
 
-        Only inside of a backward pass.
+        Forgotten at its end, if not taken.
         """
-        number = backward_pass()
-        last, by = Sent._noted
+        last, by = Sent.noted
         if number != last:
             by = []
             at_the_end(partial(_forget, number, by))
-            Sent._noted = number, by
+            Sent.noted = number, by
         by.append(self)
         self.parts.append((number, gradient))
 
