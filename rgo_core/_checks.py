@@ -79,19 +79,22 @@ def check_finite(name: str, array: Array, xp: Namespace) -> None:
 
     Under a JAX transformation there are no values to look at, and the check passes.
     """
-    # A sum is finite if all entries are, unless it overflows, and takes a 30th of the
-    # time that looking at each of them does.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = xp.isfinite(xp.sum(array))
-    # Within a compiled function what comes of a constant has no value either.
-    if is_traced(finite) or bool(finite):
-        return
-    if not bool(xp.all(xp.isfinite(array))):
+    if not is_finite(array, xp):
         bad = int(xp.sum(xp.astype(~xp.isfinite(array), xp.int32)))
         raise ValueError(
             f"{name} must be finite, got {bad} NaN or infinite entries "
             f"in an array of shape {tuple(array.shape)}"
         )
+
+
+def is_finite(array: Array, xp: Namespace) -> bool:
+    """Whether a concrete `array` holds neither NaN nor infinity; one traced may not."""
+    # A sum is finite if all entries are, unless it overflows, and takes a 30th of the
+    # time that looking at each of them does.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = xp.isfinite(xp.sum(array))
+    # Within a compiled function what comes of a constant has no value either.
+    return is_traced(found) or bool(found) or bool(xp.all(xp.isfinite(array)))
 
 
 def check_symmetric(name: str, matrix: Array, xp: Namespace) -> None:

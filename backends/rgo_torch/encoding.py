@@ -61,6 +61,8 @@ class FeatureEncoding(nn.Module):
         self.across: Across | None = None
         # What autograd keeps until the backward pass: never written to, as buffers are.
         self._kept = (torch.arange(width), torch.arange(width))
+        # Of the tasks met last: one is trained, and others are tested in turn.
+        self._drawn: dict[tuple[int, str, int], tuple[Tensor, Tensor]] = {}
         for name in ("permutation", "inverse"):
             self.register_buffer(name, torch.arange(width), persistent=False)
 
@@ -109,14 +111,24 @@ class FeatureEncoding(nn.Module):
         Its own name, where it has one, stands in for `name`.
         """
         name = name if self.name is None else self.name
-        drawn = rgo_core.task_permutation(self.width, task=task, name=name, seed=seed)
-        with torch.inference_mode(False):  # autograd keeps no others
-            permutation = torch.from_numpy(drawn)
-            inverse = torch.from_numpy(rgo_core.inverse_permutation(drawn))
-        self._kept = permutation, inverse
+        self._kept = permutation, inverse = self._drawn_once(task, name, seed)
         self.permutation.copy_(permutation)
         self.inverse.copy_(inverse)
         self.is_identity = task == 0
+
+    def _drawn_once(self, task: int, name: str, seed: int) -> tuple[Tensor, Tensor]:
+        found = self._drawn.pop((task, name, seed), None)
+        if found is None:
+            drawn = rgo_core.task_permutation(
+                self.width, task=task, name=name, seed=seed
+            )
+            with torch.inference_mode(False):  # autograd keeps no others
+                permutation = torch.from_numpy(drawn)
+                inverse = torch.from_numpy(rgo_core.inverse_permutation(drawn))
+            found = permutation, inverse
+            self._drawn = dict(list(self._drawn.items())[-1:])
+        self._drawn[task, name, seed] = found
+        return found
 
     def _kept_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # What a hook holds does not move with the model.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import rgo_core
 from rgo_core import DiagonalProjection, LowRankProjection
+from rgo_core._checks import is_finite
 from rgo_torch.parameters import Moment, ProjectedParameter, Projection
 
 
@@ -123,7 +124,7 @@ def check_parts(
                 f"{parameter.name}: expected a {key} of shape {shape}, "
                 f"got {tuple(tensor.shape)}"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor, xp):
             raise ValueError(
                 f"{parameter.name}: expected a {key} of finite numbers, got NaN or inf"
             )

@@ -1,5 +1,7 @@
 """Each task sees the channels of a layer in its own order."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -193,6 +195,30 @@ def test_a_context_encodes_for_another_task_and_comes_back() -> None:
     with pytest.raises(KeyError), encoder.task(0):
         raise KeyError
     assert torch.equal(model(x), logits[2])
+
+
+def test_the_two_tasks_met_last_are_not_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = []
+    draw = rgo_core.task_permutation
+
+    def noted(width: int, *, task: int, name: str, seed: int) -> Any:
+        drawn.append(task)
+        return draw(width, task=task, name=name, seed=seed)
+
+    monkeypatch.setattr(rgo_core, "task_permutation", noted)
+    model = nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 2))
+    encoder = FeatureEncoder(model, seed=7)
+    first: dict[int, Tensor] = {}
+    for task in (1, 2, 1, 2, 3, 2, 1):
+        encoder.set_task(task)
+        (encoding,) = encoder._encodings.values()
+        first.setdefault(task, encoding.permutation.clone())
+        assert torch.equal(encoding.permutation, first[task])
+        assert torch.equal(encoding._kept[0], first[task])
+        assert len(encoding._drawn) <= 2
+    assert [task for task in drawn if task] == [1, 2, 3, 1]
 
 
 def test_permutations_depend_on_seed_task_and_name() -> None:
