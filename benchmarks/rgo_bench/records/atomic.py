@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, *content: bytes | memoryview) -> None:
     """Write a file so that a reader or a crash sees the old content or the new.
 
     The content goes to a temporary file in the same folder, which takes the place of
@@ -15,8 +15,8 @@ def replace_file(path: Path, content: bytes) -> None:
     ----------
     path : Path
         The file to make or to replace.
-    content : bytes
-        Its whole content.
+    *content : bytes or memoryview
+        Its whole content, part after part.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def replace_file(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

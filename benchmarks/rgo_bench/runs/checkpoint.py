@@ -18,9 +18,10 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     Its SHA-256 stands before it: a damaged file may still load, with other numbers.
     """
-    content = io.BytesIO()
-    torch.save(dict(state), content)
-    replace_file(path, sha256(content.getvalue()).digest() + content.getvalue())
+    written = io.BytesIO()
+    torch.save(dict(state), written)
+    content = written.getbuffer()  # no copy: it is as large as the state
+    replace_file(path, sha256(content).digest(), content)
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
