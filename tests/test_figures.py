@@ -121,10 +121,10 @@ def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
     }
     readme = " ".join(PAGES[0].read_text().split())
     rgo = runs["rgo"]
-    assert f"takes {rgo['time_ratio']:.1f} times one of SGD" in readme
+    assert f"takes {rgo['time_ratio']:.2f} times one of SGD" in readme
     assert f"and {rgo['memory_ratio']:.2f} times its memory" in readme
     (part,) = (r for r in recorded_rows("cost-enough") if r["method"] == "rgo")
-    assert f"{part['time_ratio']:.1f} times where it observes only" in readme
+    assert f"{part['time_ratio']:.2f} times where it observes only" in readme
     lenet, alexnet, resnet = (
         steps[name] for name in ("lenet-5", "alexnet-6", "resnet-18")
     )
