@@ -23,6 +23,8 @@ HEADS = ("query", "key", "value")
 # Flax, and what attends.
 RECURS = r"(^|/)(weight_hh|w_h|hidden_to_hidden|(dense_)?h|h[fgiornz])(/|$)"
 DEEP = re.compile(rf"{RECURS}|lstm|gru|rnn|recurrent|query|attention", re.IGNORECASE)
+# Tables of what is added, looked up or scaled by, entry by entry.
+ADDED = re.compile(r"pos|embed|token|table|scale|offset|gamma|beta", re.IGNORECASE)
 
 Rule = Callable[[Any, str, tuple[int, ...]], Axes | None]
 
@@ -60,6 +62,14 @@ def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
     if name in OUTPUTS_FIRST:
         return outputs_first(shape)
     return _kernel(path, shape, leaves)
+
+
+def is_unnamed(path: str, shape: tuple[int, ...]) -> bool:
+    """Whether a leaf may multiply as a matrix, for all that its name says."""
+    *_, name = path.split("/")
+    told = name in (*OUTPUTS_LAST, *OUTPUTS_FIRST, *BIASES, *EMBEDDINGS)
+    is_matrix = sum(length > 1 for length in shape) > 1
+    return is_matrix and not told and not ADDED.search(path)
 
 
 def is_plain(axes: Mapping[str, Axes]) -> bool:

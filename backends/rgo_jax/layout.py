@@ -1,7 +1,8 @@
 """Which axes of a parameter are a layer's inputs, which its outputs and groups."""
 
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import rgo_core
 from rgo_core import Axes
 from rgo_core._checks import check_integer
-from rgo_jax.kinds import axes_by_class, axes_by_name
+from rgo_jax.kinds import axes_by_class, axes_by_name, is_unnamed
 
 __all__ = ["Axes", "Layout", "find_layout"]
 
@@ -78,6 +79,12 @@ def find_layout(
         if neither names nor shapes tell a kernel's inputs from its outputs; or if
         `max_features` or `sketch_rows` is not a positive integer.
 
+    Warns
+    -----
+    UserWarning
+        If a matrix has a name that tells nothing, as ``W1``: it would be kept by its
+        diagonal.
+
     Notes
     -----
     A path joins the keys from the root to the leaf with ``/``, as in ``dense/kernel``.
@@ -111,6 +118,7 @@ def find_layout(
     _check_overrides(overrides, leaves)
     found = {**inferred(params), **overrides}
     _check_told(found, overrides, leaves)
+    _warn_of_names(params, set(leaves) - set(overrides), found, leaves)
     axes = {path: each for path, each in found.items() if isinstance(each, Axes)}
     passed = {path: each for path, each in found.items() if isinstance(each, str)}
     passed |= dict.fromkeys(
@@ -179,6 +187,33 @@ def _not_trained(params: Any) -> dict[str, str]:
         for keys, variable in variables
         if isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.Param)
     }
+
+
+def _warn_of_names(
+    params: Any,
+    paths: Iterable[str],
+    found: Mapping[str, Axes | str | None],
+    leaves: Mapping[str, Any],
+) -> None:
+    """Warn of matrices that are taken to act entry by entry for want of a name."""
+    of_class = dict(axes_by_class(params, _path))
+    unnamed = [
+        path
+        for path in sorted(paths)
+        if isinstance(axes := found[path], Axes)
+        and axes.diagonal
+        and path not in of_class
+        and is_unnamed(path, tuple(leaves[path].shape))
+    ]
+    if unnamed:
+        warnings.warn(
+            f"{', '.join(unnamed)}: a name that tells nothing, and no inputs from "
+            "outputs: kept entry by entry, which protects little of a matrix that "
+            "multiplies. Give its Axes, as find_layout(params, "
+            f"{{{unnamed[0]!r}: Axes(inputs=(0,), outputs=(1,))}}) for x @ w, or "
+            "Axes(inputs=(0, 1), diagonal=True) where entry by entry is meant",
+            stacklevel=3,
+        )
 
 
 def _check_told(

@@ -283,3 +283,27 @@ def test_leaves_are_replaced_by_their_paths(make: Any) -> None:
     assert jax.tree.structure(doubled) == jax.tree.structure(params)
     for path, leaf in named_leaves(doubled):
         np.testing.assert_array_equal(leaf, 2 * leaves[path])
+
+
+def test_matrices_whose_names_tell_nothing_are_warned_of() -> None:
+    named = {"W1": jnp.ones((3, 4)), "b1": jnp.ones(4), "pos": jnp.ones((5, 4))}
+    advice = r"^W1: .*find_layout\(params, \{'W1': Axes\(inputs=\(0,\), outputs=\(1,\)"
+    for learned in (
+        lambda: find_layout(named),
+        lambda: project_gradients().init(named),
+    ):
+        with pytest.warns(UserWarning, match=advice) as told:
+            learned()
+        assert len(told) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("axes", [Axes((0,), (1,)), Axes((0, 1), diagonal=True), None])
+def test_what_is_said_of_a_matrix_is_not_warned_of(axes: Axes | None) -> None:
+    params = {
+        "W1": jnp.ones((3, 4)),
+        "row": jnp.ones((1, 4)),
+        "kernel": jnp.ones((4, 2)),
+    }
+    layout = find_layout(params, {"W1": axes})
+    assert layout.axes.get("W1") == axes

@@ -207,6 +207,19 @@ def test_a_kind_is_registered_by_its_class_or_its_name(kind: type | str) -> None
 def test_what_is_no_class_of_modules_is_not_registered() -> None:
     with pytest.raises(TypeError, match=r"kind must be a class of nn.Module, or the"):
         register_layout(Mix(), {})
+    with pytest.raises(TypeError, match=r"matrix: expected Axes, got \(0, 1\)"):
+        register_layout(Mix, {"matrix": (0, 1)})
+    assert Mix not in KINDS
+
+
+def test_a_layout_that_names_no_parameter_of_its_module_is_refused() -> None:
+    register_layout(Mix, {"matrx": Axes(inputs=(0,), outputs=(1,))})
+    message = r"'0': the layout of Mix names \['matrx'\], expected .* \['matrix'\]"
+    try:
+        with pytest.raises(ValueError, match=message):
+            find_layout(nn.Sequential(Mix(), nn.Linear(3, 2)))
+    finally:
+        del KINDS[Mix]
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is dep:DeprecationWarning")

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch_backend.nets import CLASSES, FEATURES, batch, sgd
 from torch_backend.tolerance import assert_near
 
-from rgo_torch import RGO, Axes, find_layout, second_moments
+from rgo_torch import RGO, Axes, FeatureEncoder, find_layout, second_moments
 
 IN_OUT, OUT_IN = Axes(inputs=(0,), outputs=(1,)), Axes(inputs=(1,), outputs=(0,))
 
@@ -161,6 +161,29 @@ def test_a_subclass_of_a_known_layer_is_read_for_what_it_adds() -> None:
         "bias": Axes(inputs=(0,)),
         "more": IN_OUT,
     }
+
+
+class OtherWay(nn.Linear):
+    """A weight of PyTorch's shape, by which its own forward multiplies as by (n, m)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+class Scaled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * functional.linear(x, self.weight, self.bias)
+
+
+@pytest.mark.parametrize(("kind", "axes"), [(OtherWay, IN_OUT), (Scaled, OUT_IN)])
+def test_a_subclass_is_read_for_which_way_round_it_multiplies(
+    kind: type[nn.Linear], axes: Axes
+) -> None:
+    assert axes_of(kind(4, 4))["weight"] == axes
+    model = nn.Sequential(kind(4, 3, bias=False), nn.Linear(4, 2))
+    if kind is OtherWay:
+        FeatureEncoder(model, seed=0).set_task(1)  # it gives out 4 channels, not 3
+        assert model(torch.randn(2, 3)).shape == (2, 2)
 
 
 class OwnLinear(nn.Module):

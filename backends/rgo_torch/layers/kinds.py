@@ -11,6 +11,7 @@ from torch import nn
 from rgo_core import Axes
 from rgo_torch.layers.experts import experts_axes, holds_experts
 from rgo_torch.layers.known_kinds import KNOWN, FindAxes, FindChannels, Kind, constant
+from rgo_torch.layers.multiplied import multiplied_axes
 
 KINDS: dict[type[nn.Module] | str, Kind] = dict(KNOWN)
 
@@ -31,7 +32,8 @@ def register_layout(
         imported. Subclasses are of its kind too.
     parameters : mapping of str to Axes, or callable
         By the names of the parameters in the module; those that a module does not have
-        are passed over, and those not named act entry by entry. Or what returns such a
+        are passed over, unless it has none of them, and those not named act entry by
+        entry. Or what returns such a
         mapping for a module, where it depends on its options.
     channels : callable, optional
         Returns, for a module, the `Channels` of its output (of its first output, where
@@ -43,7 +45,8 @@ def register_layout(
     Raises
     ------
     TypeError
-        If `kind` is neither a class of modules nor a name.
+        If `kind` is neither a class of modules nor a name, or a parameter's are no
+        `Axes`.
 
     Notes
     -----
@@ -71,6 +74,10 @@ def register_layout(
         raise TypeError(
             f"kind must be a class of nn.Module, or the full name of one, got {kind!r}"
         )
+    if not callable(parameters):
+        for name, given in parameters.items():
+            if not isinstance(given, Axes):
+                raise TypeError(f"{name}: expected Axes, got {given!r}")
     axes = parameters if callable(parameters) else constant(parameters)
     KINDS[kind] = Kind(axes, channels, sample_axis)
 
@@ -80,7 +87,24 @@ def find_kind(module: nn.Module) -> tuple[type[nn.Module], Kind] | None:
     for known in type(module).__mro__:
         for key in (known, f"{known.__module__}.{known.__qualname__}"):
             if key in KINDS:
-                return known, KINDS[key]
+                kind = KINDS[key]
+                ours = kind is KNOWN.get(key)
+                return (
+                    None if ours and _is_turned(module, known, kind) else (known, kind)
+                )
     if holds_experts(module):
         return type(module), Kind(experts_axes)
     return None
+
+
+def _is_turned(module: nn.Module, known: type[nn.Module], kind: Kind) -> bool:
+    """Whether a subclass multiplies by a matrix the other way round than its kind."""
+    if type(module).forward is known.forward:
+        return False
+    own = dict(module.named_parameters(recurse=False))
+    read = multiplied_axes(module, own, known)
+    return any(
+        axes == Axes(inputs=read[name].outputs, outputs=read[name].inputs)
+        for name, axes in kind.axes(module).items()
+        if name in read
+    )

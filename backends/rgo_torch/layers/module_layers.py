@@ -146,7 +146,9 @@ class ModuleLayers(NamedTuple):
         nearest = nn.Module if self.kind is None else self.kind[0]
         known = multiplied_axes(self.module, own, nearest)
         if self.kind is not None:
-            known |= self.kind[1].axes(self.module)
+            named = self.kind[1].axes(self.module)
+            self._check_named(named, own)
+            known |= named
         found = {}
         for key, p in own.items():
             alike = [
@@ -156,6 +158,16 @@ class ModuleLayers(NamedTuple):
             ]
             found[key] = known.get(key) or (alike[0] if alike else _entries(p))
         return found
+
+    def _check_named(
+        self, named: Mapping[str, Axes], own: Mapping[str, nn.Parameter]
+    ) -> None:
+        there = (getattr(self.module, name, None) is not None for name in named)
+        if named and not any(name in own for name in named) and not any(there):
+            raise ValueError(
+                f"module {self.name!r}: the layout of {type(self.module).__name__} "
+                f"names {list(named)}, expected some of its parameters {list(own)}"
+            )
 
 
 def _computes_weights(module: nn.Module) -> bool:
