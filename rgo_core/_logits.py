@@ -1,8 +1,19 @@
 """Logits, masks and labels: checked, and as probabilities and indicators."""
 
+import math
+
 from rgo_core._checks import check_axes, check_floating
 from rgo_core._namespace import device_of
 from rgo_core._typing import Array, Namespace
+
+# Of the logarithm of a sum of probabilities, in float32.
+ROUNDING = 1e-5
+PROBABILITIES = (
+    "the outputs look like probabilities and are taken for logits: of a network that "
+    "ends in softmax or sigmoid the curvature comes out far too small, and protects "
+    "little; have it return logits or, of a softmax, their logarithm"
+)
+FEW = 16  # outputs that may all lie in [0, 1] by chance
 
 
 def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
@@ -14,6 +25,25 @@ def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
         logits = xp.where(mask, logits, xp.full_like(logits, -xp.inf))
     raised = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return raised / xp.sum(raised, axis=-1, keepdims=True)
+
+
+def are_log_probabilities(logits: Array, xp: Namespace) -> Array:
+    """Tell, as an array of bool without axes, a logarithmic softmax from logits."""
+    highest = xp.max(logits, axis=-1, keepdims=True)
+    sums = xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True)
+    return xp.all(xp.abs(highest + xp.log(sums)) < ROUNDING)
+
+
+def are_probabilities(outputs: Array, xp: Namespace, *, one: bool) -> Array:
+    """Tell, as an array of bool, what softmax or sigmoid gave out from logits.
+
+    With `one` each row must sum to 1, too.
+    """
+    inside = xp.all((outputs >= 0) & (outputs <= 1))
+    if math.prod(outputs.shape) < FEW:
+        return inside & False
+    sums = xp.sum(outputs, axis=-1)
+    return inside & xp.all(xp.abs(sums - 1) < ROUNDING) if one else inside
 
 
 def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:

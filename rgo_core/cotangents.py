@@ -7,7 +7,7 @@ weighted by a column of a square root of l''. The columns are what these return.
 from typing import Final, Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._logits import check_mask, one_hot
+from rgo_core._logits import are_log_probabilities, check_mask, one_hot
 from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.loss_curvature import (
@@ -21,6 +21,8 @@ Curvature = Literal["ground-truth", "exact"]
 # Whose l'' is diagonal, and the same whatever the targets.
 IndependentLoss = Literal["binary", "squared-error"]
 Loss = Literal["cross-entropy", "binary", "squared-error"]
+# Of what a fitted sample's probability lacks to 1: below it there is but rounding.
+LEAST_MISSING: Final = 1e-4
 LOSSES: Final = ("cross-entropy", "binary", "squared-error")
 
 
@@ -41,6 +43,8 @@ def score_cotangents(
     Parameters
     ----------
     logits : array (..., c)
+        Or their logarithmic softmax, as many networks end: known by probabilities that
+        sum to 1 in every row.
     labels : array (...) of integers in 0..c-1
     curvature : {"ground-truth", "exact"}
     mask : array (c,) or (..., c) of bool, optional
@@ -62,6 +66,12 @@ def score_cotangents(
         If `labels` do not have the leading shape of `logits`, or `curvature` is
         neither of the two.
 
+    Notes
+    -----
+    Of ``log p_y`` the gradient in the logits is ``e_y - p``, which vanishes where a
+    sample is fitted. There the cotangent is divided by ``1 - p_y``, so that the y-th
+    entry is what it is of logits; for two classes either label then gives l'' itself.
+
     References
     ----------
     Liu and Liu (2022), equation 12 and appendix B.1.
@@ -79,6 +89,10 @@ def score_cotangents(
         root = softmax_hessian_root(logits, mask=mask, xp=xp)
         return xp.moveaxis(root, -1, 0)
     weights = ground_truth_weights(logits, labels, mask=mask, xp=xp)
+    of_class = xp.where(true_class, logits, xp.full_like(logits, -xp.inf))
+    missing = 1 - xp.exp(xp.max(of_class, axis=-1))
+    missing = xp.where(missing > LEAST_MISSING, missing, LEAST_MISSING)
+    weights = xp.where(are_log_probabilities(logits, xp), weights / missing, weights)
     return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
 
 

@@ -102,8 +102,7 @@ SHORT = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
 
 def with_own_method(folder: Path, *arguments: str) -> str:
     """Return what `rgo-bench` prints in a folder with the method of the page."""
-    (block,) = code_blocks("docs/own-method.md")
-    (folder / "l2.py").write_text(block)
+    (folder / "l2.py").write_text("\n".join(code_blocks("docs/own-method.md")))
     main = "from rgo_bench.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", main, *arguments],

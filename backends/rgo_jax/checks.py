@@ -3,6 +3,7 @@
 Values are looked at where they are concrete; what JAX is tracing has shapes and dtypes.
 """
 
+import warnings
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rgo_core._logits import PROBABILITIES, are_probabilities
 from rgo_core._namespace import is_traced
 
 
@@ -38,6 +40,13 @@ def check_numbers(logits: Array) -> None:
     nan = jnp.isnan(logits).any()
     if not is_traced(nan) and bool(nan):
         raise ValueError("the model's logits must be numbers, got NaN")
+
+
+def warn_of_probabilities(outputs: Array, *, one: bool) -> None:
+    """Warn where concrete outputs are those of a softmax (`one`) or a sigmoid."""
+    found = are_probabilities(outputs, jnp, one=one)
+    if not is_traced(found) and bool(found):
+        warnings.warn(PROBABILITIES, stacklevel=4)
 
 
 def check_labels(labels: Array, count: int, mask: Array | None) -> None:

@@ -6,7 +6,12 @@ from jax import Array
 
 import rgo_core
 from rgo_core.cotangents import Curvature, IndependentLoss
-from rgo_jax.checks import as_array, check_labels, check_numbers
+from rgo_jax.checks import (
+    as_array,
+    check_labels,
+    check_numbers,
+    warn_of_probabilities,
+)
 from rgo_jax.ranks import any_ranks
 
 
@@ -63,6 +68,7 @@ def softmax_score(
     )
     check_numbers(logits)
     check_labels(labels, logits.shape[-1], mask)
+    warn_of_probabilities(logits, one=True)
     return _weighted(cotangents, logits)
 
 
@@ -153,6 +159,8 @@ def _independent_score(
         jax.lax.stop_gradient(outputs), loss=loss, mask=mask, xp=jnp
     )
     check_numbers(outputs)
+    if loss == "binary":
+        warn_of_probabilities(outputs, one=False)
     return _weighted(cotangents, outputs)
 
 

@@ -1,10 +1,10 @@
 """Which optimizers may step projected parameters, and how."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_torch.parameters import ProjectedParameter
@@ -73,6 +73,34 @@ def held_by(optimizer: Optimizer) -> set[int]:
     return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
 
+def warn_of_strangers(
+    optimizers: Sequence[Optimizer], model: nn.Module, held: Collection[int]
+) -> None:
+    """Warn of what optimizers step and the model does not hold: it is not protected.
+
+    Parameters
+    ----------
+    optimizers : sequence of torch.optim.Optimizer
+    model : nn.Module
+    held : collection of int
+        The ids of what stands for the model's parameters, where those are cut up.
+    """
+    known = {*held, *(id(p) for p in model.parameters())}
+    strangers = [
+        tuple(p.shape)
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if isinstance(p, Tensor) and p.requires_grad and id(p) not in known
+    ]
+    if strangers:
+        warn_caller(
+            f"the optimizer steps {len(strangers)} parameters that the model given to "
+            f"RGO does not hold, of shapes {strangers[:3]}: what they learn of a task "
+            "the next ones overwrite; give RGO a module that holds them too"
+        )
+
+
 def check_optimizers(
     optimizers: Sequence[Optimizer],
     parameters: Iterable[ProjectedParameter],
@@ -129,6 +157,11 @@ def drop_momentum(
     """
     tensors = [parameter.held for parameter in parameters]
     for optimizer in with_inner(optimizers):
+        if isinstance(optimizer, torch.optim.LBFGS):
+            # Its history is of all parameters together, and of steps between gradients
+            # that other projections made.
+            optimizer.state.clear()
+            continue
         state = getattr(optimizer, "state", {})  # a wrapper may have none
         for tensor in tensors:
             kept = state.get(tensor, {})

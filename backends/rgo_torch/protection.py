@@ -19,6 +19,7 @@ from rgo_torch.optimizers import (
     as_optimizers,
     check_optimizers,
     unheld_parameters,
+    warn_of_strangers,
 )
 from rgo_torch.parameters import (
     Bound,
@@ -73,6 +74,9 @@ class Protection(Uncopied):
         self._names = {name for name, _ in named_parameters(model)}
         self._optimizers = as_optimizers(optimizer)
         check_optimizers(self._optimizers, self.parameters.values(), project)
+        warn_of_strangers(
+            self._optimizers, model, {id(p.held) for p in self.parameters.values()}
+        )
         self._kept = Projections(self.parameters, self.shared, normalize)
 
     @property

@@ -1,6 +1,6 @@
 """The scores whose gradients are curvature vectors, and what they are formed from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 import rgo_core
 from rgo_core._checks import check_choice, check_floating
+from rgo_core._logits import PROBABILITIES, are_probabilities
 from rgo_core.cotangents import LOSSES, Curvature, IndependentLoss, Loss
 from rgo_torch.trees import leaves_of
+from rgo_torch.warning import warn_caller
 
 Score = Callable[[nn.Module, Any], Tensor]
 
@@ -39,6 +41,8 @@ def independent_score(loss: IndependentLoss, mask: Tensor | None) -> Score:
                 f"loss={loss!r} expects targets of the outputs' shape "
                 f"{tuple(outputs.shape)}, got {tuple(targets.shape)}"
             )
+        if loss == "binary":
+            _warn_of_probabilities(values, one=False)
         if outputs.ndim == 1:  # one output a sample, without an axis
             outputs, values = outputs[:, None], values[:, None]
         cotangents = rgo_core.independent_cotangents(
@@ -60,6 +64,7 @@ def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
             values, labels, curvature=curvature, mask=classes, xp=xp
         )
         _check_labels(values, labels, classes)
+        _warn_of_probabilities(values, one=True)
         if curvature == "exact" and classes is not None and classes.ndim == 1:
             cotangents = cotangents[classes]  # the others are zero
         return _weighted(cotangents, logits)
@@ -101,9 +106,15 @@ def _checked_pair(batch: Any) -> tuple[Tensor, Tensor]:
         kind = type(batch).__name__
         if isinstance(batch, tuple | list):
             kind += f" of {[type(part).__name__ for part in batch]}"
+        remedy = "pass score= for anything else"
+        if isinstance(batch, Mapping) and "labels" in batch:
+            remedy = (
+                "pass score=cross_entropy_score(), of "
+                "rgo_torch.integrations.huggingface, for batches with labels"
+            )
         raise TypeError(
             "a batch must be a pair (x, y) of tensors, inputs and integer labels, got "
-            f"{kind}; pass score= for anything else"
+            f"{kind}; {remedy}"
         )
     inputs, labels = batch
     return inputs, labels
@@ -118,6 +129,11 @@ def _checked_mask(mask: Any) -> Tensor:
 def _check_numbers(logits: Tensor) -> None:
     if bool(torch.isnan(logits).any()):
         raise ValueError("the model's logits must be numbers, got NaN")
+
+
+def _warn_of_probabilities(values: Tensor, *, one: bool) -> None:
+    if bool(are_probabilities(values, xp, one=one)):
+        warn_caller(PROBABILITIES)
 
 
 def _check_labels(logits: Tensor, labels: Tensor, classes: Tensor | None) -> None:

@@ -280,3 +280,26 @@ def test_a_loss_without_independent_outputs_is_refused() -> None:
     message = "loss must be 'binary' or 'squared-error', got 'cross-entropy'"
     with pytest.raises(ValueError, match=message):
         independent_cotangents(np.zeros((1, 2)), loss="cross-entropy")  # type: ignore[arg-type]
+
+
+@given(seed=SEEDS, shift=st.floats(-5, 5))
+def test_of_log_probabilities_of_two_classes_either_label_gives_the_hessian(
+    backend: Backend, seed: int, shift: float
+) -> None:
+    logits = shift + normal(seed, 3, 2)
+    labels = np.random.default_rng(seed).integers(0, 2, size=3)
+    logs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    (cotangents,) = backend.call(score_cotangents, logs, labels)
+    # Backpropagated through the logarithmic softmax.
+    total = cotangents.sum(-1, keepdims=True)
+    found = cotangents - np.exp(logs) * total
+    outer = found[:, :, None] * found[:, None, :]
+    assert_close(outer, backend.call(softmax_hessian, logits), scale=1.0)
+
+
+def test_of_log_probabilities_a_sample_fitted_to_rounding_counts_as_nothing() -> None:
+    logs = np.asarray([[-1e-17, -40.0], [-0.5, np.log1p(-np.exp(-0.5))]])
+    (cotangents,) = score_cotangents(logs, np.asarray([0, 0]))
+    assert np.isfinite(cotangents).all()
+    assert np.abs(cotangents[0]).max() <= 1e-4
+    assert cotangents[1, 0] == pytest.approx(np.sqrt(1 / np.expm1(0.5)))

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch_backend.nets import (
     assert_same,
@@ -176,3 +176,37 @@ def test_gradients_of_batches_add_up() -> None:
         part.backward()
     for name, p in model.named_parameters():
         assert_near(p.grad, whole[name], amplification=16)
+
+
+def test_what_lbfgs_remembers_of_a_task_ends_with_it() -> None:
+    model = mlp()
+    optimizer = torch.optim.LBFGS(model.parameters(), history_size=3)
+    projector = GradientProjector(model, optimizer)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model, *batch())
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert next(iter(optimizer.state.values()))["old_dirs"]
+    projector.consolidate(second_moments(model, [batch()]), damping=0.1)
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("project", ["gradient", "update"])
+def test_what_an_optimizer_steps_beside_the_model_is_warned_of(project: str) -> None:
+    model, head = mlp(), nn.Linear(3, 2)
+    whole = [*model.parameters(), *head.parameters()]
+    message = r"steps 2 parameters that the model .* \[\(2, 3\), \(2,\)\]: what they"
+    with pytest.warns(UserWarning, match=message):
+        GradientProjector(model, torch.optim.SGD(whole), project=project)
+
+
+@pytest.mark.filterwarnings("error")
+def test_frozen_strangers_and_parts_of_the_model_are_not_warned_of() -> None:
+    model, head = mlp(), nn.Linear(3, 2).requires_grad_(False)
+    model[0].requires_grad_(False)
+    whole = [*model.parameters(), *head.parameters()]
+    GradientProjector(model, torch.optim.SGD(whole))

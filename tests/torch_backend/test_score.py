@@ -113,7 +113,8 @@ def test_a_score_of_one_row_counts_one_vector_a_sample() -> None:
 
 BAD_BATCHES = {
     "a batch must be a pair .* got Tensor;": batch()[0],
-    "a batch must be a pair .* got dict;": {"x": 1, "y": 2},
+    "a batch must be a pair .* got dict; pass score= for": {"x": 1, "y": 2},
+    r"got dict; pass score=cross_entropy_score\(\), of rgo_torch.integ": {"labels": 1},
     r"a batch must be a pair .* got tuple of \['Tensor'\];": (batch()[0],),
     r"a batch must be a pair .* got tuple of \['ndarray', 'Tensor'\];": (
         batch()[0].numpy(),

@@ -32,7 +32,7 @@ def steps(
     ] = False,
     out: option.OutFile = None,
 ) -> None:
-    """Time a step of RGO beside a plain one, and the least that it could be."""
+    """Time a step of RGO beside a plain one, and beside its multiplications."""
     _check(networks, device)
     check_name("optimizer", optimizer, OPTIMIZERS)
     torch.set_num_threads(threads)

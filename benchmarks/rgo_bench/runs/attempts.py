@@ -1,6 +1,7 @@
 """A run in this process that may fail, and what came of it."""
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,15 @@ def import_plugins(names: Iterable[str]) -> None:
     ------
     ImportError
         If there is no such module.
+    ValueError
+        If one is the path of a file.
     """
+    for name in names:
+        if name.endswith(".py") or "/" in name or os.sep in name:
+            raise ValueError(
+                "--plugin: expected the name of a module, as l2 for l2.py in the "
+                f"working folder, got the path {name!r}"
+            )
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
