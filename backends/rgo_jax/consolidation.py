@@ -32,6 +32,7 @@ from rgo_jax.projection import (
     MEASURED,
     ProjectionState,
     default_damping,
+    is_rescaled,
     is_state,
     looked_up,
     projection_state,
@@ -101,7 +102,8 @@ def end_task(
     -----
     UserWarning
         If second moments are smaller than those of the last call, which they should
-        hold: protection is lost. Not under a JAX transformation.
+        hold: protection is lost. Not under a JAX transformation. Or if an adaptive
+        optimizer comes after `project_gradients` in its chain.
 
     Notes
     -----
@@ -148,6 +150,13 @@ def end_task(
         before.measured,
     )
     _warn_of_loss(before.traces, traces)
+    if is_rescaled(state):
+        warnings.warn(
+            "what comes after project_gradients rescales the gradient, which undoes a "
+            "projection of it; chain it before, as chain(scale_by_adam(), "
+            "project_gradients(), scale(-lr))",
+            stacklevel=2,
+        )
 
     def begun(node: Any) -> Any:
         if is_state(node):
@@ -180,7 +189,7 @@ def _renewed(
 
 def _is_momentum(node: Any) -> bool:
     """Whether a node of an optimizer's state is what optax keeps as momentum."""
-    return isinstance(node, optax.TraceState)
+    return isinstance(node, optax.TraceState | optax.EmaState)
 
 
 def _warn_of_loss(before: Mapping[str, Array], after: Mapping[str, Array]) -> None:

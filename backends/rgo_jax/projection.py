@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 from rgo_core import DiagonalProjection
@@ -82,6 +83,18 @@ def projection_state(state: Any) -> ProjectionState:
     return found
 
 
+# The states of what divides by the gradient's running size, or takes its sign: that
+# undoes a projection. Those that this optax has.
+RESCALING = tuple(
+    getattr(optax, f"ScaleBy{name}State")
+    for name in (
+        *("AdaDelta", "Adam", "Adan", "Amsgrad", "Belief", "LBFGS", "Lion", "Novograd"),
+        *("RStdDev", "Rms", "Rprop", "Rss", "SM3"),
+    )
+    if hasattr(optax, f"ScaleBy{name}State")
+)
+
+
 def default_damping(state: Any) -> Damping:
     """Return the damping that was measured for the state of an optimizer.
 
@@ -90,6 +103,27 @@ def default_damping(state: Any) -> Damping:
     if _follows(state):
         return UPDATE_DAMPING
     return projection_state(state).measured.damping
+
+
+def is_rescaled(node: Any) -> bool:
+    """Whether something adaptive comes after the projections of a tree, in a chain."""
+    if is_state(node) or jax.tree_util.all_leaves([node]):
+        return False
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    for index, child in enumerate(children):
+        if _holds_state(child):
+            after = children[index + 1 :] if type(node) is tuple else []
+            return is_rescaled(child) or any(map(_rescales, after))
+    return False
+
+
+def _holds_state(node: Any) -> bool:
+    return any(map(is_state, jax.tree.leaves(node, is_leaf=is_state)))
+
+
+def _rescales(state: Any) -> bool:
+    nodes = jax.tree.leaves(state, is_leaf=lambda each: isinstance(each, RESCALING))
+    return any(isinstance(each, RESCALING) for each in nodes)
 
 
 def looked_up(state: ProjectionState) -> set[str]:

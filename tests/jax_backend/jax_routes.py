@@ -26,7 +26,9 @@ PARAMS = {
     "scale": draw((4,)),
 }
 LAYOUT = find_layout(PARAMS, max_features=8, sketch_rows=2)
-OPTIMIZER = optax.chain(project_gradients(LAYOUT), optax.adam(0.1))
+OPTIMIZER = optax.chain(
+    optax.scale_by_adam(), project_gradients(LAYOUT), optax.scale(-0.1)
+)
 Run = tuple[Any, Any, Any]  # parameters, the optimizer's state, second moments
 
 

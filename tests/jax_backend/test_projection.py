@@ -170,6 +170,7 @@ def test_options_by_their_old_names_warn_where_they_are_used_and_do_the_same() -
         end_task(state, moments, biases="raw", normalize="all")
 
 
+@pytest.mark.filterwarnings("ignore:what comes after project_gradients")
 def test_the_place_in_the_chain_says_what_is_projected() -> None:
     params = mlp_params((3, 4))
     moments = {"layer0/kernel": observe({}, {"k": jnp.eye(3)[:1] * 1e3})["k"]}
@@ -247,11 +248,17 @@ def test_half_precision_has_projections_in_float32(dtype: Any) -> None:
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(updates))
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_a_task_begins_without_the_momentum_of_the_one_before(nesterov: bool) -> None:
+MOMENTUM = {
+    "heavy ball": optax.sgd(0.1, momentum=0.9),
+    "nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "average": optax.chain(optax.ema(0.9), optax.scale(-0.1)),
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTUM)
+def test_a_task_begins_without_the_momentum_of_the_one_before(kind: str) -> None:
     params = mlp_params((3, 5, 4))
-    sgd = optax.sgd(0.1, momentum=0.9, nesterov=nesterov)
-    optimizer = optax.chain(project_gradients(), sgd)
+    optimizer = optax.chain(project_gradients(), MOMENTUM[kind])
     state = optimizer.init(params)
     _, state = optimizer.update(gradient(params, batch()), state, params)
     nothing = jax.tree.map(jnp.zeros_like, params)
@@ -261,6 +268,28 @@ def test_a_task_begins_without_the_momentum_of_the_one_before(nesterov: bool) ->
     still, _ = optimizer.update(nothing, ended, params)
     assert not any(update.any() for update in jax.tree.leaves(still))
     assert jax.tree.structure(ended) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_rescales_projected_gradients_is_warned_of(nested: bool) -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(project_gradients(), optax.clip(1.0), optax.adam(0.1))
+    if nested:
+        optimizer = optax.MultiSteps(optimizer, 2)
+    with pytest.warns(UserWarning, match="rescales the gradient, which undoes"):
+        end_task(optimizer.init(params), moments_of(params))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", MOMENTUM)
+def test_what_sums_them_is_not(kind: str) -> None:
+    params = mlp_params((3, 5, 4))
+    for optimizer in (
+        optax.chain(project_gradients(), MOMENTUM[kind]),
+        optax.chain(optax.adam(0.1), project_gradients()),
+        optax.chain(optax.scale_by_adam(), project_gradients(), optax.scale(-0.1)),
+    ):
+        end_task(optimizer.init(params), moments_of(params))
 
 
 def test_second_moments_of_the_last_task_alone_are_warned_of() -> None:
