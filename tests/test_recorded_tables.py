@@ -40,14 +40,22 @@ def test_the_adapters_table_is_that_of_their_records() -> None:
 def test_what_is_told_of_adapters_is_what_was_recorded() -> None:
     page = (ROOT / "docs/adapters.md").read_text()
     results = ROOT / "benchmarks/results"
-    lora, rgo = read_zoo_records(results / "lora-memory", "lora")
-    ratio = f"{rgo.peak_mib / lora.peak_mib:.2f} times"
-    assert f"{lora.peak_mib:.0f} MiB for LoRA, {rgo.peak_mib:.0f} MiB" in page
-    assert ratio in page
+    lora, rgo, shared = read_zoo_records(results / "lora-memory", "lora")
+    words = " ".join(page.split())
+    more, less = (f"{r.peak_mib / lora.peak_mib:.2f} times" for r in (rgo, shared))
+    told = f"{lora.peak_mib:.0f} MiB for LoRA, {rgo.peak_mib:.0f} MiB with RGO: {more}"
+    assert told in words
+    assert f"take in the same, {shared.peak_mib:.0f} MiB, {less}" in words
+    sizes = [f"{each.state_bytes / 2**20:.1f}" for each in (rgo, shared)]
+    assert "{} MiB of it are RGO's state, {} where shared".format(*sizes) in words
     # Steps are as long in all tasks; the pass is of as many samples in any run.
-    plain, own = lora.seconds["train"] / 24, rgo.seconds["train"] / 24
-    time = (100 * own + rgo.seconds["consolidate"] / 4) / (100 * plain)
-    assert f"at 100 steps a task {time:.2f} times" in page
+    plain = 100 * lora.seconds["train"] / 24
+    times = [
+        (100 * each.seconds["train"] / 24 + each.seconds["consolidate"] / 4) / plain
+        for each in (rgo, shared)
+    ]
+    told = "at 100 steps a task {:.2f} times LoRA's time, with shared inputs {:.2f}"
+    assert told.format(*times) in words
     counted = json.loads((results / "memory-adapters.json").read_text())["rows"]
     for row in counted[:3]:  # of Llama
         unit, size = ("MiB", 2**20) if row["sketch_rows"] == 64 else ("GiB", 2**30)
