@@ -39,11 +39,9 @@ def are_probabilities(outputs: Array, xp: Namespace, *, one: bool) -> Array:
 
     With `one` each row must sum to 1, too.
     """
-    inside = xp.all((outputs >= 0) & (outputs <= 1))
-    if math.prod(outputs.shape) < FEW:
-        return inside & False
+    found = xp.all((outputs >= 0) & (outputs <= 1)) & (math.prod(outputs.shape) >= FEW)
     sums = xp.sum(outputs, axis=-1)
-    return inside & xp.all(xp.abs(sums - 1) < ROUNDING) if one else inside
+    return found & xp.all(xp.abs(sums - 1) < ROUNDING) if one else found
 
 
 def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:

@@ -68,9 +68,11 @@ def score_cotangents(
 
     Notes
     -----
-    Of ``log p_y`` the gradient in the logits is ``e_y - p``, which vanishes where a
-    sample is fitted. There the cotangent is divided by ``1 - p_y``, so that the y-th
-    entry is what it is of logits; for two classes either label then gives l'' itself.
+    The gradient of ``log p_y`` in the logits is ``e_y - p``, whose y-th entry vanishes
+    where a sample is fitted. Of log-probabilities the cotangent is therefore
+    ``sqrt(p_y / (1 - p_y)) e_y``: backpropagated, its y-th entry is what it is of
+    logits, and for two classes either label gives l'' itself. Below 1e-4, where
+    ``1 - p_y`` is little but rounding, 1e-4 stands for it as a divisor.
 
     References
     ----------

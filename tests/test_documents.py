@@ -3,16 +3,20 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from bench.small_settings import assert_resumes, tiny_setting
 from documents import ROOT, code_blocks, loader
 from torch import nn
 from torch.nn import functional
 from torch_backend.nets import assert_same
 
 import rgo_torch
+from rgo_bench.methods import MethodOptions, NetworkMethod
+from rgo_bench.runs.attempts import import_plugins
 from rgo_torch.layers.kinds import KINDS
 
 
@@ -113,6 +117,22 @@ def with_own_method(folder: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_a_method_of_one_s_own_keeps_outlives_a_break() -> None:
+    _, block = code_blocks("docs/own-method.md")
+    scope: dict[str, Any] = {"NetworkMethod": NetworkMethod}
+    exec(block, scope)
+    ended, fresh = (scope["Counting"](tiny_setting(), MethodOptions()) for _ in "ab")
+    assert_resumes(ended, fresh)
+    assert len(fresh.seen) == 3  # of the tasks before the break too
+
+
+@pytest.mark.parametrize("name", ["l2.py", "own/l2", "./l2"])
+def test_a_path_is_no_name_of_a_plugin(name: str) -> None:
+    message = f"--plugin: expected the name of a module, .* got the path {name!r}"
+    with pytest.raises(ValueError, match=message):
+        import_plugins([name])
 
 
 @pytest.mark.parametrize(("jobs", "methods"), [("1", "l2,sgd"), ("2", "l2")])

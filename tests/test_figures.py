@@ -134,6 +134,13 @@ def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
     ratios = [f"{runs[name]['time_ratio']:.2f}" for name in ("rgo", "er-ring", "ewc")]
     assert "RGO {}, replay (`er-ring`) {}, EWC {} (".format(*ratios) in page
     assert f"takes {alexnet} times SGD's with AlexNet-6" in page
+    page = " ".join((ROOT / "docs/reproducing.md").read_text().split())
+    (mlp,) = recorded_rows("profile-mlp-cpu")
+    assert f"step of RGO takes {mlp['ratio']:.2f} times SGD's at batch 10" in page
+    added = sum(mlp["rgo"].values()) - sum(mlp["plain"].values())
+    assert 0.45 < mlp["products"] / added < 0.55  # "half of what it adds"
+    rest = runs["sgd"]["total"] - sum(runs["sgd"]["seconds"].values())
+    assert f"Reading and starting, {rest:.1f} seconds of SGD's run" in page
 
 
 def test_the_measures_of_several_processes_are_those_recorded() -> None:

@@ -69,7 +69,7 @@ def is_unnamed(path: str, shape: tuple[int, ...]) -> bool:
     *_, name = path.split("/")
     told = name in (*OUTPUTS_LAST, *OUTPUTS_FIRST, *BIASES, *EMBEDDINGS)
     is_matrix = sum(length > 1 for length in shape) > 1
-    return is_matrix and not told and not ADDED.search(path)
+    return is_matrix and not told and not ADDED.search(name)
 
 
 def is_plain(axes: Mapping[str, Axes]) -> bool:

@@ -51,6 +51,11 @@ def softmax_score(
         in play. Under a JAX transformation values cannot be checked, and the
         ground-truth score of such a label is 0.
 
+    Warns
+    -----
+    UserWarning
+        If concrete logits look like probabilities.
+
     References
     ----------
     Liu and Liu (2022), equation 12 and appendix B.1.
@@ -95,6 +100,11 @@ def binary_score(logits: Array, *, mask: Array | None = None) -> Array:
     ValueError
         As `rgo_core.independent_cotangents` does, or if a logit is NaN, which cannot be
         checked under a JAX transformation.
+
+    Warns
+    -----
+    UserWarning
+        If concrete logits look like probabilities.
 
     References
     ----------

@@ -139,6 +139,11 @@ def second_moments(
         is called with different numbers of samples in one forward pass, or
         those that share a second moment take in other features.
 
+    Warns
+    -----
+    UserWarning
+        If the model returns probabilities, which are taken for logits.
+
     Notes
     -----
     A forward and k backward passes to the layers' outputs (none to the weights), and

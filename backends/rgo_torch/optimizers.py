@@ -150,7 +150,7 @@ def check_optimizers(
 def drop_momentum(
     optimizers: Iterable[Optimizer], parameters: Iterable[ProjectedParameter]
 ) -> None:
-    """Set to zero what optimizers keep of the gradients of parameters.
+    """Set to zero what optimizers keep of the gradients of parameters; of LBFGS all.
 
     It was projected by the projections of its task. In the next task's first steps it
     would go on changing what has been closed since, and features in another order.

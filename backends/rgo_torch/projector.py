@@ -74,7 +74,7 @@ class GradientProjector(Protection):
     UserWarning
         If an adaptive optimizer meets ``project="gradient"``: what it divides the
         gradient by undoes the projection. If no optimizer holds a parameter whose
-        update is to be projected.
+        update is to be projected, or one steps what the model does not hold.
 
     Notes
     -----
@@ -184,8 +184,8 @@ class GradientProjector(Protection):
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
 
         Where gradients are projected, the optimizers' momentum of the parameters is set
-        to zero: the old projections let it through. Projected updates need no such
-        thing.
+        to zero, and LBFGS's state emptied: the old projections let it through.
+        Projected updates need no such thing.
         """
         self.check_parameters()
         check_mapping("moments", moments)

@@ -288,13 +288,13 @@ def test_leaves_are_replaced_by_their_paths(make: Any) -> None:
 def test_matrices_whose_names_tell_nothing_are_warned_of() -> None:
     named = {"W1": jnp.ones((3, 4)), "b1": jnp.ones(4), "pos": jnp.ones((5, 4))}
     advice = r"^W1: .*find_layout\(params, \{'W1': Axes\(inputs=\(0,\), outputs=\(1,\)"
-    for learned in (
-        lambda: find_layout(named),
-        lambda: project_gradients().init(named),
-    ):
+    for take in (find_layout, project_gradients().init):
         with pytest.warns(UserWarning, match=advice) as told:
-            learned()
+            take(named)
         assert len(told) == 1
+    # What the modules around it are called says nothing of it.
+    with pytest.warns(UserWarning, match="^token_mixing/W1: a name that tells nothing"):
+        find_layout({"token_mixing": {"W1": jnp.ones((3, 4))}})
 
 
 @pytest.mark.filterwarnings("error")

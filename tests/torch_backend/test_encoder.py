@@ -219,6 +219,9 @@ def test_the_two_tasks_met_last_are_not_drawn_again(
         assert torch.equal(encoding._kept[0], first[task])
         assert len(encoding._drawn) <= 2
     assert [task for task in drawn if task] == [1, 2, 3, 1]
+    for key in ({"name": "0", "seed": 8}, {"name": "other", "seed": 7}):
+        encoding.set_permutation(1, **key)
+        assert not torch.equal(encoding.permutation, first[1])
 
 
 def test_permutations_depend_on_seed_task_and_name() -> None:
