@@ -1,7 +1,7 @@
 """The checks at the door of every public function: each names what it expected."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 
 import numpy as np
@@ -9,6 +9,15 @@ from array_api_compat import is_jax_namespace
 
 from rgo_core._namespace import device_of, is_traced
 from rgo_core._typing import Array, Namespace
+
+# Of many names, so many are told.
+NAMED = 3
+
+
+def few_names(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_floating(name: str, array: Array, xp: Namespace) -> None:

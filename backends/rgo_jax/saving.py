@@ -1,5 +1,6 @@
 """A file for the state that JAX alone would round: float64 second moments among it."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rgo_core._checks import check_finite
+from rgo_core._checks import check_finite, few_names
 from rgo_jax.forms import Moment
 from rgo_jax.projection import ProjectionState
 
@@ -76,15 +77,23 @@ def load(path: str | Path, like: Any) -> Any:
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     expected = dict(_named(like))
-    if stored.keys() != expected.keys():
-        raise ValueError(
-            f"{path}: expected the arrays {sorted(expected)}, got {sorted(stored)}"
-        )
+    _check_names(path, expected.keys(), stored.keys())
     with jax.enable_x64(True):
         arrays = [_restored(name, stored[name], leaf) for name, leaf in _named(like)]
         tree = jax.tree.unflatten(jax.tree.structure(like), arrays)
         _check_kept(path, tree)
     return tree
+
+
+def _check_names(path: str | Path, expected: Set[str], stored: Set[str]) -> None:
+    lacking = few_names(sorted(expected - stored))
+    strange = few_names(sorted(stored - expected))
+    got = [f"none of {lacking}"] * bool(lacking) + [strange] * bool(strange)
+    if got:
+        raise ValueError(
+            f"{path}: expected the {len(expected)} arrays of `like`, got "
+            f"{', but '.join(got)}"
+        )
 
 
 def _check_kept(path: str | Path, tree: Any) -> None:

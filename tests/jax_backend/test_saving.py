@@ -50,7 +50,9 @@ def test_a_file_keeps_half_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("like", "message"),
     [
-        ({"v": jnp.ones(2)}, r"expected the arrays \[.*'v'.*\], got \[.*'w'"),
+        ({"v": jnp.ones(2)}, r"the 1 arrays of `like`, got none of .*'v'.*, but .*'w'"),
+        ({n: jnp.ones(2) for n in "wabcde"}, "'a'.*'b'.*'c'.* and 2 more$"),
+        ({}, r"the 0 arrays of `like`, got .*'w'"),
         ({"w": jnp.ones(3)}, r"w.*: expected float32 of shape \(3,\), got float32 of"),
         ({"w": jnp.ones(2, int)}, r"w.*: expected int32 .*, got float32 of shape"),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from rgo_core._checks import few_names
 from rgo_torch.layers.embedding import EmbeddingLayer
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
@@ -24,7 +25,6 @@ from rgo_torch.wrappers import named_modules
 
 # Each call of theirs reaches a parameter of theirs once.
 ONCE = (RowLayer, EmbeddingLayer)
-NAMED = 3  # parameters in a warning
 
 
 class Apart:
@@ -141,19 +141,14 @@ def _nodes(scores: Tensor) -> Iterator[Node]:
 def _warn(given: Mapping[str, Sequence[str]], lost: Sequence[str]) -> None:
     if given:
         names = [name for of_one in given.values() for name in of_one]
-        modules = _few([name or "the whole model" for name in given])
+        modules = few_names([name or "the whole model" for name in given])
         warn_caller(
-            f"{_few(names)}: used without a call of the module: observed by calling "
-            f"{modules} again for each sample, which is slower, and what is computed "
-            "there is not encoded; a call of the module itself spares both"
+            f"{few_names(names)}: used without a call of the module: observed by "
+            f"calling {modules} again for each sample, which is slower, and what is "
+            "computed there is not encoded; a call of the module itself spares both"
         )
     if lost:
         warn_caller(
-            f"{_few(lost)}: used without a call of the module, by none that was "
+            f"{few_names(lost)}: used without a call of the module, by none that was "
             "called: not observed, and not protected. Let the score call the model"
         )
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

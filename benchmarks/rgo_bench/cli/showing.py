@@ -67,6 +67,11 @@ def table(
     """Print ours beside the paper's; of Tables 2 and 3 tell what was not run."""
     chosen_engine = choose_engine(engine, address)
     if what not in PAPER_TABLES:
+        if what.isdecimal() and not Path(what).exists():
+            raise ValueError(
+                f"expected a table of the paper, {', '.join(PAPER_TABLES)}, or a "
+                f"folder of records, got {what}"
+            )
         _show_folder(Path(what), format_)
         return
     asked: dict[str, Any] = {"streams": option.split_names(stream)}

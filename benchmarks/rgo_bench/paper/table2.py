@@ -30,6 +30,7 @@ BASE: Final = "stl"
 METHOD: Final = "rgo"
 # Of STL: the paper's own, with which its gain is printed, and RGO's.
 BASE_NETWORKS: Final = (own_network(NETWORK, BASE), NETWORK)
+_WHOSE: Final = dict(zip(BASE_NETWORKS, ("own", "RGO's"), strict=True))
 CAPACITY: Final = 100.0  # percent: RGO's network never grows
 # With their options: a trial of RCL takes as long as a task of RGO, and it has 50.
 EXPANDING: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -44,8 +45,8 @@ _PAPERS: Final = ["paper_points", "paper_points_std", "paper_capacity"]
 _GAIN: Final = spread("points")
 _NUMBERS: Final[dict[str, Cell]] = {
     "seeds": lambda row: str(row.seeds),
-    "ACC - STL": lambda row: _GAIN(row) or NOT_RUN,
-    "ACC/STL - 1": spread("percent"),
+    "points": lambda row: _GAIN(row) or NOT_RUN,
+    "percent": spread("percent"),
     "capacity": decimals("capacity", ".0f"),
     "MiB": mebibytes,
     "paper": spread("paper_points", seeds=len(SEEDS)),
@@ -143,8 +144,9 @@ def table2_sheet(records: Iterable[Record]) -> Sheet:
     """
     rows = table2_rows(records)
     title = f"{STREAM} ({NETWORK}), Table 2: over STL with its own network and RGO's"
-    grid = grid_of(title, rows, _NAMES, _NUMBERS)
-    header = ("method", "form", "STL with", *_NUMBERS)
+    shown = rows.replace({"stl_network": _WHOSE})
+    grid = grid_of(title, shown, _NAMES, _NUMBERS)
+    header = ("method", "form", "STL", *_NUMBERS)
     lines = rows[_COLUMNS].astype({"paper_capacity": "Int64"})
     return Sheet([grid._replace(header=header)], lines)
 

@@ -1,6 +1,7 @@
 """The tables in the formats that they are read in."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import pandas as pd
 from rich import box
@@ -32,13 +33,14 @@ def render_rich(grids: Sequence[Grid]) -> list[Table]:
             box=box.SIMPLE_HEAD,
             padding=0,
         )
+        rows = [[cell.replace(" ± ", "±") for cell in cells] for cells in grid.cells]
         table.add_column(grid.header[0], overflow="fold")
-        for name in grid.header[grid.names :]:
-            table.add_column(name, justify="right", no_wrap=True)
-        for cells in grid.cells:
-            numbers = (cell.replace(" ± ", "±") for cell in cells[grid.names :])
+        for i, name in enumerate(grid.header[grid.names :], grid.names):
+            width = max(map(len, (*name.split(), *(row[i] for row in rows))))
+            table.add_column(fill(name, width), justify="right", no_wrap=True)
+        for row in rows:
             # As Text, for rich would interpret brackets in a variant.
-            table.add_row(Text(" ".join(cells[: grid.names]).strip()), *numbers)
+            table.add_row(Text(" ".join(row[: grid.names]).strip()), *row[grid.names :])
         tables.append(table)
     return tables
 

@@ -66,6 +66,7 @@ def test_the_help_of_a_command_shows_the_choices() -> None:
         ),
         (["demo", "--out", "{file}"], "{file}/permuted-digits/sgd: expected a folder "),
         (["demo", "--seed", "-1"], "seed: expected an integer from 0 to 4294967295"),
+        (["table", "4"], "expected a table of the paper, 1, 2, 3, or a folder of "),
         (["table", "{folder}"], "{folder}: expected records (seed-*.json), got none"),
         (["table", "{absent}"], "{absent}: expected a folder of records, got none"),
         (["table", "{file}"], "{file}: expected a folder of records, got none"),

@@ -128,22 +128,22 @@ def test_what_the_paper_prints_and_quotes_stands_in_columns_of_its_own() -> None
     title = "split-cifar100 (lenet-5), Table 2: over STL with its own network and RGO's"
     assert grid.title == title
     assert grid.header == (
-        *("method", "form", "STL with", "seeds", "ACC - STL", "ACC/STL - 1"),
+        *("method", "form", "STL", "seeds", "points", "percent"),
         *("capacity", "MiB", "paper", "its capacity", "Δ"),
     )
     assert grid.names == 3
     nothing, printed = ("0", "not run", "", "", ""), ("6.02 ± 0.50", "100")
     assert grid.cells[:8] == [
-        ("rgo", "paper's", UNPOOLED, *nothing, *printed, ""),
-        ("rgo", "paper's", NETWORK, *nothing, "", "", ""),
-        ("rgo", "scaled", UNPOOLED, *nothing, *printed, ""),
-        ("rgo", "scaled", NETWORK, *nothing, "", "", ""),
-        *[("rgo", "ours", UNPOOLED, "1", "7.00", "9.33", "100", "", *printed, "+0.98")],
-        ("rgo", "ours", NETWORK, "1", "2.00", "2.50", "100", "", "", "", ""),
-        ("pgn", "", UNPOOLED, *nothing, "", "", ""),
-        ("pgn", "", NETWORK, *nothing, "-10.24 ± 0.39", "271", ""),
+        ("rgo", "paper's", "own", *nothing, *printed, ""),
+        ("rgo", "paper's", "RGO's", *nothing, "", "", ""),
+        ("rgo", "scaled", "own", *nothing, *printed, ""),
+        ("rgo", "scaled", "RGO's", *nothing, "", "", ""),
+        *[("rgo", "ours", "own", "1", "7.00", "9.33", "100", "", *printed, "+0.98")],
+        ("rgo", "ours", "RGO's", "1", "2.00", "2.50", "100", "", "", "", ""),
+        ("pgn", "", "own", *nothing, "", "", ""),
+        ("pgn", "", "RGO's", *nothing, "-10.24 ± 0.39", "271", ""),
     ]
-    apd = ("apd", "", NETWORK, "1", "-3.00", "-3.75", "131", "3.00")
+    apd = ("apd", "", "RGO's", "1", "-3.00", "-3.75", "131", "3.00")
     assert grid.cells[-1] == (*apd, "-4.19 ± 0.33", "130", "+1.19")
     assert list(dict.fromkeys(cells[0] for cells in grid.cells)) == [METHOD, *EXPANDING]
     assert {len(cells) for cells in grid.cells} == {len(grid.header)}

@@ -1,10 +1,12 @@
 import csv
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from bench.sample_records import make_record, record_of
 from rich.console import Console
 
+from rgo_bench.paper.table2 import table2_sheet
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
@@ -153,3 +155,17 @@ def test_latex_leaves_a_cell_without_a_number_empty() -> None:
 def test_no_rows_render_to_nothing_but_the_csv_header() -> None:
     assert (render_rich([]), render_markdown([]), render_latex([])) == ([], "", "")
     assert render_csv(table_rows([])[COLUMNS]).count("\n") == 1
+
+
+def test_table_2_breaks_no_word_of_names_and_headers_at_80_columns() -> None:
+    kept = {"bytes": 137 * 2**20, "capacity": 787.0}
+    apd = replace(record_of([88.0, 90.0], method="apd"), kept=kept)
+    (grid,) = table2_sheet([apd]).grids
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(*render_rich([grid]))
+    lines = capture.get().splitlines()
+    words = {word for line in lines for word in line.split()}
+    assert {word for name in grid.header[3:] for word in name.split()} <= words
+    assert {word for row in grid.cells for word in " ".join(row[:3]).split()} <= words
+    assert "-4.19±0.33" in words
