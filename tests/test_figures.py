@@ -96,7 +96,7 @@ def test_the_costs_of_runs_are_those_recorded(name: str) -> None:
 
 def test_the_costs_of_steps_are_those_recorded() -> None:
     page = (ROOT / "docs/reproducing.md").read_text()
-    for row in recorded_rows("steps-cpu"):
+    for row in recorded_rows("steps-cpu") + recorded_rows("steps-adamw-cpu"):
         ratios = [row["ratio"], row["floor"], row["ratio"] / row["floor"]]
         cells = [f"{row[way]:.1f}" for way in ("sgd", "rgo")]
         cells += [f"{ratio:.2f}" for ratio in ratios]
@@ -117,7 +117,9 @@ def test_the_costs_of_steps_are_those_recorded() -> None:
 def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
     runs = {row["method"]: row for row in recorded_rows("cost-permuted-mnist")}
     steps = {
-        row["network"]: f"{row['ratio']:.2f}" for row in recorded_rows("steps-cpu")
+        row["network"]: f"{row['ratio']:.2f}"
+        for name in ("steps-cpu", "steps-adamw-cpu")
+        for row in recorded_rows(name)
     }
     readme = " ".join(PAGES[0].read_text().split())
     rgo = runs["rgo"]
@@ -130,9 +132,13 @@ def test_the_costs_that_are_told_in_passing_are_those_recorded() -> None:
     )
     told = f"{lenet} times with LeNet-5, {alexnet} with AlexNet-6 and {resnet} with"
     assert told in readme
+    told = f"updates are projected, {steps['vit']} with a ViT and {steps['bert']} with"
+    assert told in readme
     page = " ".join((ROOT / "docs/when.md").read_text().split())
     ratios = [f"{runs[name]['time_ratio']:.2f}" for name in ("rgo", "er-ring", "ewc")]
     assert "RGO {}, replay (`er-ring`) {}, EWC {} (".format(*ratios) in page
+    told = f"takes {alexnet} times SGD's with AlexNet-6, and {steps['bert']} times Adam"
+    assert told in page
     assert f"takes {alexnet} times SGD's with AlexNet-6" in page
     page = " ".join((ROOT / "docs/reproducing.md").read_text().split())
     (mlp,) = recorded_rows("profile-mlp-cpu")

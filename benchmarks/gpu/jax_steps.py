@@ -12,7 +12,7 @@ import numpy as np
 import rgo_jax
 from rgo_bench.jit.network import channels_last, convert_network, convert_params
 from rgo_bench.jit.program import Program, Task, make_program
-from rgo_bench.measure.steps import CLASSES
+from rgo_bench.measure.subjects import CLASSES
 from rgo_bench.methods.rgo import RGOOptions
 from rgo_bench.networks import NETWORKS
 

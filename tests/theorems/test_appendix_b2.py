@@ -103,7 +103,7 @@ def test_a_training_step_takes_what_the_count_by_shapes_says(
         monkeypatch.setattr(module, "LARGE", math.inf)
     model, shape = mlp(), (1, 28, 28)
     optimizer = begin_second_task(model, shape)
-    expected = step_operations(model, shape, batch)
+    expected = step_operations(model, torch.zeros(batch, *shape))
     inputs = torch.zeros(batch, *shape), torch.zeros(batch, dtype=torch.int64)
     plain = mlp()
     descent = torch.optim.SGD(plain.parameters(), lr=0.1)

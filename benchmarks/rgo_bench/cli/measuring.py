@@ -14,15 +14,15 @@ from rgo_bench.measure.numerics import FORMS, KINDS, FormError, measure_errors
 from rgo_bench.measure.pass_memory import measure_memory
 from rgo_bench.measure.step_profile import PHASES, profile_step
 from rgo_bench.measure.steps import OPTIMIZERS, measure_step
-from rgo_bench.networks import NETWORKS
+from rgo_bench.measure.subjects import SUBJECTS, usual_shape
 from rgo_bench.runs.spec import check_name
 from rgo_bench.runs.training import usable_device
 
 
 def steps(
-    networks: option.Networks,
+    networks: option.Subjects,
     batch: option.Batch = 10,
-    side: option.Side = 32,
+    shape: option.Shape = None,
     device: option.Device = "cpu",
     optimizer: option.Optimizer = "sgd",
     threads: Annotated[int, typer.Option(help="Threads.", min=1)] = 1,
@@ -40,9 +40,9 @@ def steps(
     table = Table(*head, *(["plain compiled", "RGO compiled"] if compile_ else []))
     rows = []
     for network in networks:
-        shape = (3, side, side)
+        sizes = _shape(shape, network)
         row = measure_step(
-            *(network, shape),
+            *(network, sizes),
             batch=batch,
             device=device,
             optimizer=optimizer,
@@ -56,16 +56,14 @@ def steps(
         compiled = (f"x {factor:.2f}" for factor in fast if factor is not None)
         table.add_row(network, *times, *ratios, *compiled)
         measured = {k: v for k, v in row._asdict().items() if v is not None}
-        rows.append(measured | {"input_shape": list(shape)})
+        rows.append(measured | {"input_shape": list(sizes)})
     show_measured(table, rows, out, device, threads)
 
 
 def profile(
-    networks: option.Networks,
-    shape: Annotated[
-        str, typer.Option(help="Of one sample: 784, or 3,32,32.")
-    ] = "3,32,32",
+    networks: option.Subjects,
     batch: option.Batch = 10,
+    shape: option.Shape = None,
     optimizer: option.Optimizer = "sgd",
     rounds: Annotated[int, typer.Option(help="Steps of each kind.", min=1)] = 200,
     out: option.OutFile = None,
@@ -73,12 +71,12 @@ def profile(
     """Tell where the microseconds of a step of RGO go, on one thread of the CPU."""
     _check(networks, "cpu")
     check_name("optimizer", optimizer, OPTIMIZERS)
-    sizes = _parse_shape(shape)
     torch.set_num_threads(1)
     own = ("products", "encoding", "rest")
     table = Table("network", "step", *PHASES, *own, "ratio", "floor")
     rows = []
     for network in networks:
+        sizes = _shape(shape, network)
         row = profile_step(
             *(network, sizes), batch=batch, optimizer=optimizer, rounds=rounds
         )
@@ -93,7 +91,9 @@ def profile(
     show_measured(table, rows, out, "cpu", 1)
 
 
-def _parse_shape(text: str) -> tuple[int, ...]:
+def _shape(text: str | None, network: str) -> tuple[int, ...]:
+    if text is None:
+        return usual_shape(network)
     sizes = text.split(",")
     if not all(size.isdecimal() and int(size) for size in sizes):
         raise ValueError(f"--shape: expected numbers as in 3,32,32, got {text!r}")
@@ -102,10 +102,10 @@ def _parse_shape(text: str) -> tuple[int, ...]:
 
 def memory(
     networks: Annotated[
-        list[str] | None, typer.Argument(help=option.choices(NETWORKS))
+        list[str] | None, typer.Argument(help=option.choices(SUBJECTS))
     ] = None,
     batch: option.Batch = 10,
-    side: option.Side = 32,
+    shape: option.Shape = None,
     device: option.Device = "cpu",
     model: Annotated[
         str | None,
@@ -132,7 +132,9 @@ def memory(
     table = Table("network", "step MiB", "pass MiB", "of it H", "rest / step")
     rows = []
     for network in networks:
-        row = measure_memory(network, (3, side, side), batch=batch, device=device)
+        row = measure_memory(
+            network, _shape(shape, network), batch=batch, device=device
+        )
         sizes = (f"{size:.0f}" for size in (row.train, row.observe, row.moments))
         table.add_row(network, *sizes, f"{row.ratio:.2f}")
         rows.append(row._asdict() | {"ratio": row.ratio})
@@ -176,5 +178,5 @@ def _error_text(row: FormError) -> str:
 
 def _check(networks: list[str], device: str) -> None:
     for network in networks:
-        check_name("network", network, NETWORKS)
+        check_name("network", network, SUBJECTS)
     usable_device(device)

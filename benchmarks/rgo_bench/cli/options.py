@@ -8,6 +8,7 @@ import typer
 
 from rgo_bench.cli.terminal import Format
 from rgo_bench.measure.steps import OPTIMIZERS
+from rgo_bench.measure.subjects import SUBJECTS
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.runs.spec import BACKENDS
@@ -39,7 +40,7 @@ OptionsOfRGO = Annotated[
 Network = Annotated[
     str | None, typer.Option(help=f"{choices(NETWORKS)} The stream's own by default.")
 ]
-Networks = Annotated[list[str], typer.Argument(help=choices(NETWORKS))]
+Subjects = Annotated[list[str], typer.Argument(help=choices(SUBJECTS))]
 Out = Annotated[Path, typer.Option(help="The folder of the records.")]
 OutFile = Annotated[Path | None, typer.Option(help="A JSON file to write.")]
 Force = Annotated[bool, typer.Option(help="Run finished runs again.")]
@@ -69,4 +70,10 @@ Plugins = Annotated[
 ]
 Formats = Annotated[Format, typer.Option("--format")]
 Batch = Annotated[int, typer.Option(help="Samples of a step.", min=1)]
-Side = Annotated[int, typer.Option(help="Pixels of an image's side.", min=1)]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        help="Of one sample: 784, or 3,32,32; MNIST's or CIFAR's by default, and 128 "
+        "tokens for bert."
+    ),
+]

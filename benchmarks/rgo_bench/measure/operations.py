@@ -24,23 +24,24 @@ class Operations(NamedTuple):
 
 
 def step_operations(
-    network: nn.Module, input_shape: Sequence[int], batch: int
+    network: nn.Module, x: Tensor, *, updates: bool = False
 ) -> Operations:
     """Count the multiplications of a step, without taking one.
 
     A layer of n inputs and m outputs that sees r rows (samples times positions) takes
     ``r n m`` forward, as many for its weight's gradient, and as many for its input's
-    unless it is the first. Projecting takes ``n^2 min(r, m)`` for the weight and
-    ``m^2`` for the bias.
+    unless it is the first. Projecting takes ``n^2 min(r, m)`` for the weight's
+    gradient, ``n^2 m`` for its update, and ``m^2`` for the bias.
 
     Parameters
     ----------
     network : nn.Module
         On the host; run once, in its own mode.
-    input_shape : sequence of int
-        Of one sample.
-    batch : int
-        How many samples a step sees.
+    x : Tensor
+        A mini-batch, on the host.
+    updates : bool
+        Whether updates are projected, which are whole, and not gradients, which are
+        products of what a layer meets.
 
     References
     ----------
@@ -49,15 +50,15 @@ def step_operations(
 
     Examples
     --------
-    >>> step_operations(nn.Linear(3, 2, bias=False), (3,), batch=1)
+    >>> step_operations(nn.Linear(3, 2, bias=False), torch.zeros(1, 3))
     Operations(training=12, projection=9)
     """
-    rows = row_counts(network, row_layers(network), torch.zeros(batch, *input_shape))
+    rows = row_counts(network, row_layers(network), x)
     training = projection = 0
     for place, (layer, r) in enumerate(rows.items()):
         n, m, groups = layer.features, layer.outputs, layer.groups
         training += (3 if place else 2) * groups * r * n * m
-        projection += groups * n * n * min(r, m)
+        projection += groups * n * n * (m if updates else min(r, m))
         projection += 0 if layer.bias is None else layer.width**2
     return Operations(training, projection)
 

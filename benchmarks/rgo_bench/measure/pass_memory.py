@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.measure.apart import answer, ask
-from rgo_bench.measure.steps import CLASSES, draw_batches
-from rgo_bench.networks import NETWORKS
+from rgo_bench.measure.subjects import draw_batches, make_subject
 from rgo_torch.observation.blocks import BLOCKS
 
 STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
@@ -45,7 +43,7 @@ def measure_memory(
     Parameters
     ----------
     network : str
-        One of `rgo_bench.networks.NETWORKS`.
+        One of `rgo_bench.measure.subjects.SUBJECTS`.
     input_shape : sequence of int
     batch : int
         Samples of a step, and of a mini-batch of the pass.
@@ -79,30 +77,25 @@ def measure_memory(
 def _answer(question: Mapping[str, Any]) -> dict[str, float]:
     """Take what is asked for in this process, which was started for nothing else."""
     device, shape = torch.device(question["device"]), tuple(question["shape"])
-    batch = question["batch"]
-    model = NETWORKS[question["network"]](shape, CLASSES, 0).to(device)
+    network, batch = question["network"], question["batch"]
+    model = make_subject(network, shape, device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    _settle(model, shape, device)
+    with torch.no_grad():  # the libraries allocate what they keep
+        model(next(draw_batches(network, shape, 1, 1, device))[0])
     before, moments = _held(device), 0
     if question["what"] == "train":
-        for x, y in draw_batches(shape, batch, 3, device):
+        for x, y in draw_batches(network, shape, batch, 3, device):
             optimizer.zero_grad()
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
         count = 2 + max(BLOCKS) // batch  # enough to fold a block
         found = rgo_torch.second_moments(
-            model, draw_batches(shape, batch, count, device)
+            model, draw_batches(network, shape, batch, count, device)
         )
         moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
     peak = _held(device, peak=True) - before
     return {"peak": peak / 2**20, "moments": moments / 2**20}
-
-
-def _settle(model: nn.Module, shape: Sequence[int], device: torch.device) -> None:
-    """Let the libraries allocate what they keep, on a sample that is tiny."""
-    with torch.no_grad():
-        model(torch.zeros(1, *shape, device=device))
 
 
 def _held(device: torch.device, *, peak: bool = False) -> float:

@@ -64,7 +64,7 @@ def profile_step(
     Parameters
     ----------
     network : str
-        One of `rgo_bench.networks.NETWORKS`.
+        One of `rgo_bench.measure.subjects.SUBJECTS`.
     input_shape : sequence of int
         Of one sample.
     batch : int
@@ -110,12 +110,12 @@ class _Stepper:
     ) -> None:
         host = torch.device("cpu")
         made = prepare(network, input_shape, batch, host, optimizer)
-        self.model, self.optimizer, self.x, self.y = made
+        _, self.model, self.optimizer, self.x, self.y = made
         self.rgo: rgo_torch.RGO | None = None
         if kind == "encoded":
             rgo_torch.FeatureEncoder(self.model, seed=0).set_task(1)
         elif kind == "rgo":
-            self.rgo = protect(made, batch)
+            self.rgo = protect(made)
 
     def step(self) -> list[float]:
         """Take a step and return the seconds of its phases."""

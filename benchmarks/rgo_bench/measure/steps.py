@@ -5,7 +5,7 @@ ratio means something.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.measure.operations import step_operations
-from rgo_bench.networks import NETWORKS
+from rgo_bench.measure.subjects import draw_batches, make_subject
 from rgo_bench.runs.compilation import (
     Forward,
     begin_step,
@@ -23,7 +23,6 @@ from rgo_bench.runs.compilation import (
     compiled_forward,
 )
 
-CLASSES = 100
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
 
 
@@ -58,14 +57,14 @@ def measure_step(
     Parameters
     ----------
     network : str
-        One of `rgo_bench.networks.NETWORKS`.
+        One of `rgo_bench.measure.subjects.SUBJECTS`.
     input_shape : sequence of int
         Of one sample.
     batch : int
     device : str
         ``"cpu"`` or ``"cuda"``.
     optimizer : {"sgd", "adamw"}
-        With AdamW updates are projected, which the floor does not count.
+        With AdamW updates are projected.
     compiled : bool
         Whether to time both through `torch.compile` too.
     repeats : int
@@ -102,7 +101,8 @@ def measure_step(
     for _ in range(repeats):
         for step, count, found in zip(take, counts, times, strict=True):
             found.append(_time(step, count, wait))
-    plain = NETWORKS[network](tuple(input_shape), CLASSES, 0)
+    made = prepare(network, input_shape, batch, torch.device("cpu"), optimizer)
+    floor = step_operations(made.model, made.x, updates=optimizer != "sgd").ratio
     sgd, rgo, *fast = times
     over = [_quotient(*pair) for pair in zip(fast, (sgd, rgo), strict=False)]
     return StepTime(
@@ -111,7 +111,7 @@ def measure_step(
         sgd=1e3 * median(sgd),
         rgo=1e3 * median(rgo),
         ratio=_quotient(rgo, sgd),
-        floor=step_operations(plain, input_shape, batch).ratio,
+        floor=floor,
         sgd_compiled=over[0] if over else None,
         rgo_compiled=over[1] if over else None,
         optimizer=optimizer,
@@ -130,8 +130,8 @@ def _stepper(
 ) -> Callable[[], None]:
     made = prepare(network, input_shape, batch, device, optimizer)
     if projected:
-        protect(made, batch)
-    model, stepped, x, y = made
+        protect(made)
+    _, model, stepped, x, y = made
     forward: Forward = compiled_forward(model, device) if compiled else model
 
     def step() -> None:
@@ -147,6 +147,7 @@ def _stepper(
 class Made(NamedTuple):
     """What takes a step."""
 
+    network: str
     model: nn.Module
     optimizer: torch.optim.Optimizer
     x: Tensor
@@ -162,27 +163,20 @@ def prepare(
 ) -> Made:
     """Return a network and its optimizer, with a mini-batch."""
     torch.manual_seed(0)
-    model = NETWORKS[network](tuple(input_shape), CLASSES, 0).to(device)
+    model = make_subject(network, input_shape, device)
     stepped = OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
-    return Made(model, stepped, *next(draw_batches(input_shape, batch, 1, device)))
+    x, y = next(draw_batches(network, input_shape, batch, 1, device))
+    return Made(network, model, stepped, x, y)
 
 
-def protect(made: Made, batch: int) -> rgo_torch.RGO:
+def protect(made: Made) -> rgo_torch.RGO:
     """Bring a network into RGO's second task."""
+    batch, *shape = made.x.shape
     rgo = rgo_torch.RGO(made.model, made.optimizer, seed=0)
     rgo.begin_task()
-    rgo.end_task(draw_batches(made.x.shape[1:], batch, 10, made.x.device))
+    rgo.end_task(draw_batches(made.network, shape, batch, 10, made.x.device))
     rgo.begin_task()
     return rgo
-
-
-def draw_batches(
-    input_shape: Sequence[int], batch: int, count: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield random inputs and labels."""
-    for _ in range(count):
-        x = torch.randn(batch, *input_shape, device=device)
-        yield x, torch.randint(CLASSES, (batch,), device=device)
 
 
 def _quotient(times: Sequence[float], others: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from rgo_bench.cli.app import app
 from rgo_bench.lora.choice import METHODS as OF_ADAPTERS
 from rgo_bench.lora.registry import STREAMS as TEXTS
 from rgo_bench.measure.cost import parse_subject
+from rgo_bench.measure.subjects import SUBJECTS
 from rgo_bench.methods import METHODS
 from rgo_bench.networks import NETWORKS
 from rgo_bench.runs.spec import Spec
@@ -27,8 +28,8 @@ LINE = re.compile(r"^[ $]*(?:srun .*?)?rgo-bench ((?:[^\n]*\\\n)*[^\n]*)", re.MU
 NAMES: dict[str, dict[str, Any]] = {
     "zoo": {"method": OF_ZOO, "model": ZOO},
     "lora": {"method": OF_ADAPTERS, "stream": TEXTS},
-    "steps": {"networks": NETWORKS},
-    "memory": {"networks": NETWORKS},
+    "steps": {"networks": SUBJECTS},
+    "memory": {"networks": SUBJECTS},
     "compare": {"stream": STREAMS},
     "orders": {"method": METHODS, "stream": STREAMS, "network": NETWORKS},
     "table": {"stream": STREAMS, "network": NETWORKS},

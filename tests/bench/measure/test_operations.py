@@ -17,7 +17,16 @@ def test_a_small_network_is_counted_by_hand() -> None:
     b = 4
     training = 2 * 9 * b * 8 * 3 + 3 * 3 * b * 9 * 2 + 3 * b * 6 * 5
     projection = 8 * 8 * 3 + (3 * 9 * 9 * 2 + 6 * 6) + (6 * 6 * b + 5 * 5)
-    assert step_operations(network, (2, 4, 4), b) == Operations(training, projection)
+    assert step_operations(network, torch.zeros(b, 2, 4, 4)) == Operations(
+        training, projection
+    )
+
+
+def test_an_update_is_projected_whole() -> None:
+    linear = nn.Linear(6, 5)
+    few = torch.zeros(2, 6)
+    assert step_operations(linear, few).projection == 6 * 6 * 2 + 5 * 5
+    assert step_operations(linear, few, updates=True).projection == 6 * 6 * 5 + 5 * 5
 
 
 def test_the_ratio_is_that_of_both_together_to_training() -> None:
@@ -27,6 +36,6 @@ def test_the_ratio_is_that_of_both_together_to_training() -> None:
 def test_counting_leaves_the_network_as_it_is() -> None:
     network = NETWORKS["lenet-5"]((3, 32, 32), 10, 0)
     before = {name: p.clone() for name, p in network.named_parameters()}
-    assert step_operations(network, (3, 32, 32), 10).ratio > 1
+    assert step_operations(network, torch.zeros(10, 3, 32, 32)).ratio > 1
     assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
     assert not any(module._forward_pre_hooks for module in network.modules())

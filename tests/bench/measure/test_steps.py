@@ -4,15 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
 from rgo_bench.cli import measuring
 from rgo_bench.cli.app import app
-from rgo_bench.measure import pass_memory, step_profile, steps
+from rgo_bench.measure import pass_memory, step_profile, steps, subjects
 from rgo_bench.measure.operations import step_operations
 from rgo_bench.measure.pass_memory import measure_memory
 from rgo_bench.measure.steps import measure_step
+from rgo_bench.measure.subjects import (
+    CLASSES,
+    draw_batches,
+    make_subject,
+    usual_shape,
+)
 from rgo_bench.networks import NETWORKS
 from rgo_torch.fast.packed import PackedProduct
 
@@ -28,7 +35,7 @@ def test_steps_of_both_kinds_are_timed_beside_the_floor() -> None:
     found = measure_step("mlp", SHAPE, batch=2, repeats=2, seconds=0.01)
     assert min(found.sgd, found.rgo, found.ratio) > 0
     network = NETWORKS["mlp"](SHAPE, 100, 0)
-    assert found.floor == step_operations(network, SHAPE, 2).ratio > 1
+    assert found.floor == step_operations(network, torch.zeros(2, *SHAPE)).ratio > 1
     assert found.sgd_compiled is found.rgo_compiled is None
 
 
@@ -40,7 +47,13 @@ def test_compiled_steps_are_timed_over_plain_ones(
     monkeypatch.setattr(steps, "compiled_forward", plainly)
     monkeypatch.setattr(measuring, "measure_step", partial(measure_step, seconds=0))
     file = tmp_path / "found.json"
-    options = ["--batch=2", "--side=8", "--repeats=1", "--compile", f"--out={file}"]
+    options = [
+        "--batch=2",
+        "--shape=3,8,8",
+        "--repeats=1",
+        "--compile",
+        f"--out={file}",
+    ]
     result = CliRunner().invoke(app, ["steps", "mlp", *options])
     assert result.exit_code == 0
     (row,) = json.loads(file.read_text())["rows"]
@@ -58,7 +71,7 @@ def test_without_a_compiler_no_compiled_step_is_timed(
 
 def command(name: str, file: Path, *options: str) -> tuple[str, dict[str, Any]]:
     """Return what a command prints and what it writes."""
-    always = ["--batch=2", "--side=8", f"--out={file}"]
+    always = ["--batch=2", "--shape=3,8,8", f"--out={file}"]
     result = CliRunner().invoke(app, [name, "mlp", *always, *options])
     assert result.exit_code == 0
     return result.output, json.loads(file.read_text())
@@ -167,6 +180,36 @@ def test_updates_are_timed_where_they_are_projected() -> None:
     stepper = step_profile._Stepper("mlp", (64,), 2, "adamw", "rgo")
     assert stepper.rgo is not None
     assert stepper.rgo.projector.project == "update"
+
+
+def test_a_bert_takes_tokens_and_its_updates_are_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(subjects, "VOCABULARY", 50)
+    monkeypatch.setattr(measuring, "measure_step", partial(measure_step, seconds=0))
+    file = tmp_path / "found.json"
+    options = ["--shape=4", "--batch=1", "--repeats=1", "--optimizer=adamw"]
+    result = CliRunner().invoke(app, ["steps", "bert", *options, f"--out={file}"])
+    assert result.exit_code == 0
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["input_shape"] == [4]
+    assert min(row["sgd"], row["rgo"]) > 0
+    # As many multiplications of updates whatever the batch, of which four tokens are
+    # few.
+    assert row["floor"] > 10
+
+
+def test_each_network_is_measured_on_samples_as_it_is_trained_on() -> None:
+    host = torch.device("cpu")
+    for name in ("mlp", "lenet-5"):
+        shape = usual_shape(name)
+        x, y = next(draw_batches(name, shape, 2, 1, host))
+        assert make_subject(name, shape, host)(x).shape == (2, CLASSES)
+        assert y.shape == (2,)
+    x, _ = next(draw_batches("bert", usual_shape("bert"), 2, 1, host))
+    assert x.shape == (2, 128)
+    assert x.dtype == torch.int64
 
 
 @pytest.mark.parametrize(

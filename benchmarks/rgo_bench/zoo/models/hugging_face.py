@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rgo_bench.zoo.streams.standard_library import BYTES, SYMBOLS, VOCABULARY, WORDS
@@ -72,6 +73,29 @@ def bert(classes: int) -> nn.Module:
         max_position_embeddings=WORDS,
         num_labels=classes,
         **_SMALL,
+        **_NO_DROPOUT,
+    )
+
+
+def bert_as_minilm(vocabulary: int, tokens: int, classes: int, seed: int) -> nn.Module:
+    """Return a BERT of MiniLM's size, drawn at random, that classifies sequences.
+
+    References
+    ----------
+    Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression
+    of Pre-Trained Transformers", NeurIPS 2020: six layers of width 384.
+    """
+    torch.manual_seed(seed)
+    return drawn(
+        "BertForSequenceClassification",
+        "BertConfig",
+        vocab_size=vocabulary,
+        max_position_embeddings=tokens,
+        num_labels=classes,
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
         **_NO_DROPOUT,
     )
 
