@@ -50,7 +50,8 @@ class APD(Method):
     threshold, and sigma feels a pull of at most lambda_1 from it: here tau_i is always
     that, where the authors' program takes steps of Adam on it too. Their learning rate
     falls by 5 percent an epoch, and they keep the best of the last five epochs; ours
-    stays, and the last step counts.
+    stays, and the last step counts. Entries of any tau up to lambda_1 are dropped: for
+    good, where their program drops them in tests, and keeps them.
 
     References
     ----------
@@ -111,10 +112,9 @@ class APD(Method):
                 for name in parts.shared:
                     least = options.sparsity / options.drift
                     best = soft_threshold(self._lacking(task, name), least)
-                    parts.own[task][name] = Sparse.of(best)
+                    parts.own[task][name] = self._pruned(best)
             parts.own[self.current] = {
-                name: Sparse.of(tau * (tau.abs() > options.sparsity))
-                for name, tau in self.tau.items()
+                name: self._pruned(tau) for name, tau in self.tau.items()
             }
             self.tau, self.ends = {}, {}
             rounds, rest = divmod(len(parts.own), options.every)
@@ -170,6 +170,9 @@ class APD(Method):
         values |= {f"{name}.bias": b for name, b in parts.biases[task].items()}
         own: Tensor = functional_call(self.network, values, (x,))
         return self.heads.spread(own, task)
+
+    def _pruned(self, tau: Tensor) -> Sparse:
+        return Sparse.of(tau * (tau.abs() > self.options.sparsity))
 
     def _lacking(self, task: int, name: str) -> Tensor:
         """Return what tau would have to be for an earlier task's weights to stay."""
