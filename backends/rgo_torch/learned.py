@@ -123,6 +123,7 @@ class Learned(TaskCycle):
         moments, projections = self.projector.loaded(state["parameters"], more)
         check_observed(state["finished"], len(projections))
         self.projector.take_over(moments, projections)
+        self._changes.forget()
         self.statistics.kept = kept
         progress = self._progress
         progress.finished, progress.current = state["finished"], state["current"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from rgo_core._checks import few_names
 from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.parameters import ProjectedParameter
@@ -36,6 +37,7 @@ def summarize(
     widths = {} if encoder is None else encoder.widths
     lines += [f"encoded: {name} ({w})" for name, w in widths.items() if name not in own]
     lines += _without_room(projector, free or {})
+    lines += _never_observed(projector) if free else []
     return "\n".join(lines + _passed_through(projector))
 
 
@@ -90,6 +92,17 @@ def _without_room(projector: GradientProjector, free: Mapping[str, float]) -> li
         for name, parameter in projector.parameters.items()
         if not parameter.is_vector and free.get(name, 1.0) < LITTLE
     ]
+
+
+def _never_observed(projector: GradientProjector) -> list[str]:
+    """Return a line for what no task has protected yet, as heads of tasks to come."""
+    names = [
+        name
+        for name, parameter in projector.observed.items()
+        if name not in projector.projections and parameter.held.requires_grad
+    ]
+    line = f"not observed yet, by no score of an ended task: {few_names(names)}"
+    return [line] if names else []
 
 
 def _headline(projector: GradientProjector) -> str:

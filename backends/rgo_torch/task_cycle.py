@@ -14,6 +14,7 @@ from rgo_torch.observation.sampling import Samples
 from rgo_torch.parameters import Moment
 from rgo_torch.progress import Progress
 from rgo_torch.score import Score
+from rgo_torch.trained import Trained
 
 
 class TaskCycle(Attached):
@@ -22,6 +23,7 @@ class TaskCycle(Attached):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._progress = Progress()
+        self._changes = Trained(self.projector.observed)
 
     @property
     def finished(self) -> int:
@@ -61,6 +63,8 @@ class TaskCycle(Attached):
         self._check_attached()
         self._check_model()
         self._encode(self.finished)
+        if self.current is None:
+            self._changes.watch()
         if self._progress.begin():
             self.projector.watch()
             if self._guard is not None and self.encoder is not None:
@@ -119,6 +123,12 @@ class TaskCycle(Attached):
             still the current one then, and nothing has changed.
         ValueError
             If moments are sharded, and workers not together.
+
+        Warns
+        -----
+        UserWarning
+            If protected parameters were trained that no score depends on, as those of a
+            head that the score leaves out.
 
         Notes
         -----
@@ -190,6 +200,9 @@ class TaskCycle(Attached):
         self._progress.check_begun("consolidate")
         self._check_model()
         parameters = self.projector.observed
+        owned = self.projector.owned  # other workers have the rest; None: all
+        elsewhere = set() if owned is None else set(parameters) - set(owned)
+        self._changes.warn_of_unseen({*moments, *elsewhere})
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
             moments,
