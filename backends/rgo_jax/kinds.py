@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from rgo_core import Axes
+from rgo_core._names import may_multiply
 
 LIBRARIES = ("equinox", "flax")
 # Flax and Haiku store (..., in, out), Equinox (out, in, ...).
@@ -23,8 +24,6 @@ HEADS = ("query", "key", "value")
 # Flax, and what attends.
 RECURS = r"(^|/)(weight_hh|w_h|hidden_to_hidden|(dense_)?h|h[fgiornz])(/|$)"
 DEEP = re.compile(rf"{RECURS}|lstm|gru|rnn|recurrent|query|attention", re.IGNORECASE)
-# Tables of what is added, looked up or scaled by, entry by entry.
-ADDED = re.compile(r"pos|embed|token|table|scale|offset|gamma|beta", re.IGNORECASE)
 
 Rule = Callable[[Any, str, tuple[int, ...]], Axes | None]
 
@@ -68,8 +67,7 @@ def is_unnamed(path: str, shape: tuple[int, ...]) -> bool:
     """Whether a leaf may multiply as a matrix, for all that its name says."""
     *_, name = path.split("/")
     told = name in (*OUTPUTS_LAST, *OUTPUTS_FIRST, *BIASES, *EMBEDDINGS)
-    is_matrix = sum(length > 1 for length in shape) > 1
-    return is_matrix and not told and not ADDED.search(name)
+    return not told and may_multiply(name, shape)
 
 
 def is_plain(axes: Mapping[str, Axes]) -> bool:

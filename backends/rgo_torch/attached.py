@@ -17,7 +17,9 @@ from rgo_torch.observation.chunks import SampleScore, TrainingBatch
 from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
+    kept_by_entry,
     left_plain,
+    nothing_encoded,
     permuted_pretraining,
 )
 from rgo_torch.options.defaults import Chosen
@@ -96,19 +98,28 @@ class Attached(Uncopied):
             self.projector.owned = workers.owned(self.projector.observed)
             self.statistics = RunningStatistics(model, statistics)
             undo.callback(self.statistics.detach)
-            self._notes = chosen.notes + self._warned_of(statistics)
+            by_choice = self.encoder is None or unencoded is not None or scope.is_beside
+            self._notes = chosen.notes + self._warned_of(
+                statistics, by_choice=by_choice
+            )
             undo.pop_all()
         beside = scope.is_beside
         self._guard = AdapterGuard(model, scope.adapters) if beside else None
         self._trained = TrainingBatch(model) if beside else None
         self._is_attached = True
 
-    def _warned_of(self, statistics: Statistics) -> list[str]:
-        """Warn of what is at risk though it is protected, and return the notes."""
+    def _warned_of(self, statistics: Statistics, *, by_choice: bool) -> list[str]:
+        """Warn of what is at risk though it is protected, and return the notes.
+
+        Whether nothing may be encoded is told, `by_choice`.
+        """
         encoded = {} if self.encoder is None else self.encoder.places
+        widths = {} if self.encoder is None else self.encoder.widths
         outputs = [name for name, at in encoded.items() if at != "input"]
         notes = [
             *left_plain(self.model, self.projector.skipped),
+            *kept_by_entry(self.projector.layers),
+            *([] if by_choice else nothing_encoded(widths, self.projector.layers)),
             *encoded_shortcuts(self.model, outputs),
             *drifting_statistics(self.statistics.modules, statistics),
         ]

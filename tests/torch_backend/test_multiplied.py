@@ -1,6 +1,7 @@
 """What a class of one's own multiplies by has inputs and outputs, as a Linear has."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -227,8 +228,64 @@ def test_a_list_of_parameters_belongs_to_the_module_that_uses_it() -> None:
             return ((x @ first) * self.scales["one"]).relu() @ last
 
     model = nn.Sequential(Net())
-    rgo = RGO(model, sgd(model))  # warns of nothing: warnings are errors
+    rgo = RGO(model, sgd(model), encode=False)  # warns of nothing else
     rgo.begin_task(0)
     rgo.end_task([batch(12)])
     assert rgo.projector.protected_share == 1
     assert set(rgo.projector.projections) == {"0.ws.0", "0.ws.1", "0.scales.one"}
+
+
+def product(x: Tensor, matrix: Tensor) -> Tensor:
+    return x @ matrix
+
+
+class Hidden(nn.Module):
+    """Multiplies where its source does not show it, and adds what may have any name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix, self.frozen = weight(3, 3), weight(3, 3)
+        self.shifts, self.table = weight(3, 3), weight(3, 3)
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = product(x, self.matrix) + product(x, self.frozen)
+        return x + self.shifts.sum(0) - torch.exp(self.table).sum(0)
+
+
+class FromLeft(nn.Module):
+    """Has its outputs along an axis that none of its products tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = weight(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.matrix.T @ x.T).T
+
+
+def notes_on(model: nn.Module, caught: pytest.WarningsRecorder, **options: Any) -> str:
+    caught.clear()
+    RGO(model, sgd(model), **options).detach()
+    return "\n".join(str(each.message) for each in caught)
+
+
+def test_a_matrix_that_nothing_tells_of_is_warned_of(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), Hidden(), nn.Linear(3, 2))
+    found = notes_on(model, recwarn)
+    assert found.startswith("1.matrix: kept entry by entry")
+    assert "layout={'1.matrix': Axes(inputs=(0,), outputs=(1,))}" in found
+    for axes in (IN_OUT, Axes(inputs=(0, 1), diagonal=True), None):
+        assert notes_on(model, recwarn, layout={"1.matrix": axes}) == ""
+
+
+def test_a_model_of_which_nothing_is_encoded_is_warned_of(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = nn.Sequential(FromLeft(), nn.ReLU(), FromLeft())
+    assert notes_on(model, recwarn).startswith("nothing is encoded, for no layer is")
+    assert notes_on(model, recwarn, encode=False) == ""
+    assert notes_on(nn.Sequential(FromLeft(), nn.Linear(3, 2)), recwarn) == ""
+    assert notes_on(nn.Linear(3, 2), recwarn) == ""  # the head stays in order

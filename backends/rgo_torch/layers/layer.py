@@ -79,11 +79,14 @@ class Layer(ABC):
         What the feature encoding may permute of the module's output.
     takes : Channels or None
         What it may permute of the module's input.
+    untold : frozenset of str
+        The parameters that are kept entry by entry because nothing tells their axes.
     """
 
     channels: Channels | None = None
     reads_channels = False  # whether they are what its source says, and may differ
     takes: Channels | None = None
+    untold: frozenset[str] = frozenset()
     records_first = False
     _warned = False  # once a pass: of experts every batch has another count
     # Of vectors that are left to the layer. What has no rows has whole gradients.

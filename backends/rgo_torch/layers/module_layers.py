@@ -12,7 +12,7 @@ from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.complex_parts import real_axes
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
-from rgo_torch.layers.multiplied import multiplied_axes, read_channels
+from rgo_torch.layers.multiplied import added_names, multiplied_axes, read_channels
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import ASKED, Overrides, Skipped
 from rgo_torch.wrappers import check_whole
@@ -40,10 +40,10 @@ class ModuleLayers(NamedTuple):
         }
         is_complex = any(p.is_complex() for p in own.values())
         fast = None if asked or reasons or is_complex else self.fast_layer(own)
-        known = self.axes(own) | asked
+        told = self.told_axes(own) | asked
         rest = {
-            key: known[key]
-            for key in own
+            key: told.get(key) or _entries(p)
+            for key, p in own.items()
             if key not in reasons and (fast is None or key not in fast.axes)
         }
         for key, axes in rest.items():
@@ -52,6 +52,12 @@ class ModuleLayers(NamedTuple):
         layers = [] if fast is None else [fast]
         if rest:
             layers.append(self.slow_layer(rest, encoded=fast is None))
+            added = added_names(type(self.module))
+            layers[-1].untold = frozenset(
+                key
+                for key in rest
+                if key not in told and key.split(".")[0] not in added
+            )
         passed = [Skipped(joined(self.name, key), why) for key, why in reasons.items()]
         return layers, passed
 
@@ -136,12 +142,12 @@ class ModuleLayers(NamedTuple):
             layer.reads_channels = True
         return layer
 
-    def axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
-        """Return the axes of every parameter: of an unknown one, entry by entry.
+    def told_axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
+        """Return the axes of the parameters whose kind, or whose source, tells them.
 
-        Unless the code of the module's class multiplies by it. What a weight is
-        computed from (by a parametrization, pruning or weight normalisation) and has
-        its shape has its axes.
+        Of others it is told that each entry acts by itself, as far as RGO knows. What a
+        weight is computed from (by a parametrization, pruning or weight normalisation)
+        and has its shape has its axes.
         """
         nearest = nn.Module if self.kind is None else self.kind[0]
         known = multiplied_axes(self.module, own, nearest)
@@ -156,7 +162,8 @@ class ModuleLayers(NamedTuple):
                 for name, axes in known.items()
                 if name not in own and _shape_of(self.module, name) == p.shape
             ]
-            found[key] = known.get(key) or (alike[0] if alike else _entries(p))
+            if key in known or alike:
+                found[key] = known.get(key) or alike[0]
         return found
 
     def _check_named(

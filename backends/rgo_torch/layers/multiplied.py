@@ -136,6 +136,20 @@ def _axes(use: Use, ndim: int) -> Axes | None:
 
 
 @cache
+def added_names(kind: type, known: type = nn.Module) -> frozenset[str]:
+    """Return what a class is written to add, and so entry by entry: ``x + self.name``.
+
+    Parameters
+    ----------
+    kind : type
+    known : type
+        A class of its own that need not be read.
+    """
+    found = (Products(method).added for method in methods(kind, known))
+    return frozenset().union(*found)
+
+
+@cache
 def _uses(kind: type, known: type) -> Mapping[str, Use]:
     """Return how a class uses what it calls ``self.name``, the outermost use first."""
     found: dict[str, Use] = {}

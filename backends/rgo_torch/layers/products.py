@@ -56,10 +56,13 @@ class Products(ast.NodeVisitor):
     ----------
     found : dict of str to Use
         By what the method calls ``self.name``: the outermost use first.
+    added : set of str
+        What it adds to something that is no parameter, or takes from it.
     """
 
     def __init__(self, method: ast.FunctionDef) -> None:
         self.found: dict[str, Use] = {}
+        self.added: set[str] = set()
         first, *others = method.args.args
         self._self = first.arg
         self._local = {each.arg for each in (*others, *method.args.kwonlyargs)}
@@ -115,10 +118,14 @@ class Products(ast.NodeVisitor):
                 self._alias[target.id] = factors if named else _parts(factors)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
-        """Look at ``a @ b``."""
+        """Look at ``a @ b`` and ``a + b``."""
         if isinstance(node.op, ast.MatMult):
             self._note(node.left, "left")
             self._note(node.right, "right")
+        if isinstance(node.op, ast.Add | ast.Sub):
+            sides = [self._factors(side) for side in (node.left, node.right)]
+            if None in sides:
+                self.added |= {f.name for factors in sides for f in factors or ()}
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from rgo_core._checks import few_names
+from rgo_core._names import may_multiply
+from rgo_torch.layers.layer import Layer
 from rgo_torch.places import CONVOLUTIONS
 from rgo_torch.skipped import ASKED, Skipped
 from rgo_torch.statistics import Statistics
@@ -53,6 +56,52 @@ def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
         "channels the paper's networks leave in order and this encoding permutes; to "
         "leave them too, name it, and the head, in unencoded="
+    ]
+
+
+def kept_by_entry(layers: Iterable[Layer]) -> list[str]:
+    """Return advice on matrices of one's own whose inputs and outputs nothing tells.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+    """
+    found = [
+        layer.full_name(own)
+        for layer in layers
+        for own in sorted(layer.untold)
+        if (p := layer.parameter(own)) is not None
+        and p.requires_grad
+        and may_multiply(own, tuple(p.shape))
+    ]
+    if not found:
+        return []
+    return [
+        f"{few_names(found)}: kept entry by entry, for the source of its class does "
+        "not show a product that tells inputs from outputs: that protects little of a "
+        "matrix that multiplies, and its outputs are not encoded. Write x @ "
+        "self.matrix or F.linear(x, self.matrix) in the class itself, or give layout={"
+        f"{found[0]!r}: Axes(inputs=(0,), outputs=(1,))}} for x @ w; "
+        "Axes(inputs=(0, 1), diagonal=True) where entry by entry is meant"
+    ]
+
+
+def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> list[str]:
+    """Return advice where the outputs of no layer are permuted.
+
+    Parameters
+    ----------
+    widths : mapping of str to int
+        Of what is encoded.
+    layers : iterable of Layer
+    """
+    matrices = sum(bool(axes.outputs) for x in layers for axes in x.axes.values())
+    if widths or matrices < 2:
+        return []
+    return [
+        "nothing is encoded, for no layer is known to have outputs that may be "
+        "permuted, so that tasks disturb each other more: place "
+        "FeatureEncoding(width) where features are, or say encode=False"
     ]
 
 
