@@ -17,6 +17,7 @@ from rgo_torch.observation.chunks import SampleScore, TrainingBatch
 from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
+    frozen_copies,
     kept_by_entry,
     left_plain,
     nothing_encoded,
@@ -121,6 +122,7 @@ class Attached(Uncopied):
             *kept_by_entry(self.projector.layers),
             *([] if by_choice else nothing_encoded(widths, self.projector.layers)),
             *encoded_shortcuts(self.model, outputs),
+            *frozen_copies(self.model, outputs),
             *drifting_statistics(self.statistics.modules, statistics),
         ]
         for note in notes:  # which may be errors to whoever listens

@@ -130,7 +130,8 @@ STATES: dict[str, Door] = {
         load_a_sketch_with_torch,
         load_a_sketch_with_jax,
         ValueError,
-        "0.weight: expected a state with the tensors .* got|expected the \\d+ arrays .* got",
+        "0.weight: expected a state with the tensors .* got|"
+        "expected the 4 arrays of `like`, got",
     ),
     "a state of NaN": Door(
         load_nan_with_torch, load_nan_with_jax, ValueError, ".* finite.* got .*NaN"

@@ -1,5 +1,6 @@
 """What RGO warns of, and whose line the warning points at."""
 
+import copy
 import re
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch_backend.learning import learn, learner
 from torch_backend.nets import (
+    batch,
     batches,
     mlp,
     sgd,
@@ -84,3 +86,51 @@ def test_what_is_trained_and_cannot_be_protected_is_warned_of_by_name() -> None:
     RGO(model, sgd(model)).detach()
     linear = nn.Sequential(nn.Linear(3, 2))
     RGO(linear, sgd(linear), layout={"0.bias": None})
+
+
+class WithTarget(nn.Module):
+    """A network and what it was like, as in learning by temporal differences."""
+
+    def __init__(self, *, trained: bool) -> None:
+        super().__init__()
+        self.online = mlp()
+        self.target = copy.deepcopy(self.online).requires_grad_(trained)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.online(x)
+        return logits
+
+
+def test_a_frozen_copy_inside_of_the_model_is_warned_of() -> None:
+    model = WithTarget(trained=False)
+    with pytest.warns(UserWarning, match=r"target\.\d of online\.\d.*: a frozen copy"):
+        RGO(model, sgd(model.online), unencoded=[]).detach()
+    RGO(model, sgd(model.online), encode=False).detach()  # warnings are errors
+    for weight in (p for p in model.target.parameters() if p.ndim > 1):
+        nn.init.normal_(weight)
+    RGO(model, sgd(model.online), unencoded=[]).detach()
+    both = WithTarget(trained=True)  # as the layers of a TransformerEncoder begin
+    RGO(both, sgd(both), unencoded=[]).detach()
+
+
+def test_frozen_weights_that_are_all_alike_are_no_copies() -> None:
+    model = WithTarget(trained=False)
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    RGO(model, sgd(model.online), unencoded=[]).detach()
+
+
+def test_a_copy_made_after_attaching_is_the_same_function_in_every_task() -> None:
+    model = mlp()
+    early = copy.deepcopy(model)
+    rgo = RGO(model, sgd(model))
+    late = copy.deepcopy(model)
+    x, _ = batch(7)
+    for task in range(2):
+        rgo.begin_task(task)
+        train(model, sgd(model), [batch(12)])
+        for each in (early, late):
+            each.load_state_dict(model.state_dict())
+        assert torch.equal(late(x), model(x))
+        assert torch.equal(early(x), model(x)) == (task == 0)
+        rgo.end_task([batch(12)])

@@ -145,7 +145,9 @@ def _warn(given: Mapping[str, Sequence[str]], lost: Sequence[str]) -> None:
         warn_caller(
             f"{few_names(names)}: used without a call of the module: observed by "
             f"calling {modules} again for each sample, which is slower, and what is "
-            "computed there is not encoded; a call of the module itself spares both"
+            "computed there is not encoded; a call of the module itself spares both. "
+            "What multiplies the other way round there (a tied decoder) is protected "
+            "little: give it a weight of its own"
         )
     if lost:
         warn_caller(

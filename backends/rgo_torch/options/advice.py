@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import nn
 
 from rgo_core._checks import few_names
@@ -102,6 +103,44 @@ def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> list[
         "nothing is encoded, for no layer is known to have outputs that may be "
         "permuted, so that tasks disturb each other more: place "
         "FeatureEncoding(width) where features are, or say encode=False"
+    ]
+
+
+def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> list[str]:
+    """Return advice on a network beside its copy: a target, a teacher, an average.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoded : iterable of str
+        The names of the layers whose outputs are permuted.
+    """
+    modules = dict(named_modules(model))
+    weights = {
+        name: weight
+        for name in encoded
+        if isinstance(
+            weight := getattr(modules.get(name), "weight", None), nn.Parameter
+        )
+        and weight.ndim > 1
+        and not hasattr(weight, "to_local")  # the others have the rest of it
+    }
+    trained = {name: w for name, w in weights.items() if w.requires_grad}
+    found = [
+        f"{name} of {other}"
+        for name in weights.keys() - trained.keys()
+        for other, weight in trained.items()
+        if weight.shape == weights[name].shape
+        and torch.equal(weight, weights[name])
+        and bool((weight != weight.flatten()[0]).any())  # not both as zeros
+    ]
+    if not found:
+        return []
+    return [
+        f"{few_names(sorted(found))}: a frozen copy, which is encoded by itself, so "
+        "that from the second task on it is another function than what it was copied "
+        "from. Give RGO the model without it, and copy that after attaching; or place "
+        "FeatureEncoding(width, name=...) of one name in both"
     ]
 
 
