@@ -52,7 +52,8 @@ class ModuleLayers(NamedTuple):
         layers = [] if fast is None else [fast]
         if rest:
             layers.append(self.slow_layer(rest, encoded=fast is None))
-            added = added_names(type(self.module))
+            kind: type = type(self.module)
+            added = added_names(kind)
             layers[-1].untold = frozenset(
                 key
                 for key in rest

@@ -145,8 +145,8 @@ def added_names(kind: type, known: type = nn.Module) -> frozenset[str]:
     known : type
         A class of its own that need not be read.
     """
-    found = (Products(method).added for method in methods(kind, known))
-    return frozenset().union(*found)
+    found = [Products(method).added for method in methods(kind, known)]
+    return frozenset(name for names in found for name in names)
 
 
 @cache
