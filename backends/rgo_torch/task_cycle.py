@@ -103,7 +103,7 @@ class TaskCycle(Attached):
         samples : int or "enough", optional
             Observe so many samples (of each worker's) in place of all, and let them
             stand for the whole. The cost of the pass falls as they do, and the damping
-            keeps its meaning. ``"enough"`` is four for each input of the widest layer.
+            keeps its meaning. ``"enough"`` is two for each input of the widest layer.
             The batches must come in random order.
         whole : int, optional
             How many those observed stand for (of each worker's share), where the
