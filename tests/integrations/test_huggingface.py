@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from integrations.language_models import bert, expected_score, gpt, words
 from integrations.own_loop import (
     STEPS,
     TASKS,
@@ -166,42 +167,6 @@ def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
 # --- scores
 
 
-def bert(kind: str) -> nn.Module:
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        num_labels=3,
-    )
-    return getattr(transformers, kind)(config).double().eval()
-
-
-def gpt() -> nn.Module:
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=11)
-    return transformers.GPT2LMHeadModel(config).double().eval()
-
-
-def words(size: int = 4, length: int = 5) -> Tensor:
-    return torch.randint(11, (size, length), generator=torch.Generator().manual_seed(0))
-
-
-def expected_score(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum over labels that count of ``sqrt(p (1 - p)) z``, one by one."""
-    scores = []
-    for rows, row_labels in zip(logits, labels, strict=True):
-        score = torch.zeros((), dtype=torch.float64)
-        for z, y in zip(rows, row_labels, strict=True):
-            if y != -100:
-                p = z.detach().softmax(-1)[y]
-                score = score + (p * (1 - p)).sqrt() * z[y]
-        scores.append(score)
-    return torch.stack(scores)
-
-
 def test_a_sentence_is_scored_by_its_label() -> None:
     model, x, y = bert("BertForSequenceClassification"), words(), torch.arange(4) % 3
     found = cross_entropy_score()(model, {"input_ids": x, "labels": y})
@@ -227,6 +192,7 @@ def test_causal_models_are_known_by_their_class() -> None:
     assert not is_causal(bert("BertForSequenceClassification"))
     assert not is_causal(bert("BertForMaskedLM"))
     assert not is_causal(Classifier())
+    assert is_causal(torch.compile(nn.DataParallel(gpt())))
 
 
 def test_causal_models_are_known_behind_adapters() -> None:

@@ -7,21 +7,33 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core.cotangents import Curvature
+from rgo_torch.integrations._alignment import Alignment
 from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.integrations._labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
+from rgo_torch.wrappers import original_model
 
 try:
     from transformers import TrainerCallback
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
     )
 except ImportError as error:
     raise ImportError(
         "rgo_torch.integrations.huggingface needs transformers: "
         "pip install 'transformers[torch]'"
     ) from error
+
+CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+UNSHIFTED = frozenset(
+    (
+        *MODEL_FOR_MASKED_LM_MAPPING_NAMES.values(),
+        *MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values(),
+    )
+)
 
 
 class RGOCallback(Continued, TrainerCallback):
@@ -37,7 +49,8 @@ class RGOCallback(Continued, TrainerCallback):
         its classes. Not with `score`.
     score : callable, optional
         ``score(model, batch)``; see `rgo_torch.second_moments`. Where None,
-        `cross_entropy_score`, with `shift` for a causal language model.
+        `cross_entropy_score`, which finds out once for all tasks whether the model
+        shifts labels.
     max_batches : int, optional
         After so many batches the curvature pass ends; where None it sees all.
     **options
@@ -84,6 +97,7 @@ class RGOCallback(Continued, TrainerCallback):
             score=score,
             max_batches=max_batches,
         )
+        self._alignment = Alignment(None, assumed_shift)
 
     def on_train_begin(
         self,
@@ -117,28 +131,26 @@ class RGOCallback(Continued, TrainerCallback):
         self._end(train_dataloader)
 
     def _own_score(self, mask: Tensor | None) -> Score:
-        return cross_entropy_score(
-            shift=is_causal(self.rgo.model),
-            mask=mask,
-            curvature=self.rgo.curvature,
-        )
+        return _aligned_score(self._alignment, mask, self.rgo.curvature)
 
 
 def cross_entropy_score(
     *,
-    shift: bool = False,
+    shift: bool | None = None,
     mask: Tensor | None = None,
     curvature: Curvature = "ground-truth",
 ) -> Score:
     """Return the score of cross-entropy for batches that are dicts with labels.
 
-    For sequence classification, token classification, masked and sequence-to-sequence
-    language models; with `shift` for causal ones. Labels of -100 count nothing.
+    For sequence classification, token classification, causal, masked and
+    sequence-to-sequence language models. Labels of -100 count nothing.
 
     Parameters
     ----------
-    shift : bool
-        Whether the logits at a position are those of the next one's label.
+    shift : bool, optional
+        Whether the logits at a position are those of the next one's label. Where None,
+        what the model's own loss for the first batch is the mean cross-entropy of, and
+        for all batches after it: one score serves one model.
     mask : Tensor (c,) of bool, optional
         True for the classes in play.
     curvature : {"ground-truth", "exact"}
@@ -152,6 +164,19 @@ def cross_entropy_score(
         `rgo_torch.RGO.end_task`. It raises TypeError or ValueError where a batch has no
         integer labels of the logits' leading shape.
 
+    Warns
+    -----
+    UserWarning
+        By the score, with what it takes then, if `shift` is None and unknown: the model
+        returns no loss for the first batch, or one that is the mean of both alignments
+        or of neither (smoothed labels, a sum, a single position), and its class is none
+        of transformers' causal and masked language models, token classifiers and
+        encoder-decoders, nor derived from one.
+
+    Notes
+    -----
+    The loss is compared without another forward pass.
+
     Examples
     --------
     >>> import torch, transformers
@@ -159,11 +184,16 @@ def cross_entropy_score(
     >>> config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=9)
     >>> model = transformers.GPT2LMHeadModel(config)
     >>> words = torch.arange(8).reshape(2, 4)
-    >>> score = cross_entropy_score(shift=True)
+    >>> score = cross_entropy_score()
     >>> score(model, {"input_ids": words, "labels": words}).shape
     torch.Size([2])
     """
+    return _aligned_score(Alignment(shift, assumed_shift), mask, curvature)
 
+
+def _aligned_score(
+    alignment: Alignment, mask: Tensor | None, curvature: Curvature
+) -> Score:
     def score(model: nn.Module, batch: Any) -> Tensor:
         if not isinstance(batch, Mapping) or "labels" not in batch:
             got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
@@ -175,19 +205,38 @@ def cross_entropy_score(
             name: value.to(device) if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
-        logits, labels = _logits(model(**moved)), moved["labels"]
-        if shift:
-            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        output = model(**moved)
+        logits, labels = alignment.align(
+            model, _logits(output), moved["labels"], output.get("loss")
+        )
         return label_score(logits, labels, curvature=curvature, mask=mask)
 
     return SampleScore(score)
 
 
 def is_causal(model: nn.Module) -> bool:
-    """Tell whether a model predicts each next token, by the name of its class."""
-    base = getattr(model, "get_base_model", None)  # behind adapters
-    model = base() if callable(base) else model
-    return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    """Tell whether a model predicts each next token, by the names of its classes."""
+    return bool(CAUSAL & _class_names(_behind_wrappers(model)))
+
+
+def assumed_shift(model: nn.Module) -> tuple[bool, bool]:
+    """Return `is_causal`, and whether the model is of a kind for which that is sure."""
+    inner, causal = _behind_wrappers(model), is_causal(model)
+    other = bool(UNSHIFTED & _class_names(inner)) or bool(
+        getattr(getattr(inner, "config", None), "is_encoder_decoder", False)
+    )
+    return causal, causal != other
+
+
+def _class_names(model: nn.Module) -> set[str]:
+    return {kind.__name__ for kind in type(model).__mro__}
+
+
+def _behind_wrappers(model: nn.Module) -> nn.Module:
+    """Return what is behind adapters, `torch.compile` and the like, in any order."""
+    model = original_model(model)
+    base = getattr(model, "get_base_model", None)
+    return original_model(base()) if callable(base) else model
 
 
 def _logits(output: Any) -> Tensor:
