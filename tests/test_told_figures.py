@@ -58,7 +58,7 @@ def test_the_readme_sets_rgo_beside_stl_as_recorded() -> None:
     of_all, _, _ = told_of(LENET / stl, 20)
     page = words_of("README.md")
     assert f"in the paper's form has {acc} / {bwt} and STL {of_five}: level" in page
-    told = f"at {learned}; after all 20 STL has {of_all}, over four seeds "
+    told = f"at {learned}; after all 20 STL has {of_all}, over five seeds "
     assert told + spread_of(LENET / stl) in page
 
 
