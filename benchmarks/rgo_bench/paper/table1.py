@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 from rgo_bench.methods import METHODS
@@ -32,7 +31,6 @@ def table1_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 1.
 
@@ -44,8 +42,6 @@ def table1_specs(
         Of the four that the table has; the two of MNIST where None.
     networks : iterable of str, optional
         Only with these; with all where None.
-    data : Path, optional
-        The folder of the streams' data.
 
     Returns
     -------
@@ -74,7 +70,7 @@ def table1_specs(
         for network in _networks(stream, method)
         for form in (FORMS.get(method, ({},)) if network == "mlp" else ({},))
     ]
-    return specs_of(cells, seeds=seeds, networks=networks, data=data)
+    return specs_of(cells, seeds=seeds, networks=networks)
 
 
 def _networks(stream: str, method: str) -> tuple[str, ...]:

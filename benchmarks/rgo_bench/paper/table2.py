@@ -1,7 +1,6 @@
 """The paper's Table 2: what RGO and expanding methods gain over STL."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -64,7 +63,6 @@ def table2_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 2: those of Table 3 with LeNet-5, and expanding methods.
 
@@ -74,8 +72,6 @@ def table2_specs(
         The paper's five by default.
     streams, networks : iterable of str, optional
         The table has one stream, and the networks of RGO and of the paper's STL.
-    data : Path, optional
-        The folder of the stream's data.
 
     Raises
     ------
@@ -90,12 +86,10 @@ def table2_specs(
     asked = chosen("stream", streams, [STREAM])
     kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])
     every = list(seeds)
-    specs = table3_specs(seeds=every, streams=asked, networks=kept, data=data)
+    specs = table3_specs(seeds=every, streams=asked, networks=kept)
     grown = [
         make_spec(
-            *(STREAM, method, seed, EPOCHS[STREAM] | dict(options)),
-            network=NETWORK,
-            data=data,
+            *(STREAM, method, seed, EPOCHS[STREAM] | dict(options)), network=NETWORK
         )
         for seed in every
         for method, options in EXPANDING.items()

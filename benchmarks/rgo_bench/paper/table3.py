@@ -1,7 +1,6 @@
 """The paper's Table 3: how well networks fit what they are trained on."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -42,7 +41,6 @@ def table3_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 3: STL and RGO on each network of each stream.
 
@@ -55,8 +53,6 @@ def table3_specs(
         The paper's five by default.
     streams, networks : iterable of str, optional
         Only these; all that the table has where None.
-    data : Path, optional
-        The folder of the streams' data.
 
     Returns
     -------
@@ -79,7 +75,7 @@ def table3_specs(
         for network, method in _cells(stream)
         for options in (FORMS.values() if method == "rgo" else [{}])
     ]
-    return specs_of(cells, seeds=seeds, networks=networks, data=data)
+    return specs_of(cells, seeds=seeds, networks=networks)
 
 
 def table3_rows(records: Iterable[Record]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from rgo_bench.runs.spec import Spec
 class PaperTable(NamedTuple):
     """A table of the paper."""
 
-    specs: Callable[..., list[Spec]]  # of the keywords seeds, streams, networks, data
+    specs: Callable[..., list[Spec]]  # of the keywords seeds, streams, networks
     sheet: Callable[[Sequence[Record]], Sheet]
     runs: bool  # what is missing, unless told not to: those that take hours each do not
 
