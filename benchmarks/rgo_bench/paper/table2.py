@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from rgo_bench.paper.choices import SEEDS, chosen
+from rgo_bench.paper.choices import SEEDS, chosen, specs_of
 from rgo_bench.paper.published import own_network, published_gains
 from rgo_bench.paper.table3 import FORMS, form_of, table3_specs
 from rgo_bench.paper.table3 import STREAMS as EPOCHS
@@ -21,7 +21,7 @@ from rgo_bench.report.sheets import (
     signed,
     spread,
 )
-from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.runs.spec import Spec
 
 STREAM: Final = "split-cifar100"
 NETWORK: Final = "lenet-5"
@@ -88,14 +88,11 @@ def table2_specs(
     every = list(seeds)
     specs = table3_specs(seeds=every, streams=asked, networks=kept)
     grown = [
-        make_spec(
-            *(STREAM, method, seed, EPOCHS[STREAM] | dict(options)), network=NETWORK
-        )
-        for seed in every
+        (STREAM, method, NETWORK, EPOCHS[STREAM] | dict(options))
         for method, options in EXPANDING.items()
         if NETWORK in kept
     ]
-    return [*specs, *grown]
+    return [*specs, *specs_of(grown, seeds=every, networks=None)]
 
 
 def table2_rows(records: Iterable[Record]) -> pd.DataFrame:
