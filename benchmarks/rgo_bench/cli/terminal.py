@@ -77,7 +77,7 @@ def run_shown(
             outcome = run_on_ray(specs, manner, address=engine.address, bars=bars)
             return outcome.records, outcome.failures
         if len(specs) == 1:
-            return [run_here(specs[0], manner, bars)], []
+            return [run_here(specs[0], manner, bars.add(specs[0]))], []
         outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)
     return outcome.records, outcome.failures
 
@@ -99,7 +99,8 @@ def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
             if unrecorded(seeds, manner):
                 reporter = bars.add(seeds[0])
                 run_mapped(seeds, manner.out, device=manner.device, reporter=reporter)
-        return [run_here(spec, replace(manner, force=False), bars) for spec in specs]
+        read = replace(manner, force=False)
+        return [run_here(spec, read, bars.add(spec)) for spec in specs]
 
 
 def show(sheet: Sheet, format_: Format = Format.terminal) -> None:
