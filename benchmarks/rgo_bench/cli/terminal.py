@@ -21,7 +21,7 @@ from rgo_bench.report.render import (
     render_rich,
 )
 from rgo_bench.report.sheets import Sheet
-from rgo_bench.runs.attempts import Failure, Manner, run_here, unrecorded
+from rgo_bench.runs.attempts import Failure, Manner, Outcome, run_here, unrecorded
 from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.ray_jobs import run_on_ray
 from rgo_bench.runs.spec import Spec
@@ -66,7 +66,7 @@ class Format(StrEnum):
 
 def run_shown(
     specs: Sequence[Spec], manner: Manner, *, jobs: int = 1, engine: Engine = LOCAL
-) -> tuple[list[Record], list[Failure]]:
+) -> Outcome:
     """Run `specs` behind progress bars.
 
     What goes wrong with a single run is raised: there is no other to spoil.
@@ -74,12 +74,10 @@ def run_shown(
     bars = Bars(console)
     with bars.shown():
         if engine.name == "ray":
-            outcome = run_on_ray(specs, manner, address=engine.address, bars=bars)
-            return outcome.records, outcome.failures
+            return run_on_ray(specs, manner, address=engine.address, bars=bars)
         if len(specs) == 1:
-            return [run_here(specs[0], manner, bars.add(specs[0]))], []
-        outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)
-    return outcome.records, outcome.failures
+            return Outcome([run_here(specs[0], manner, bars.add(specs[0]))], [])
+        return run_jobs(specs, manner, jobs=jobs, bars=bars)
 
 
 def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
