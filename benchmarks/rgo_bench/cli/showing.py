@@ -23,7 +23,7 @@ from rgo_bench.lora.table import lora_sheet
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.tables import PAPER_TABLES
-from rgo_bench.records import read_records
+from rgo_bench.records import read_records, replace_file
 from rgo_bench.report.sheets import Sheet
 from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, unrecorded
@@ -146,12 +146,13 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figure, heat maps and times as one page that needs no network."""
-    from rgo_bench.report.page import write_report  # loads Matplotlib
+    from rgo_bench.report.page import report_html  # loads Matplotlib
 
     costs = [json.loads(file.read_text()) for file in cost or ()]
     records = read_records(results)
     _check_some(results, records)
-    write_report(records, path, costs=costs, zoo=read_zoo_records(results))
+    page = report_html(records, costs=costs, zoo=read_zoo_records(results))
+    replace_file(path, page.encode())
     typer.echo(path)
 
 
