@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from rgo_bench.cli import demo as demonstration
 from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import (
@@ -125,6 +124,8 @@ def figure(
     ),
 ) -> None:
     """Draw a figure of the paper from the records that there are."""
+    from rgo_bench.report.plots import write_average_accuracy  # loads Matplotlib
+
     manner = Manner(out=out)
     specs = table1_specs(streams=PUBLISHED_NETWORKS)
     missing = unrecorded(specs, manner)
@@ -133,7 +134,7 @@ def figure(
         raise ValueError(f"{out}: expected records of Figure {number}, got none")
     errors.print(f"Figure {number}: {len(missing)} of {len(specs)} runs are missing.")
     records, failures = run_shown(there, manner)
-    demonstration.write_plot(records, path)
+    write_average_accuracy(records, path)
     typer.echo(path)
     end_with(failures)
 

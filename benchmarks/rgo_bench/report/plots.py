@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -80,6 +81,12 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
     for own, axes in zip(streams, panels, strict=True):
         _draw_stream(axes, own, groups, looks)
     return figure
+
+
+def write_average_accuracy(records: Iterable[Record], path: Path) -> None:
+    """Write `figure_average_accuracy` as a picture file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure_average_accuracy(records).savefig(path, dpi=150)
 
 
 def average_over_seen(record: Record) -> NDArray[np.float64]:
