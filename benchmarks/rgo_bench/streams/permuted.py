@@ -1,8 +1,5 @@
 """Permuted images: every task shuffles the pixels in its own way."""
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,14 +9,8 @@ from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.transformed import Transform, TransformedStream
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class PermutedOptions(StreamOptions):
-    """The options of a permuted stream: those that every stream has."""
-
-
 def permuted_stream(
-    name: str, images: ImageSet, settings: PermutedOptions, seed: int
+    name: str, images: ImageSet, settings: StreamOptions, seed: int
 ) -> TransformedStream:
     """Return the stream that permutes the pixels afresh in every task, the first too.
 
@@ -29,7 +20,7 @@ def permuted_stream(
         The name of the stream.
     images : ImageSet
         The images to permute.
-    settings : PermutedOptions
+    settings : StreamOptions
         The options chosen.
     seed : int
         Decides the permutations and the training images of every task.

@@ -6,11 +6,12 @@ import pytest
 from bench.small_images import small_images
 
 from rgo_bench.streams import Stream
-from rgo_bench.streams.permuted import PermutedOptions, permuted_stream
+from rgo_bench.streams.options import StreamOptions
+from rgo_bench.streams.permuted import permuted_stream
 
 
 def make(seed: Any = 0, tasks: int = 3) -> Stream:
-    options = PermutedOptions(tasks=tasks, samples=20, batch=5, epochs=2, lr=0.25)
+    options = StreamOptions(tasks=tasks, samples=20, batch=5, epochs=2, lr=0.25)
     return permuted_stream("small", small_images(), options, seed)
 
 
