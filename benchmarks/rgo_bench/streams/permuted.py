@@ -33,7 +33,9 @@ def permuted_stream(
     features = images.train_images[0].size
 
     def transform(index: int) -> Transform:
-        return _permute(pixel_permutation(seed, index, features))
+        order = pixel_permutation(seed, index, features)
+        # `take` keeps rows contiguous and is three times as fast as `images[:, order]`.
+        return lambda images: np.take(images, order, axis=1)
 
     return TransformedStream(name, images, settings, seed=seed, transform=transform)
 
@@ -41,8 +43,3 @@ def permuted_stream(
 def pixel_permutation(seed: int, task: int, features: int) -> NDArray[np.int64]:
     """Return which pixel each place shows: a pure function of the arguments."""
     return task_generator(seed, task, "transform").permutation(features)
-
-
-def _permute(order: NDArray[np.int64]) -> Transform:
-    # `take` keeps rows contiguous and is three times as fast as `images[:, order]`.
-    return lambda images: np.take(images, order, axis=1)
