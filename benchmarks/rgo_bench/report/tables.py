@@ -119,5 +119,5 @@ def _comparable(run: Run) -> Published | None:
         return None
     protocol = {"data"}
     if run.stream in STREAMS:
-        protocol.update(STREAMS[run.stream].defaults.names())
+        protocol.update(STREAMS[run.stream].defaults.as_dict())
     return None if protocol & variant_options(run.variant).keys() else numbers

@@ -1,7 +1,7 @@
 """What a stream of tasks is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,6 @@ class Stream(ABC):
     def lr(self) -> float:
         """The learning rate of the protocol; a method may have its own."""
         return self.settings.lr
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options by name, as a record's configuration states them."""
-        return self.settings.as_dict()
 
     def train(self, index: int) -> Samples:
         """Return the training samples of a task, in the order drawn.

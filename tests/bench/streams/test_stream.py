@@ -21,7 +21,7 @@ def test_a_stream_states_its_options_and_sizes() -> None:
     assert (stream.tasks, stream.samples, stream.batch) == (3, 20, 5)
     assert (stream.epochs, stream.lr) == (2, 0.25)
     assert (stream.input_shape, stream.classes) == ((36,), 10)
-    assert stream.options == {
+    assert stream.settings.as_dict() == {
         "tasks": 3,
         "samples": 20,
         "batch": 5,
