@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rgo_bench.streams.draws import check_seed
 from rgo_bench.streams.options import StreamOptions
 
 
@@ -46,8 +47,7 @@ class Stream(ABC):
         input_shape: tuple[int, ...],
         classes: int,
     ) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        check_seed(seed)
         self.name = name
         self.settings = settings
         self.seed = seed
