@@ -1,8 +1,6 @@
 """APD: shared parameters under each task's mask, and its own sparse ones."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +58,7 @@ class APD(Method):
     """
 
     options: APDOptions
+    kept = ("parts", "heads", "generator")
 
     def __init__(self, setting: Setting, options: APDOptions) -> None:
         super().__init__(setting, options)
@@ -133,20 +132,6 @@ class APD(Method):
         """
         heads = sum(w.numel() + b.numel() for w, b in self.heads.heads.values())
         return 100 * (self.parts.entries() + heads) / self.size
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all parts and the heads."""
-        return {
-            "parts": self.parts.state_dict(),
-            "heads": self.heads.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over all parts and the heads."""
-        self.parts.load_state_dict(state["parts"])
-        self.heads.load_state_dict(state["heads"])
-        self.generator.set_state(state["generator"].cpu())
 
     def _mask(self, outputs: int) -> nn.Parameter:
         # Of variance 1 / m, as theirs.
