@@ -57,17 +57,7 @@ class PublishedFit(NamedTuple):
 def published(stream: str, method: str) -> Published | None:
     """Return what the paper's Table 1 prints for a method on a stream.
 
-    Parameters
-    ----------
-    stream : str
-        The name of the stream, for instance ``"permuted-mnist"``.
-    method : str
-        The name of the method, for instance ``"rgo"``.
-
-    Returns
-    -------
-    Published or None
-        None where the table has no entry.
+    None where the table has no entry.
 
     References
     ----------
@@ -92,11 +82,7 @@ networks=('mlp', 'mlp-glorot'))
 def own_network(network: str, method: str) -> str:
     """Return the network that the paper's numbers of a method are of.
 
-    Parameters
-    ----------
-    network : str
-        The one of RGO, by which a row of the paper is called here.
-    method : str
+    A row of the paper is called by the network of RGO here.
 
     Examples
     --------

@@ -34,32 +34,14 @@ def table1_specs(
 ) -> list[Spec]:
     """Return the runs of Table 1.
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams : iterable of str, optional
-        Of the four that the table has; the two of MNIST where None.
-    networks : iterable of str, optional
-        Only with these; with all where None.
-
-    Returns
-    -------
-    list of Spec
-        All streams and methods of one seed before those of the next, so that a table
-        that is cut short still has all its rows. RGO learns those of MNIST in each of
-        `FORMS`. SGD and STL learn the split streams with and without batch
-        normalisation: the paper's had it, RGO's network does not.
+    Of its four streams the two of MNIST where None. RGO learns those in each of
+    `FORMS`. SGD and STL learn the split streams with and without batch normalisation:
+    the paper's had it, RGO's network does not.
 
     Raises
     ------
     ValueError
         If the table does not have such a stream or network.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 1.
     """
     wanted = DEFAULT_STREAMS if streams is None else streams
     asked = chosen("stream", wanted, PUBLISHED_NETWORKS)

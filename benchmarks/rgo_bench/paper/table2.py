@@ -66,22 +66,12 @@ def table2_specs(
 ) -> list[Spec]:
     """Return the runs of Table 2: those of Table 3 with LeNet-5, and expanding methods.
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams, networks : iterable of str, optional
-        The table has one stream, and the networks of RGO and of the paper's STL.
+    The table has one stream, and the networks of RGO and of the paper's STL.
 
     Raises
     ------
     ValueError
         If another stream or network is asked for.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 2.
     """
     asked = chosen("stream", streams, [STREAM])
     kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])

@@ -47,27 +47,10 @@ def table3_specs(
     RGO in each of `FORMS`; STL on RGO's network and on the paper's own, where that is
     another (`own_network`).
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams, networks : iterable of str, optional
-        Only these; all that the table has where None.
-
-    Returns
-    -------
-    list of Spec
-        All of one seed before those of the next.
-
     Raises
     ------
     ValueError
         If the table does not have such a stream or network.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 3.
     """
     cells = [
         (stream, method, network, STREAMS[stream] | options)

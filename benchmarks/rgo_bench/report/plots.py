@@ -92,11 +92,6 @@ def write_average_accuracy(records: Iterable[Record], path: Path) -> None:
 def average_over_seen(record: Record) -> NDArray[np.float64]:
     """Return the average accuracy over the tasks seen, after each task.
 
-    Parameters
-    ----------
-    record : Record
-        The record.
-
     Returns
     -------
     array (T,)

@@ -14,21 +14,7 @@ def permuted_stream(
 ) -> TransformedStream:
     """Return the stream that permutes the pixels afresh in every task, the first too.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        The images to permute.
-    settings : StreamOptions
-        The options chosen.
-    seed : int
-        Decides the permutations and the training images of every task.
-
-    Returns
-    -------
-    TransformedStream
-        The stream.
+    The seed decides the permutations and the training images of every task.
     """
     features = images.train_images[0].size
 

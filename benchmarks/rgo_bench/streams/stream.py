@@ -80,64 +80,34 @@ class Stream(ABC):
         return self.settings.lr
 
     def train(self, index: int) -> Samples:
-        """Return the training samples of a task, in the order drawn.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        Samples
-            Fresh arrays.
+        """Return the training samples of a task, in the order drawn: fresh arrays.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_train(index)
 
     def test(self, index: int) -> Samples:
-        """Return the test samples of a task.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        Samples
-            Arrays that the stream may keep.
+        """Return the test samples of a task: arrays that the stream may keep.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_test(index)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """Return which of the head's outputs are in play in a task.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        array of bool or None
-            Of shape ``(classes,)``; None when all are.
+        """Return which of the head's outputs (classes,) are in play; None: all are.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_mask(index)
