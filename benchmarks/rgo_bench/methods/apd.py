@@ -107,11 +107,12 @@ class APD(Method):
         """Let earlier tau take up what sigma changed; cluster all now and then."""
         parts, options = self.parts, self.options
         with clock.phase("consolidate"), torch.no_grad():
-            for task in self.ends:
-                for name in parts.shared:
-                    least = options.sparsity / options.drift
-                    best = soft_threshold(self._lacking(task, name), least)
-                    parts.own[task][name] = self._pruned(best)
+            least = options.sparsity / options.drift
+            for task, ends in self.ends.items():
+                for name, end in ends.items():
+                    # What tau would have to be for an earlier task's weights to stay.
+                    lacking = end - parts.masked(task, name)
+                    parts.own[task][name] = self._pruned(soft_threshold(lacking, least))
             parts.own[self.current] = {
                 name: self._pruned(tau) for name, tau in self.tau.items()
             }
@@ -158,10 +159,6 @@ class APD(Method):
 
     def _pruned(self, tau: Tensor) -> Sparse:
         return Sparse.of(tau * (tau.abs() > self.options.sparsity))
-
-    def _lacking(self, task: int, name: str) -> Tensor:
-        """Return what tau would have to be for an earlier task's weights to stay."""
-        return self.ends[task][name] - self.parts.masked(task, name).detach()
 
     @torch.no_grad()
     def _regularize(self) -> None:
