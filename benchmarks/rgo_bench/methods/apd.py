@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from rgo_bench.methods.apd_parts import Parts, Sparse, soft_threshold
+from rgo_bench.methods.apd_parts import Parts, Sparse
 from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.task_heads import TaskHeads
 from rgo_bench.runs.clock import Clock
@@ -112,7 +112,8 @@ class APD(Method):
                 for name, end in ends.items():
                     # What tau would have to be for an earlier task's weights to stay.
                     lacking = end - parts.masked(task, name)
-                    parts.own[task][name] = self._pruned(soft_threshold(lacking, least))
+                    best = functional.softshrink(lacking, least)
+                    parts.own[task][name] = self._pruned(best)
             parts.own[self.current] = {
                 name: self._pruned(tau) for name, tau in self.tau.items()
             }
