@@ -13,8 +13,8 @@ from bench.small_images import NAMES, idx_bytes, small_images
 
 from rgo_bench.data import ImageSet
 from rgo_bench.data.cifar100 import find_cifar100
+from rgo_bench.data.idx_folder import find_idx_files
 from rgo_bench.data.miniimagenet import find_miniimagenet
-from rgo_bench.data.mnist import find_mnist
 from rgo_bench.data.places import cache_folder
 
 
@@ -97,7 +97,7 @@ def real_data(name: str, find: Callable[[Path], object]) -> Path:
 
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
-    return real_data("MNIST", find_mnist)
+    return real_data("MNIST", find_idx_files)
 
 
 @pytest.fixture(scope="session")

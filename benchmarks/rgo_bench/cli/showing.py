@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from rgo_bench.cli import demo as demonstration
 from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
 from rgo_bench.cli.terminal import (
@@ -23,7 +22,7 @@ from rgo_bench.lora.table import lora_sheet
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.tables import PAPER_TABLES
-from rgo_bench.records import read_records
+from rgo_bench.records import read_records, replace_file
 from rgo_bench.report.sheets import Sheet
 from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, unrecorded
@@ -125,6 +124,8 @@ def figure(
     ),
 ) -> None:
     """Draw a figure of the paper from the records that there are."""
+    from rgo_bench.report.plots import write_average_accuracy  # loads Matplotlib
+
     manner = Manner(out=out)
     specs = table1_specs(streams=PUBLISHED_NETWORKS)
     missing = unrecorded(specs, manner)
@@ -133,7 +134,7 @@ def figure(
         raise ValueError(f"{out}: expected records of Figure {number}, got none")
     errors.print(f"Figure {number}: {len(missing)} of {len(specs)} runs are missing.")
     records, failures = run_shown(there, manner)
-    demonstration.write_plot(records, path)
+    write_average_accuracy(records, path)
     typer.echo(path)
     end_with(failures)
 
@@ -146,12 +147,13 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figure, heat maps and times as one page that needs no network."""
-    from rgo_bench.report.page import write_report  # loads Matplotlib
+    from rgo_bench.report.page import report_html  # loads Matplotlib
 
     costs = [json.loads(file.read_text()) for file in cost or ()]
     records = read_records(results)
     _check_some(results, records)
-    write_report(records, path, costs=costs, zoo=read_zoo_records(results))
+    page = report_html(records, costs=costs, zoo=read_zoo_records(results))
+    replace_file(path, page.encode())
     typer.echo(path)
 
 

@@ -21,7 +21,7 @@ from rgo_bench.report.render import (
     render_rich,
 )
 from rgo_bench.report.sheets import Sheet
-from rgo_bench.runs.attempts import Failure, Manner, run_here, unrecorded
+from rgo_bench.runs.attempts import Failure, Manner, Outcome, run_here, unrecorded
 from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.ray_jobs import run_on_ray
 from rgo_bench.runs.spec import Spec
@@ -66,7 +66,7 @@ class Format(StrEnum):
 
 def run_shown(
     specs: Sequence[Spec], manner: Manner, *, jobs: int = 1, engine: Engine = LOCAL
-) -> tuple[list[Record], list[Failure]]:
+) -> Outcome:
     """Run `specs` behind progress bars.
 
     What goes wrong with a single run is raised: there is no other to spoil.
@@ -74,12 +74,10 @@ def run_shown(
     bars = Bars(console)
     with bars.shown():
         if engine.name == "ray":
-            outcome = run_on_ray(specs, manner, address=engine.address, bars=bars)
-            return outcome.records, outcome.failures
+            return run_on_ray(specs, manner, address=engine.address, bars=bars)
         if len(specs) == 1:
-            return [run_here(specs[0], manner, bars)], []
-        outcome = run_jobs(specs, manner, jobs=jobs, bars=bars)
-    return outcome.records, outcome.failures
+            return Outcome([run_here(specs[0], manner, bars.add(specs[0]))], [])
+        return run_jobs(specs, manner, jobs=jobs, bars=bars)
 
 
 def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
@@ -99,7 +97,8 @@ def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
             if unrecorded(seeds, manner):
                 reporter = bars.add(seeds[0])
                 run_mapped(seeds, manner.out, device=manner.device, reporter=reporter)
-        return [run_here(spec, replace(manner, force=False), bars) for spec in specs]
+        read = replace(manner, force=False)
+        return [run_here(spec, read, bars.add(spec)) for spec in specs]
 
 
 def show(sheet: Sheet, format_: Format = Format.terminal) -> None:

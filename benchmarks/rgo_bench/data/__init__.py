@@ -2,7 +2,6 @@
 
 from rgo_bench.data.cifar100 import fingerprint_cifar100, load_cifar100
 from rgo_bench.data.digits import load_digits
-from rgo_bench.data.idx import read_idx
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.data.miniimagenet import fingerprint_miniimagenet, load_miniimagenet
 from rgo_bench.data.mnist import fingerprint_mnist, load_mnist
@@ -16,5 +15,4 @@ __all__ = [
     "load_digits",
     "load_miniimagenet",
     "load_mnist",
-    "read_idx",
 ]

@@ -53,7 +53,9 @@ def load_cifar100(
     """
     files = locate(find_cifar100, data) or download_cifar100(cache_folder())
     binary = files["train"].suffix == SUFFIXES[0]
-    return (read_cifar_binary if binary else read_cifar_python)(files, counts=counts)
+    read = read_cifar_binary if binary else read_cifar_python
+    train, test = (read(files[part], counts[part]) for part in ("train", "test"))
+    return ImageSet(*train, *test)
 
 
 def fingerprint_cifar100(folder: Path) -> str:

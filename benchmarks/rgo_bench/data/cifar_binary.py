@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgo_bench.data.image_set import ImageSet
+# Images (N, 3, 32, 32), and their fine labels.
+Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 SHAPE: Final = (3, 32, 32)
 CLASSES: Final = (20, 100)  # coarse and fine
@@ -17,38 +18,17 @@ _PIXELS = 3 * 32 * 32
 _RECORD = len(CLASSES) + _PIXELS
 
 
-def read_cifar_binary(
-    files: Mapping[str, Path], *, counts: Mapping[str, int] = COUNTS
-) -> ImageSet:
-    """Read CIFAR-100 from its two binary files.
+def read_cifar_binary(path: Path, count: int) -> Images:
+    """Read so many images of CIFAR-100 from a binary file, mapped and read-only.
 
     A record is a byte with the coarse label, one with the fine label, which is used,
     and 3072 pixels: the red ones row by row, then the green and the blue ones.
 
-    Parameters
-    ----------
-    files : mapping
-        The paths of ``"train"`` and ``"test"``.
-    counts : mapping, optional
-        The number of images that each file must hold; CIFAR-100's by default.
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 3, 32, 32)``, mapped into memory and read-only.
-
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If a file has another size or a label that does not exist.
+        If the file has another size or a label that does not exist.
     """
-    train = _read(files["train"], counts["train"])
-    return ImageSet(*train, *_read(files["test"], counts["test"]))
-
-
-def _read(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     size = path.stat().st_size
     if size != count * _RECORD:
         raise ValueError(

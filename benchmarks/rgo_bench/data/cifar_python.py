@@ -1,14 +1,11 @@
 """The Python version of CIFAR-100: a pickle of training and one of test images."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rgo_bench.data.array_pickle import described, read_array_pickle
-from rgo_bench.data.cifar_binary import CLASSES, COUNTS, SHAPE, check_labels
-from rgo_bench.data.image_set import ImageSet
+from rgo_bench.data.cifar_binary import CLASSES, SHAPE, Images, check_labels
 
 _PIXELS = 3 * 32 * 32
 # Of a file for each image: the pixels, which are text of up to two bytes each where
@@ -16,36 +13,15 @@ _PIXELS = 3 * 32 * 32
 _LARGEST_RECORD = 2 * _PIXELS + 1024
 
 
-def read_cifar_python(
-    files: Mapping[str, Path], *, counts: Mapping[str, int] = COUNTS
-) -> ImageSet:
-    """Read CIFAR-100 from its two pickles, of which nothing is run.
-
-    Parameters
-    ----------
-    files : mapping
-        The paths of ``"train"`` and ``"test"``.
-    counts : mapping, optional
-        The number of images that each file must hold; CIFAR-100's by default.
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 3, 32, 32)``, read-only, and the fine labels.
+def read_cifar_python(path: Path, count: int) -> Images:
+    """Read so many images of CIFAR-100 from a pickle, of which nothing is run.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If a file is not a pickle of arrays alone, or lacks images or labels of the
+        If the file is not a pickle of arrays alone, or lacks images or labels of the
         form expected.
     """
-    train = _read(files["train"], counts["train"])
-    return ImageSet(*train, *_read(files["test"], counts["test"]))
-
-
-def _read(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     content = read_array_pickle(path, largest=count * _LARGEST_RECORD)
     images, labels = content.get("data"), content.get("fine_labels")
     if (

@@ -8,7 +8,7 @@ import numpy as np
 
 from rgo_bench.data.idx import read_idx
 from rgo_bench.data.image_set import ImageSet
-from rgo_bench.data.places import is_clutter
+from rgo_bench.data.places import found_in, is_clutter
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -43,16 +43,24 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
     Returns
     -------
     dict
-        The path of each name of `FILES` that was found: all four, or those of the
-        folder that has most of them.
+        The path of each name of `FILES`.
 
     Raises
     ------
     FileNotFoundError
-        If several sets lie in one folder, and none is the one without a name.
+        If no folder has all four, or several sets lie in one and none is the one
+        without a name.
     """
     places = (_files_in(folder / name) for name in SUBFOLDERS)
-    return max(places, key=len)  # the first of the fullest
+    files = max(places, key=len)  # the first of the fullest
+    missing = [name for name in FILES if name not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: expected the four IDX files of an image set (with or "
+            f"without .gz) here or in a subfolder {', '.join(SUBFOLDERS[1:])}, got no "
+            f"{', no '.join(missing)}; there is: {found_in(folder)}"
+        )
+    return files
 
 
 def _files_in(folder: Path) -> dict[str, Path]:
@@ -81,11 +89,6 @@ def _files_in(folder: Path) -> dict[str, Path]:
 def _spelling(path: Path) -> tuple[bool, bool, str]:
     """Order the spellings of one file: dashes and unpacked ones come first."""
     return ".idx" in path.name, path.suffix == ".gz", path.name
-
-
-def missing_files(files: Mapping[str, Path]) -> list[str]:
-    """Return the names of `FILES` that are not among the files found."""
-    return [name for name in FILES if name not in files]
 
 
 def read_idx_files(files: Mapping[str, Path]) -> ImageSet:

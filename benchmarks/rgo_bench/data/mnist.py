@@ -5,15 +5,9 @@ from pathlib import Path
 
 from rgo_bench.data.download import download
 from rgo_bench.data.fingerprint import content_fingerprint
-from rgo_bench.data.idx_folder import (
-    FILES,
-    SUBFOLDERS,
-    find_idx_files,
-    missing_files,
-    read_idx_files,
-)
+from rgo_bench.data.idx_folder import FILES, find_idx_files, read_idx_files
 from rgo_bench.data.image_set import ImageSet
-from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
+from rgo_bench.data.places import cache_folder, locate, place_advice
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SHA256 = {
@@ -58,32 +52,13 @@ def load_mnist(data: Path | None = None) -> ImageSet:
     ValueError
         If a file is not a good IDX file.
     """
-    files = locate(find_mnist, data)
+    files = locate(find_idx_files, data)
     return read_idx_files(files or download_mnist(cache_folder()))
 
 
 def fingerprint_mnist(folder: Path) -> str:
     """Return eight characters that tell a folder of other images apart."""
     return content_fingerprint(find_idx_files(folder))
-
-
-def find_mnist(folder: Path) -> dict[str, Path]:
-    """Find the four files in a folder or one of its subfolders, see `find_idx_files`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one is in none, or there are several sets.
-    """
-    files = find_idx_files(folder)
-    missing = missing_files(files)
-    if missing:
-        raise FileNotFoundError(
-            f"{folder}: expected the four IDX files of an image set (with or "
-            f"without .gz) here or in a subfolder {', '.join(SUBFOLDERS[1:])}, got no "
-            f"{', no '.join(missing)}; there is: {found_in(folder)}"
-        )
-    return files
 
 
 def download_mnist(

@@ -59,31 +59,23 @@ def make_program(
     function takes several seeds at once, stacked along the first axis of all arguments
     but the task's index.
     """
-    optimizer = optax.sgd(lr)
-    if options is not None:
+    optimizer, rgo = optax.sgd(lr), options is not None
+    if rgo:
         projected = rgo_jax.project_gradients(network.layout, factored=network.dense)
         optimizer = optax.chain(projected, optimizer)
-    functions: dict[str, Callable[..., Any]] = {
-        "begin": partial(_begin, optimizer),
-        "train": partial(_train, network, optimizer, options is not None),
-        "observe": partial(_observe, network, options, batch, share),
-        "end": partial(_end, options),
-        "test": partial(_test, network),
-    }
     task = Task(number=None, mask=0, x=0, y=0)  # type: ignore[arg-type]
-    axes: dict[str, Any] = {
-        "begin": 0,
-        "train": (0, task, 0, 0),
-        "observe": (0, task, 0),
-        "end": 0,
-        "test": (0, task),
-    }
-    if mapped:
-        functions = {
-            name: jax.vmap(function, in_axes=axes[name])
-            for name, function in functions.items()
-        }
-    return Program(**{name: jax.jit(f) for name, f in functions.items()})
+
+    def compiled(function: Callable[..., Any], axes: Any, *given: Any) -> Any:
+        function = partial(function, *given)
+        return jax.jit(jax.vmap(function, in_axes=axes) if mapped else function)
+
+    return Program(
+        begin=compiled(_begin, 0, optimizer),
+        train=compiled(_train, (0, task, 0, 0), network, optimizer, rgo),
+        observe=compiled(_observe, (0, task, 0), network, options, batch, share),
+        end=compiled(_end, 0, options),
+        test=compiled(_test, (0, task), network),
+    )
 
 
 def _begin(

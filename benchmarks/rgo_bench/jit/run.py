@@ -1,7 +1,6 @@
 """Runs of the compiled programs: of one seed, or of several at once."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +150,10 @@ class JitRun:
         }
 
     def _empty_moments(self) -> Any:
-        params = [convert_params(self._draw(0))] * len(self.states)
+        params = convert_params(self._draw(0))
         with jax.enable_x64(True):
-            empty = partial(rgo_jax.empty_moments, layout=self.network.layout)
-            return self._stacked([empty(each) for each in params])
+            empty = rgo_jax.empty_moments(params, layout=self.network.layout)
+            return self._stacked([empty] * len(self.states))
 
     def _stacked(self, trees: Sequence[Any]) -> Any:
         """Stack what belongs to the seeds; that of one seed stays as it is."""

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from rgo_bench.lora.streams import pieces_of
 from rgo_bench.zoo.models.hugging_face import need
+from rgo_torch.observation.calls import evaluating
 
 PAIRS: Final = 80
 LENGTH: Final = 24  # word pieces of a text, its first and last sign counted
@@ -35,11 +36,9 @@ def retrieval(model: nn.Module) -> float:
     model : nn.Module
         Of MiniLM's word pieces, with a `body`; in eval mode inside of this function.
     """
-    training = model.training
-    model.eval()
-    first, rest = (_features(model, pieces) for pieces in documentation())
+    with evaluating(model):
+        first, rest = (_features(model, pieces) for pieces in documentation())
     found = (first @ rest.mT).argmax(1)
-    model.train(training)
     return 100 * float((found == torch.arange(len(found))).float().mean())
 
 
@@ -65,18 +64,14 @@ def _pairs() -> Iterator[tuple[str, str]]:
                 yield sentence, rest
 
 
-def _features(model: Any, pieces: Tensor) -> Tensor:
+def _features(model: nn.Module, pieces: Tensor) -> Tensor:
     """Return sentences' mean features (N, n) over what is no padding, of length 1."""
     found = []
-    body = model.get_submodule(_body(model))
+    named = model.named_modules()
+    body: Any = next(m for name, m in named if name.rpartition(".")[2] == "body")
     for part in pieces.split(BATCH):
         known = (part != 0).long()
         features = body(part, attention_mask=known).last_hidden_state
         summed = (features * known[..., None]).sum(1)
         found.append(normalize(summed / known.sum(1, keepdim=True), dim=-1))
     return torch.cat(found)
-
-
-def _body(model: nn.Module) -> str:
-    names: list[str] = [name for name, _ in model.named_modules()]
-    return next(name for name in names if name.rpartition(".")[2] == "body")

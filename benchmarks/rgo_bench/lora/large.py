@@ -97,7 +97,7 @@ def state_rows(
         If transformers or peft is not installed.
     """
     rows = []
-    for name in chosen("--model", list(models), LARGE):
+    for name in chosen("model", list(models), LARGE):
         model = _adapted(LARGE[name], rank)
         trained = [p for p in model.parameters() if p.requires_grad]
         for sketch in sketches:

@@ -11,7 +11,7 @@ from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.loss import accuracy, loss
 from rgo_bench.zoo.models.hugging_face import drawn
 from rgo_bench.zoo.streams import Task
-from rgo_bench.zoo.streams.tasks import check_seed, divided
+from rgo_bench.zoo.streams.tasks import divided
 from rgo_bench.zoo.turns import take_steps
 
 TASKS: Final = 4
@@ -49,7 +49,6 @@ def languages(seed: int) -> list[Task]:
     ModuleNotFoundError
         If Sphinx is not installed.
     """
-    check_seed(seed)
     order = task_generator(seed, 0, "classes").permutation(len(LANGUAGES))[:TASKS]
     return [_task(language_text(LANGUAGES[i]), WINDOWS) for i in order]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.models.hugging_face import minilm_pieces, need
 from rgo_bench.zoo.streams.standard_library import module_text, windows
-from rgo_bench.zoo.streams.tasks import Task, check_seed, told_apart
+from rgo_bench.zoo.streams.tasks import Task, told_apart
 
 TASKS, CLASSES = 4, 4
 PIECES: Final = 24  # of a snippet, its first and last sign counted
@@ -66,7 +66,6 @@ def text_stream(name: str, seed: int) -> list[Task]:
     ModuleNotFoundError
         If a package whose text is read is not installed.
     """
-    check_seed(seed)
     names, text_of = SOURCES[name]
     order = task_generator(seed, 0, "classes").permutation(len(names))
     pieces = minilm_pieces()

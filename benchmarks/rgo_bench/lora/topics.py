@@ -6,7 +6,6 @@ import torch
 
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.streams import Samples, Task
-from rgo_bench.zoo.streams.tasks import check_seed
 
 TASKS: Final = 8
 WORDS, OF_TOPIC, LENGTH, TOPICS = 100, 10, 8, 4
@@ -34,7 +33,6 @@ def topics(seed: int) -> list[Task]:
     ValueError
         If `seed` is not an integer of at least 0.
     """
-    check_seed(seed)
     tasks = []
     for index in range(TASKS):
         words = task_generator(seed, index, "classes").permutation(WORDS)

@@ -1,15 +1,13 @@
 """APD: shared parameters under each task's mask, and its own sparse ones."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from rgo_bench.methods.apd_parts import Parts, Sparse, soft_threshold
+from rgo_bench.methods.apd_parts import Parts, Sparse
 from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.task_heads import TaskHeads
 from rgo_bench.runs.clock import Clock
@@ -60,6 +58,7 @@ class APD(Method):
     """
 
     options: APDOptions
+    kept = ("parts", "heads", "generator")
 
     def __init__(self, setting: Setting, options: APDOptions) -> None:
         super().__init__(setting, options)
@@ -108,10 +107,12 @@ class APD(Method):
         """Let earlier tau take up what sigma changed; cluster all now and then."""
         parts, options = self.parts, self.options
         with clock.phase("consolidate"), torch.no_grad():
-            for task in self.ends:
-                for name in parts.shared:
-                    least = options.sparsity / options.drift
-                    best = soft_threshold(self._lacking(task, name), least)
+            least = options.sparsity / options.drift
+            for task, ends in self.ends.items():
+                for name, end in ends.items():
+                    # What tau would have to be for an earlier task's weights to stay.
+                    lacking = end - parts.masked(task, name)
+                    best = functional.softshrink(lacking, least)
                     parts.own[task][name] = self._pruned(best)
             parts.own[self.current] = {
                 name: self._pruned(tau) for name, tau in self.tau.items()
@@ -133,20 +134,6 @@ class APD(Method):
         """
         heads = sum(w.numel() + b.numel() for w, b in self.heads.heads.values())
         return 100 * (self.parts.entries() + heads) / self.size
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all parts and the heads."""
-        return {
-            "parts": self.parts.state_dict(),
-            "heads": self.heads.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over all parts and the heads."""
-        self.parts.load_state_dict(state["parts"])
-        self.heads.load_state_dict(state["heads"])
-        self.generator.set_state(state["generator"].cpu())
 
     def _mask(self, outputs: int) -> nn.Parameter:
         # Of variance 1 / m, as theirs.
@@ -173,10 +160,6 @@ class APD(Method):
 
     def _pruned(self, tau: Tensor) -> Sparse:
         return Sparse.of(tau * (tau.abs() > self.options.sparsity))
-
-    def _lacking(self, task: int, name: str) -> Tensor:
-        """Return what tau would have to be for an earlier task's weights to stay."""
-        return self.ends[task][name] - self.parts.masked(task, name).detach()
 
     @torch.no_grad()
     def _regularize(self) -> None:

@@ -172,10 +172,5 @@ def parted(whole: Sequence[Tensor], gap: float) -> tuple[list[Tensor], Tensor]:
     return [w * ~agree for w in whole], (least + largest) / 2 * agree
 
 
-def soft_threshold(values: Tensor, threshold: float) -> Tensor:
-    """Return the minimum of ``threshold |t| + (t - value)^2 / 2`` for each value."""
-    return values.sign() * (values.abs() - threshold).clamp(min=0)
-
-
 def _detached(kind: Mapping[int, Mapping[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
     return {t: {n: v.detach() for n, v in each.items()} for t, each in kind.items()}

@@ -79,7 +79,7 @@ def split_drifted(
     threshold: float,
     most: int,
     task: int,
-) -> int:
+) -> None:
     """Put units back that moved further than a threshold, and keep copies as they are.
 
     What a copy feeds is fed as by the unit now, what the unit fed is fed as before; a
@@ -96,11 +96,6 @@ def split_drifted(
         Of each layer; those that moved furthest.
     task : int
         The current one.
-
-    Returns
-    -------
-    int
-        How many units were split.
     """
     split = [_drifted(network, before, n, threshold, most) for n in network.names]
     for place, (name, units) in enumerate(zip(network.names, split, strict=True)):
@@ -124,7 +119,6 @@ def split_drifted(
     copied[:, columns] = 0
     network.heads.heads[task] = nn.Parameter(copied), bias
     network.stamp(task)
-    return sum(len(units) for units in split)
 
 
 def _drifted(

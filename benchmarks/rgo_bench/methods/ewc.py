@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +45,7 @@ class EWC(NetworkMethod):
     """
 
     options: EWCOptions
+    kept = (*NetworkMethod.kept, "running", "fisher", "anchor")
 
     def __init__(self, setting: Setting, options: EWCOptions) -> None:
         super().__init__(setting, options)
@@ -72,18 +72,6 @@ class EWC(NetworkMethod):
             self.anchor = {
                 name: p.detach().clone() for name, p in self._parameters.items()
             }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of network, optimizer and penalty."""
-        own = {"running": self.running, "fisher": self.fisher, "anchor": self.anchor}
-        return {**super().state_dict(), "ewc": own}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of network, optimizer and penalty."""
-        super().load_state_dict(state)
-        own = state["ewc"]
-        self.running, self.fisher = own["running"], own["fisher"]
-        self.anchor = own["anchor"]
 
     def _zeros(self) -> dict[str, Tensor]:
         return {

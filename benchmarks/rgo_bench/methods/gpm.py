@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, shared_layers, spread
-from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
+from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
@@ -55,7 +55,7 @@ class GPM(NetworkMethod):
         super().__init__(setting, options)
         self.layers = shared_layers(self.network, setting, "gpm")
         self.bases: dict[str, Tensor] = {}  # M (n, k) by layer, in float64
-        self.projector = WeightProjector(self.network, self.layers)
+        self.matrices = project_weights(self.network, self.layers)
         if options.biases == "frozen":
             freeze_biases(self.layers)
 
@@ -89,8 +89,7 @@ class GPM(NetworkMethod):
             if layer.name in self.bases:
                 lost = self.protected(layer.name)
                 identity = torch.eye(len(lost), dtype=lost.dtype, device=lost.device)
-                P = (identity - lost).to(layer.weight.dtype)
-                self.projector.set(layer.name, P)
+                self.matrices[layer.name] = (identity - lost).to(layer.weight.dtype)
 
 
 def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:

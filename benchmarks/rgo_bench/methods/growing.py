@@ -196,6 +196,7 @@ class GrowingMethod(Method):
     """A method whose state is a growing network."""
 
     network: GrowingNetwork
+    kept = ("network",)
 
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits as the units at the task's time give them."""
@@ -205,11 +206,3 @@ class GrowingMethod(Method):
     def capacity(self) -> float:
         """Return the weights of layers and heads, in percent of one network's."""
         return self.network.capacity()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the network's state."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the network's state."""
-        self.network.load_state_dict(state)

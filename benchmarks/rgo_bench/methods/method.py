@@ -72,6 +72,11 @@ class Method(ABC):
         """Prepare for training on a task."""
         self.current = task
 
+    @property
+    @abstractmethod
+    def kept(self) -> tuple[str, ...]:
+        """Its attributes that are kept: generators, mappings, or of a `state_dict`."""
+
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train on one mini-batch of the current task."""
@@ -86,13 +91,25 @@ class Method(ABC):
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits (b, classes), those out of play at minus infinity."""
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, for a checkpoint between two tasks."""
+        """Return the states of what is `kept`, for a checkpoint between two tasks."""
+        own = {name: getattr(self, name) for name in self.kept}
+        return {name: _state_of(value) for name, value in own.items()}
 
-    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned."""
+        """Take over the states of what is `kept`."""
+        for name in self.kept:
+            own = getattr(self, name)
+            if isinstance(own, torch.Generator):
+                own.set_state(state[name].cpu())
+            elif hasattr(own, "load_state_dict"):
+                own.load_state_dict(state[name])
+            else:
+                setattr(self, name, dict(state[name]))
+        self.restored()
+
+    def restored(self) -> None:  # noqa: B027
+        """Make what else follows from a state that was taken over."""
 
     def kept_bytes(self) -> int:
         """Return the bytes of all that is kept for later tasks and for predictions.
@@ -119,7 +136,6 @@ class NetworkMethod(Method):
     """
 
     compiles: ClassVar[bool] = True
-    # The attributes that are its state: of their own `state_dict`, or mappings.
     kept: tuple[str, ...] = ("network", "optimizer")
 
     def __init__(self, setting: Setting, options: MethodOptions) -> None:
@@ -148,27 +164,11 @@ class NetworkMethod(Method):
         with evaluating(self.network):
             return masked(self.network(x), self.setting.masks[task])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of what is `kept`."""
-        own = {name: getattr(self, name) for name in self.kept}
-        return {name: _state_of(value) for name, value in own.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the states of what is `kept`."""
-        for name in self.kept:
-            if hasattr(getattr(self, name), "load_state_dict"):
-                getattr(self, name).load_state_dict(state[name])
-            else:
-                setattr(self, name, dict(state[name]))
-        self.restored()
-
-    def restored(self) -> None:
-        """Make what else follows from a state that was taken over."""
-
-
-def _state_of(value: Any) -> dict[str, Any]:
-    has_state = hasattr(value, "state_dict")
-    return value.state_dict() if has_state else dict(value)
+def _state_of(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    return value.state_dict() if hasattr(value, "state_dict") else dict(value)
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:

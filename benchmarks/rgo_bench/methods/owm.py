@@ -9,7 +9,7 @@ from torch import Tensor
 import rgo_core
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
-from rgo_bench.methods.weight_projector import Biases, WeightProjector, freeze_biases
+from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
 from rgo_torch.layers.rows import RowLayer, rows_of
@@ -60,7 +60,7 @@ class OWM(NetworkMethod):
     def __init__(self, setting: Setting, options: OWMOptions) -> None:
         super().__init__(setting, options)
         self.layers = row_layers(self.network)
-        self.projector = WeightProjector(self.network, self.layers)
+        self.matrices = project_weights(self.network, self.layers)
         self.projections = {layer.name: self._identity(layer) for layer in self.layers}
         if options.biases == "frozen":
             freeze_biases(self.layers)
@@ -110,4 +110,4 @@ class OWM(NetworkMethod):
     def _set(self, name: str, P: Tensor) -> None:
         self.projections[name] = P
         weight = self.network.get_submodule(name).get_parameter("weight")
-        self.projector.set(name, P.to(weight.dtype))
+        self.matrices[name] = P.to(weight.dtype)

@@ -56,13 +56,12 @@ class RCL(GrowingMethod):
         super().__init__(setting, options)
         self.network = GrowingNetwork(setting)
         self.steps = 0  # of the current task
-        self.tried: list[tuple[list[int], float]] = []  # draws and rewards of it
 
     def begin_task(self, task: int) -> None:
         """Draw the task's head."""
         super().begin_task(task)
         self.network.add_head(task)
-        self.steps, self.tried = 0, []
+        self.steps = 0
         if not task:
             parameters, lr = self.network.parameters(task), self.options.step_size
             self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
@@ -98,7 +97,6 @@ class RCL(GrowingMethod):
                 right = percent_right(shown, x[:held], y[:held]) / 100
                 gained = reward(right, draw, self.options.cost)
                 controller.learn(gained)
-                self.tried.append((draw, gained))
                 if best is None or gained > best:
                     best, self.network = gained, network
                 # Each trial draws and shuffles afresh.

@@ -75,7 +75,8 @@ class TRGP(NetworkMethod):
         """Take an SGD step on scales and weights, theirs off all earlier subspaces."""
         if self.current not in self.scales:
             self.scales[self.current] = self._related(x, y)
-        scales = [q for each in self._own().values() for q in each.values()]
+        own = self.scales[self.current]
+        scales = [q for each in own.values() for q in each.values()]
         for scale in scales:
             scale.requires_grad_(True).grad = None
         self.optimizer.zero_grad()
@@ -95,8 +96,8 @@ class TRGP(NetworkMethod):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross-entropy with the task's scaled weights."""
-        logits = self._logits(x, self.current)
-        return functional.cross_entropy(masked(logits, self._mask(self.current)), y)
+        mask = self.setting.masks[self.current]
+        return functional.cross_entropy(masked(self._logits(x, self.current), mask), y)
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Keep a basis of the task's inputs, and extend that of all tasks' by it."""
@@ -120,13 +121,7 @@ class TRGP(NetworkMethod):
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits of the task's scaled weights."""
         with evaluating(self.network), torch.no_grad():
-            return masked(self._logits(x, task), self._mask(task))
-
-    def _own(self) -> Scales:
-        return self.scales.get(self.current, {})
-
-    def _mask(self, task: int) -> Tensor | None:
-        return self.setting.masks[task]
+            return masked(self._logits(x, task), self.setting.masks[task])
 
     def _logits(self, x: Tensor, task: int) -> Tensor:
         """Return logits with ``W A``, and ``x A^T`` where W is a linear layer's.

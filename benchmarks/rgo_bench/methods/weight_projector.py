@@ -13,33 +13,26 @@ from rgo_torch.parameters import projected_parameters
 Biases = Literal["free", "frozen"]
 
 
-class WeightProjector:
-    """Multiplies the weight gradients of layers by symmetric matrices as they stand.
+def project_weights(
+    network: nn.Module, layers: Sequence[RowLayer]
+) -> dict[str, Tensor]:
+    """Multiply the weight gradients of layers by symmetric matrices as they stand.
 
     Unlike `rgo_torch.GradientProjector` it leaves biases alone and scales nothing. Like
     it, it acts during the backward pass, and multiplies the factors of a gradient where
     that is cheaper.
 
-    Parameters
-    ----------
-    network : nn.Module
-    layers : sequence of RowLayer
-        Of the network.
+    Returns
+    -------
+    dict of str to Tensor (n, n)
+        By layer, none at first: what is put in multiplies from the next backward pass.
     """
-
-    def __init__(self, network: nn.Module, layers: Sequence[RowLayer]) -> None:
-        self.matrices: dict[str, Tensor] = {}  # (n, n) by layer; without: the identity
-        for parameter in projected_parameters(network, layers).values():
-            if not parameter.is_vector:
-                layer, _ = parameter.uses[0]
-                ProjectedGradient(parameter, partial(self._find, layer.name))
-
-    def set(self, name: str, matrix: Tensor) -> None:
-        """Multiply a layer's gradients by `matrix` from the next backward pass on."""
-        self.matrices[name] = matrix
-
-    def _find(self, name: str) -> Tensor | None:
-        return self.matrices.get(name)
+    matrices: dict[str, Tensor] = {}
+    for parameter in projected_parameters(network, layers).values():
+        if not parameter.is_vector:
+            layer, _ = parameter.uses[0]
+            ProjectedGradient(parameter, partial(matrices.get, layer.name))
+    return matrices
 
 
 def freeze_biases(layers: Sequence[RowLayer]) -> None:

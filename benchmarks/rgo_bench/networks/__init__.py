@@ -9,7 +9,7 @@ from torch import nn
 from rgo_bench.networks.convolutional import CHAINS
 from rgo_bench.networks.mlp import mlp, mlp_glorot
 from rgo_bench.networks.resnet import resnet_18, resnet_18_bn
-from rgo_bench.networks.vit import vit
+from rgo_bench.networks.vit import VisionTransformer
 
 # From (input_shape, classes, seed) to a fresh network.
 NetworkMaker = Callable[[tuple[int, ...], int, int], nn.Module]
@@ -21,16 +21,16 @@ NETWORKS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
         **CHAINS,
         "resnet-18": resnet_18,
         "resnet-18-bn": resnet_18_bn,
-        "vit": vit,
+        "vit": VisionTransformer,
     }
 )
 
 __all__ = [
     "NETWORKS",
     "NetworkMaker",
+    "VisionTransformer",
     "mlp",
     "mlp_glorot",
     "resnet_18",
     "resnet_18_bn",
-    "vit",
 ]

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,7 +13,13 @@ from rgo_bench.networks.initial import draw_glorot, draw_uniform
 HIDDEN = 256
 
 
-def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+def mlp(
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    *,
+    draw: Callable[[nn.Linear, torch.Generator], None] = draw_uniform,
+) -> nn.Module:
     """Make the paper's MLP: two hidden layers of 256 units with ReLU, then the head.
 
     Parameters
@@ -22,38 +29,16 @@ def mlp(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     classes : int
         The outputs of the head.
     seed : int
-        Draws the weights: uniform in +-1/sqrt(n) for n inputs; biases are 0.
+        Draws the weights.
+    draw : callable
+        Draws those of a layer: by default uniform in +-1/sqrt(n) for n inputs, and
+        biases are 0.
 
     Returns
     -------
     nn.Module
         784-256-256-10 for MNIST.
     """
-    return _mlp(input_shape, classes, seed, draw_uniform)
-
-
-def mlp_glorot(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make the same MLP with initial weights of Glorot and Bengio (2010).
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Of one input; flattened.
-    classes : int
-        The outputs of the head.
-    seed : int
-        Draws the weights: uniform in +-sqrt(6 / (n + m)) for n inputs and m outputs;
-        biases are 0.1.
-    """
-    return _mlp(input_shape, classes, seed, draw_glorot)
-
-
-def _mlp(
-    input_shape: tuple[int, ...],
-    classes: int,
-    seed: int,
-    draw: Callable[[nn.Linear, torch.Generator], None],
-) -> nn.Module:
     widths = [math.prod(input_shape), HIDDEN, HIDDEN, classes]
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
@@ -62,3 +47,7 @@ def _mlp(
         draw(linear, generator)
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+# The same with initial weights of Glorot and Bengio (2010), and biases of 0.1.
+mlp_glorot = partial(mlp, draw=draw_glorot)

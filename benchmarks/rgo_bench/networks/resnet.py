@@ -1,5 +1,7 @@
 """ResNet-18 for small images."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,8 +12,8 @@ from rgo_torch import FeatureEncoding
 CHANNELS = (64, 128, 256, 512)
 
 
-def resnet_18(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make ResNet-18 without batch normalisation, as the paper trains it with RGO.
+class ResNet18(nn.Module):
+    """ResNet-18, with batch normalisation after every convolution or without.
 
     A 7 x 7 convolution of stride 1 to 64 channels and no max-pooling; four stages of
     two basic blocks with 64, 128, 256 and 512 channels, of which the later three halve
@@ -25,16 +27,6 @@ def resnet_18(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Modul
     ValueError
         If the input is not an image.
     """
-    return ResNet18(input_shape, classes, seed, normalize=False)
-
-
-def resnet_18_bn(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make ResNet-18 with batch normalisation after every convolution."""
-    return ResNet18(input_shape, classes, seed, normalize=True)
-
-
-class ResNet18(nn.Module):
-    """See `resnet_18`."""
 
     def __init__(
         self, input_shape: tuple[int, ...], classes: int, seed: int, *, normalize: bool
@@ -62,6 +54,11 @@ class ResNet18(nn.Module):
         pooled = self.pooled_encoding(self.blocks(h).mean((-2, -1)))
         logits: Tensor = self.head(pooled)
         return logits
+
+
+# As the paper trains it with RGO, and with STL and SGD.
+resnet_18 = partial(ResNet18, normalize=False)
+resnet_18_bn = partial(ResNet18, normalize=True)
 
 
 class Block(nn.Module):

@@ -11,8 +11,8 @@ from rgo_torch import FeatureEncoding
 PATCH, WIDTH, HEADS, DEPTH = 4, 192, 3, 6
 
 
-def vit(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-    """Make a small vision transformer of pre-normalised blocks.
+class VisionTransformer(nn.Module):
+    """A small vision transformer of pre-normalised blocks.
 
     Patches of 4 x 4 as tokens of width 192; six blocks of attention with three heads
     and a hidden layer of 768 with GELU; the mean over tokens; the head. Encoded are the
@@ -28,11 +28,6 @@ def vit(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     ----------
     Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
     """
-    return VisionTransformer(input_shape, classes, seed)
-
-
-class VisionTransformer(nn.Module):
-    """See `vit`."""
 
     def __init__(self, input_shape: tuple[int, ...], classes: int, seed: int) -> None:
         super().__init__()

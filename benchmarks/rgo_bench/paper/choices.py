@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 from rgo_bench.runs.spec import Spec, make_spec
@@ -52,7 +51,6 @@ def specs_of(
     *,
     seeds: Iterable[int],
     networks: Iterable[str] | None,
-    data: Path | None,
 ) -> list[Spec]:
     """Return the runs of cells (stream, method, network, options) with networks chosen.
 
@@ -60,7 +58,7 @@ def specs_of(
     """
     kept = chosen("network", networks, [network for _, _, network, _ in cells])
     return [
-        make_spec(stream, method, seed, options, network=network, data=data)
+        make_spec(stream, method, seed, options, network=network)
         for seed, (stream, method, network, options) in product(seeds, cells)
         if network in kept
     ]

@@ -57,17 +57,7 @@ class PublishedFit(NamedTuple):
 def published(stream: str, method: str) -> Published | None:
     """Return what the paper's Table 1 prints for a method on a stream.
 
-    Parameters
-    ----------
-    stream : str
-        The name of the stream, for instance ``"permuted-mnist"``.
-    method : str
-        The name of the method, for instance ``"rgo"``.
-
-    Returns
-    -------
-    Published or None
-        None where the table has no entry.
+    None where the table has no entry.
 
     References
     ----------
@@ -79,9 +69,7 @@ def published(stream: str, method: str) -> Published | None:
     Published(acc=91.15, acc_std=0.2, bwt=-2.05, bwt_std=0.09, \
 networks=('mlp', 'mlp-glorot'))
     """
-    if stream not in PUBLISHED_NETWORKS:
-        return None
-    numbers = _tables()["table1"][_key(stream)].get(method)
+    numbers = _tables()["table1"].get(stream, {}).get(method)
     if numbers is None:
         return None
     acc, acc_std, bwt, bwt_std = numbers
@@ -92,11 +80,7 @@ networks=('mlp', 'mlp-glorot'))
 def own_network(network: str, method: str) -> str:
     """Return the network that the paper's numbers of a method are of.
 
-    Parameters
-    ----------
-    network : str
-        The one of RGO, by which a row of the paper is called here.
-    method : str
+    A row of the paper is called by the network of RGO here.
 
     Examples
     --------
@@ -123,7 +107,7 @@ def compared_networks(network: str, method: str) -> tuple[str, ...]:
 
 def published_methods() -> tuple[str, ...]:
     """Return the methods of the paper's Table 1 in its order."""
-    return tuple(_tables()["table1"]["permuted_mnist"])
+    return tuple(_tables()["table1"]["permuted-mnist"])
 
 
 def published_gains() -> dict[str, PublishedGain]:
@@ -143,15 +127,11 @@ def published_gains() -> dict[str, PublishedGain]:
 def published_fits(stream: str) -> dict[tuple[str, str], PublishedFit]:
     """Return what the paper's Table 3 prints for a stream, by network and method."""
     fits = {}
-    for network, row in _tables()["table3"].get(_key(stream), {}).items():
+    for network, row in _tables()["table3"].get(stream, {}).items():
         for method, numbers in row.items():
             measured = (*numbers, None, None)[:6]
             fits[network, method] = PublishedFit(*measured)
     return fits
-
-
-def _key(stream: str) -> str:
-    return stream.replace("-", "_")
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 from rgo_bench.methods import METHODS
@@ -32,38 +31,17 @@ def table1_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 1.
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams : iterable of str, optional
-        Of the four that the table has; the two of MNIST where None.
-    networks : iterable of str, optional
-        Only with these; with all where None.
-    data : Path, optional
-        The folder of the streams' data.
-
-    Returns
-    -------
-    list of Spec
-        All streams and methods of one seed before those of the next, so that a table
-        that is cut short still has all its rows. RGO learns those of MNIST in each of
-        `FORMS`. SGD and STL learn the split streams with and without batch
-        normalisation: the paper's had it, RGO's network does not.
+    Of its four streams the two of MNIST where None. RGO learns those in each of
+    `FORMS`. SGD and STL learn the split streams with and without batch normalisation:
+    the paper's had it, RGO's network does not.
 
     Raises
     ------
     ValueError
         If the table does not have such a stream or network.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 1.
     """
     wanted = DEFAULT_STREAMS if streams is None else streams
     asked = chosen("stream", wanted, PUBLISHED_NETWORKS)
@@ -74,7 +52,7 @@ def table1_specs(
         for network in _networks(stream, method)
         for form in (FORMS.get(method, ({},)) if network == "mlp" else ({},))
     ]
-    return specs_of(cells, seeds=seeds, networks=networks, data=data)
+    return specs_of(cells, seeds=seeds, networks=networks)
 
 
 def _networks(stream: str, method: str) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """The paper's Table 2: what RGO and expanding methods gain over STL."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from rgo_bench.paper.choices import SEEDS, chosen
+from rgo_bench.paper.choices import SEEDS, chosen, specs_of
 from rgo_bench.paper.published import own_network, published_gains
 from rgo_bench.paper.table3 import FORMS, form_of, table3_specs
 from rgo_bench.paper.table3 import STREAMS as EPOCHS
@@ -22,7 +21,7 @@ from rgo_bench.report.sheets import (
     signed,
     spread,
 )
-from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.runs.spec import Spec
 
 STREAM: Final = "split-cifar100"
 NETWORK: Final = "lenet-5"
@@ -64,44 +63,26 @@ def table2_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 2: those of Table 3 with LeNet-5, and expanding methods.
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams, networks : iterable of str, optional
-        The table has one stream, and the networks of RGO and of the paper's STL.
-    data : Path, optional
-        The folder of the stream's data.
+    The table has one stream, and the networks of RGO and of the paper's STL.
 
     Raises
     ------
     ValueError
         If another stream or network is asked for.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 2.
     """
     asked = chosen("stream", streams, [STREAM])
     kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])
     every = list(seeds)
-    specs = table3_specs(seeds=every, streams=asked, networks=kept, data=data)
+    specs = table3_specs(seeds=every, streams=asked, networks=kept)
     grown = [
-        make_spec(
-            *(STREAM, method, seed, EPOCHS[STREAM] | dict(options)),
-            network=NETWORK,
-            data=data,
-        )
-        for seed in every
+        (STREAM, method, NETWORK, EPOCHS[STREAM] | dict(options))
         for method, options in EXPANDING.items()
         if NETWORK in kept
     ]
-    return [*specs, *grown]
+    return [*specs, *specs_of(grown, seeds=every, networks=None)]
 
 
 def table2_rows(records: Iterable[Record]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The paper's Table 3: how well networks fit what they are trained on."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -42,36 +41,16 @@ def table3_specs(
     seeds: Iterable[int] = SEEDS,
     streams: Iterable[str] | None = None,
     networks: Iterable[str] | None = None,
-    data: Path | None = None,
 ) -> list[Spec]:
     """Return the runs of Table 3: STL and RGO on each network of each stream.
 
     RGO in each of `FORMS`; STL on RGO's network and on the paper's own, where that is
     another (`own_network`).
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        The paper's five by default.
-    streams, networks : iterable of str, optional
-        Only these; all that the table has where None.
-    data : Path, optional
-        The folder of the streams' data.
-
-    Returns
-    -------
-    list of Spec
-        All of one seed before those of the next.
-
     Raises
     ------
     ValueError
         If the table does not have such a stream or network.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    Table 3.
     """
     cells = [
         (stream, method, network, STREAMS[stream] | options)
@@ -79,7 +58,7 @@ def table3_specs(
         for network, method in _cells(stream)
         for options in (FORMS.values() if method == "rgo" else [{}])
     ]
-    return specs_of(cells, seeds=seeds, networks=networks, data=data)
+    return specs_of(cells, seeds=seeds, networks=networks)
 
 
 def table3_rows(records: Iterable[Record]) -> pd.DataFrame:

@@ -16,9 +16,12 @@ from rgo_bench.runs.spec import Spec
 
 
 class PaperTable(NamedTuple):
-    """A table of the paper."""
+    """A table of the paper (Liu and Liu, ICLR 2022)."""
 
-    specs: Callable[..., list[Spec]]  # of the keywords seeds, streams, networks, data
+    # Of the keywords seeds (by default the paper's five), streams and networks (all
+    # that the table has where None). All of one seed come before those of the next, so
+    # that a table that is cut short still has all its rows.
+    specs: Callable[..., list[Spec]]
     sheet: Callable[[Sequence[Record]], Sheet]
     runs: bool  # what is missing, unless told not to: those that take hours each do not
 

@@ -84,8 +84,8 @@ class Record:
         if self.train_accuracy is not None:
             _check_train_accuracy(self.train_accuracy, len(self.accuracy))
         if self.kept is not None:
-            _check_kept(self.kept)
-        _check_seconds(self.seconds)
+            _check_numbers("kept", self.kept, KEPT)
+        _check_numbers("seconds", self.seconds, PHASES)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -174,20 +174,18 @@ def _check_train_accuracy(entries: tuple[float, ...], tasks: int) -> None:
         )
 
 
-def _check_kept(kept: Mapping[str, float]) -> None:
-    _expect_mapping("kept", kept)
-    numbers = all(_is_within(value, sys.float_info.max) for value in kept.values())
-    if set(kept) != set(KEPT) or not numbers:
-        raise ValueError(f"kept: expected numbers of {', '.join(KEPT)}, got {kept!r}")
-
-
-def _check_seconds(seconds: Mapping[str, float]) -> None:
-    _expect_mapping("seconds", seconds)
-    if set(seconds) != set(PHASES):
+def _check_numbers(
+    field: str, values: Mapping[str, float], names: tuple[str, ...]
+) -> None:
+    _expect_mapping(field, values)
+    if set(values) != set(names):
         raise ValueError(
-            f"seconds: expected the phases {', '.join(PHASES)}, got "
-            f"{', '.join(seconds) or 'none'}"
+            f"{field}: expected {', '.join(names)}, got "
+            f"{', '.join(map(str, values)) or 'none'}"
         )
-    for phase, value in seconds.items():
+    for name, value in values.items():
         if not _is_within(value, sys.float_info.max):
-            raise ValueError(f"seconds: expected seconds of {phase}, got {value!r}")
+            raise ValueError(
+                f"{field}: expected a finite number of at least 0 for {name}, got "
+                f"{value!r}"
+            )

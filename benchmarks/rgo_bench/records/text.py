@@ -17,17 +17,8 @@ _DECIMALS = 3
 def record_text(record: Record) -> str:
     """Return a record as JSON, each row of the accuracy matrix on a line of its own.
 
-    A row ends with the last task that was tested after it.
-
-    Parameters
-    ----------
-    record : Record
-        The record.
-
-    Returns
-    -------
-    str
-        The text of the file; what a record's fields say and the metrics.
+    A row ends with the last task that was tested after it. The metrics stand beside
+    what the record's fields say.
 
     Raises
     ------
@@ -58,16 +49,8 @@ def record_text(record: Record) -> str:
 def parse_record(text: str) -> Record:
     """Return the record that a text states.
 
-    Parameters
-    ----------
-    text : str
-        JSON, as `record_text` makes it. Rows that state what was not tested, too, as
-        null up to the last task, are read as well.
-
-    Returns
-    -------
-    Record
-        The record.
+    It is JSON, as `record_text` makes it. Rows that state what was not tested, too, as
+    null up to the last task, are read as well.
 
     Raises
     ------

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from markupsafe import Markup
 
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
-from rgo_bench.records import Record, replace_file
+from rgo_bench.records import Record
 from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.commands import command_list
 from rgo_bench.report.evolution import evolution_figures
@@ -44,33 +43,6 @@ class Section(NamedTuple):
     def anchor(self) -> str:
         """What links to it name."""
         return self.name.lower().replace(" ", "-")
-
-
-def write_report(
-    records: Sequence[Record],
-    path: Path,
-    costs: Costs = (),
-    zoo: Sequence[ZooRecord] = (),
-) -> None:
-    """Write the page of `report_html`, whole or not at all.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        At least one.
-    path : Path
-        The file.
-    costs, zoo : sequence
-        As in `report_html`.
-
-    Raises
-    ------
-    ValueError
-        If there is no record, or a run's records state different configurations.
-    OSError
-        If the file cannot be written.
-    """
-    replace_file(path, report_html(records, costs, zoo).encode())
 
 
 def report_html(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -82,13 +83,14 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
     return figure
 
 
+def write_average_accuracy(records: Iterable[Record], path: Path) -> None:
+    """Write `figure_average_accuracy` as a picture file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure_average_accuracy(records).savefig(path, dpi=150)
+
+
 def average_over_seen(record: Record) -> NDArray[np.float64]:
     """Return the average accuracy over the tasks seen, after each task.
-
-    Parameters
-    ----------
-    record : Record
-        The record.
 
     Returns
     -------

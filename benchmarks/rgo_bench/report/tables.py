@@ -60,13 +60,7 @@ def table_rows(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def accuracy_sheet(records: Iterable[Record], *, deviations: bool = False) -> Sheet:
-    """Return the accuracies of records beside the paper's Table 1; see `grids`."""
-    rows = table_rows(records)
-    return Sheet(grids(rows, deviations=deviations), rows[COLUMNS])
-
-
-def grids(rows: pd.DataFrame, *, deviations: bool = False) -> list[Grid]:
-    """Return the table of each stream.
+    """Return the accuracies of records beside the paper's Table 1, a table a stream.
 
     A column of variant, network or backend is left out where it says the same in every
     row, or for network and backend what the variant says: what all other rows have then
@@ -74,20 +68,21 @@ def grids(rows: pd.DataFrame, *, deviations: bool = False) -> list[Grid]:
 
     Parameters
     ----------
-    rows : DataFrame
-        Of `table_rows`.
+    records : iterable of Record
     deviations : bool
         Whether to state the difference in accuracy in standard deviations of the
         paper too; empty where the paper's is zero.
 
     Returns
     -------
-    list of Grid
-        One for each stream. Percent have two decimals; a spread is "mean ± std", or
-        the mean alone for a single seed.
+    Sheet
+        Percent have two decimals; a spread is "mean ± std", or the mean alone for a
+        single seed.
     """
+    rows = table_rows(records)
     streams = rows.groupby("stream", sort=False)
-    return [_grid(stream, own, deviations) for stream, own in streams]
+    grids = [_grid(stream, own, deviations) for stream, own in streams]
+    return Sheet(grids, rows[COLUMNS])
 
 
 def _grid(stream: str, rows: pd.DataFrame, deviations: bool) -> Grid:
@@ -119,5 +114,5 @@ def _comparable(run: Run) -> Published | None:
         return None
     protocol = {"data"}
     if run.stream in STREAMS:
-        protocol.update(STREAMS[run.stream].defaults.names())
+        protocol.update(STREAMS[run.stream].defaults.as_dict())
     return None if protocol & variant_options(run.variant).keys() else numbers

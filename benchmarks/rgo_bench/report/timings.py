@@ -93,15 +93,7 @@ def relative_time(timing: Timing, others: Iterable[Timing]) -> float | None:
 def timing_tables(
     groups: Mapping[Run, Sequence[Record]], environments: Sequence[Environment]
 ) -> Markup:
-    """Return a table for every stream and environment.
-
-    Parameters
-    ----------
-    groups : mapping
-        The records of each run.
-    environments : sequence of mapping
-        Each once, all of those that the records state.
-    """
+    """Return a table of `timings` for every stream and environment."""
     rows = timings(groups, environments)
     tables = groupby(rows, key=lambda timing: (timing.run.stream, timing.environment))
     return Markup("").join(_table(*key, list(own)) for key, own in tables)

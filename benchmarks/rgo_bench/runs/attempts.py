@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from rgo_bench.records import Record, record_path
-from rgo_bench.runs.reporter import Bars
+from rgo_bench.runs.reporter import Reporter
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.threads import limit_threads
@@ -84,7 +84,7 @@ def import_plugins(names: Iterable[str]) -> None:
         importlib.import_module(name)
 
 
-def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
+def run_here(spec: Spec, manner: Manner, reporter: Reporter) -> Record:
     """Run one spec in this process; see `rgo_bench.runs.run.run` for what it raises."""
     limit_threads(manner.threads, spec.backend)
     return run(
@@ -93,14 +93,14 @@ def run_here(spec: Spec, manner: Manner, bars: Bars) -> Record:
         device=manner.device,
         compiled=manner.compiled,
         force=manner.force,
-        reporter=bars.add(spec),
+        reporter=reporter,
     )
 
 
-def attempt(spec: Spec, manner: Manner, bars: Bars) -> Record | Failure:
+def attempt(spec: Spec, manner: Manner, reporter: Reporter) -> Record | Failure:
     """Run one spec in this process, and return what came of it, whatever it is."""
     try:
-        return run_here(spec, manner, bars)
+        return run_here(spec, manner, reporter)
     except Exception as error:  # whatever it is: the other runs go on
         reason = f"{type(error).__name__}: {error}"
         return Failure(spec, reason, traceback.format_exc())

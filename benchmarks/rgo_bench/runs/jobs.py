@@ -18,7 +18,7 @@ from rgo_bench.runs.attempts import (
     import_plugins,
     unrecorded,
 )
-from rgo_bench.runs.reporter import Bars, Reporter, SameBar
+from rgo_bench.runs.reporter import Bars, Reporter
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.threads import THREAD_VARIABLES
 
@@ -59,7 +59,7 @@ def run_jobs(
         if jobs > 1 and unrecorded([spec], manner):
             apart[place] = spec
         else:
-            results[place] = attempt(spec, manner, bars)
+            results[place] = attempt(spec, manner, bars.add(spec))
     if apart:
         with _Workers(manner, bars) as workers:
             results |= workers.work(apart, jobs)
@@ -171,8 +171,7 @@ def _inherited(threads: int) -> Iterator[None]:
 
 def _work(spec: Spec, manner: Manner, line: Connection) -> None:
     import_plugins(manner.plugins)
-    result = attempt(spec, manner, SameBar(_Messenger(line)))
-    line.send(("result", result))
+    line.send(("result", attempt(spec, manner, _Messenger(line))))
 
 
 def _died(worker: _Worker) -> Failure:

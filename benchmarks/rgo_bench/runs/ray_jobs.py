@@ -13,7 +13,7 @@ from rgo_bench.runs.attempts import (
     import_plugins,
     unrecorded,
 )
-from rgo_bench.runs.reporter import Bars, Reporter, SameBar, Silent, report_done
+from rgo_bench.runs.reporter import Bars, Reporter, Silent, report_done
 from rgo_bench.runs.spec import Spec
 
 # How often a run begins again, after its last finished task, when its node or its
@@ -61,7 +61,7 @@ def run_on_ray(
     results: dict[int, Record | Failure] = {}
     for place, spec in enumerate(specs):
         if spec not in waiting:
-            results[place] = attempt(spec, manner, bars)
+            results[place] = attempt(spec, manner, bars.add(spec))
     if waiting:
         check_writable(manner.out)
         _connect(ray, address)
@@ -122,7 +122,7 @@ def _work(
 def _run(spec: Spec, manner: Manner) -> Record | Failure:
     """Run on a node."""
     import_plugins(manner.plugins)
-    return attempt(spec, manner, SameBar(Silent()))
+    return attempt(spec, manner, Silent())
 
 
 def _result(ray: Any, reference: Any, spec: Spec) -> Record | Failure:

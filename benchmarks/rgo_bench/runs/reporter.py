@@ -32,17 +32,6 @@ class Bars(Protocol):
         """Return the reporter of one run, when it begins."""
 
 
-class SameBar:
-    """Hands one reporter to whoever asks."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def add(self, spec: Spec) -> Reporter:
-        """Return the reporter."""
-        return self._reporter
-
-
 def report_done(reporter: Reporter, spec: Spec, tasks: int, accuracy: float) -> None:
     """Report at once what an earlier run did."""
     reporter.stepped(tasks - 1, tasks * spec.stream_options.steps)

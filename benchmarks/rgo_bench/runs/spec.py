@@ -125,16 +125,8 @@ def make_spec(
 def protocol_options(stream: str, method: str) -> dict[str, Any]:
     """Return every option of a stream and a method, as it is unless told otherwise.
 
-    Parameters
-    ----------
-    stream, method : str
-        Names among `STREAMS` and `METHODS`.
-
-    Returns
-    -------
-    dict
-        Defaults, in whose place stand those that the stream has for the method; None
-        also where the method chooses.
+    Defaults, in whose place stand those that the stream has for the method; None also
+    where the method chooses.
 
     Examples
     --------

@@ -26,8 +26,20 @@ def task_generator(seed: int, task: int, purpose: Purpose) -> np.random.Generato
     -------
     numpy.random.Generator
         A fresh PCG64 generator; the same arguments give the same draws anywhere.
+
+    Raises
+    ------
+    ValueError
+        If the seed is not an integer of at least 0.
     """
+    check_seed(seed)
     key = (_KEYS[purpose], task)
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))
     )
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless `seed` may draw a stream."""
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")

@@ -1,7 +1,7 @@
 """The options of streams and methods: what their types say, and the checks of it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -41,11 +41,6 @@ class Options:
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, as a record's configuration states them."""
         return asdict(self)
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Return the names of the options."""
-        return tuple(field.name for field in fields(cls))
 
 
 def choices(kind: Any) -> tuple[Any, ...]:

@@ -1,8 +1,5 @@
 """Permuted images: every task shuffles the pixels in its own way."""
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,37 +9,19 @@ from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.transformed import Transform, TransformedStream
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class PermutedOptions(StreamOptions):
-    """The options of a permuted stream: those that every stream has."""
-
-
 def permuted_stream(
-    name: str, images: ImageSet, settings: PermutedOptions, seed: int
+    name: str, images: ImageSet, settings: StreamOptions, seed: int
 ) -> TransformedStream:
     """Return the stream that permutes the pixels afresh in every task, the first too.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        The images to permute.
-    settings : PermutedOptions
-        The options chosen.
-    seed : int
-        Decides the permutations and the training images of every task.
-
-    Returns
-    -------
-    TransformedStream
-        The stream.
+    The seed decides the permutations and the training images of every task.
     """
     features = images.train_images[0].size
 
     def transform(index: int) -> Transform:
-        return _permute(pixel_permutation(seed, index, features))
+        order = pixel_permutation(seed, index, features)
+        # `take` keeps rows contiguous and is three times as fast as `images[:, order]`.
+        return lambda images: np.take(images, order, axis=1)
 
     return TransformedStream(name, images, settings, seed=seed, transform=transform)
 
@@ -50,8 +29,3 @@ def permuted_stream(
 def pixel_permutation(seed: int, task: int, features: int) -> NDArray[np.int64]:
     """Return which pixel each place shows: a pure function of the arguments."""
     return task_generator(seed, task, "transform").permutation(features)
-
-
-def _permute(order: NDArray[np.int64]) -> Transform:
-    # `take` keeps rows contiguous and is three times as fast as `images[:, order]`.
-    return lambda images: np.take(images, order, axis=1)

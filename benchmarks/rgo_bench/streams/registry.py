@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar, final
 
 from rgo_bench.data import ImageSet
 from rgo_bench.streams.options import StreamOptions
-from rgo_bench.streams.permuted import PermutedOptions, permuted_stream
+from rgo_bench.streams.permuted import permuted_stream
 from rgo_bench.streams.pixels import minus_mean_image, scaled, standardized_bgr
 from rgo_bench.streams.reordered import ReorderedStream
 from rgo_bench.streams.rotated import RotatedOptions, rotated_stream
@@ -87,9 +87,9 @@ def make_stream(
     return stream if settings.order is None else ReorderedStream(stream, settings.order)
 
 
-_PERMUTED_MNIST = PermutedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
+_PERMUTED_MNIST = StreamOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
 _ROTATED_MNIST = RotatedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
-_PERMUTED_DIGITS = PermutedOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1)
+_PERMUTED_DIGITS = StreamOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1)
 _ROTATED_DIGITS = RotatedOptions(
     tasks=5, samples=1400, batch=10, epochs=5, lr=0.1, angles="drawn", step=36.0
 )

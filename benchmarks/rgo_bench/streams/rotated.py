@@ -54,21 +54,7 @@ def rotated_stream(
 ) -> TransformedStream:
     """Return the stream that turns the images by another angle in every task.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        The images to turn.
-    settings : RotatedOptions
-        The options chosen.
-    seed : int
-        Decides the training images of every task, and the angles unless fixed.
-
-    Returns
-    -------
-    TransformedStream
-        The stream.
+    The seed decides the training images of every task, and the angles unless fixed.
     """
     height, width = images.train_images.shape[1:]
 

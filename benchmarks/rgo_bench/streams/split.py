@@ -118,23 +118,8 @@ def split_stream(
 ) -> SplitStream:
     """Return the stream that gives every task classes of its own.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        The images to divide.
-    settings : SplitOptions
-        The options chosen.
-    seed : int
-        Decides the classes and the training images of every task.
-    prepare : callable
-        Learns from the image set how to make inputs of images.
-
-    Returns
-    -------
-    SplitStream
-        The stream.
+    The seed decides the classes and the training images of every task; `prepare` learns
+    from the image set how to make inputs of images.
     """
     images = hold_back(images, settings.held_back)
     return SplitStream(name, images, settings, seed=seed, show=prepare(images))

@@ -1,11 +1,12 @@
 """What a stream of tasks is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rgo_bench.streams.draws import check_seed
 from rgo_bench.streams.options import StreamOptions
 
 
@@ -46,8 +47,7 @@ class Stream(ABC):
         input_shape: tuple[int, ...],
         classes: int,
     ) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        check_seed(seed)
         self.name = name
         self.settings = settings
         self.seed = seed
@@ -79,70 +79,35 @@ class Stream(ABC):
         """The learning rate of the protocol; a method may have its own."""
         return self.settings.lr
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options by name, as a record's configuration states them."""
-        return self.settings.as_dict()
-
     def train(self, index: int) -> Samples:
-        """Return the training samples of a task, in the order drawn.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        Samples
-            Fresh arrays.
+        """Return the training samples of a task, in the order drawn: fresh arrays.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_train(index)
 
     def test(self, index: int) -> Samples:
-        """Return the test samples of a task.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        Samples
-            Arrays that the stream may keep.
+        """Return the test samples of a task: arrays that the stream may keep.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_test(index)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """Return which of the head's outputs are in play in a task.
-
-        Parameters
-        ----------
-        index : int
-            The task, from 0.
-
-        Returns
-        -------
-        array of bool or None
-            Of shape ``(classes,)``; None when all are.
+        """Return which of the head's outputs (classes,) are in play; None: all are.
 
         Raises
         ------
         IndexError
-            If there is no such task.
+            If there is no such task; they count from 0.
         """
         self._check(index)
         return self._make_mask(index)

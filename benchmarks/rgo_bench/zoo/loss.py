@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import rgo_core
 from rgo_bench.zoo.streams import IGNORED, Samples
+from rgo_torch.observation.calls import evaluating
 
 TEST_BATCH = 256
 
@@ -44,12 +45,10 @@ def score(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
 @torch.no_grad()
 def accuracy(model: nn.Module, samples: Samples, batch: int = TEST_BATCH) -> float:
     """Return the accuracy in percent over samples and positions, in eval mode."""
-    training = model.training
-    model.eval()
     right = counted = 0
-    for x, y in zip(*(part.split(batch) for part in samples), strict=True):
-        known = y != IGNORED
-        right += int((model(x).argmax(-1) == y)[known].sum())
-        counted += int(known.sum())
-    model.train(training)
+    with evaluating(model):
+        for x, y in zip(*(part.split(batch) for part in samples), strict=True):
+            known = y != IGNORED
+            right += int((model(x).argmax(-1) == y)[known].sum())
+            counted += int(known.sum())
     return 100 * right / counted

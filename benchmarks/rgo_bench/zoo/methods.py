@@ -101,25 +101,6 @@ def steps_of(entry: Entry, method: str) -> int:
     return entry.sgd_steps or entry.steps if uses_sgd(method) else entry.steps
 
 
-def make_learner(
-    method: str,
-    model: nn.Module,
-    optimizer: Optimizer,
-    entry: Entry,
-    seed: int,
-    options: Mapping[str, Any],
-) -> Learner:
-    """Return the learner of a method, one of `METHODS`."""
-    if not method.startswith("rgo"):
-        return Learner(model, optimizer)
-    chosen = {**METHODS[method], **options}
-    if entry.shortcuts and chosen.get("encode", True):
-        chosen.setdefault("unencoded", [*entry.shortcuts, entry.head])
-    learner = Protected(model, optimizer)
-    learner.protect(seed, chosen)
-    return learner
-
-
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise unless RGO has these options.
 

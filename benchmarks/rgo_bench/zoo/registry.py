@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from torch import nn
@@ -33,7 +34,6 @@ from rgo_bench.zoo.streams.standard_library import (
     VOCABULARY,
     WORDS,
 )
-from rgo_bench.zoo.streams.word_pieces import module_word_pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ ZOO: Final[Mapping[str, Entry]] = {
     "unet": Entry(build=UNet, stream=digits_on_photographs, steps=900),
     "minilm": Entry(
         build=lambda: hugging_face.minilm(CLASSES),
-        stream=module_word_pieces,
+        stream=partial(module_snippets, tokenize=hugging_face.word_pieces),
         lr=1e-4,
         batch=8,
         steps=60,

@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from rgo_bench.zoo.loss import loss
 from rgo_bench.zoo.memory import peak_meter
-from rgo_bench.zoo.methods import Learner, make_learner, steps_of, uses_sgd
+from rgo_bench.zoo.methods import METHODS, Learner, Protected, steps_of, uses_sgd
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.registry import ZOO, Entry
 from rgo_bench.zoo.streams import Samples
@@ -80,13 +80,7 @@ def learner_of(
 ) -> Learner:
     """Return the learner of a method with its optimizer, the body frozen if asked.
 
-    Parameters
-    ----------
-    model : nn.Module
-    method, seed, options
-        As those of `train`.
-    entry : Entry
-        How the model is trained.
+    Method, seed and options are those of `train`.
     """
     if method == "frozen":
         model.requires_grad_(False)
@@ -98,7 +92,14 @@ def learner_of(
         optimizer = SGD(trained, lr=lr, momentum=0.9)
     else:
         optimizer = AdamW(trained, lr=lr, fused=True)
-    return make_learner(method, model, optimizer, entry, seed, options)
+    if not method.startswith("rgo"):
+        return Learner(model, optimizer)
+    chosen = {**METHODS[method], **options}
+    if entry.shortcuts and chosen.get("encode", True):
+        chosen.setdefault("unencoded", [*entry.shortcuts, entry.head])
+    learner = Protected(model, optimizer)
+    learner.protect(seed, chosen)
+    return learner
 
 
 def _rate(method: str, entry: Entry) -> float:

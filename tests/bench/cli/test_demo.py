@@ -1,17 +1,23 @@
 """The demonstration as it is, run once; its seconds are the longest of the suite."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import typer
+from bench.command_line import invoke
 from bench.sample_records import make_record
 from bench.short_runs import files_in
 from typer.testing import CliRunner
 
+from rgo_bench.cli import running
 from rgo_bench.cli.app import app
-from rgo_bench.cli.demo import METHODS, demo_specs, write_plot
+from rgo_bench.cli.running import DEMONSTRATED
 from rgo_bench.records import Record, read_records
+from rgo_bench.report.plots import write_average_accuracy
+from rgo_bench.runs.spec import Spec
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -31,21 +37,30 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, result.output, records)
 
 
-def test_it_runs_four_methods_on_permuted_digits_as_they_are() -> None:
-    specs = list(demo_specs(seed=3))
-    assert tuple(spec.method for spec in specs) == METHODS
+def test_it_runs_four_methods_on_permuted_digits_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    specs: list[Spec] = []
+
+    def keep(asked: Iterable[Spec], *args: Any) -> Any:
+        specs.extend(asked)
+        raise typer.Exit
+
+    monkeypatch.setattr(running, "run_shown", keep)
+    invoke("demo", "--seed", "3")
+    assert tuple(spec.method for spec in specs) == DEMONSTRATED
     assert {spec.stream for spec in specs} == {"permuted-digits"}
     assert {(spec.seed, spec.variant) for spec in specs} == {(3, "")}
 
 
 def test_a_picture_is_written_with_the_folders_that_it_needs(tmp_path: Path) -> None:
-    write_plot([make_record()], tmp_path / "a" / "b" / "picture.png")
+    write_average_accuracy([make_record()], tmp_path / "a" / "b" / "picture.png")
     assert (tmp_path / "a" / "b" / "picture.png").read_bytes().startswith(PNG)
     assert files_in(tmp_path) == ["a/b/picture.png"]
 
 
 def test_it_leaves_four_records_and_a_picture(demo: Demo) -> None:
-    names = [f"permuted-digits/{method}/seed-0.json" for method in METHODS]
+    names = [f"permuted-digits/{method}/seed-0.json" for method in DEMONSTRATED]
     assert files_in(demo.folder) == sorted([*names, "average-accuracy.png"])
     assert (demo.folder / "average-accuracy.png").read_bytes().startswith(PNG)
 

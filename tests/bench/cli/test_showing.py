@@ -9,7 +9,8 @@ from bench.sample_records import make_record
 from typer.testing import Result
 
 from rgo_bench.paper.table3 import table3_specs
-from rgo_bench.records import write_record
+from rgo_bench.records import read_records, write_record
+from rgo_bench.report.page import report_html
 
 
 @pytest.fixture
@@ -142,3 +143,10 @@ def test_a_table_of_the_paper_is_printed_in_every_format(tmp_path: Path) -> None
         ("stl", "98.5"),
         *[("rgo", "98.5")] * 3,
     ]
+
+
+def test_the_page_is_one_file(results: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page" / "new" / "report.html"
+    assert invoke("report", str(results), "--path", str(path)).stdout == f"{path}\n"
+    assert path.read_text("utf-8") == report_html(read_records(results))
+    assert list((tmp_path / "page").rglob("*.*")) == [path]

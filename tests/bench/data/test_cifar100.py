@@ -34,8 +34,22 @@ def test_both_versions_are_read_here_or_below(
 ) -> None:
     write(tmp_path / below)
     images = load_cifar100(tmp_path, counts=COUNTS)
-    labels = cifar_records("train")[:, 1]
-    np.testing.assert_array_equal(images.train_labels, labels)
+    for part, found, labels in (
+        ("train", images.train_images, images.train_labels),
+        ("test", images.test_images, images.test_labels),
+    ):
+        records = cifar_records(part)
+        expected = records[:, 2:].reshape(-1, 3, 32, 32)
+        np.testing.assert_array_equal(found, expected, strict=True)
+        np.testing.assert_array_equal(labels, records[:, 1].astype(np.int64))
+
+
+def test_without_counts_the_files_must_have_the_size_of_cifar_100(
+    tmp_path: Path,
+) -> None:
+    write_cifar_binary(tmp_path)
+    with pytest.raises(ValueError, match="expected 50000 records of 3074 bytes"):
+        load_cifar100(tmp_path)
 
 
 def test_the_binary_version_comes_first_and_folders_are_no_files(

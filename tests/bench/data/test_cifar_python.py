@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from bench.small_archives import COUNTS, write_cifar_binary, write_cifar_python
 
-from rgo_bench.data.cifar_binary import read_cifar_binary
+from rgo_bench.data.cifar_binary import Images, read_cifar_binary
 from rgo_bench.data.cifar_python import read_cifar_python
 
 
+def assert_same(mine: Images, theirs: Images) -> None:
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
 def test_the_pickles_hold_what_the_binary_files_hold(tmp_path: Path) -> None:
-    pickled = read_cifar_python(write_cifar_python(tmp_path), counts=COUNTS)
-    binary = read_cifar_binary(write_cifar_binary(tmp_path), counts=COUNTS)
-    for mine, theirs in zip(pickled, binary, strict=True):
-        np.testing.assert_array_equal(mine, theirs, strict=True)
+    pickled, binary = write_cifar_python(tmp_path), write_cifar_binary(tmp_path)
+    for part, count in COUNTS.items():
+        found = read_cifar_python(pickled[part], count)
+        assert_same(found, read_cifar_binary(binary[part], count))
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -24,17 +29,14 @@ def test_pickles_that_were_saved_again_hold_the_same(
     keys: str, protocol: int, tmp_path: Path
 ) -> None:
     files = write_cifar_python(tmp_path)
-    expected = read_cifar_python(files, counts=COUNTS)
-    for path in files.values():
+    for part, path in files.items():
+        expected = read_cifar_python(path, COUNTS[part])
         content = pickle.loads(path.read_bytes(), encoding=keys)
         label = "fine_labels" if keys == "latin1" else b"fine_labels"
         if protocol % 2:
             content[label] = np.asarray(content[label])
         path.write_bytes(pickle.dumps(content, protocol))
-    for mine, theirs in zip(
-        read_cifar_python(files, counts=COUNTS), expected, strict=True
-    ):
-        np.testing.assert_array_equal(mine, theirs, strict=True)
+        assert_same(read_cifar_python(path, COUNTS[part]), expected)
 
 
 GOOD: dict[str, Any] = {
@@ -83,14 +85,14 @@ def test_a_pickle_without_the_images_or_labels_is_refused(
 ) -> None:
     files = write_cifar_python(tmp_path)
     files["train"].write_bytes(pickle.dumps(GOOD))
-    read_cifar_python(files, counts=COUNTS)
+    read_cifar_python(files["train"], COUNTS["train"])
     files["train"].write_bytes(pickle.dumps(GOOD | changes))
     with pytest.raises(ValueError, match=re.escape(f"{files['train']}: {message}")):
-        read_cifar_python(files, counts=COUNTS)
+        read_cifar_python(files["train"], COUNTS["train"])
 
 
 def test_a_file_larger_than_its_images_is_not_read(tmp_path: Path) -> None:
     files = write_cifar_python(tmp_path)
     files["test"].write_bytes(bytes(3 * 7168 + 1))
     with pytest.raises(ValueError, match="pickle of 1 to 21504 bytes, got 21505 bytes"):
-        read_cifar_python(files, counts=COUNTS)
+        read_cifar_python(files["test"], COUNTS["test"])

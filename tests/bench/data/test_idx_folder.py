@@ -7,7 +7,9 @@ import pytest
 from bench.small_images import NAMES, idx_bytes
 
 from rgo_bench.data import ImageSet
-from rgo_bench.data.idx_folder import find_idx_files, missing_files, read_idx_files
+from rgo_bench.data.idx_folder import find_idx_files, read_idx_files
+
+ALL = ", ".join(f"no {name}" for name in NAMES)
 
 
 def write(folder: Path, files: dict[str, bytes], spell: str = "{name}") -> Path:
@@ -24,9 +26,7 @@ def test_files_are_found_in_every_spelling_here_or_below(
     spell: str, below: str, tmp_path: Path, idx_files: dict[str, bytes]
 ) -> None:
     write(tmp_path / below, idx_files, spell)
-    files = find_idx_files(tmp_path)
-    assert list(files) == list(NAMES)
-    assert missing_files(files) == []
+    assert list(find_idx_files(tmp_path)) == list(NAMES)
 
 
 def test_the_files_here_come_before_those_below(
@@ -70,15 +70,20 @@ def test_what_systems_leave_among_the_files_is_ignored(
     tmp_path: Path, idx_files: dict[str, bytes]
 ) -> None:
     write(tmp_path, {f"._{name}": b"" for name in idx_files})
-    assert missing_files(find_idx_files(tmp_path)) == list(NAMES)
+    with pytest.raises(
+        FileNotFoundError, match=f"got {ALL}; there is: an empty folder"
+    ):
+        find_idx_files(tmp_path)
     write(tmp_path, idx_files)
     assert {path.name for path in find_idx_files(tmp_path).values()} == {*NAMES}
 
 
 def test_what_is_missing_is_listed(tmp_path: Path, idx_files: dict[str, bytes]) -> None:
     del idx_files[NAMES[1]]
-    assert missing_files(find_idx_files(write(tmp_path, idx_files))) == [NAMES[1]]
-    assert missing_files(find_idx_files(tmp_path / "absent")) == list(NAMES)
+    with pytest.raises(FileNotFoundError, match=f"got no {NAMES[1]}; there is: "):
+        find_idx_files(write(tmp_path, idx_files))
+    with pytest.raises(FileNotFoundError, match=f"got {ALL}; there is: no such folder"):
+        find_idx_files(tmp_path / "absent")
 
 
 def test_four_files_make_an_image_set(idx_folder: Path, images: ImageSet) -> None:

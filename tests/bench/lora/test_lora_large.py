@@ -61,7 +61,7 @@ def test_the_command_prints_and_writes_what_was_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("--model", "gpt-9"), "--model: expected one of llama-3-8b, got gpt-9"),
+        (("--model", "gpt-9"), "^--model: expected one of llama-3-8b, got gpt-9$"),
         (("mlp", "--model", "llama-3-8b"), "networks to measure or .*, got both"),
         ((), "networks to measure or a --model to count, got neither"),
     ],

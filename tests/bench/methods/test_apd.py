@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgo_bench.methods.apd import APD, APDOptions
-from rgo_bench.methods.apd_parts import Sparse, parted, soft_threshold
+from rgo_bench.methods.apd_parts import Sparse, parted
 from rgo_bench.methods.kept import tensor_bytes
 
 SETTING = tiny_setting()
@@ -46,7 +46,9 @@ def test_the_soft_threshold_is_the_minimum() -> None:
     grid = torch.linspace(-3, 3, 60001).double()[:, None]
     loss = 0.5 * grid.abs() + (grid - values) ** 2 / 2
     best = grid[loss.argmin(0), 0]
-    torch.testing.assert_close(soft_threshold(values, 0.5), best, rtol=0, atol=1.1e-4)
+    torch.testing.assert_close(
+        functional.softshrink(values, 0.5), best, rtol=0, atol=1.1e-4
+    )
 
 
 @pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
@@ -101,7 +103,7 @@ def test_sigma_feels_the_drift_of_earlier_tasks() -> None:
     logits = method._logits(x, 1)
     loss = functional.cross_entropy(logits, y)
     lacking = method.ends[0]["0"] - method.parts.masked(0, "0")
-    tau = soft_threshold(lacking, 0.01 / 100)
+    tau = functional.softshrink(lacking, 0.01 / 100)
     loss = loss + 0.01 * tau.abs().sum() + 50 * (lacking - tau).square().sum()
     (expected,) = torch.autograd.grad(loss, sigma)
     method.step(x, y)

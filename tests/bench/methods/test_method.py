@@ -49,8 +49,8 @@ def test_options_are_stated_by_name() -> None:
     assert MethodOptions().as_dict() == {}
 
 
-def test_a_method_must_say_how_it_steps_predicts_and_saves() -> None:
-    with pytest.raises(TypeError, match=r"load_state_dict.*predict.*state_dict.*step"):
+def test_a_method_must_say_how_it_steps_and_predicts_and_what_it_keeps() -> None:
+    with pytest.raises(TypeError, match=r"kept.*predict.*step"):
         Method(SETTING, MethodOptions())
 
 

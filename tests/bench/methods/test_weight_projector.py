@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rgo_bench.methods.weight_projector import WeightProjector, freeze_biases
+from rgo_bench.methods.weight_projector import freeze_biases, project_weights
 from rgo_torch.layout import row_layers
 
 
@@ -35,19 +35,20 @@ def test_weight_gradients_are_multiplied_and_biases_left(
     network(x).square().sum().backward()
     raw = {n: p.grad.double().clone() for n, p in network.named_parameters()}
     network.zero_grad()
-    projector = WeightProjector(network, layers)
+    matrices = project_weights(network, layers)
     for layer in layers:
         groups = () if layer.groups == 1 else (layer.groups,)
-        projector.set(layer.name, symmetric(*groups, layer.features, layer.features))
+        shape = (*groups, layer.features, layer.features)
+        matrices[layer.name] = symmetric(*shape)
     network(x).square().sum().backward()
     for layer in layers:
-        matrices = projector.matrices[layer.name].double()
-        matrices = matrices.reshape(-1, layer.features, layer.features)
+        own = matrices[layer.name].double()
+        own = own.reshape(-1, layer.features, layer.features)
         rows = raw[f"{layer.name}.weight"].reshape(layer.groups, -1, layer.features)
-        expected = torch.stack([g @ m for g, m in zip(rows, matrices, strict=True)])
+        expected = torch.stack([g @ m for g, m in zip(rows, own, strict=True)])
         actual = layer.weight.grad.reshape(expected.shape).double()
         eps = torch.finfo(torch.float32).eps
-        scale = float(rows.norm() * matrices.norm())
+        scale = float(rows.norm() * own.norm())
         torch.testing.assert_close(actual, expected, rtol=0, atol=20 * eps * scale)
         bias = raw[f"{layer.name}.bias"].float()
         torch.testing.assert_close(layer.bias.grad, bias, rtol=0, atol=0)
@@ -57,8 +58,8 @@ def test_layers_without_a_matrix_keep_their_gradients() -> None:
     torch.manual_seed(0)
     network, x = linear(), torch.randn(5, 6)
     layers = row_layers(network)
-    projector = WeightProjector(network, layers)
-    projector.set("0", torch.zeros(6, 6))
+    matrices = project_weights(network, layers)
+    matrices["0"] = torch.zeros(6, 6)
     network(x).square().sum().backward()
     head = network[2].weight.grad.clone()
     torch.testing.assert_close(network[0].weight.grad, torch.zeros(8, 6))
@@ -68,8 +69,8 @@ def test_layers_without_a_matrix_keep_their_gradients() -> None:
 def test_a_frozen_weight_is_left_out() -> None:
     network, x = linear(), torch.randn(5, 6)
     layers = row_layers(network)
-    projector = WeightProjector(network, layers)
-    projector.set("0", torch.eye(6))
+    matrices = project_weights(network, layers)
+    matrices["0"] = torch.eye(6)
     network[0].weight.requires_grad_(False)
     network(x).square().sum().backward()
     assert network[0].weight.grad is None

@@ -81,17 +81,16 @@ def test_the_metrics_come_from_the_matrix() -> None:
         ({"seconds": [1.0]}, "seconds: expected values by name, got [1.0]"),
         (
             {"seconds": {"train": 1.0}},
-            "seconds: expected the phases train, curvature, consolidate, evaluate, got "
-            "train",
+            "seconds: expected train, curvature, consolidate, evaluate, got train",
         ),
         ({"seconds": {}}, "consolidate, evaluate, got none"),
         (
             {"seconds": {**SECONDS, "train": -1.0}},
-            "seconds: expected seconds of train, got -1.0",
+            "seconds: expected a finite number of at least 0 for train, got -1.0",
         ),
         (
             {"seconds": {**SECONDS, "evaluate": float("inf")}},
-            "seconds: expected seconds of evaluate, got inf",
+            "seconds: expected a finite number of at least 0 for evaluate, got inf",
         ),
     ],
 )

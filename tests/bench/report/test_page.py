@@ -1,12 +1,11 @@
 import re
-from pathlib import Path
 
 import pytest
 from bench.page_elements import Element, cells, read_page
 from bench.sample_records import make_record, record_of
 
 from rgo_bench.records import Record
-from rgo_bench.report.page import report_html, write_report
+from rgo_bench.report.page import report_html
 from rgo_bench.report.sheets import decimal_text, spread_text
 from rgo_bench.report.tables import table_rows
 
@@ -128,13 +127,6 @@ def test_one_record_makes_a_page_and_always_the_same(record: Record) -> None:
     assert len(read_page(text).all("svg")) == 1
     assert "1 run of 1 method on 1 stream" in text
     assert report_html([record]) == text
-
-
-def test_the_page_is_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "report.html"
-    write_report([make_record()], path)
-    assert path.read_text("utf-8") == report_html([make_record()])
-    assert list(tmp_path.rglob("*.*")) == [path]
 
 
 def test_no_records_make_no_page() -> None:

@@ -1,42 +1,40 @@
 import csv
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 from bench.sample_records import make_record, record_of
 from rich.console import Console
 
 from rgo_bench.paper.table2 import table2_sheet
+from rgo_bench.records import Record
 from rgo_bench.report.render import (
     render_csv,
     render_latex,
     render_markdown,
     render_rich,
 )
-from rgo_bench.report.tables import COLUMNS, grids, table_rows
+from rgo_bench.report.tables import accuracy_sheet
 
 
 @pytest.fixture
-def rows() -> pd.DataFrame:
-    return table_rows(
-        [
-            record_of([88.0, 90.0], seed=0),
-            record_of([86.0, 90.0], seed=1),
-            make_record(stream="rotated-digits", method="sgd"),
-        ]
-    )
+def records() -> list[Record]:
+    return [
+        record_of([88.0, 90.0], seed=0),
+        record_of([86.0, 90.0], seed=1),
+        make_record(stream="rotated-digits", method="sgd"),
+    ]
 
 
-def at_terminal(rows: pd.DataFrame, width: int) -> list[str]:
+def at_terminal(records: list[Record], width: int) -> list[str]:
     console = Console(width=width)
     with console.capture() as capture:
-        for table in render_rich(grids(rows)):
+        for table in render_rich(accuracy_sheet(records).grids):
             console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_the_terminal_has_a_table_for_each_stream(rows: pd.DataFrame) -> None:
-    lines = at_terminal(rows, width=100)
+def test_the_terminal_has_a_table_for_each_stream(records: list[Record]) -> None:
+    lines = at_terminal(records, width=100)
     assert "permuted-mnist (mlp, torch)" in lines
     assert "rotated-digits (mlp, torch)" in lines
     (ours,) = (line.split() for line in lines if line.startswith(" rgo"))
@@ -45,14 +43,12 @@ def test_the_terminal_has_a_table_for_each_stream(rows: pd.DataFrame) -> None:
 
 def test_no_number_and_no_name_is_cut_at_80_columns() -> None:
     variant = "curvature=exact,reduce=rms"
-    rows = table_rows(
-        [
-            record_of([last, 90.0], seed=seed, method="er-ring", variant=name)
-            for name in ("", variant)
-            for seed, last in enumerate((18.0, 35.0))
-        ]
-    )
-    lines = at_terminal(rows, width=80)
+    records = [
+        record_of([last, 90.0], seed=seed, method="er-ring", variant=name)
+        for name in ("", variant)
+        for seed, last in enumerate((18.0, 35.0))
+    ]
+    lines = at_terminal(records, width=80)
     assert max(map(len, lines)) <= 80
     last = [
         "2",
@@ -73,10 +69,9 @@ def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
         for method in ("er-ring", "los")
         for seed, last in enumerate((18.0, 35.0))
     ]
-    rows = table_rows(records)
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(*render_rich(grids(rows, deviations=True)))
+        console.print(*render_rich(accuracy_sheet(records, deviations=True).grids))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     (last,) = (line.split() for line in lines if "er-ring" in line)
@@ -84,19 +79,25 @@ def test_deviations_fit_into_80_columns_where_there_is_no_variant() -> None:
 
 
 def test_markdown_and_latex_state_deviations_where_asked_for(
-    rows: pd.DataFrame,
+    records: list[Record],
 ) -> None:
-    assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(grids(rows, deviations=True))
-    assert "$\\Delta$/$\\sigma$" in render_latex(grids(rows, deviations=True))
+    assert "| Δ ACC | Δ/σ | Δ BWT |" in render_markdown(
+        accuracy_sheet(records, deviations=True).grids
+    )
+    assert "$\\Delta$/$\\sigma$" in render_latex(
+        accuracy_sheet(records, deviations=True).grids
+    )
 
 
 def test_brackets_in_a_variant_are_not_taken_for_markup() -> None:
-    rows = table_rows([make_record(), make_record(variant="a=[red]")])
-    assert any("a=[red]" in line for line in at_terminal(rows, width=120))
+    records = [make_record(), make_record(variant="a=[red]")]
+    assert any("a=[red]" in line for line in at_terminal(records, width=120))
 
 
-def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: pd.DataFrame) -> None:
-    assert render_markdown(grids(rows)) == (
+def test_markdown_has_a_heading_and_a_table_for_each_stream(
+    records: list[Record],
+) -> None:
+    assert render_markdown(accuracy_sheet(records).grids) == (
         "### permuted-mnist (mlp, torch)\n"
         "\n"
         "| method | seeds | ACC | BWT | paper ACC | paper BWT | Δ ACC | Δ BWT |\n"
@@ -112,8 +113,12 @@ def test_markdown_has_a_heading_and_a_table_for_each_stream(rows: pd.DataFrame) 
     )
 
 
-def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: pd.DataFrame) -> None:
-    first, second = csv.DictReader(render_csv(rows[COLUMNS]).splitlines())
+def test_csv_has_all_rows_in_one_table_with_plain_numbers(
+    records: list[Record],
+) -> None:
+    first, second = csv.DictReader(
+        render_csv(accuracy_sheet(records).lines).splitlines()
+    )
     assert (first["stream"], first["method"], first["seeds"]) == (
         *("permuted-mnist", "rgo", "2"),
     )
@@ -128,33 +133,33 @@ def test_csv_has_all_rows_in_one_table_with_plain_numbers(rows: pd.DataFrame) ->
 
 
 def test_a_comma_in_a_variant_stays_in_one_csv_cell() -> None:
-    rows = table_rows([make_record(variant="a=1,b=2")])
-    (row,) = csv.DictReader(render_csv(rows[COLUMNS]).splitlines())
+    records = [make_record(variant="a=1,b=2")]
+    (row,) = csv.DictReader(render_csv(accuracy_sheet(records).lines).splitlines())
     assert row["variant"] == "a=1,b=2"
 
 
 def test_latex_sets_numbers_as_mathematics_and_escapes_names(
-    rows: pd.DataFrame,
+    records: list[Record],
 ) -> None:
-    text = render_latex(grids(rows))
+    text = render_latex(accuracy_sheet(records).grids)
     assert (
         "rgo & $2$ & $88.50 \\pm 0.50$ & $-3.00 \\pm 1.00$ & $91.15 \\pm 0.20$ & "
         "$-2.05 \\pm 0.09$ & $-2.65$ & $-0.95$ \\\\\n"
     ) in text
     assert text.count("\\begin{tabular}{lrrr") == text.count("\\end{tabular}") == 2
     assert "$\\Delta$ ACC" in text
-    varied = table_rows([make_record(), make_record(variant="a_b=50%25&x")])
-    assert "a\\_b=50\\%25\\&x" in render_latex(grids(varied))
+    varied = [make_record(), make_record(variant="a_b=50%25&x")]
+    assert "a\\_b=50\\%25\\&x" in render_latex(accuracy_sheet(varied).grids)
 
 
 def test_latex_leaves_a_cell_without_a_number_empty() -> None:
-    rows = table_rows([make_record(), make_record(variant="tasks=6")])
-    assert "&  &  &  &  \\\\\n" in render_latex(grids(rows))
+    records = [make_record(), make_record(variant="tasks=6")]
+    assert "&  &  &  &  \\\\\n" in render_latex(accuracy_sheet(records).grids)
 
 
 def test_no_rows_render_to_nothing_but_the_csv_header() -> None:
     assert (render_rich([]), render_markdown([]), render_latex([])) == ([], "", "")
-    assert render_csv(table_rows([])[COLUMNS]).count("\n") == 1
+    assert render_csv(accuracy_sheet([]).lines).count("\n") == 1
 
 
 def test_table_2_breaks_no_word_of_names_and_headers_at_80_columns() -> None:

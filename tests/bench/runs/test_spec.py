@@ -36,7 +36,7 @@ def test_by_default_every_option_has_its_default_and_there_is_no_variant(
 
 
 def protocol_of(options: Any, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: value for n, value in protocol.items() if n in options.names()}
+    return {n: value for n, value in protocol.items() if n in options.as_dict()}
 
 
 def test_what_is_left_to_the_method_is_stated_and_not_named() -> None:

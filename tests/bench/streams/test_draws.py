@@ -1,5 +1,8 @@
+import re
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
+
+import pytest
 
 from rgo_bench.streams.draws import Purpose, task_generator
 
@@ -29,3 +32,10 @@ def test_the_meaning_of_a_seed_does_not_change_from_version_to_version() -> None
         82,
         46,
     ]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, True, "0", None])
+def test_what_is_no_seed_is_refused(seed: Any) -> None:
+    message = f"seed: expected an integer of at least 0, got {seed!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        task_generator(seed, 0, "samples")

@@ -1,16 +1,13 @@
 import numpy as np
 from bench.small_images import small_images
 
-from rgo_bench.streams.permuted import (
-    PermutedOptions,
-    permuted_stream,
-    pixel_permutation,
-)
+from rgo_bench.streams.options import StreamOptions
+from rgo_bench.streams.permuted import permuted_stream, pixel_permutation
 from rgo_bench.streams.transformed import TransformedStream
 
 
 def make(seed: int = 0) -> TransformedStream:
-    options = PermutedOptions(tasks=3, samples=20, batch=5, epochs=1, lr=0.1)
+    options = StreamOptions(tasks=3, samples=20, batch=5, epochs=1, lr=0.1)
     return permuted_stream("permuted", small_images(), options, seed)
 
 

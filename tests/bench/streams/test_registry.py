@@ -76,14 +76,14 @@ def test_the_baselines_have_options_of_their_own_with_convolutions(
 @pytest.mark.parametrize("name", DIGITS)
 def test_the_digits_need_no_folder(name: str) -> None:
     stream = make_stream(name, seed=0)
-    assert stream.options == STREAMS[name].defaults.as_dict()
+    assert stream.settings == STREAMS[name].defaults
     assert math.prod(stream.test(stream.tasks - 1).x.shape[1:]) == 64
 
 
 def test_options_take_the_place_of_defaults() -> None:
     stream = make_stream("rotated-digits", seed=5, tasks=2, step=10.0, lr=0.5)
     assert (stream.tasks, stream.lr, stream.seed) == (2, 0.5, 5)
-    assert stream.options["step"] == 10.0
+    assert stream.settings.step == 10.0
     assert stream.batch == STREAMS["rotated-digits"].defaults.batch
 
 

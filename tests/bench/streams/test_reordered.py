@@ -23,7 +23,7 @@ def test_the_same_tasks_come_in_another_order(name: str) -> None:
             np.testing.assert_array_equal(found.x, expected.x)
             np.testing.assert_array_equal(found.y, expected.y)
         np.testing.assert_equal(other.mask(place), own.mask(task))
-    assert other.options["order"] == 2
+    assert other.settings.order == 2
 
 
 def test_no_order_is_the_streams_own() -> None:

@@ -6,11 +6,12 @@ import pytest
 from bench.small_images import small_images
 
 from rgo_bench.streams import Stream
-from rgo_bench.streams.permuted import PermutedOptions, permuted_stream
+from rgo_bench.streams.options import StreamOptions
+from rgo_bench.streams.permuted import permuted_stream
 
 
 def make(seed: Any = 0, tasks: int = 3) -> Stream:
-    options = PermutedOptions(tasks=tasks, samples=20, batch=5, epochs=2, lr=0.25)
+    options = StreamOptions(tasks=tasks, samples=20, batch=5, epochs=2, lr=0.25)
     return permuted_stream("small", small_images(), options, seed)
 
 
@@ -20,7 +21,7 @@ def test_a_stream_states_its_options_and_sizes() -> None:
     assert (stream.tasks, stream.samples, stream.batch) == (3, 20, 5)
     assert (stream.epochs, stream.lr) == (2, 0.25)
     assert (stream.input_shape, stream.classes) == ((36,), 10)
-    assert stream.options == {
+    assert stream.settings.as_dict() == {
         "tasks": 3,
         "samples": 20,
         "batch": 5,

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rgo_bench.data import ImageSet
-from rgo_bench.streams.permuted import PermutedOptions
+from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.transformed import POOL, Transform, TransformedStream
 
 
@@ -15,7 +15,7 @@ def add_index(index: int) -> Transform:
 
 
 def make(images: ImageSet, samples: int = 20, seed: int = 0) -> TransformedStream:
-    options = PermutedOptions(tasks=3, samples=samples, batch=5, epochs=1, lr=0.1)
+    options = StreamOptions(tasks=3, samples=samples, batch=5, epochs=1, lr=0.1)
     return TransformedStream("added", images, options, seed=seed, transform=add_index)
 
 

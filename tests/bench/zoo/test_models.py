@@ -1,4 +1,5 @@
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +68,25 @@ def test_minilm_comes_pretrained() -> None:
     words = model.model.bert.embeddings.word_embeddings.weight
     # Random ones have a deviation of 0.02.
     assert float(words.detach().std()) > 0.03
+
+
+def test_word_pieces_are_of_the_whole_text_and_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    known = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "if": 3, "else": 4}
+    small = tokenizers.Tokenizer(tokenizers.models.WordLevel(known, "[UNK]"))
+    small.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    small.post_processor = tokenizers.processors.BertProcessing(
+        ("[SEP]", 2), ("[CLS]", 1)
+    )
+    small.enable_truncation(3)
+    small.enable_padding(length=8)
+    small.save(str(tmp_path / "tokenizer.json"))
+    afresh = hugging_face.minilm_pieces.__wrapped__
+    monkeypatch.setattr(hugging_face, "minilm_folder", lambda: tmp_path)
+    monkeypatch.setattr(hugging_face, "minilm_pieces", afresh)
+    assert hugging_face.word_pieces("if x else if") == [3, 0, 4, 3]
 
 
 @pytest.mark.parametrize("build", [hugging_face.vit, hugging_face.minilm_folder])

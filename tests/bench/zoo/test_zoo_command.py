@@ -43,8 +43,8 @@ def test_a_record_of_more_steps_does_not_stand_for_fewer(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("--model", "resnext"), "--model: expected one of vit, .*, got resnext"),
-        (("--method", "ewc"), "--method: expected one of plain, .*, got ewc"),
+        (("--model", "resnext"), "^--model: expected one of vit, .*, got resnext$"),
+        (("--method", "ewc"), "^--method: expected one of plain, .*, got ewc$"),
         (("--set", "x=1"), "--set: expected options of RGO, .*, got x"),
         (("--set", "seed=1"), "--set: expected options of RGO, .*, got seed"),
     ],

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def minilm_folder() -> Path:
     return Path(found.origin).parent / "model"
 
 
+@cache
 def minilm_pieces() -> Any:
     """Return MiniLM's tokenizer, which leaves a text as long as it is."""
     tokenizers = need("tokenizers")
@@ -166,6 +168,11 @@ def minilm_pieces() -> Any:
     pieces.no_truncation()
     pieces.no_padding()
     return pieces
+
+
+def word_pieces(text: str) -> list[int]:
+    """Return the numbers of a text's word pieces, those that MiniLM knows."""
+    return list(minilm_pieces().encode(text, add_special_tokens=False).ids)
 
 
 def need(package: str) -> Any:

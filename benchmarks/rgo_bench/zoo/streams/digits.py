@@ -9,7 +9,6 @@ from rgo_bench.zoo.streams.tasks import (
     TASKS,
     Samples,
     Task,
-    check_seed,
     divided,
     join,
 )
@@ -32,7 +31,6 @@ def permuted_digits(seed: int) -> list[Task]:
     ValueError
         If `seed` is not an integer of at least 0.
     """
-    check_seed(seed)
     train, test = digits()
     tasks = []
     for index in range(TASKS):
@@ -63,7 +61,6 @@ def split_digits(seed: int) -> list[Task]:
     ValueError
         If `seed` is not an integer of at least 0.
     """
-    check_seed(seed)
     return split(divided(*join(digits()), every=TEST_EVERY), 10, seed)
 
 

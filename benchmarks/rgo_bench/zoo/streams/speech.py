@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from rgo_bench.zoo.streams.digits import split
-from rgo_bench.zoo.streams.tasks import Samples, Task, check_seed
+from rgo_bench.zoo.streams.tasks import Samples, Task
 
 SPEAKERS = 9
 COEFFICIENTS = 12
@@ -37,7 +37,6 @@ def speakers(seed: int) -> list[Task]:
     ModuleNotFoundError
         If sktime is not installed.
     """
-    check_seed(seed)
     train, test = map(_read, ("TRAIN", "TEST"))
     centre, scale = train.x.mean((0, 2)), train.x.std((0, 2))
     parts = (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.streams.tasks import TASKS, Task, check_seed, divided, told_apart
+from rgo_bench.zoo.streams.tasks import TASKS, Task, divided, told_apart
 
 # Modules that every Python from 3.11 on has as one file of more than 50 kB.
 MODULES: Final = (
@@ -65,7 +65,6 @@ def module_snippets(seed: int, tokenize: Tokenize | None = None) -> list[Task]:
     FileNotFoundError
         If Python came without the source of a module.
     """
-    check_seed(seed)
     tokenize = hashed_words if tokenize is None else tokenize
     order = task_generator(seed, 0, "classes").permutation(len(MODULES))
     tasks = []
@@ -101,7 +100,6 @@ def next_bytes(seed: int) -> list[Task]:
     FileNotFoundError
         If Python came without the source of a module.
     """
-    check_seed(seed)
     order = task_generator(seed, 0, "classes").permutation(TASKS)
     tasks = []
     for index, domain in enumerate(order):

@@ -61,15 +61,3 @@ def told_apart(classes: Sequence[Tensor], *, every: int) -> Task:
     """Return the task of telling classes of samples apart, divided as by `divided`."""
     labels = [torch.full((len(own),), label) for label, own in enumerate(classes)]
     return divided(torch.cat(list(classes)), torch.cat(labels), every=every)
-
-
-def check_seed(seed: int) -> None:
-    """Raise unless `seed` may draw a stream.
-
-    Raises
-    ------
-    ValueError
-        If it is not an integer of at least 0.
-    """
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
