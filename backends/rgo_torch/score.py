@@ -45,12 +45,10 @@ def independent_score(loss: IndependentLoss, mask: Tensor | None) -> Score:
             _warn_of_probabilities(values, one=False)
         if outputs.ndim == 1:  # one output a sample, without an axis
             outputs, values = outputs[:, None], values[:, None]
-        cotangents = rgo_core.independent_cotangents(
-            values, loss=loss, mask=mine, xp=xp
-        )
-        if mine is not None and mine.ndim == 1:
-            cotangents = cotangents[mine]  # the others are zero
-        return _weighted(cotangents, outputs)
+        weights = rgo_core.independent_weights(values, loss=loss, mask=mine, xp=xp)
+        scores = _products(weights, outputs).movedim(-1, 0)
+        # The others are zero.
+        return scores[mine] if mine is not None and mine.ndim == 1 else scores
 
     return score
 
@@ -95,9 +93,13 @@ def _forward(
 
 
 def _weighted(cotangents: Tensor, outputs: Tensor) -> Tensor:
-    """Return the scores; what a head masks with minus infinity counts as nothing."""
-    zero = torch.zeros_like(cotangents)
-    return torch.where(cotangents != 0, cotangents * outputs, zero).sum(-1)
+    """Return the scores of outputs weighted by cotangents."""
+    return _products(cotangents, outputs).sum(-1)
+
+
+def _products(weights: Tensor, outputs: Tensor) -> Tensor:
+    """Return products; what a head masks with minus infinity counts as nothing."""
+    return torch.where(weights != 0, weights * outputs, torch.zeros_like(weights))
 
 
 def _checked_pair(batch: Any) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_backend.nets import batch, mlp, sgd
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, Relative, second_moments
+from rgo_torch.trees import leaves_of
 
 LOSSES = {
     "binary": functional.binary_cross_entropy_with_logits,
@@ -54,6 +56,31 @@ def test_outputs_out_of_play_and_one_without_an_axis(loss: Any) -> None:
     axis = second_moments(one[0], [(x, y[:, :1]) for x, y in data], loss=loss)
     assert torch.equal(flat["0.weight"].matrix, axis["weight"].matrix)
     assert flat["0.weight"].count == axis["weight"].count
+
+
+class Entries(TorchDispatchMode):
+    """Counts the entries of all tensors that operations give out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        returned = operation(*args, **(kwargs or {}))
+        self.count += sum(x.numel() for x in leaves_of(returned) if torch.is_tensor(x))
+        return returned
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_a_loss_costs_no_more_than_the_scores_of_its_outputs_by_hand(loss: Any) -> None:
+    model, data = nn.Sequential(mlp(), nn.Linear(4, 64)), pairs(64)
+    with Entries() as by_hand:
+        second_moments(model, data, score=lambda model, batch: model(batch[0]).T)
+    with Entries() as entries:
+        second_moments(model, data, loss=loss)
+    assert entries.count < 1.5 * by_hand.count
 
 
 def test_what_does_not_fit_a_loss_is_refused() -> None:
