@@ -29,7 +29,7 @@ from rgo_torch.parameters import (
     make_bound,
     projected_parameters,
 )
-from rgo_torch.score import Score, loss_score
+from rgo_torch.score import Score, check_gradients_flow, loss_score
 from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import original_model
 
@@ -85,11 +85,11 @@ def second_moments(
     mask : Tensor (c,) of bool, optional
         True for the classes in play, for a head that serves several tasks.
     score : callable, optional
-        For losses other than cross-entropy: ``score(model, batch)`` returns a tensor
-        of shape (b,), or (k, b) for k vectors a sample, whose gradient is the curvature
-        vector: outputs times a constant (detached) column of the square root of l''.
-        `per`, `reduce` apply as always; `curvature` and `mask` do not. The batch's
-        tensors, where it is made of them, tell b: one has as many along its first axis.
+        For other losses, and for labels of positions (`label_score`): ``score(model,
+        batch)`` returns a tensor of shape (b,), or (k, b) for k vectors a sample, whose
+        gradient is the curvature vector: outputs times a constant (detached) column of
+        the square root of l''. `per`, `reduce` apply as always; `curvature` and `mask`
+        do not. Tensors of the batch tell b: one has as many along its first axis.
     loss : {"cross-entropy", "binary", "squared-error"}, optional
         What pairs (x, y) are trained on, cross-entropy where neither this nor `score`
         is given. Of ``"binary"`` cross-entropy of logits and of half the
@@ -135,9 +135,10 @@ def second_moments(
         observed, `chunk_size` is not an integer of at least 1 or given with
         ``per="batch"``, both `score` and `loss` are given, targets have another shape
         than the outputs, scores are not one a sample along their last axis, a logit or
-        vector is NaN or a vector infinite, no parameter is observed at all, or a layer
-        is called with different numbers of samples in one forward pass, or
-        those that share a second moment take in other features.
+        vector is NaN or a vector infinite, no parameter is observed at all, or those
+        that share a second moment take in other features.
+    RuntimeError
+        Within `torch.inference_mode`.
 
     Warns
     -----
@@ -177,6 +178,7 @@ def second_moments(
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
     check_chunk_size(chunk_size, per)
+    check_gradients_flow()
     if reduce == "mean" and not (curvature == "exact" and score is None):
         reduce = "uncancelled"
     bound = make_bound(max_features, sketch_rows)

@@ -88,6 +88,10 @@ def test_what_does_not_fit_a_loss_is_refused() -> None:
     message = r"expects targets of the outputs' shape \(\d+, 4\), got \(\d+, 3\)"
     with pytest.raises(ValueError, match="loss='binary' " + message):
         second_moments(model, pairs(3), loss="binary")
+    message = r"expects outputs of shape \(b, c\) or \(b,\), got \(4, 3, 1\): have the"
+    axes = [(torch.ones(4, 3, 12), torch.ones(4, 3, 1))]
+    with pytest.raises(ValueError, match=message):
+        second_moments(nn.Linear(12, 1), axes, loss="binary")
     with pytest.raises(ValueError, match=r"loss must be 'cross-entropy' or .* 'hinge'"):
         second_moments(model, data, loss="hinge")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected score or loss, got both, loss='bin"):
