@@ -17,6 +17,7 @@ from rgo_torch.adapters.shared import (
     shared_parameters,
 )
 from rgo_torch.distributed.gathered import on_whole
+from rgo_torch.layers.sample_axes import warn_of_miscounted
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
@@ -24,11 +25,7 @@ from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
 from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.observation.joining import may_join, most_samples
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
-from rgo_torch.parameters import (
-    Moment,
-    make_bound,
-    projected_parameters,
-)
+from rgo_torch.parameters import Moment, make_bound, projected_parameters
 from rgo_torch.score import Score, check_gradients_flow, loss_score
 from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import original_model
@@ -143,7 +140,8 @@ def second_moments(
     Warns
     -----
     UserWarning
-        If the model returns probabilities, which are taken for logits.
+        If the model returns probabilities, which are taken for logits, or layers take
+        in other numbers of entries than the batch has samples.
 
     Notes
     -----
@@ -205,6 +203,7 @@ def second_moments(
                     sampling.most = most_samples(calls, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
+    warn_of_miscounted(layer for p in parameters.values() for layer, _ in p.uses)
     return _finished(blocks, sampling)
 
 
