@@ -38,7 +38,11 @@ from rgo_core.axes import Axes, check_axes_fit, features, group_shape
 from rgo_core.best_projection import optimal_projection, projected_curvature
 from rgo_core.bounds import forgetting_bound, recursive_least_loss
 from rgo_core.consolidation import consolidate
-from rgo_core.cotangents import independent_cotangents, score_cotangents
+from rgo_core.cotangents import (
+    independent_cotangents,
+    independent_weights,
+    score_cotangents,
+)
 from rgo_core.damping import Relative, measured_damping
 from rgo_core.diagonal import DiagonalMoment, DiagonalProjection, empty_diagonal
 from rgo_core.extrapolation import enough_samples, extrapolate
@@ -102,6 +106,7 @@ __all__ = [
     "ground_truth_weights",
     "group_shape",
     "independent_cotangents",
+    "independent_weights",
     "inverse_permutation",
     "learning_accuracy",
     "measured_damping",

@@ -98,6 +98,61 @@ def score_cotangents(
     return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
 
 
+def independent_weights(
+    outputs: Array,
+    *,
+    loss: IndependentLoss,
+    mask: Array | None = None,
+    xp: Namespace | None = None,
+) -> Array:
+    """Return the root of the diagonal l'' of a loss that is a sum over the outputs.
+
+    ``sqrt(l''_c)``, with ``l'' = p (1 - p)`` for binary cross-entropy and 1 for half
+    the squared error. The scores, one for each output, are these times the outputs.
+
+    Parameters
+    ----------
+    outputs : array (..., c)
+        Logits for ``loss="binary"``.
+    loss : {"binary", "squared-error"}
+    mask : array (c,) or (..., c) of bool, optional
+        True for the outputs in play; the others have no curvature.
+    xp : namespace, optional
+        The array namespace; that of the arrays where None.
+
+    Returns
+    -------
+    array (..., c)
+
+    Raises
+    ------
+    TypeError
+        If `outputs` are not real floating-point or `mask` is not boolean.
+    ValueError
+        If `loss` is neither of the two or `mask` does not fit.
+
+    References
+    ----------
+    Liu and Liu (2022), equation 12.
+
+    Examples
+    --------
+    >>> import numpy as np, rgo_core
+    >>> rgo_core.independent_weights(np.zeros((1, 2)), loss="binary")
+    array([[0.5, 0.5]])
+    """
+    xp = resolve(xp, outputs, mask)
+    check_choice("loss", loss, LOSSES[1:])
+    check_floating("outputs", outputs, xp)
+    check_axes("outputs", outputs, 1, "(..., c)")
+    of = sigmoid_curvature if loss == "binary" else squared_error_curvature
+    root = xp.sqrt(of(outputs, xp=xp))
+    if mask is None:
+        return root
+    check_mask(outputs, mask, xp)
+    return xp.where(mask, root, xp.zeros_like(root))
+
+
 def independent_cotangents(
     outputs: Array,
     *,
@@ -108,7 +163,8 @@ def independent_cotangents(
     """Return what to backpropagate for a loss that is a sum over the outputs.
 
     Column c of the root of its diagonal l'': ``sqrt(l''_c) e_c``, with ``l'' = p (1 -
-    p)`` for binary cross-entropy and 1 for half the squared error.
+    p)`` for binary cross-entropy and 1 for half the squared error. All but c entries
+    of a sample's c^2 are zero: `independent_weights` has those.
 
     Parameters
     ----------
@@ -145,14 +201,7 @@ def independent_cotangents(
            [[0. , 0.5]]])
     """
     xp = resolve(xp, outputs, mask)
-    check_choice("loss", loss, LOSSES[1:])
-    check_floating("outputs", outputs, xp)
-    check_axes("outputs", outputs, 1, "(..., c)")
-    of = sigmoid_curvature if loss == "binary" else squared_error_curvature
-    root = xp.sqrt(of(outputs, xp=xp))
-    if mask is not None:
-        check_mask(outputs, mask, xp)
-        root = xp.where(mask, root, xp.zeros_like(root))
+    root = independent_weights(outputs, loss=loss, mask=mask, xp=xp)
     columns = xp.eye(outputs.shape[-1], dtype=root.dtype, device=device_of(root))
     lead = (1,) * (outputs.ndim - 1)
     columns = xp.reshape(columns, (columns.shape[0], *lead, columns.shape[-1]))

@@ -96,9 +96,9 @@ def binary_score(logits: Array, *, mask: Array | None = None) -> Array:
     Raises
     ------
     TypeError
-        If `logits` or `mask` is no array, or as `rgo_core.independent_cotangents` does.
+        If `logits` or `mask` is no array, or as `rgo_core.independent_weights` does.
     ValueError
-        As `rgo_core.independent_cotangents` does, or if a logit is NaN, which cannot be
+        As `rgo_core.independent_weights` does, or if a logit is NaN, which cannot be
         checked under a JAX transformation.
 
     Warns
@@ -139,10 +139,10 @@ def squared_error_score(outputs: Array, *, mask: Array | None = None) -> Array:
     Raises
     ------
     TypeError
-        If `outputs` or `mask` is no array, or as `rgo_core.independent_cotangents`
+        If `outputs` or `mask` is no array, or as `rgo_core.independent_weights`
         does.
     ValueError
-        As `rgo_core.independent_cotangents` does, or if an output is NaN, which cannot
+        As `rgo_core.independent_weights` does, or if an output is NaN, which cannot
         be checked under a JAX transformation.
 
     References
@@ -165,16 +165,19 @@ def _independent_score(
 ) -> Array:
     outputs = as_array("outputs", outputs)
     mask = None if mask is None else as_array("mask", mask)
-    cotangents = rgo_core.independent_cotangents(
+    weights = rgo_core.independent_weights(
         jax.lax.stop_gradient(outputs), loss=loss, mask=mask, xp=jnp
     )
     check_numbers(outputs)
     if loss == "binary":
         warn_of_probabilities(outputs, one=False)
-    return _weighted(cotangents, outputs)
+    return jnp.moveaxis(_products(weights, outputs), -1, 0)
 
 
 def _weighted(cotangents: Array, outputs: Array) -> Array:
+    return _products(cotangents, outputs).sum(-1)
+
+
+def _products(weights: Array, outputs: Array) -> Array:
     # An output out of play may be -inf, and zero times that is NaN.
-    terms = jnp.where(cotangents == 0, 0, cotangents * outputs)
-    return terms.sum(-1)
+    return jnp.where(weights == 0, 0, weights * outputs)

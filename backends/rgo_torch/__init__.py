@@ -4,6 +4,7 @@ from rgo_core import Axes, Relative, measured_damping
 from rgo_torch.curvature_pass import second_moments
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.labels import label_score
 from rgo_torch.layers.kinds import register_layout
 from rgo_torch.layers.layer import Channels
 from rgo_torch.layout import Layout, find_layout
@@ -26,6 +27,7 @@ __all__ = [
     "Skipped",
     "find_layout",
     "flat_state",
+    "label_score",
     "measured_damping",
     "nested_state",
     "register_layout",

@@ -17,6 +17,7 @@ from rgo_torch.adapters.shared import (
     shared_parameters,
 )
 from rgo_torch.distributed.gathered import on_whole
+from rgo_torch.layers.sample_axes import warn_of_miscounted
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
@@ -24,12 +25,8 @@ from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
 from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.observation.joining import may_join, most_samples
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
-from rgo_torch.parameters import (
-    Moment,
-    make_bound,
-    projected_parameters,
-)
-from rgo_torch.score import Score, loss_score
+from rgo_torch.parameters import Moment, make_bound, projected_parameters
+from rgo_torch.score import Score, check_gradients_flow, loss_score
 from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import original_model
 
@@ -85,11 +82,11 @@ def second_moments(
     mask : Tensor (c,) of bool, optional
         True for the classes in play, for a head that serves several tasks.
     score : callable, optional
-        For losses other than cross-entropy: ``score(model, batch)`` returns a tensor
-        of shape (b,), or (k, b) for k vectors a sample, whose gradient is the curvature
-        vector: outputs times a constant (detached) column of the square root of l''.
-        `per`, `reduce` apply as always; `curvature` and `mask` do not. The batch's
-        tensors, where it is made of them, tell b: one has as many along its first axis.
+        For other losses, and for labels of positions (`label_score`): ``score(model,
+        batch)`` returns a tensor of shape (b,), or (k, b) for k vectors a sample, whose
+        gradient is the curvature vector: outputs times a constant (detached) column of
+        the square root of l''. `per`, `reduce` apply as always; `curvature` and `mask`
+        do not. Tensors of the batch tell b: one has as many along its first axis.
     loss : {"cross-entropy", "binary", "squared-error"}, optional
         What pairs (x, y) are trained on, cross-entropy where neither this nor `score`
         is given. Of ``"binary"`` cross-entropy of logits and of half the
@@ -135,14 +132,16 @@ def second_moments(
         observed, `chunk_size` is not an integer of at least 1 or given with
         ``per="batch"``, both `score` and `loss` are given, targets have another shape
         than the outputs, scores are not one a sample along their last axis, a logit or
-        vector is NaN or a vector infinite, no parameter is observed at all, or a layer
-        is called with different numbers of samples in one forward pass, or
-        those that share a second moment take in other features.
+        vector is NaN or a vector infinite, no parameter is observed at all, or those
+        that share a second moment take in other features.
+    RuntimeError
+        Within `torch.inference_mode`.
 
     Warns
     -----
     UserWarning
-        If the model returns probabilities, which are taken for logits.
+        If the model returns probabilities, which are taken for logits, or layers take
+        in other numbers of entries than the batch has samples.
 
     Notes
     -----
@@ -177,6 +176,7 @@ def second_moments(
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
     check_chunk_size(chunk_size, per)
+    check_gradients_flow()
     if reduce == "mean" and not (curvature == "exact" and score is None):
         reduce = "uncancelled"
     bound = make_bound(max_features, sketch_rows)
@@ -203,6 +203,7 @@ def second_moments(
                     sampling.most = most_samples(calls, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
+    warn_of_miscounted(layer for p in parameters.values() for layer, _ in p.uses)
     return _finished(blocks, sampling)
 
 

@@ -131,6 +131,8 @@ CALLS = [
     Call(rgo_core.score_cotangents, (LOGITS, LABELS), {"curvature": "exact"}),
     Call(rgo_core.independent_cotangents, (LOGITS,), {"loss": "binary", "mask": MASK}),
     Call(rgo_core.independent_cotangents, (LOGITS,), {"loss": "squared-error"}),
+    Call(rgo_core.independent_weights, (LOGITS,), {"loss": "binary", "mask": MASK}),
+    Call(rgo_core.independent_weights, (LOGITS,), {"loss": "squared-error"}),
     Call(rgo_core.sigmoid_curvature, (LOGITS,)),
     Call(rgo_core.squared_error_curvature, (LOGITS,)),
     Call(rgo_core.curvature_vectors, (normal(7, 4, 1, 3), normal(8, 2, 4, 1, 2))),

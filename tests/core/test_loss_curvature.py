@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from rgo_core import (
     ground_truth_weights,
     independent_cotangents,
+    independent_weights,
     score_cotangents,
     sigmoid_curvature,
     softmax_hessian,
@@ -263,6 +264,8 @@ def test_the_cotangents_of_independent_outputs_are_a_root_of_l(
 ) -> None:
     found = backend.call(independent_cotangents, outputs, loss=loss, mask=mask)
     assert found.shape == (CLASSES, 3, CLASSES)
+    weights = backend.call(independent_weights, outputs, loss=loss, mask=mask)
+    np.testing.assert_array_equal(found.sum(0), weights)
     torch_loss, target = {
         "binary": ("binary_cross_entropy_with_logits", 0.3),
         "squared-error": ("mse_loss", 0.3),

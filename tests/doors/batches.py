@@ -153,7 +153,8 @@ BATCHES: dict[str, Door] = {
             project_with_jax(), observe_with_jax(score=lambda z, xp: 0 * z[:, 0])
         ),
         ValueError,
-        "no score depends on the output|does the score depend on the parameters",
+        "no score depends on the output|does the score depend on the parameters"
+        r"\? Of a loss whose second derivative is 0, as an absolute error's, take",
     ),
     **{
         f"no samples, per={per}": Door(

@@ -103,6 +103,16 @@ def test_scores_of_independent_outputs_are_those_of_the_core(name: Any) -> None:
         of(jnp.asarray([[jnp.nan]]))
 
 
+@pytest.mark.parametrize("of", [binary_score, squared_error_score])
+def test_scores_of_independent_outputs_make_nothing_larger_than_they_are(
+    of: Any,
+) -> None:
+    outputs = draw((5, 16))
+    for traced in (of, jax.grad(lambda outputs: of(outputs)[3].sum())):
+        made = jax.make_jaxpr(traced)(outputs).eqns
+        assert max(out.aval.size for eqn in made for out in eqn.outvars) == 5 * 16
+
+
 def test_a_mask_takes_classes_out_of_play() -> None:
     params, x, y = mlp_params((3, 4)), draw((5, 3)), labels(5, 2)
     mask = jnp.asarray([True, True, False, False])

@@ -182,13 +182,3 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     huge = torch.full((2, 12), 1e38)
     with pytest.raises(ValueError, match="weight: vectors must be finite, got 24 NaN"):
         second_moments(model, [huge], score=lambda model, x: 1e3 * model(x).sum(-1))
-
-
-def test_a_layer_called_with_different_numbers_of_samples_is_refused() -> None:
-    model = nn.Linear(3, 2)
-
-    def score(model: nn.Module, x: Tensor) -> Tensor:
-        return model(x).sum(-1) + model(x[:1]).sum(-1)
-
-    with pytest.raises(ValueError, match=r"^weight: .* same samples .* got \[4, 1\]"):
-        second_moments(model, [torch.randn(4, 3)], score=score)

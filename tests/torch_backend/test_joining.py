@@ -10,7 +10,7 @@ from torch_backend.nets import batch, batches, mlp
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.integrations._labels import label_score
+from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.observation.joining import MOST_SAMPLES, are_alike, joined
 

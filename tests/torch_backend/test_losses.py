@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_backend.nets import batch, mlp, sgd
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, Relative, second_moments
+from rgo_torch.trees import leaves_of
 
 LOSSES = {
     "binary": functional.binary_cross_entropy_with_logits,
@@ -56,11 +58,40 @@ def test_outputs_out_of_play_and_one_without_an_axis(loss: Any) -> None:
     assert flat["0.weight"].count == axis["weight"].count
 
 
+class Entries(TorchDispatchMode):
+    """Counts the entries of all tensors that operations give out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        returned = operation(*args, **(kwargs or {}))
+        self.count += sum(x.numel() for x in leaves_of(returned) if torch.is_tensor(x))
+        return returned
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_a_loss_costs_no_more_than_the_scores_of_its_outputs_by_hand(loss: Any) -> None:
+    model, data = nn.Sequential(mlp(), nn.Linear(4, 64)), pairs(64)
+    with Entries() as by_hand:
+        second_moments(model, data, score=lambda model, batch: model(batch[0]).T)
+    with Entries() as entries:
+        second_moments(model, data, loss=loss)
+    assert entries.count < 1.5 * by_hand.count
+
+
 def test_what_does_not_fit_a_loss_is_refused() -> None:
     model, data = mlp(), pairs(4)
     message = r"expects targets of the outputs' shape \(\d+, 4\), got \(\d+, 3\)"
     with pytest.raises(ValueError, match="loss='binary' " + message):
         second_moments(model, pairs(3), loss="binary")
+    message = r"expects outputs of shape \(b, c\) or \(b,\), got \(4, 3, 1\): have the"
+    axes = [(torch.ones(4, 3, 12), torch.ones(4, 3, 1))]
+    with pytest.raises(ValueError, match=message):
+        second_moments(nn.Linear(12, 1), axes, loss="binary")
     with pytest.raises(ValueError, match=r"loss must be 'cross-entropy' or .* 'hinge'"):
         second_moments(model, data, loss="hinge")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected score or loss, got both, loss='bin"):

@@ -1,7 +1,5 @@
 """Layers whose samples are hard to tell, and vectors that are left to them."""
 
-import re
-import warnings
 from functools import partial
 
 import pytest
@@ -91,103 +89,6 @@ def test_what_looks_at_values_is_observed_by_the_sum_over_a_batch() -> None:
     (total,) = torch.autograd.grad(score(model, x).sum(), model.scale)
     assert_near(found.diagonal, total.flatten() ** 2)
     assert int(found.count) == 1
-
-
-class TimeFirst(nn.Module):
-    """Puts time first for a layer of its own, as recurrent networks take it."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.transpose(0, 1)).transpose(0, 1)
-
-
-FIRST_AXIS = "^layer: the samples are not along the first axis of its inputs, which has"
-
-
-def test_rows_that_are_not_samples_have_a_vector_each_and_are_warned_of() -> None:
-    torch.manual_seed(0)
-    model, x = TimeFirst(nn.Linear(3, 2).double()), normal(B, 4, 3)
-    options = {"score": score, "per": "position"}
-    expected = second_moments(model, [x], **options)
-    for data in ([x], list(x.split(1))):
-        with pytest.warns(UserWarning, match=f"{FIRST_AXIS} 4 entries where the batch"):
-            found = second_moments(model, data, score=score)
-        for name, moment in found.items():
-            assert_near(moment.matrix, expected[name].matrix)
-
-
-def test_a_layer_whose_rows_are_not_samples_is_warned_of_once_a_pass() -> None:
-    model = TimeFirst(nn.Linear(3, 2).double())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        second_moments(model, [normal(B, n, 3) for n in (4, 5, 6)], score=score)
-    assert len(caught) == 1
-
-
-@pytest.mark.parametrize("layer", [nn.Linear(3, 3), nn.LayerNorm(3)])
-@pytest.mark.parametrize("per", ["sample", "position", "batch", None])
-def test_time_first_is_warned_of_where_samples_are_asked_for(
-    layer: nn.Module, per: str | None
-) -> None:
-    own = per or ("position" if isinstance(layer, nn.Linear) else "sample")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = TimeFirst(layer).double()
-        second_moments(model, [normal(B, 4, 3)], score=score, per=per, reduce="rms")
-    assert bool(caught) == (own == "sample")
-    assert all(re.match(FIRST_AXIS, str(warning.message)) for warning in caught)
-
-
-class OwnAttention(nn.Module):
-    """Lets positions look at each other; takes a batch, or time first."""
-
-    def __init__(self, axis: int) -> None:
-        super().__init__()
-        self.axis = axis
-        self.query, self.key = (nn.Parameter(normal(3, 3)) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.transpose(0, self.axis)
-        mixed = (x @ self.query @ (x @ self.key).mT).softmax(-1) @ x
-        return mixed.transpose(0, self.axis)
-
-
-def test_an_unknown_layer_with_time_first_has_its_vectors_by_sample() -> None:
-    x = normal(B, 4, 3)
-    torch.manual_seed(0)
-    plain = nn.ModuleDict({"layer": OwnAttention(0)})
-    torch.manual_seed(0)
-    model = TimeFirst(OwnAttention(1))
-    expected = second_moments(plain, [x], score=lambda m, x: score(m["layer"], x))
-    found = second_moments(model, [x], score=score)
-    for name, moment in expected.items():
-        assert moment.matrix.any()
-        assert_near(found[name].matrix, moment.matrix)
-
-
-def test_an_embedding_with_time_first_is_warned_of_and_has_a_vector_a_position() -> (
-    None
-):
-    class Tokens(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.layer, self.first = nn.Embedding(5, 3).double(), True
-
-        def forward(self, ids: Tensor) -> Tensor:
-            if self.first:
-                return self.layer(ids.T).transpose(0, 1)
-            return self.layer(ids.reshape(-1)).reshape(*ids.shape, -1)
-
-    model, ids = Tokens(), torch.arange(B * 4).reshape(B, 4) % 5
-    with pytest.warns(UserWarning, match=f"{FIRST_AXIS} 4 entries"):
-        found = second_moments(model, [ids], score=score)
-    model.first = False
-    joined = second_moments(model, [ids], score=score)
-    assert_near(found["layer.weight"].diagonal, joined["layer.weight"].diagonal)
 
 
 def test_vectors_that_are_left_to_a_layer_are_those_of_positions() -> None:

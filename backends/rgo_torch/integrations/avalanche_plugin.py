@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rgo_torch.integrations._continued import Continued, MaskOfTask
-from rgo_torch.integrations._labels import label_score
+from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
 

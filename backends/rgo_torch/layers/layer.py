@@ -1,6 +1,5 @@
 """A module with protected parameters, and their curvature vectors from its calls."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +87,8 @@ class Layer(ABC):
     takes: Channels | None = None
     untold: frozenset[str] = frozenset()
     records_first = False
-    _warned = False  # once a pass: of experts every batch has another count
+    # Entries where samples were expected, and how many samples; None where they agree.
+    miscounted: tuple[int, int] | None = None
     # Of vectors that are left to the layer. What has no rows has whole gradients.
     own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 
@@ -123,23 +123,12 @@ class Layer(ABC):
     def tells_samples(self, count: int, wanted: Vectors) -> bool:
         """Tell whether the axis where samples are expected has as many as the batch.
 
-        Warns
-        -----
-        UserWarning
-            If one vector a sample is asked for, and it has not.
+        Notes where it has not, though one vector a sample is asked for: `miscounted`.
         """
         if count == wanted.samples or wanted.per != "sample":
             return True
-        if count == 1 or self._warned:
-            return False  # what is the same for all samples, as positions are
-        self._warned = True
-        warnings.warn(
-            f"{self.name or 'the model'}: the samples are not along the first axis of "
-            f"its inputs, which has {count} entries where the batch has "
-            f"{wanted.samples} samples: each entry counts as a sample. Put the samples "
-            "first, or pass per='position' for sequences that are joined",
-            stacklevel=2,
-        )
+        if count > 1:  # what is the same for all samples has one, as positions have
+            self.miscounted = self.miscounted or (count, wanted.samples)
         return False
 
     @classmethod

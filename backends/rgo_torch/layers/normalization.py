@@ -1,12 +1,13 @@
 """Normalizations: their weight and bias meet the normalized input entry by entry."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from rgo_core import Axes
-from rgo_torch.layers.layer import Call
+from rgo_torch.layers.layer import Call, Vectors
 from rgo_torch.layers.transformed import TransformedLayer
 
 # Weight and bias have the shape of the last axes, or that of the channels, axis 1.
@@ -44,8 +45,29 @@ class NormalizationLayer(TransformedLayer):
             products["weight"] = products["bias"] * normalized
         return {own: self._summed_places(products[own], kept) for own in self.axes}
 
+    def sampled_shape(
+        self, call: Call, gradients: Sequence[Tensor | None]
+    ) -> tuple[int, ...]:
+        """Return the axes of samples and positions, and the parameter's as one.
+
+        Of those whose second axis is that of the channels: the samples' alone.
+        """
+        shape = super().sampled_shape(call, gradients)
+        if not isinstance(self.module, LAST):
+            return shape[:1]
+        places = max(1, len(shape) - self.module.get_parameter("weight").ndim)
+        return (*shape[:places], math.prod(shape[places:]))
+
+    def _by_formula(
+        self, call: Call, gradients: Sequence[Tensor | None], wanted: Vectors
+    ) -> dict[str, Tensor] | None:
+        if wanted.per != "batch":
+            self._find_samples(call, gradients, wanted)
+        return super()._by_formula(call, gradients, wanted)
+
     def _summed_places(self, product: Tensor, kept: int) -> Tensor:
-        """Sum over all axes but the first and those of the parameter."""
+        """Sum over all axes but those of the samples and of the parameter."""
+        product = product.transpose(0, self.sample_axis)
         first = product.ndim - kept if isinstance(self.module, LAST) else 1
         places = set(range(1, product.ndim)) - set(range(first, first + kept))
         return product.sum(sorted(places)) if places else product

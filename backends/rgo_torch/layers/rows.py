@@ -111,9 +111,9 @@ class RowLayer(Layer):
         """Return the vectors of the weight or the bias from the rows of all calls."""
         used = [(_row_layer(use), use.call) for use in uses]
         gradients = [layer.gradient_rows(call) for layer, call in used]
-        per = self._per(uses[0].own, gradients, wanted)
+        per = self._per(gradients, wanted)
         if uses[0].own == "bias":
-            joined = _join_groups(torch.cat(gradients, dim=-2))
+            joined = _join_groups(_joined(gradients))
             found: Tensor = rgo_core.bias_vectors(joined, per=per, xp=xp)
             return found
         return self.weight_vectors(used, gradients, per, wanted)
@@ -126,13 +126,10 @@ class RowLayer(Layer):
         wanted: Vectors,
     ) -> Tensor:
         """Return the vectors of the weight: the positions of several calls as one's."""
-        inputs = [layer.input_rows(call.inputs).to(call.dtype) for layer, call in used]
+        rows = [layer.input_rows(call.inputs).to(call.dtype) for layer, call in used]
+        reduce, inputs = wanted.reduce or "rms", _joined(rows)
         found: Tensor = rgo_core.curvature_vectors(
-            torch.cat(inputs, dim=-2),
-            torch.cat(list(gradients), dim=-2),
-            per=per,
-            reduce=wanted.reduce or "rms",
-            xp=xp,
+            inputs, _joined(gradients), per=per, reduce=reduce, xp=xp
         )
         return found
 
@@ -141,15 +138,11 @@ class RowLayer(Layer):
         assert gradient is not None  # calls without one are left out
         return self.output_rows(gradient)
 
-    def _per(self, own: str, gradients: Sequence[Tensor], wanted: Vectors) -> Per:
+    def _per(self, gradients: Sequence[Tensor], wanted: Vectors) -> Per:
         """Return what counts as a sample, where the first axis may hold others."""
-        counts = [tensor.shape[-3] for tensor in gradients]
-        if len(set(counts)) > 1:
-            raise ValueError(
-                f"{self.full_name(own)}: its layer must be called with the same "
-                f"samples each time in a forward pass, got {counts} of them"
-            )
-        if not self.tells_samples(counts[0], wanted):
+        counts = {tensor.shape[-3] for tensor in gradients}
+        others = counts - {wanted.samples}
+        if others and not self.tells_samples(max(others), wanted):
             return "position"
         assert wanted.per is not None  # resolved before
         return wanted.per
@@ -173,10 +166,8 @@ class LinearLayer(RowLayer):
     ) -> None:
         super().__init__(name, module, axes)
         (inputs,), (outputs,) = axes["weight"].inputs, axes["weight"].outputs
-        self.features, self.outputs = (
-            self.weight.shape[inputs],
-            self.weight.shape[outputs],
-        )
+        shape = self.weight.shape
+        self.features, self.outputs = shape[inputs], shape[outputs]
         self.channels = Channels(self.outputs)
         self.takes = Channels(self.features)
         self._known = known
@@ -224,6 +215,13 @@ class LinearLayer(RowLayer):
     def input_gradient(self, inputs: Tensor, weight: Tensor, outputs: Tensor) -> Tensor:
         """Return ``D W``."""
         return outputs @ (weight if self._outputs_first else weight.mT)
+
+
+def _joined(calls: Sequence[Tensor]) -> Tensor:
+    """Join the positions of calls; all rows as one sample's where they have others."""
+    if len({tensor.shape[-3] for tensor in calls}) > 1:
+        calls = [rows_of(tensor).unsqueeze(-3) for tensor in calls]
+    return torch.cat(list(calls), dim=-2)
 
 
 def rows_of(tensor: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Along which axis of a module's tensors its samples lie."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-from rgo_torch.layers.layer import Vectors
+from rgo_core._checks import few_names
+from rgo_torch.layers.layer import Layer, Vectors
+from rgo_torch.warning import warn_caller
 
 SECOND = 1  # where time comes first
 
@@ -28,3 +31,24 @@ def axis_of_length(leaf: Any, axis: int, length: int) -> int | None:
 def with_axis(leaf: Any, axis: int | None) -> Any:
     """Give a sample back the axis that `torch.func.vmap` took away."""
     return leaf if axis is None else leaf.unsqueeze(axis)
+
+
+def warn_of_miscounted(layers: Iterable[Layer]) -> None:
+    """Warn once of all layers whose inputs had other entries than the batch samples."""
+    found = {layer: layer.miscounted for layer in layers if layer.miscounted}
+    if not found:
+        return
+    names = few_names([layer.name or "the model" for layer in found])
+    entries, samples = zip(*found.values(), strict=True)
+    warn_caller(
+        f"{names}: the samples are not along the first axis of the inputs, which has "
+        f"{_span(entries)} entries where the batch has {_span(samples)} samples: each "
+        "entry counts as a sample. Put the samples first where time comes first; where "
+        "entries are tokens that are routed, as to experts, sequences that are joined "
+        "or calls on other samples, pass per='position', which says that it is meant"
+    )
+
+
+def _span(counts: Iterable[int]) -> str:
+    low, *others = sorted(set(counts))
+    return f"{low} to {others[-1]}" if others else str(low)

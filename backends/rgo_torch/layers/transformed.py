@@ -168,6 +168,15 @@ class TransformedLayer(Layer):
             own: self._columns(own, found[own], wanted, leading=1) for own in self.axes
         }
 
+    def _find_samples(
+        self, call: Call, gradients: Sequence[Tensor | None], wanted: Vectors
+    ) -> tuple[int, ...]:
+        """Return `sampled_shape`; the samples are second where time comes first."""
+        shape = self.sampled_shape(call, gradients)
+        if shape and is_time_first(shape, self.sample_axis, wanted):
+            self.sample_axis = SECOND
+        return shape
+
     def _by_sample(
         self,
         call: Call,
@@ -182,11 +191,9 @@ class TransformedLayer(Layer):
         has no per-sample form; the sum over the batch serves it, as the paper's does.
         """
         if wanted.per != "batch" and not self._summed:
-            axis, shape = self.sample_axis, self.sampled_shape(call, gradients)
-            if shape and is_time_first(shape, axis, wanted):
-                self.sample_axis = SECOND
-            elif len(shape) > axis:
-                self.tells_samples(shape[axis], wanted)
+            shape = self._find_samples(call, gradients, wanted)
+            if len(shape) > self.sample_axis:
+                self.tells_samples(shape[self.sample_axis], wanted)
             try:
                 return self._mapped(call, vectors, given, gradients)
             except (RuntimeError, ValueError, IndexError, TypeError):

@@ -1,11 +1,15 @@
 """Gradients of the scores are the curvature vectors of cross-entropy, by autograd."""
 
+from typing import Any
+
 import pytest
 import torch
+from array_api_compat import torch as xp
 from torch import Tensor
 from torch_backend.tolerance import assert_near
 
-from rgo_torch.integrations._labels import IGNORED, label_score
+import rgo_core
+from rgo_torch.labels import IGNORED, label_score
 
 CLASSES = 5
 
@@ -63,6 +67,18 @@ def test_the_exact_scores_square_to_the_hessian(shape: tuple[int, ...]) -> None:
     assert_near(squares, torch.where(counted, hessian, 0.0))
 
 
+@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+def test_log_probabilities_are_scored_as_a_sample_s_are(curvature: Any) -> None:
+    logits, labels = logits_and_labels(2, 3)
+    logs = logits.log_softmax(-1)
+    scores = label_score(logs, labels, curvature=curvature)
+    cotangents = rgo_core.score_cotangents(
+        logs.detach(), labels, curvature=curvature, xp=xp
+    )
+    expected = (cotangents * logs).sum((-1, -2))
+    assert_near(scores, expected if curvature == "exact" else expected[0])
+
+
 def test_the_score_of_a_sample_without_labels_is_zero() -> None:
     logits, labels = logits_and_labels(2, 3)
     labels[0] = IGNORED
@@ -86,6 +102,8 @@ def test_labels_that_are_no_classes_are_refused() -> None:
         match=r"must be integers, got torch\.float32; pass score= for other losses",
     ):
         label_score(logits, labels.float())
+    with pytest.raises(TypeError, match=r"must be integers, got torch\.bool"):
+        label_score(logits, labels > 1)
     with pytest.raises(ValueError, match=r"must have shape \(4,\) .*, got \(2, 2\)"):
         label_score(logits, labels.reshape(2, 2))
     with pytest.raises(
