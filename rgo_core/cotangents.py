@@ -90,12 +90,23 @@ def score_cotangents(
     if curvature == "exact":
         root = softmax_hessian_root(logits, mask=mask, xp=xp)
         return xp.moveaxis(root, -1, 0)
+    weights = true_class_weights(logits, labels, mask=mask, xp=xp)
+    return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
+
+
+def true_class_weights(
+    logits: Array, labels: Array, *, mask: Array | None, xp: Namespace
+) -> Array:
+    """Return (...): what ``curvature="ground-truth"`` multiplies the true class by.
+
+    The entry of `score_cotangents` that is not zero, without the others.
+    """
     weights = ground_truth_weights(logits, labels, mask=mask, xp=xp)
+    true_class = one_hot(logits, labels, xp)
     of_class = xp.where(true_class, logits, xp.full_like(logits, -xp.inf))
     missing = 1 - xp.exp(xp.max(of_class, axis=-1))
     missing = xp.where(missing > LEAST_MISSING, missing, LEAST_MISSING)
-    weights = xp.where(are_log_probabilities(logits, xp), weights / missing, weights)
-    return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
+    return xp.where(are_log_probabilities(logits, xp), weights / missing, weights)
 
 
 def independent_weights(

@@ -27,9 +27,9 @@ def test_what_is_shown_must_come_out() -> None:
 def test_the_quick_start_runs() -> None:
     names = run_page("docs/quickstart.md")
     rgo = names["rgo"]
-    assert rgo.finished == 5
-    # Three tasks of 1500 samples, a masked one of 10, and 10 outputs of 10 each.
-    assert int(rgo.projector.moments["2.bias"].count) == 3 * 1500 + 10 + 10 * 10
+    assert rgo.finished == 6
+    # Three tasks of 1500 samples, a masked one of 10, 10 outputs of 10 each, and 10.
+    assert int(rgo.projector.moments["2.bias"].count) == 3 * 1500 + 10 + 10 * 10 + 10
     assert_same(names["state"]["rgo"], rgo.state_dict())
     x = torch.rand(1, 64)
     with rgo.task(1):

@@ -5,7 +5,7 @@ from array_api_compat import torch as xp
 from torch import Tensor
 
 import rgo_core
-from rgo_core.cotangents import Curvature
+from rgo_core.cotangents import Curvature, true_class_weights
 from rgo_torch.pairs import IGNORED
 
 
@@ -80,14 +80,15 @@ def label_score(
     counted = labels != IGNORED
     _check_labels(labels[counted], values.shape[-1], mask)
     classes = torch.where(counted, labels, 0)
-    cotangents = rgo_core.score_cotangents(
-        values, classes, curvature=curvature, mask=mask, xp=xp
-    )
     if curvature == "exact":
+        cotangents = rgo_core.score_cotangents(
+            values, classes, curvature="exact", mask=mask, xp=xp
+        )
         scores = torch.where(cotangents != 0, cotangents * logits, 0.0).sum(-1)
     else:
+        weights = true_class_weights(values, classes, mask=mask, xp=xp)
         at = classes.long()[..., None]
-        scores = (cotangents[0].gather(-1, at) * logits.gather(-1, at))[None, ..., 0]
+        scores = (weights * logits.gather(-1, at)[..., 0])[None]
     scores = torch.where(counted, scores, 0.0)[..., None].flatten(2).sum(-1)
     return scores if curvature == "exact" else scores[0]
 

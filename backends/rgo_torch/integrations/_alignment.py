@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.integrations._labels import IGNORED
+from rgo_torch.pairs import IGNORED
 from rgo_torch.warning import warn_caller
 from rgo_torch.wrappers import is_transformed
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from rgo_core.cotangents import Curvature
 from rgo_torch.integrations._alignment import Alignment
 from rgo_torch.integrations._continued import Continued, MaskOfTask
-from rgo_torch.integrations._labels import label_score
+from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
 from rgo_torch.wrappers import original_model
