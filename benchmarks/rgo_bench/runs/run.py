@@ -31,9 +31,9 @@ def run(
 ) -> Record:
     """Run what `spec` asks for and write its record, or read the one that is there.
 
-    After every task a checkpoint is written beside the record to be. A run that was
-    cut off goes on after its last finished task and ends with the same numbers; no
-    checkpoint is left beside a record.
+    After every task but the last a checkpoint is written beside the record to be. A run
+    that was cut off goes on after it and ends with the same numbers; no checkpoint is
+    left beside a record.
 
     On the split streams, whose gap between training and test the paper prints in its
     Table 3, the accuracy on training samples is measured too, as part of "evaluate":
@@ -86,7 +86,7 @@ def run(
             report_done(reporter, spec, so_far.task, so_far.average)
         while so_far.task < so_far.stream.tasks:
             running.learn(reporter)
-            if team.leads:
+            if team.leads and so_far.task < so_far.stream.tasks:
                 write_checkpoint(checkpoint, running.state_dict())
         if team.leads:
             write_record(out, running.record())
