@@ -166,3 +166,16 @@ def test_sums_tell_entries_that_change_places(dtype: torch.dtype) -> None:
     assert torch.equal(_sums(values), _sums(values.clone()))
     assert not torch.equal(_sums(values), _sums(other))
     assert not torch.equal(_sums(values), _sums(moved))
+
+
+def test_moments_that_other_workers_keep_are_no_alarm() -> None:
+    model = ActorCritic()
+    stepped = OPTIMIZERS["sgd"](model.parameters())
+    rgo = rgo_torch.RGO(model, stepped, unencoded=["actor", "critic"])
+    rgo.begin_task()
+    train(model, stepped, data())
+    moments = rgo.observe(data(), score=both)
+    mine = {name: moments.pop(name) for name in ("body.weight", "critic.weight")}
+    rgo.projector.owned = frozenset({*mine, "critic.bias"})  # as a worker of several
+    (told,) = warned(lambda: rgo.consolidate(mine))
+    assert told.startswith("critic.bias: trained in this task")
