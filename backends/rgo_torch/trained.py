@@ -22,10 +22,12 @@ class Trained:
     def __init__(self, parameters: Mapping[str, ProjectedParameter]) -> None:
         self._parameters = parameters
         self._before: dict[str, Tensor] = {}
+        self._kinds: dict[str, tuple[torch.device, torch.dtype]] = {}
 
     def watch(self) -> None:
         """Notice what changes from now on: each parameter is read once, none kept."""
         self._before = {n: _sums(p.held) for n, p in self._parameters.items()}
+        self._kinds = {n: _kind(p.held) for n, p in self._parameters.items()}
 
     def forget(self) -> None:
         """Let what changed so far be: it was set, not trained."""
@@ -33,6 +35,8 @@ class Trained:
 
     def warn_of_unseen(self, observed: Collection[str]) -> None:
         """Warn of parameters that were trained, and have no second moment.
+
+        Of one that was moved or cast since, sums do not tell.
 
         Parameters
         ----------
@@ -44,6 +48,7 @@ class Trained:
             for name, before in self._before.items()
             if name not in observed
             and self._parameters[name].held.requires_grad
+            and self._kinds[name] == _kind(self._parameters[name].held)
             and not torch.equal(_sums(self._parameters[name].held), before)
         ]
         if unseen:
@@ -52,6 +57,10 @@ class Trained:
                 "them: what they learned is not protected. Give end_task a score of "
                 "all that the loss is made of, with a row for each of its outputs"
             )
+
+
+def _kind(parameter: Tensor) -> tuple[torch.device, torch.dtype]:
+    return parameter.device, parameter.dtype
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from torch_backend.nets import (
 )
 
 from rgo_torch import RGO
+from rgo_torch.options.advice import frozen_copies
 
 
 def test_the_warning_of_an_adaptive_optimizer_points_at_the_caller() -> None:
@@ -111,6 +112,15 @@ def test_a_frozen_copy_inside_of_the_model_is_warned_of() -> None:
     RGO(model, sgd(model.online), unencoded=[]).detach()
     both = WithTarget(trained=True)  # as the layers of a TransformerEncoder begin
     RGO(both, sgd(both), unencoded=[]).detach()
+
+
+def test_a_frozen_copy_of_another_dtype_or_place_is_not_compared() -> None:
+    model = WithTarget(trained=False)
+    model.target.double()
+    RGO(model, sgd(model.online), unencoded=[]).detach()
+    meta = [WithTarget(trained=False).to(device) for device in ("meta", "cpu")]
+    apart = nn.ModuleDict({"online": meta[1].online, "target": meta[0].target})
+    assert frozen_copies(apart, ["online.0", "target.0"]) == []
 
 
 def test_frozen_weights_that_are_all_alike_are_no_copies() -> None:

@@ -125,6 +125,16 @@ def test_idle_heads_and_frozen_copies_are_no_alarm(optimizer: str) -> None:
         assert warned(lambda of=batches: rgo.end_task(of)) == []
 
 
+def test_a_model_that_is_cast_within_a_task_is_no_alarm() -> None:
+    model = Heads()
+    stepped = OPTIMIZERS["sgd"](model.parameters())
+    rgo = rgo_torch.RGO(model, stepped, unencoded=["heads.0", "heads.1"])
+    rgo.begin_task()
+    model.bfloat16().double()  # which rounds idle heads, and is no training
+    batches = [(x.double(), y) for x, y, _ in data()]
+    assert warned(lambda: rgo.end_task(batches)) == []
+
+
 def test_weights_set_before_a_state_was_loaded_are_no_alarm() -> None:
     def fresh() -> tuple[nn.Module, torch.optim.Optimizer, rgo_torch.RGO]:
         model = ActorCritic()

@@ -124,13 +124,15 @@ def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         )
         and weight.ndim > 1
         and not hasattr(weight, "to_local")  # the others have the rest of it
+        and not weight.is_meta
     }
     trained = {name: w for name, w in weights.items() if w.requires_grad}
     found = [
         f"{name} of {other}"
         for name in weights.keys() - trained.keys()
         for other, weight in trained.items()
-        if weight.shape == weights[name].shape
+        if (weight.shape, weight.dtype, weight.device)
+        == (weights[name].shape, weights[name].dtype, weights[name].device)
         and torch.equal(weight, weights[name])
         and bool((weight != weight.flatten()[0]).any())  # not both as zeros
     ]
