@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.networks import NETWORKS, NetworkMaker
-from rgo_bench.zoo.models.hugging_face import bert_as_minilm
+from rgo_bench.zoo.models.hugging_face import MINILM_SIZE, bert
 
 CLASSES: Final = 100
 VOCABULARY: Final = 30522  # word pieces of BERT
@@ -16,7 +16,8 @@ VOCABULARY: Final = 30522  # word pieces of BERT
 
 def _bert(input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     (tokens,) = input_shape
-    return bert_as_minilm(VOCABULARY, tokens, classes, seed)
+    torch.manual_seed(seed)
+    return bert(classes, vocabulary=VOCABULARY, length=tokens, size=MINILM_SIZE)
 
 
 SUBJECTS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(

@@ -2,11 +2,11 @@
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rgo_bench.zoo.streams.standard_library import BYTES, SYMBOLS, VOCABULARY, WORDS
@@ -21,6 +21,14 @@ _SMALL = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 128,
+}
+# Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression
+# of Pre-Trained Transformers", NeurIPS 2020.
+MINILM_SIZE = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
 }
 _ENDLESS = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
 
@@ -65,38 +73,21 @@ def convnext() -> nn.Module:
     )
 
 
-def bert(classes: int) -> nn.Module:
-    """Return a BERT that classifies sequences of words."""
-    return drawn(
-        "BertForSequenceClassification",
-        "BertConfig",
-        vocab_size=VOCABULARY,
-        max_position_embeddings=WORDS,
-        num_labels=classes,
-        **_SMALL,
-        **_NO_DROPOUT,
-    )
-
-
-def bert_as_minilm(vocabulary: int, tokens: int, classes: int, seed: int) -> nn.Module:
-    """Return a BERT of MiniLM's size, drawn at random, that classifies sequences.
-
-    References
-    ----------
-    Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression
-    of Pre-Trained Transformers", NeurIPS 2020: six layers of width 384.
-    """
-    torch.manual_seed(seed)
+def bert(
+    classes: int,
+    *,
+    vocabulary: int = VOCABULARY,
+    length: int = WORDS,
+    size: Mapping[str, int] = _SMALL,
+) -> nn.Module:
+    """Return a BERT that classifies sequences of words; by default the zoo's."""
     return drawn(
         "BertForSequenceClassification",
         "BertConfig",
         vocab_size=vocabulary,
-        max_position_embeddings=tokens,
+        max_position_embeddings=length,
         num_labels=classes,
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
+        **size,
         **_NO_DROPOUT,
     )
 
