@@ -20,6 +20,7 @@ from rgo_core._checks import (
 )
 from rgo_core.damping import Damping, split_damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
+from rgo_jax.chain import default_damping, warn_of_chain
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import (
     Moment,
@@ -31,8 +32,6 @@ from rgo_jax.forms import (
 from rgo_jax.projection import (
     MEASURED,
     ProjectionState,
-    default_damping,
-    is_rescaled,
     is_state,
     looked_up,
     projection_state,
@@ -150,13 +149,7 @@ def end_task(
         before.measured,
     )
     _warn_of_loss(before.traces, traces)
-    if is_rescaled(state):
-        warnings.warn(
-            "what comes after project_gradients rescales the gradient, which undoes a "
-            "projection of it; chain it before, as chain(scale_by_adam(), "
-            "project_gradients(), scale(-lr))",
-            stacklevel=2,
-        )
+    warn_of_chain(state)
 
     def begun(node: Any) -> Any:
         if is_state(node):

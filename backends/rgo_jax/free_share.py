@@ -10,11 +10,11 @@ from jax import Array
 import rgo_core
 from rgo_core._checks import check_finite, check_mapping, check_positive
 from rgo_core.damping import Damping, split_damping
+from rgo_jax.chain import default_damping
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import Moment
 from rgo_jax.projection import (
     MEASURED,
-    default_damping,
     looked_up,
     projection_state,
 )

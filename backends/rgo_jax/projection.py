@@ -7,13 +7,11 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from rgo_core import DiagonalProjection
 from rgo_core.damping import (
     RELATIVE_DAMPING,
-    UPDATE_DAMPING,
     Damping,
     measured_damping,
 )
@@ -83,49 +81,6 @@ def projection_state(state: Any) -> ProjectionState:
     return found
 
 
-# The states of what divides by the gradient's running size, or takes its sign: that
-# undoes a projection. Those that this optax has.
-RESCALING = tuple(
-    getattr(optax, f"ScaleBy{name}State")
-    for name in (
-        *("AdaDelta", "Adam", "Adan", "Amsgrad", "Belief", "LBFGS", "Lion", "Novograd"),
-        *("RStdDev", "Rms", "Rprop", "Rss", "SM3"),
-    )
-    if hasattr(optax, f"ScaleBy{name}State")
-)
-
-
-def default_damping(state: Any) -> Damping:
-    """Return the damping that was measured for the state of an optimizer.
-
-    That of the network, or that of updates where an optimizer comes before in a chain.
-    """
-    if _follows(state):
-        return UPDATE_DAMPING
-    return projection_state(state).measured.damping
-
-
-def is_rescaled(node: Any) -> bool:
-    """Whether something adaptive comes after the projections of a tree, in a chain."""
-    if is_state(node) or jax.tree_util.all_leaves([node]):
-        return False
-    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    for index, child in enumerate(children):
-        if _holds_state(child):
-            after = children[index + 1 :] if type(node) is tuple else []
-            return is_rescaled(child) or any(map(_rescales, after))
-    return False
-
-
-def _holds_state(node: Any) -> bool:
-    return any(map(is_state, jax.tree.leaves(node, is_leaf=is_state)))
-
-
-def _rescales(state: Any) -> bool:
-    nodes = jax.tree.leaves(state, is_leaf=lambda each: isinstance(each, RESCALING))
-    return any(isinstance(each, RESCALING) for each in nodes)
-
-
 def looked_up(state: ProjectionState) -> set[str]:
     """Return the paths of the tables whose rows are looked up, as words are."""
     return {
@@ -133,30 +88,6 @@ def looked_up(state: ProjectionState) -> set[str]:
         for path, projection in state.weights.items()
         if isinstance(projection, DiagonalProjection)
     }
-
-
-def _follows(node: Any) -> bool | None:
-    """Whether the projections of a tree come after an optimizer; None of no tree."""
-    if is_state(node) or jax.tree_util.all_leaves([node]):
-        return False if is_state(node) else None
-    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    for index, child in enumerate(children):
-        follows = _follows(child)
-        if follows is not None:
-            chained = type(node) is tuple and any(map(_adapts, children[:index]))
-            return follows or chained
-    return None
-
-
-def _adapts(state: Any) -> bool:
-    """Whether a transformation's state holds numbers for parameters, as momentum."""
-    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
-        return type(state) is tuple and any(map(_adapts, state))
-    return any(
-        jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.ndim(leaf) > 0
-        for leaf in jax.tree.leaves(state)
-        if hasattr(leaf, "dtype")
-    )
 
 
 def is_state(node: Any) -> bool:

@@ -4,12 +4,15 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from rgo_torch.distributed.gathered import mesh_of, sharded_modules
 from rgo_torch.distributed.tensor_parallel import is_cut
+from rgo_torch.hooks import already_attached
 from rgo_torch.layers.layer import Layer
 from rgo_torch.optimizers import Project
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.torch_private import gradient_hooks, step_hooks
 from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 
 
@@ -74,9 +77,19 @@ def check_has_gradients(model: nn.Module, project: Project) -> None:
         )
 
 
-def is_hooked_by(hooks: Iterable[Any], kind: type) -> bool:
-    """Whether one of some hooks is a method of such an object."""
-    return any(isinstance(getattr(hook, "__self__", None), kind) for hook in hooks)
+def check_alone(
+    parameters: Iterable[ProjectedParameter],
+    optimizers: Iterable[Optimizer],
+    kinds: tuple[type, ...],
+) -> None:
+    """Raise ValueError where parameters or optimizers have a hook of one of `kinds`."""
+    hooked: list[tuple[str, Iterable[Any]]] = [
+        (parameter.name, gradient_hooks(parameter.tensor)) for parameter in parameters
+    ]
+    hooked += [(type(each).__name__, step_hooks(each)) for each in optimizers]
+    for name, hooks in hooked:
+        if any(isinstance(getattr(hook, "__self__", None), kinds) for hook in hooks):
+            raise already_attached(name)
 
 
 def _replaced(layer: Layer, now: nn.Module | None) -> str:

@@ -25,6 +25,11 @@ ADAPTIVE = tuple(
 )
 
 
+# Their steps are sums of the gradients they were given, so that projected ones make
+# projected steps. Of no others is that known: an optimizer from elsewhere may take
+# signs (Lion), or divide by running norms (Adafactor of transformers, 8-bit Adam).
+SUMMING = (torch.optim.SGD, torch.optim.ASGD, torch.optim.LBFGS)
+
 # Sums of gradients, as optimizers call them: linear in what was projected.
 MOMENTUM = ("momentum_buffer", "exp_avg")
 
@@ -62,6 +67,18 @@ def with_inner(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
         inner = [each for each in own.values() if _is_optimizer(each)]
         waiting += inner
     return found
+
+
+def sums_gradients(optimizer: Optimizer) -> bool:
+    """Whether an optimizer is known to step by sums of gradients, or one that it wraps.
+
+    What wraps others (a Lookahead, SAM) is taken for what these are.
+    """
+    if isinstance(optimizer, SUMMING):
+        return True
+    inner = [o for o in with_inner([optimizer]) if o is not optimizer]
+    steps = [o for o in inner if has_step_hooks(o)]
+    return bool(steps) and all(isinstance(o, SUMMING) for o in steps)
 
 
 def _is_optimizer(given: object) -> bool:
@@ -111,7 +128,8 @@ def check_optimizers(
     Raises
     ------
     TypeError
-        If the updates of one are to be projected, and it calls no hooks.
+        If the updates of one are to be projected, and it calls no hooks, or if one is
+        schedule-free.
     ValueError
         If they hold none of the parameters.
 
@@ -129,6 +147,8 @@ def check_optimizers(
             f"the {len(parameters)} to project: was the model rebuilt after the "
             "optimizer?"
         )
+    for optimizer in with_inner(optimizers):
+        _check_schedule(optimizer)
     if project == "update":
         for optimizer in optimizers:
             _check_hooks(optimizer)
@@ -184,5 +204,17 @@ def _check_hooks(optimizer: Optimizer) -> None:
         raise TypeError(
             "project='update' needs an optimizer that calls step hooks, as those of "
             f"torch.optim do, got a {type(optimizer).__name__}; give RGO the optimizer "
-            "that it wraps"
+            "that it wraps, or say project='gradient' if it steps by sums of gradients "
+            "as SGD does"
+        )
+
+
+def _check_schedule(optimizer: Optimizer) -> None:
+    """Refuse what steps one copy of the weights and tests another, their average."""
+    groups = optimizer.param_groups
+    if hasattr(optimizer, "train_mode") or any("train_mode" in g for g in groups):
+        raise TypeError(
+            f"{type(optimizer).__name__} is schedule-free: it steps one copy of the "
+            "weights and tests their average, and RGO can keep both from changing in "
+            "no way; use the optimizer that it was made from, with a schedule"
         )

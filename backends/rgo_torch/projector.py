@@ -11,17 +11,15 @@ from rgo_core._checks import check_choice, check_mapping
 from rgo_core.damping import Damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_torch.adapters.shared import Groups
-from rgo_torch.attachment import check_has_gradients, is_hooked_by
+from rgo_torch.attachment import check_alone, check_has_gradients
 from rgo_torch.distributed.gathered import gathered
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
-from rgo_torch.hooks import already_attached
 from rgo_torch.optimizers import Project, drop_momentum
 from rgo_torch.parameters import Moment, make_bound
 from rgo_torch.projections import Renew, Renewed
 from rgo_torch.protection import Protection
 from rgo_torch.skipped import Overrides
-from rgo_torch.torch_private import gradient_hooks, step_hooks
 
 
 class GradientProjector(Protection):
@@ -119,19 +117,23 @@ class GradientProjector(Protection):
         check_choice("normalize", normalize, (None, *NORMALIZE))
         normalize = with_biases(normalize, biases, stacklevel=2) or "none"
         bound = make_bound(max_features, sketch_rows)
-        self._gradients: list[ProjectedGradient] = []
+        self._gradients: dict[str, ProjectedGradient] = {}
         self._updates: ProjectedUpdate | None = None
         check_has_gradients(model, project)
         with gathered(model):  # for hooks are of what the model computes with
             super().__init__(
                 model, optimizer, project, normalize, layout, bound, shared_inputs
             )
-            self._check_alone()
+            check_alone(
+                self.parameters.values(),
+                self._optimizers,
+                (ProjectedGradient, ProjectedUpdate),
+            )
             if project == "gradient":
-                self._gradients = [
-                    ProjectedGradient(parameter, partial(self._kept.bring, name))
+                self._gradients = {
+                    name: ProjectedGradient(parameter, partial(self._kept.bring, name))
                     for name, parameter in self.parameters.items()
-                ]
+                }
         if project == "update":
             self._updates = ProjectedUpdate(
                 self._optimizers, self.parameters, self._kept
@@ -211,6 +213,12 @@ class GradientProjector(Protection):
         """
         if self._updates is not None:
             self._updates.watch()
+        for gradient in self._gradients.values():
+            gradient.reached = False
+
+    def bypassed(self) -> set[str]:
+        """Return the parameters that no backward pass gave a gradient since `watch`."""
+        return {n for n, gradient in self._gradients.items() if not gradient.reached}
 
     def forget_estimates(self) -> None:
         """Let the optimizer begin anew with what it estimates, of projected updates.
@@ -232,19 +240,8 @@ class GradientProjector(Protection):
 
     def detach(self) -> None:
         """Remove every hook; the model and the optimizer are plain again."""
-        for gradient in self._gradients:
+        for gradient in self._gradients.values():
             gradient.remove()
         self._gradients.clear()
         if self._updates is not None:
             self._updates.remove()
-
-    def _check_alone(self) -> None:
-        """Raise ValueError where another projector is attached."""
-        for parameter in self.parameters.values():
-            hooks = gradient_hooks(parameter.tensor)
-            if is_hooked_by(hooks, ProjectedGradient):
-                raise already_attached(parameter.name)
-        for optimizer in self._optimizers:
-            hooks = step_hooks(optimizer)
-            if is_hooked_by(hooks, ProjectedUpdate):
-                raise already_attached(type(optimizer).__name__)

@@ -59,8 +59,9 @@ class RGO(Learned):
         convolutional network has one vector for each position, with the mean.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
-        optimizer's update. Where None: the update if the optimizer is adaptive (Adam
-        and its kin) or tensor parallelism cut the model up, else the gradient.
+        optimizer's update. Where None: the gradient with SGD, ASGD and LBFGS and what
+        wraps them; the update with all others, and of a model that tensor parallelism
+        cut up.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of biases too (the
         paper's), or none; see `GradientProjector`. Where None: "none", but

@@ -128,7 +128,8 @@ class TaskCycle(Attached):
         -----
         UserWarning
             If protected parameters were trained that no score depends on, as those of a
-            head that the score leaves out.
+            head that the score leaves out, or whose gradients are projected and came
+            past the backward pass, as those of `torch.func`.
 
         Notes
         -----
@@ -202,7 +203,7 @@ class TaskCycle(Attached):
         parameters = self.projector.observed
         owned = self.projector.owned  # other workers have the rest; None: all
         elsewhere = set() if owned is None else set(parameters) - set(owned)
-        self._changes.warn_of_unseen({*moments, *elsewhere})
+        self._changes.warn_of_lost({*moments, *elsewhere}, self.projector.bypassed())
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
             moments,

@@ -33,30 +33,42 @@ class Trained:
         """Let what changed so far be: it was set, not trained."""
         self._before = {}
 
-    def warn_of_unseen(self, observed: Collection[str]) -> None:
-        """Warn of parameters that were trained, and have no second moment.
+    def warn_of_lost(
+        self, observed: Collection[str], bypassed: Collection[str]
+    ) -> None:
+        """Warn of what was trained and loses that, or what was learned before.
 
         Of one that was moved or cast since, sums do not tell.
 
         Parameters
         ----------
         observed : collection of str
-            Those that have one.
+            Those that have a second moment.
+        bypassed : collection of str
+            Those whose gradients are projected where no backward pass gave them one.
         """
-        unseen = [
-            name
-            for name, before in self._before.items()
-            if name not in observed
-            and self._parameters[name].held.requires_grad
-            and self._kinds[name] == _kind(self._parameters[name].held)
-            and not torch.equal(_sums(self._parameters[name].held), before)
-        ]
+        changed = [name for name in self._before if self._is_changed(name)]
+        unseen = [name for name in changed if name not in observed]
         if unseen:
             warn_caller(
                 f"{few_names(unseen)}: trained in this task, but no score depends on "
                 "them: what they learned is not protected. Give end_task a score of "
                 "all that the loss is made of, with a row for each of its outputs"
             )
+        unhooked = [name for name in changed if name in bypassed]
+        if unhooked:
+            warn_caller(
+                f"{few_names(unhooked)}: changed in this task, but no backward pass "
+                "gave them a gradient to project: what torch.func, a library of "
+                "gradients a sample or weight decay changes overwrites earlier tasks. "
+                "Use project='update'"
+            )
+
+    def _is_changed(self, name: str) -> bool:
+        held, before = self._parameters[name].held, self._before[name]
+        if not held.requires_grad or self._kinds[name] != _kind(held):
+            return False
+        return not torch.equal(_sums(held), before)
 
 
 def _kind(parameter: Tensor) -> tuple[torch.device, torch.dtype]:

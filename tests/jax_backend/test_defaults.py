@@ -254,7 +254,7 @@ def test_updates_of_an_optimizer_have_a_damping_of_their_own(make: Any) -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore:what comes after project_gradients")
+@pytest.mark.filterwarnings("ignore:.*comes after project_gradients")
 @pytest.mark.parametrize("make", GRADIENTS.values(), ids=GRADIENTS)
 def test_gradients_have_that_of_the_network(make: Any) -> None:
     params, optimizer = mlp_params((3, 5, 4)), make()

@@ -19,7 +19,14 @@ class ProjectedGradient:
     parameter : ProjectedParameter
     bring : callable
         Returns the projection to use now; None leaves the gradient as it is.
+
+    Attributes
+    ----------
+    reached : bool
+        Whether a backward pass has reached the parameter since this was set to False.
     """
+
+    reached = False
 
     def __init__(self, parameter: ProjectedParameter, bring: BringProjection) -> None:
         self._parameter, self._bring = parameter, bring
@@ -42,6 +49,7 @@ class ProjectedGradient:
             self._forward.remove()
 
     def _project(self, gradient: Tensor) -> Tensor | None:
+        self.reached = True
         sent = self._sent
         if sent is not None and sent.take_whole(gradient):
             return None  # nothing else reached the weight

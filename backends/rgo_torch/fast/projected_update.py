@@ -12,7 +12,7 @@ from rgo_torch.distributed.pieces import Update, projected_pieces
 from rgo_torch.optimizers import held_by, with_inner
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
-from rgo_torch.torch_private import version_of
+from rgo_torch.torch_private import has_step_hooks, version_of
 from rgo_torch.warning import warn_caller
 
 
@@ -40,7 +40,15 @@ class ProjectedUpdate:
         self._stepped: dict[int, Optimizer] = {}
         self._versions: dict[str, int] = {}
         self._handles: list[Any] = []
-        for given in optimizers:
+        # What wraps another steps it (a Lookahead) or is stepped past (SAM): both have
+        # hooks, and the outermost that is stepping projects.
+        self._hooked = [o for o in with_inner(optimizers) if has_step_hooks(o)]
+        self._wrapped = {
+            id(o): {id(inner) for inner in with_inner([o])} - {id(o)}
+            for o in self._hooked
+        }
+        self._outermost: Optimizer | None = None
+        for given in self._hooked:
             self._handles += [
                 given.register_step_pre_hook(self._remember),
                 given.register_step_post_hook(self._project),
@@ -84,11 +92,15 @@ class ProjectedUpdate:
                 optimizer.state.pop(parameter.held, None)
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        outermost = self._outermost
+        if outermost is not None and id(optimizer) in self._wrapped[id(outermost)]:
+            return
         if any(callable(given) for given in (*args, *kwargs.values())):
             raise ValueError(
                 "project='update' needs step() without a closure, which may evaluate "
                 "the loss between updates; got one. Use project='gradient'"
             )
+        self._outermost = optimizer
         self._stepped[id(optimizer)] = optimizer
         self._before = {
             name: piece_of(self._parameters[name].held).clone()
@@ -99,13 +111,16 @@ class ProjectedUpdate:
     def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
         """Return the parameters with a projection that an optimizer may step."""
         projected = self._projections.names()
-        if len(self._optimizers) == 1:
+        if len(self._hooked) == 1:
             return projected
         held = held_by(optimizer)
         return [n for n in projected if id(self._parameters[n].held) in held]
 
     @torch.no_grad()
     def _project(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if optimizer is not self._outermost:
+            return
+        self._outermost = None
         before, self._before = self._before, {}
         # In the weights' own memory: first the update alone, then all again.
         waiting: dict[str, Tensor] = {}

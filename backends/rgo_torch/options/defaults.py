@@ -18,7 +18,7 @@ from rgo_core.damping import (
 from rgo_core.scaling import Normalize
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.observation.chunks import check_chunk_size
-from rgo_torch.optimizers import ADAPTIVE, Project
+from rgo_torch.optimizers import ADAPTIVE, Project, sums_gradients
 from rgo_torch.options.observing import CHOSEN, Observing
 
 CANCELS = (
@@ -138,9 +138,13 @@ def _projected(
         return project, []
     if is_cut:
         return "update", [CUT]
-    adapts = [type(o).__name__ for o in optimizers if isinstance(o, ADAPTIVE)]
-    notes = [f"the update is projected, not the gradient: {n} adapts" for n in adapts]
-    return "update" if adapts else "gradient", notes
+    others = [o for o in optimizers if not sums_gradients(o)]
+    notes = [
+        f"the update is projected, not the gradient: {type(o).__name__} "
+        f"{'adapts' if isinstance(o, ADAPTIVE) else 'may rescale gradients'}"
+        for o in others
+    ]
+    return "update" if others else "gradient", notes
 
 
 def _check_vectors(observing: Observing) -> None:

@@ -1,0 +1,118 @@
+"""What stands before and after the projections in a chain of transformations."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rgo_core.damping import UPDATE_DAMPING, Damping
+from rgo_jax.projection import is_state, projection_state
+
+# Of what keeps arrays for parameters and yet sums what it is given, or scales all of it
+# by one number, so that projected gradients remain so. What others do is not known:
+# divide by a running norm, take signs, turn to another basis.
+SUMMING = tuple(
+    getattr(optax, name)
+    for name in (
+        *("TraceState", "EmaState", "ApplyEvery", "MonitorState", "SnapshotState"),
+        *("ScaleByBacktrackingLinesearchState", "ScaleByZoomLinesearchState"),
+    )
+    if hasattr(optax, name)
+)
+
+
+def default_damping(state: Any) -> Damping:
+    """Return the damping that was measured for the state of an optimizer.
+
+    That of the network, or that of updates where an optimizer comes before in a chain.
+    """
+    if _follows(state):
+        return UPDATE_DAMPING
+    return projection_state(state).measured.damping
+
+
+def warn_of_chain(state: Any) -> None:
+    """Warn where a chain undoes what it is given, or tests other weights."""
+    rescale = _rescalers(state)
+    if rescale:
+        warnings.warn(
+            f"{', '.join(rescale)}: comes after project_gradients and rescales the "
+            "gradient, or may, which undoes a projection of it; chain it before, as "
+            "chain(scale_by_adam(), project_gradients(), scale(-lr))",
+            stacklevel=4,
+        )
+    if _is_averaged(state):
+        warnings.warn(
+            "a schedule-free optimizer steps one copy of the weights and tests their "
+            "average, which goes on moving: old tasks are not protected; use the "
+            "optimizer that it was made from, with a schedule",
+            stacklevel=4,
+        )
+
+
+def _rescalers(node: Any) -> list[str]:
+    """Return the states of what comes after projections in a chain and may rescale."""
+    if is_state(node) or jax.tree_util.all_leaves([node]):
+        return []
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    for index, child in enumerate(children):
+        if _holds_state(child):
+            after = children[index + 1 :] if type(node) is tuple else []
+            return [*_rescalers(child), *(name for s in after for name in _rescales(s))]
+    return []
+
+
+def _is_averaged(state: Any) -> bool:
+    """Whether a tree is of a schedule-free optimizer, which tests averaged weights."""
+
+    def averages(node: Any) -> bool:
+        return type(node).__name__ == "ScheduleFreeState"
+
+    return any(map(averages, jax.tree.leaves(state, is_leaf=averages)))
+
+
+def _holds_state(node: Any) -> bool:
+    return any(map(is_state, jax.tree.leaves(node, is_leaf=is_state)))
+
+
+def _rescales(state: Any) -> list[str]:
+    """Return the names of states that hold numbers for parameters and may rescale."""
+    if isinstance(state, SUMMING):
+        return []
+    if isinstance(state, optax.MultiStepsState):
+        return _rescales(state.inner_opt_state)
+    parts = jax.tree.leaves(state, is_leaf=lambda n: n is not state and _is_named(n))
+    found = [name for part in parts if _is_named(part) for name in _rescales(part)]
+    return [type(state).__name__, *found] if any(map(_is_numbers, parts)) else found
+
+
+def _is_named(node: Any) -> bool:
+    """Whether a node is the state of one transformation."""
+    return isinstance(node, tuple) and hasattr(node, "_fields")
+
+
+def _is_numbers(leaf: Any) -> bool:
+    floats = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return floats and jnp.ndim(leaf) > 0
+
+
+def _follows(node: Any) -> bool | None:
+    """Whether the projections of a tree come after an optimizer; None of no tree."""
+    if is_state(node) or jax.tree_util.all_leaves([node]):
+        return False if is_state(node) else None
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    for index, child in enumerate(children):
+        follows = _follows(child)
+        if follows is not None:
+            chained = type(node) is tuple and any(map(_adapts, children[:index]))
+            return follows or chained
+    return None
+
+
+def _adapts(state: Any) -> bool:
+    """Whether a transformation's state holds numbers for parameters, as momentum."""
+    if not _is_named(state):
+        return type(state) is tuple and any(map(_adapts, state))
+    return any(map(_is_numbers, jax.tree.leaves(state)))
