@@ -30,7 +30,7 @@ class Tasks(Continued):
         super().__init__(options, mask=mask, score=score, max_batches=limit)
 
     def begin(self, model: nn.Module, optimizer: Any) -> None:
-        self._begin(model, optimizer)
+        self._begin(model, optimizer, None)
 
     def end(self, batches: Any) -> None:
         self._end(batches)

@@ -235,3 +235,41 @@ def test_batches_that_the_score_does_not_know_are_refused() -> None:
         score(model, {"input_ids": words()})
     with pytest.raises(TypeError, match="of logits by that name, got Tensor"):
         score(Bare(), {"x": task_data(0)[0], "labels": task_data(0)[1]})
+
+
+def test_batches_without_labels_are_refused_before_the_training(tmp_path: Path) -> None:
+    class Own(transformers.Trainer):
+        def compute_loss(self, model: Any, inputs: Any, **kwargs: Any) -> Any:
+            raise AssertionError("trained")
+
+    model = Classifier()
+    unlabelled = [{"x": sample["x"]} for sample in samples(0)]
+    started = Own(
+        model,
+        arguments(tmp_path),
+        train_dataset=unlabelled,
+        callbacks=[RGOCallback(seed=3)],
+    )
+    with pytest.raises(TypeError, match=r"with labels, got \['x'\]; pass score="):
+        started.train()
+
+
+def test_what_a_trial_finds_of_labels_is_found_again(tmp_path: Path) -> None:
+    """The warning of an alignment that is guessed comes with the curvature pass."""
+    tasks = RGOCallback(seed=3)
+    started = trainer(Classifier(), tmp_path, tasks, 0)
+    started.train()
+    assert tasks._alignment._shift is False
+    tasks = RGOCallback(seed=3)
+    model = Classifier()
+    loader = started.get_train_dataloader()
+    tasks.on_train_begin(
+        arguments(tmp_path),
+        0,
+        0,
+        model=model,
+        optimizer=adamw(model.parameters()),
+        train_dataloader=loader,
+    )
+    assert tasks._alignment._shift is None
+    tasks.detach()

@@ -178,3 +178,22 @@ def test_a_module_with_two_optimizers_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="a module with one optimizer, got 2"):
         trainer(RGOCallback(), tmp_path).fit(Two(manual=True), loader(0))
+
+
+def test_batches_that_are_no_pairs_are_refused_before_the_training(
+    tmp_path: Path,
+) -> None:
+    x, y = task_data(0)
+    loader = DataLoader(list(zip(x, y.float(), strict=True)), batch_size=len(x))
+    module = Module()
+    before = weights_of(module.network)
+    with pytest.raises(TypeError, match="integer"):
+        lightning.Trainer(
+            max_epochs=1,
+            callbacks=[RGOCallback()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+        ).fit(module, loader)
+    assert_same(weights_of(module.network), before)

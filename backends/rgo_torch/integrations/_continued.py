@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_integer
 from rgo_torch import RGO
 from rgo_torch.integrations._closures import run_closures_first
+from rgo_torch.integrations._trial import try_score
 from rgo_torch.options.deprecated import check_names
-from rgo_torch.score import Score
+from rgo_torch.score import Score, loss_score
 
 MaskOfTask = Callable[[int], Tensor]
 
@@ -144,14 +145,17 @@ class Continued:
     def _state(self) -> dict[str, Any]:
         return dict(self._awaited) if self._rgo is None else self._rgo.state_dict()
 
-    def _begin(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def _begin(self, model: nn.Module, optimizer: Optimizer, loader: Any) -> None:
         self.attach(model, optimizer)
+        if self._score is None and "observe" not in self._options:
+            mask, curvature = self._mask_now(), self.rgo.curvature
+            score = self._own_score(mask, tried=True)
+            score = score or loss_score("cross-entropy", curvature, mask)
+            try_score(score, self.rgo.model, loader)
         self.rgo.begin_task()
 
     def _end(self, batches: Iterable[Any]) -> None:
-        mask = None
-        if self._mask is not None:
-            mask = self._mask(self.rgo.finished)
+        mask = self._mask_now()
         score = self._score or self._own_score(mask)
         self.rgo.end_task(
             islice(batches, self._max_batches),
@@ -159,9 +163,15 @@ class Continued:
             score=score,
         )
 
-    def _own_score(self, mask: Tensor | None) -> Score | None:
-        """Return the score for this library's batches; None for pairs (x, y)."""
+    def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score | None:
+        """Return the score for this library's batches; None for pairs (x, y).
+
+        One that is `tried` is thrown away, with what it found out.
+        """
         return None
+
+    def _mask_now(self) -> Tensor | None:
+        return None if self._mask is None else self._mask(self.rgo.finished)
 
     def _check_model(self, model: nn.Module, names: set[str]) -> None:
         if self._model is None:

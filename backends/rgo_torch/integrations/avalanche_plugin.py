@@ -78,21 +78,13 @@ class RGOPlugin(Continued, SupervisedPlugin):
     def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Attach RGO where the optimizer is new, and begin a task."""
         self._evaluation.close()  # where one was broken off
-        self._begin(strategy.model, strategy.optimizer)
+        self._begin(strategy.model, strategy.optimizer, _loader(strategy))
         index = strategy.experience.current_experience
         self._tasks[index] = self.rgo.finished
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """End the task with the experience's data."""
-        data = strategy.experience.dataset
-        self._end(
-            DataLoader(
-                data,
-                batch_size=strategy.train_mb_size,
-                shuffle=self._max_batches is not None,
-                collate_fn=getattr(data, "collate_fn", None),
-            )
-        )
+        self._end(_loader(strategy, shuffle=self._max_batches is not None))
 
     def before_eval_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Encode for the task of the experience to evaluate."""
@@ -115,7 +107,7 @@ class RGOPlugin(Continued, SupervisedPlugin):
         super().load_state_dict(state_dict["rgo"])
         self._tasks = dict(state_dict["tasks"])
 
-    def _own_score(self, mask: Tensor | None) -> Score:
+    def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score:
         curvature = self._options.get("curvature", "ground-truth")
 
         def score(model: nn.Module, batch: Any) -> Tensor:
@@ -125,3 +117,13 @@ class RGOPlugin(Continued, SupervisedPlugin):
             return label_score(logits, y, curvature=curvature, mask=mask)
 
         return SampleScore(score)
+
+
+def _loader(strategy: Any, *, shuffle: bool = False) -> DataLoader[Any]:
+    data = strategy.experience.dataset
+    return DataLoader(
+        data,
+        batch_size=strategy.train_mb_size,
+        shuffle=shuffle,
+        collate_fn=getattr(data, "collate_fn", None),
+    )

@@ -1,6 +1,7 @@
 """RGO for the Trainer of Hugging Face's transformers."""
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,11 +29,8 @@ except ImportError as error:
     ) from error
 
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-UNSHIFTED = frozenset(
-    (
-        *MODEL_FOR_MASKED_LM_MAPPING_NAMES.values(),
-        *MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values(),
-    )
+UNSHIFTED = frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()) | frozenset(
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()
 )
 
 
@@ -107,6 +105,7 @@ class RGOCallback(Continued, TrainerCallback):
         *,
         model: nn.Module,
         optimizer: Optimizer,
+        train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
         """Attach RGO to the new optimizer, and begin a task."""
@@ -116,7 +115,7 @@ class RGOCallback(Continued, TrainerCallback):
                 "RGO does not serve; start one process for each with torchrun, or show "
                 "one with CUDA_VISIBLE_DEVICES"
             )
-        self._begin(model, optimizer)
+        self._begin(model, optimizer, train_dataloader)
 
     def on_train_end(
         self,
@@ -125,13 +124,14 @@ class RGOCallback(Continued, TrainerCallback):
         control: Any,
         *,
         train_dataloader: Any,
-        **kwargs: Any,
+        **_: Any,
     ) -> None:
         """End the task with the Trainer's training batches."""
         self._end(train_dataloader)
 
-    def _own_score(self, mask: Tensor | None) -> Score:
-        return _aligned_score(self._alignment, mask, self.rgo.curvature)
+    def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score:
+        alignment = copy(self._alignment) if tried else self._alignment
+        return _aligned_score(alignment, mask, self.rgo.curvature)
 
 
 def cross_entropy_score(

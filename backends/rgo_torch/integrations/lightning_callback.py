@@ -84,7 +84,7 @@ class RGOCallback(Continued, Callback):
                 "RGO serves a module with one optimizer, got "
                 f"{len(trainer.optimizers)}; call rgo_torch.RGO in your own loop"
             )
-        self._begin(pl_module, trainer.optimizers[0])
+        self._begin(pl_module, trainer.optimizers[0], trainer.train_dataloader)
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """End the task with the Trainer's training batches."""
