@@ -17,7 +17,10 @@ from rgo_core.loss_curvature import (
     squared_error_curvature,
 )
 
-Curvature = Literal["ground-truth", "exact"]
+Curvature = Literal["ground-truth", "floored", "exact"]
+CURVATURES: Final = ("ground-truth", "floored", "exact")
+# What p (1 - p) of the true class counts as at least, for "floored": measured.
+LEAST_CURVATURE: Final = 0.1
 # Whose l'' is diagonal, and the same whatever the targets.
 IndependentLoss = Literal["binary", "squared-error"]
 Loss = Literal["cross-entropy", "binary", "squared-error"]
@@ -37,8 +40,9 @@ def score_cotangents(
     """Return what to backpropagate from the logits, one array a backward pass.
 
     For ``curvature="ground-truth"`` the single cotangent ``sqrt(p_y (1 - p_y)) e_y``
-    of the score ``sum_i sqrt(p_i (1 - p_i)) z_i``; for ``"exact"`` the c columns of
-    the square root of l''.
+    of the score ``sum_i sqrt(p_i (1 - p_i)) z_i``; for ``"floored"`` the same, with 0.1
+    for a product below it, so that a sample counts that is fitted; for ``"exact"`` the
+    c columns of the square root of l''.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ def score_cotangents(
         Or their logarithmic softmax, as many networks end: known by probabilities that
         sum to 1 in every row.
     labels : array (...) of integers in 0..c-1
-    curvature : {"ground-truth", "exact"}
+    curvature : {"ground-truth", "floored", "exact"}
     mask : array (c,) or (..., c) of bool, optional
         True for the classes in play.
     xp : namespace, optional
@@ -63,8 +67,8 @@ def score_cotangents(
         If `logits` are not real floating-point, `labels` not integers or `mask` not
         boolean.
     ValueError
-        If `labels` do not have the leading shape of `logits`, or `curvature` is
-        neither of the two.
+        If `labels` do not have the leading shape of `logits`, or `curvature` is none of
+        the three.
 
     Notes
     -----
@@ -85,23 +89,29 @@ def score_cotangents(
     array([[[0. , 0.5]]])
     """
     xp = resolve(xp, logits, labels, mask)
-    check_choice("curvature", curvature, ("ground-truth", "exact"))
+    check_choice("curvature", curvature, CURVATURES)
     true_class = one_hot(logits, labels, xp)
     if curvature == "exact":
         root = softmax_hessian_root(logits, mask=mask, xp=xp)
         return xp.moveaxis(root, -1, 0)
-    weights = true_class_weights(logits, labels, mask=mask, xp=xp)
+    weights = true_class_weights(logits, labels, curvature, mask=mask, xp=xp)
     return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
 
 
 def true_class_weights(
-    logits: Array, labels: Array, *, mask: Array | None, xp: Namespace
+    logits: Array,
+    labels: Array,
+    curvature: Literal["ground-truth", "floored"],
+    *,
+    mask: Array | None,
+    xp: Namespace,
 ) -> Array:
-    """Return (...): what ``curvature="ground-truth"`` multiplies the true class by.
+    """Return (...): what a curvature of the true class multiplies that by.
 
     The entry of `score_cotangents` that is not zero, without the others.
     """
-    weights = ground_truth_weights(logits, labels, mask=mask, xp=xp)
+    least = LEAST_CURVATURE if curvature == "floored" else 0.0
+    weights = ground_truth_weights(logits, labels, mask=mask, least=least, xp=xp)
     true_class = one_hot(logits, labels, xp)
     of_class = xp.where(true_class, logits, xp.full_like(logits, -xp.inf))
     missing = 1 - xp.exp(xp.max(of_class, axis=-1))

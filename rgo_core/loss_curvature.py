@@ -5,6 +5,9 @@ from rgo_core._logits import one_hot, softmax
 from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 
+# p (1 - p) at p = 1/2.
+MOST_CURVATURE = 0.25
+
 
 def softmax_hessian(
     logits: Array, *, mask: Array | None = None, xp: Namespace | None = None
@@ -91,6 +94,7 @@ def ground_truth_weights(
     labels: Array,
     *,
     mask: Array | None = None,
+    least: float = 0.0,
     xp: Namespace | None = None,
 ) -> Array:
     """Return ``sqrt(p_y (1 - p_y))``, the root of the true class's diagonal of l''.
@@ -101,6 +105,9 @@ def ground_truth_weights(
     labels : array (...) of integers in 0..c-1
     mask : array (c,) or (..., c) of bool, optional
         True for the classes in play.
+    least : float
+        What ``p_y (1 - p_y)`` counts as at least, in 0..1/4, its largest value, for a
+        class in play. 0 is the paper's.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 
@@ -116,11 +123,18 @@ def ground_truth_weights(
         If `logits` are not real floating-point, `labels` not integers or `mask` not
         boolean.
     ValueError
-        If `labels` do not have the leading shape of `logits`.
+        If `labels` do not have the leading shape of `logits`, or `least` lies outside
+        of 0..1/4.
+
+    Notes
+    -----
+    l'' is that of a point. Of a sample that the network has fitted it is next to
+    nothing, and grows again along the way that another task would lead it: a `least`
+    stands for what is met there.
 
     References
     ----------
-    Liu and Liu (2022), appendix B.1.
+    Liu and Liu (2022), appendix B.1, for ``least=0``.
 
     Examples
     --------
@@ -129,12 +143,18 @@ def ground_truth_weights(
     array([0.5])
     """
     xp = resolve(xp, logits, labels, mask)
+    if not 0 <= least <= MOST_CURVATURE:
+        raise ValueError(f"least must lie in 0..{MOST_CURVATURE}, got {least}")
     true_class = one_hot(logits, labels, xp)
     p = softmax(logits, mask, xp)
     zero = xp.zeros_like(p)
     of_truth = xp.sum(xp.where(true_class, p, zero), axis=-1)
     of_others = xp.sum(xp.where(true_class, zero, p), axis=-1)
-    return xp.sqrt(of_truth * of_others)
+    found = of_truth * of_others
+    if least:
+        raised = xp.where(found > least, found, xp.full_like(found, least))
+        found = xp.where(of_truth > 0, raised, found)  # of a masked class nothing
+    return xp.sqrt(found)
 
 
 def sigmoid_curvature(logits: Array, *, xp: Namespace | None = None) -> Array:

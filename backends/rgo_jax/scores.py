@@ -33,7 +33,7 @@ def softmax_score(
     ----------
     logits : array (b, c)
     labels : array (b,) of integers
-    curvature : {"ground-truth", "exact"}
+    curvature : {"ground-truth", "floored", "exact"}
     mask : array (c,) of bool, optional
         True for the classes in play.
 

@@ -76,7 +76,7 @@ def second_moments(
         cancels, as before a softmax or a layer normalisation, ``"mean"`` takes it with
         the weights of `rgo_core.output_contrast`, unless all of l'' is asked for
         (``curvature="exact"``).
-    curvature : {"ground-truth", "exact"}
+    curvature : {"ground-truth", "floored", "exact"}
         The true class's diagonal of l'' in one backward pass, or the whole l'' in one
         for each class; see `rgo_core.score_cotangents`.
     mask : Tensor (c,) of bool, optional

@@ -30,7 +30,7 @@ def label_score(
         logarithmic softmax.
     labels : Tensor (b, ...) of integers
         In 0..c-1, or -100 for what the loss ignores.
-    curvature : {"ground-truth", "exact"}
+    curvature : {"ground-truth", "floored", "exact"}
         See `rgo_core.score_cotangents`.
     mask : Tensor (c,) of bool, optional
         True for the classes in play.
@@ -86,7 +86,7 @@ def label_score(
         )
         scores = torch.where(cotangents != 0, cotangents * logits, 0.0).sum(-1)
     else:
-        weights = true_class_weights(values, classes, mask=mask, xp=xp)
+        weights = true_class_weights(values, classes, curvature, mask=mask, xp=xp)
         at = classes.long()[..., None]
         scores = (weights * logits.gather(-1, at)[..., 0])[None]
     scores = torch.where(counted, scores, 0.0)[..., None].flatten(2).sum(-1)

@@ -153,7 +153,7 @@ def cross_entropy_score(
         for all batches after it: one score serves one model.
     mask : Tensor (c,) of bool, optional
         True for the classes in play.
-    curvature : {"ground-truth", "exact"}
+    curvature : {"ground-truth", "floored", "exact"}
         See `rgo_torch.second_moments`. The exact one takes a backward pass for each
         class: not for a vocabulary.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice, check_positive
+from rgo_core.cotangents import CURVATURES
 from rgo_core.damping import (
     MAP_DAMPING,
     RELATIVE_DAMPING,
@@ -152,5 +153,5 @@ def _check_vectors(observing: Observing) -> None:
     per, reduce, curvature = (observing.bound.get(name) for name in CHOSEN)
     check_choice("per", per, (None, *PERS))
     check_choice("reduce", reduce, (None, *REDUCES))
-    check_choice("curvature", curvature, (None, "ground-truth", "exact"))
+    check_choice("curvature", curvature, (None, *CURVATURES))
     check_chunk_size(observing.bound.get("chunk_size"), per)

@@ -17,6 +17,7 @@ from rgo_bench.networks import NETWORKS
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.team import Team
 from rgo_bench.streams.options import Count, Positive
+from rgo_core.cotangents import Curvature
 from rgo_core.damping import split_damping
 from rgo_torch.options.defaults import Chosen, choose
 from rgo_torch.options.observing import as_observing
@@ -54,7 +55,7 @@ class RGOOptions(MethodOptions):
     relative: Literal[True] | None = None  # to the mean of H's diagonal
     per: Literal["sample", "batch"] | None = None
     reduce: Literal["mean", "rms"] | None = None
-    curvature: Literal["ground-truth", "exact"] | None = None
+    curvature: Curvature | None = None
     biases: Literal["raw", "normalized"] | None = None
     weights: Literal["raw", "normalized"] | None = None  # normalized: to trace n
     encode: bool = True
