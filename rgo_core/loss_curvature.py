@@ -152,8 +152,9 @@ def ground_truth_weights(
     of_others = xp.sum(xp.where(true_class, zero, p), axis=-1)
     found = of_truth * of_others
     if least:
+        in_play = true_class if mask is None else true_class & mask
         raised = xp.where(found > least, found, xp.full_like(found, least))
-        found = xp.where(of_truth > 0, raised, found)  # of a masked class nothing
+        found = xp.where(xp.any(in_play, axis=-1), raised, found)
     return xp.sqrt(found)
 
 

@@ -19,6 +19,7 @@ from rgo_core import (
     softmax_hessian_root,
     squared_error_curvature,
 )
+from rgo_core.cotangents import LEAST_CURVATURE
 
 CLASSES = 4
 # Undecided, confident, and beyond what an exponential can hold.
@@ -154,6 +155,49 @@ def test_the_weight_counts_the_classes_in_play(
     assert_close(weight**2, np.asarray(expected), scale=1.0)
     if not mask[label]:
         assert weight == 0
+
+
+@given(logits=LOGITS, mask=MASKS, label=LABELS, least=st.floats(0.0, 0.25))
+def test_a_least_curvature_raises_what_is_below_it_and_no_more(
+    backend: Backend, logits: np.ndarray, mask: np.ndarray, label: int, least: float
+) -> None:
+    given = (ground_truth_weights, logits, np.asarray(label))
+    plain = backend.call(*given, mask=mask)
+    found = backend.call(*given, mask=mask, least=least)
+    expected = np.maximum(plain**2, least) if mask[label] else np.zeros(())
+    assert_close(found**2, expected, scale=1.0)
+    np.testing.assert_array_equal(backend.call(*given, mask=mask, least=0.0), plain)
+
+
+@pytest.mark.parametrize("least", [-0.1, 0.26, np.nan])
+def test_a_least_curvature_that_none_can_have_is_refused(
+    backend: Backend, least: float
+) -> None:
+    with pytest.raises(ValueError, match=r"least must lie in 0\.\.0\.25, got"):
+        backend.call(
+            ground_truth_weights, np.zeros((1, 2)), np.asarray([0]), least=least
+        )
+
+
+@pytest.mark.parametrize("are_logarithms", [False, True])
+def test_a_fitted_sample_counts_where_curvature_is_floored(
+    backend: Backend, are_logarithms: bool
+) -> None:
+    logits = np.asarray([[6.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    labels = np.asarray([0, 1])
+    if are_logarithms:
+        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    truth = p[[0, 1], labels]
+    assert truth[0] * (1 - truth[0]) < LEAST_CURVATURE < truth[1] * (1 - truth[1])
+    plain = backend.call(score_cotangents, logits, labels)
+    found = backend.call(score_cotangents, logits, labels, curvature="floored")
+    assert_close(found[0, 1], plain[0, 1])  # its curvature is above the floor
+    cotangent = np.sqrt(LEAST_CURVATURE)
+    if are_logarithms:  # it has to undo the softmax's gradient
+        cotangent /= 1 - truth[0]
+    expected = np.asarray([cotangent, 0.0, 0.0])
+    assert_close(found[0, 0], expected, condition=1 / (1 - truth[0]))
 
 
 @given(seed=SEEDS)

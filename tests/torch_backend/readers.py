@@ -53,8 +53,8 @@ class Weighing(Reader):
 
 
 class Bag(Reader):
-    def __init__(self, kind: Callable[..., nn.Module], *args: int) -> None:
-        super().__init__(kind, *args)
+    def __init__(self, kind: Callable[..., nn.Module], *args: int, **options: bool):
+        super().__init__(kind, *args, **options)
         del self.words
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -79,6 +79,7 @@ READERS = {
     "attention": lambda: Attending(nn.MultiheadAttention, WIDTH, 2, batch_first=True),
     "its weights": lambda: Weighing(nn.MultiheadAttention, WIDTH, 2, batch_first=True),
     "bag": lambda: Bag(nn.EmbeddingBag, WORDS, WIDTH),
+    "sparse bag": lambda: Bag(nn.EmbeddingBag, WORDS, WIDTH, sparse=True),
     "bilinear": lambda: Pairs(nn.Bilinear, WIDTH, WIDTH, WIDTH),
 }
 

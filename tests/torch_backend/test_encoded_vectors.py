@@ -43,7 +43,7 @@ def test_an_encoded_layer_is_observed_in_its_own_order(name: str, task: int) -> 
         score(model, sample).sum().backward()
         for own, parameter, axes in axes_of(model):
             assert parameter.grad is not None
-            expected[own] += moment(parameter.grad, axes)
+            expected[own] += moment(parameter.grad.to_dense(), axes)
     for own, whole in expected.items():
         matrix, _ = found[own]
         assert_near(matrix, whole, amplification=100)

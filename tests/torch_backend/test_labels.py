@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_backend.tolerance import assert_near
 
 import rgo_core
+from rgo_core.cotangents import CURVATURES
 from rgo_torch.labels import IGNORED, label_score
 
 CLASSES = 5
@@ -67,7 +68,7 @@ def test_the_exact_scores_square_to_the_hessian(shape: tuple[int, ...]) -> None:
     assert_near(squares, torch.where(counted, hessian, 0.0))
 
 
-@pytest.mark.parametrize("curvature", ["ground-truth", "exact"])
+@pytest.mark.parametrize("curvature", CURVATURES)
 def test_log_probabilities_are_scored_as_a_sample_s_are(curvature: Any) -> None:
     logits, labels = logits_and_labels(2, 3)
     logs = logits.log_softmax(-1)

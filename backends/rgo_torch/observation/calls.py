@@ -135,20 +135,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def uncached(model: nn.Module) -> Iterator[None]:
-    """Keep models of transformers from filling caches, as they do in eval mode.
+    """Switch off caches and sparse gradients, which vectors of samples have no use for.
 
-    Nothing is generated. State-space and recurrent ones write theirs in place, which
-    neither autograd nor `torch.func` can go back through.
+    Models of transformers fill caches in eval mode. Nothing is generated, and
+    state-space and recurrent ones write theirs in place, which neither autograd nor
+    `torch.func` can go back through. Nor can it see an EmbeddingBag's samples apart
+    whose gradients are sparse.
     """
-    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
-    configs = {id(c): c for c in found if getattr(c, "use_cache", None) is True}
-    for config in configs.values():
-        config.use_cache = False
+    modules = list(model.modules())
+    found: list[tuple[Any, str]] = [
+        (getattr(module, "config", None), "use_cache") for module in modules
+    ]
+    found += [(m, "sparse") for m in modules if isinstance(m, nn.EmbeddingBag)]
+    on = {id(o): (o, name) for o, name in found if getattr(o, name, None) is True}
+    for owner, name in on.values():
+        setattr(owner, name, False)
     try:
         yield
     finally:
-        for config in configs.values():
-            config.use_cache = True
+        for owner, name in on.values():
+            setattr(owner, name, True)
 
 
 @contextmanager
