@@ -54,9 +54,13 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", True): 0.01,
     ("batch", "mean", False): 0.01,
 }
-# The same, of projections that are not scaled to trace n.
+# The same, of projections that are not scaled to trace n, and where the curvature of
+# what is fitted counts, "floored".
 UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.1,
+}
+FLOORED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
+    ("sample", "mean", True): 0.3,
 }
 # Whatever the vectors, where gradients are projected.
 RELATIVE_DAMPING = Relative(0.03)
@@ -67,7 +71,12 @@ MAP_DAMPING = Relative(1.0)
 
 
 def measured_damping(
-    per: Per, reduce: Reduce, *, encode: bool = True, scaled: bool = True
+    per: Per,
+    reduce: Reduce,
+    *,
+    encode: bool = True,
+    scaled: bool = True,
+    floored: bool = False,
 ) -> float:
     """Return the damping that was measured best for a kind of curvature vectors.
 
@@ -80,6 +89,9 @@ def measured_damping(
     scaled : bool
         Whether projections are scaled to trace n. Those that are not close more of a
         step, so that more damping serves; where none was measured, that of scaled ones.
+    floored : bool
+        Whether the curvature has a floor (``curvature="floored"``), measured of one
+        form alone: encoded, unscaled, the mean of a vector a sample.
 
     Returns
     -------
@@ -108,6 +120,14 @@ def measured_damping(
             f"encode={encode!r}: none was measured"
         )
     vectors = per, reduce, encode
+    if floored:
+        if scaled or vectors not in FLOORED_DAMPING:
+            raise ValueError(
+                f"damping must be given for curvature='floored' with per={per!r}, "
+                f"reduce={reduce!r}, encode={encode!r}, scaled={scaled!r}: none was "
+                "measured"
+            )
+        return FLOORED_DAMPING[vectors]
     if not scaled and vectors in UNSCALED_DAMPING:
         return UNSCALED_DAMPING[vectors]
     return MEASURED_DAMPING[vectors]

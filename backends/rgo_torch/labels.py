@@ -31,7 +31,7 @@ def label_score(
     labels : Tensor (b, ...) of integers
         In 0..c-1, or -100 for what the loss ignores.
     curvature : {"ground-truth", "floored", "exact"}
-        See `rgo_core.score_cotangents`.
+        See `rgo_core.score_cotangents`. `RGO.curvature` is what its damping is of.
     mask : Tensor (c,) of bool, optional
         True for the classes in play.
 

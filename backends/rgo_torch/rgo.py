@@ -54,9 +54,10 @@ class RGO(Learned):
         of `end_task`, `layout`, `max_features`, `sketch_rows` and `shared_inputs` of
         RGO, and beside adapters a `chunk_size`, where they are not None. Where None:
         `second_moments` with one vector a sample and the mean over outputs for
-        ``project="gradient"``; with ``"update"`` what cannot cancel, for before a layer
-        normalisation the mean over outputs is zero. There a fully
-        convolutional network has one vector for each position, with the mean.
+        ``project="gradient"``, and ``curvature="floored"`` where features are encoded,
+        projections unscaled and the damping absolute; with ``"update"`` what cannot
+        cancel, for before a layer normalisation the mean over outputs is zero. There a
+        fully convolutional network has one vector for each position, with the mean.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the gradient with SGD, ASGD and LBFGS and what

@@ -24,7 +24,8 @@ def test_no_damping_is_made_up(options: tuple[Any, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, 0.1),
+        ({}, 0.3),
+        ({"observe": partial(second_moments, curvature="ground-truth")}, 0.1),
         ({"normalize": "weights"}, 0.03),
         ({"encode": False}, 0.01),
         ({"observe": partial(second_moments, per="batch")}, 0.01),

@@ -13,6 +13,9 @@ from rgo_core import Relative
 from rgo_core.damping import MAP_DAMPING, UPDATE_DAMPING, Damping
 from rgo_torch import RGO, measured_damping, second_moments
 
+# Of an encoded perceptron whose gradients are projected.
+FLOORED = measured_damping("sample", "mean", scaled=False, floored=True)
+
 
 def told(rgo: RGO, *options: str) -> list[Any]:
     """Return what a state says of options."""
@@ -35,7 +38,7 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     model = mlp()
     rgo = RGO(model, sgd(model))
     assert rgo.projector.project == "gradient"
-    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
+    assert rgo.damping == FLOORED
     assert "update is projected" not in rgo.summary()
 
 
@@ -52,8 +55,7 @@ def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None
     by_batches = partial(second_moments, per="batch")
     assert damping(observe=by_batches) == measured_damping("batch", "mean")
     # A convolution that is not protected has no curvature to fade.
-    mlp_s = measured_damping("sample", "mean", scaled=False)
-    assert damping(protect=["2"]) == mlp_s
+    assert damping(protect=["2"]) == FLOORED
 
 
 def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
@@ -108,7 +110,7 @@ def test_projections_are_scaled_only_if_asked_for(
         number = measured_damping("sample", "mean", **options)
         return number if is_plain else Relative(0.03)
 
-    assert chosen() == ("none", measured(scaled=False))
+    assert chosen() == ("none", measured(scaled=False, floored=True))
     assert chosen(normalize="weights") == ("weights", measured())
     unencoded = measured(scaled=False, encode=False)
     assert chosen(encode=False) == ("none", unencoded)
@@ -120,7 +122,7 @@ def test_projections_are_scaled_only_if_asked_for(
 def test_what_is_not_protected_is_not_asked_for_its_kind() -> None:
     model = beside_linear(nn.LayerNorm(6))
     rgo = RGO(model, sgd(model), protect=["1", "3"])
-    assert rgo.damping == measured_damping("sample", "mean", scaled=False)
+    assert rgo.damping == FLOORED
 
 
 def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() -> None:
@@ -128,7 +130,52 @@ def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() ->
     by_batches = partial(second_moments, per="batch")
     _, by_batch = learner(observe=by_batches)
     _, given = learner(observe=by_batches, damping=0.5)
-    unscaled = measured_damping("sample", "mean", scaled=False)
-    assert by_default.damping == unscaled
+    assert by_default.damping == FLOORED
     assert by_batch.damping == measured_damping("batch", "mean")
     assert given.damping == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "curvature", "damping"),
+    [
+        ({}, "floored", 0.3),
+        ({"damping": 0.5}, "floored", 0.5),
+        ({"damping": Relative(0.1)}, "ground-truth", Relative(0.1)),
+        ({"normalize": "weights"}, "ground-truth", 0.03),
+        ({"encode": False}, "ground-truth", 0.01),
+        ({"project": "update"}, "ground-truth", UPDATE_DAMPING),
+        ({"observe": partial(second_moments, per="batch")}, "ground-truth", 0.01),
+        (
+            {"observe": partial(second_moments, curvature="ground-truth")},
+            "ground-truth",
+            0.1,
+        ),
+        (
+            {
+                "observe": partial(second_moments, curvature="floored"),
+                "damping": Relative(0.1),
+            },
+            "floored",
+            Relative(0.1),
+        ),
+    ],
+)
+def test_curvature_has_a_floor_where_an_absolute_damping_was_measured_with_it(
+    options: dict[str, Any], curvature: str, damping: Damping
+) -> None:
+    model = mlp()
+    rgo = RGO(model, sgd(model), **options)
+    assert (rgo.curvature, rgo.damping) == (curvature, damping)
+
+
+def test_no_damping_was_measured_for_other_forms_with_a_floor() -> None:
+    model = mlp()
+    floored = partial(second_moments, curvature="floored")
+    message = "given for curvature='floored' with per='sample', .* none was measured"
+    with pytest.raises(ValueError, match=message):
+        RGO(model, sgd(model), observe=floored, encode=False)
+    # Of a convolutional network it is relative still.
+    layers = nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2)
+    model = nn.Sequential(*layers)
+    rgo = RGO(model, sgd(model))
+    assert (rgo.curvature, rgo.damping) == ("ground-truth", Relative(0.03))

@@ -108,7 +108,7 @@ class RGOPlugin(Continued, SupervisedPlugin):
         self._tasks = dict(state_dict["tasks"])
 
     def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score:
-        curvature = self._options.get("curvature", "ground-truth")
+        curvature = self.rgo.curvature
 
         def score(model: nn.Module, batch: Any) -> Tensor:
             device = next(model.parameters()).device

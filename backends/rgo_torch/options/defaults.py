@@ -65,8 +65,10 @@ def choose(
 
     Of a model that `convolves` and is encoded the damping is relative by default: its
     curvature fades as samples are seen again, and an absolute one forgot four times as
-    much with LeNet-5 on split CIFAR-100. One that `maps`, whose updates are projected,
-    has a vector for each position: one a sample adds up what its many outputs ask for.
+    much with LeNet-5 on split CIFAR-100. Of a multilayer perceptron it is absolute, and
+    the curvature has a floor, for the same reason. One that `maps`, whose updates are
+    projected, has a vector for each position: one a sample adds up what its many
+    outputs ask for.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def choose(
         notes.append(AT_POSITIONS)
     elif not left or beside_adapters or relative is False:
         per, reduce = per or "sample", reduce or "mean"
-    curvature = given.get("curvature") or "ground-truth"
+    curvature = given.get("curvature")
     cancels = curvature == "exact" and reduce == "mean"
     if relative is None and damping is None:
         fades = not is_plain or (convolves and encode)
@@ -107,12 +109,22 @@ def choose(
         relative = (project == "update" or fades) and not cancels
     if cancels and (relative or isinstance(damping, Relative)):
         raise ValueError(CANCELS)
+    if curvature is None:
+        is_absolute = not (relative or isinstance(damping, Relative))
+        plain = project == "gradient" and encode and normalize == "none"
+        measured = plain and is_absolute and (per, reduce) == ("sample", "mean")
+        curvature = "floored" if measured else "ground-truth"
     if damping is None and at_positions:
         damping = MAP_DAMPING
     elif damping is None:
         scaled = normalize != "none"
         damping = _measured(
-            per, reduce, relative=bool(relative), encode=encode, scaled=scaled
+            per,
+            reduce,
+            relative=bool(relative),
+            encode=encode,
+            scaled=scaled,
+            floored=curvature == "floored",
         )
     vectors = {"per": per, "reduce": reduce, "curvature": curvature}
     observing = Observing(observing.function, {**given, **vectors})
