@@ -128,7 +128,8 @@ def test_how_far_replay_is_from_rgo_is_as_recorded() -> None:
         float(spread_of(MNIST / name)[:5]) for name in ("rgo", "er", "der++", "er-ring")
     )
     page = words_of("docs/rivals.md")
-    assert f"{er:.2f} {der - rgo:.1f}" == f"{rgo:.2f} 0.5"  # level, half a point above
+    assert abs(er - rgo) < 0.1  # "level"
+    assert f"{der - rgo:.1f}" == "0.5"  # "half a point above"
     for told in (words_of("README.md"), words_of("docs/when.md")):
         assert spread_of(MNIST / "der++") in told
         assert f"at {spread_of(MNIST / 'er')}" in told

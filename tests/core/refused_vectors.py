@@ -99,7 +99,7 @@ REFUSALS: list[Refusal] = [
         (LOGITS, LABELS),
         {"curvature": "fisher"},
         ValueError,
-        "curvature must be 'ground-truth' or 'exact', got 'fisher'",
+        "curvature must be 'ground-truth' or 'floored' or 'exact', got 'fisher'",
     ),
     # vectors
     *(

@@ -148,7 +148,7 @@ def test_the_pass_works_under_autocast() -> None:
     [
         ({"per": "epoch"}, "per must be None or 'sample' .* got 'epoch'"),
         ({"reduce": "max"}, "reduce must be None or 'mean' .* got 'max'"),
-        ({"curvature": "full"}, "curvature must be 'ground-truth' or 'exact'"),
+        ({"curvature": "full"}, "must be 'ground-truth' or 'floored' or 'exact'"),
     ],
 )
 def test_unknown_options_are_refused(option: dict[str, str], message: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from rgo_bench.cli.terminal import console
 from rgo_bench.methods import METHODS
@@ -46,8 +46,11 @@ def list_all() -> None:
     console.print("network ", *NETWORKS)
 
 
-def _show(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    table = Table(*head, box=None, pad_edge=False)
+def _show(head: tuple[str, str, str], rows: Iterable[tuple[str, ...]]) -> None:
+    name, middle, last = head
+    # Narrow enough that no option is cut on 80 columns.
+    columns = name, Column(middle, max_width=24), last
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     console.print(table, "")

@@ -50,8 +50,8 @@ def test_what_is_left_to_the_method_is_stated_and_not_named() -> None:
 
 def test_what_is_given_is_named_though_it_would_be_chosen_too() -> None:
     default = make_spec("permuted-mnist", "rgo", 0)
-    given = make_spec("permuted-mnist", "rgo", 0, {"weights": "raw", "damping": 0.1})
-    assert given.variant == "damping=0.1,weights=raw"
+    given = make_spec("permuted-mnist", "rgo", 0, {"weights": "raw", "damping": 0.3})
+    assert given.variant == "damping=0.3,weights=raw"
     assert given.config == default.config
 
 
@@ -237,7 +237,7 @@ def test_a_setting_of_another_form_is_refused(setting: str) -> None:
                 ("weights", "null, raw, normalized"),
                 ("per", "null, sample, batch"),
                 ("reduce", "null, mean, rms"),
-                ("curvature", "null, ground-truth, exact"),
+                ("curvature", "null, ground-truth, floored, exact"),
                 ("permutations", "null, shared"),
             ]
         ),
