@@ -77,8 +77,8 @@ def second_moments(
         the weights of `rgo_core.output_contrast`, unless all of l'' is asked for
         (``curvature="exact"``).
     curvature : {"ground-truth", "floored", "exact"}
-        The true class's diagonal of l'' in one backward pass, or the whole l'' in one
-        for each class; see `rgo_core.score_cotangents`.
+        The true class's diagonal of l'' in one backward pass, the paper's or with a
+        floor, or the whole l'' in one for each class; see `rgo_core.score_cotangents`.
     mask : Tensor (c,) of bool, optional
         True for the classes in play, for a head that serves several tasks.
     score : callable, optional
