@@ -62,12 +62,27 @@ class Sharpness(Outer):
         self.inner.step()
 
 
+class Shrinking(Outer):
+    """Steps the optimizer inside, and makes weights smaller by itself."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        self.inner.step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.mul_(0.9)
+
+
 def of_signs(model: nn.Module) -> Optimizer:
     return Signs(model.parameters())
 
 
 def of_outer(model: nn.Module) -> Optimizer:
     return Outer(Signs(model.parameters()))
+
+
+def of_shrinking(model: nn.Module) -> Optimizer:
+    return Shrinking(Signs(model.parameters()))
 
 
 def train(model: nn.Module, optimizer: Optimizer) -> None:
@@ -99,7 +114,7 @@ def moved_along_old_inputs(model: nn.Module, optimizer: Optimizer) -> float:
     return float((old[0][0] @ moved.mT).norm() / (old[0][0].norm() * moved.norm()))
 
 
-@pytest.mark.parametrize("make", [of_signs, of_outer])
+@pytest.mark.parametrize("make", [of_signs, of_outer, of_shrinking])
 def test_of_an_optimizer_that_is_not_known_the_update_is_projected(
     make: Callable[[nn.Module], Optimizer],
 ) -> None:
@@ -243,6 +258,23 @@ def test_gradients_past_the_backward_pass_are_told(
         if lost:
             assert told[0].startswith("0.weight, 0.bias, 2.weight")
             assert "Use project='update'" in told[0]
+
+
+def test_what_bypasses_the_hooks_is_told_of_the_task_in_which_it_does() -> None:
+    model = mlp()
+    optimizer = sgd(model)
+    rgo = RGO(model, optimizer)
+    for differentiate in (backward, functional_gradients, backward):
+        rgo.begin_task()
+        for x, y in batches(2):
+            optimizer.zero_grad()
+            differentiate(model, x, y)
+            optimizer.step()
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            rgo.end_task(batches(2))
+        told = any("no backward pass" in str(each.message) for each in found)
+        assert told == (differentiate is functional_gradients)
 
 
 def test_weight_decay_of_what_has_no_gradient_is_told() -> None:
