@@ -17,7 +17,7 @@ from rgo_torch.adapters.shared import (
     shared_parameters,
 )
 from rgo_torch.distributed.gathered import on_whole
-from rgo_torch.layers.sample_axes import warn_of_miscounted
+from rgo_torch.layers.sample_axes import warn_of_miscounted, warn_of_summed
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
@@ -140,8 +140,8 @@ def second_moments(
     Warns
     -----
     UserWarning
-        If the model returns probabilities, which are taken for logits, or layers take
-        in other numbers of entries than the batch has samples.
+        If the model returns probabilities, which are taken for logits, layers take in
+        other numbers of entries than the batch has samples, or one vector a batch.
 
     Notes
     -----
@@ -203,7 +203,9 @@ def second_moments(
                     sampling.most = most_samples(calls, count)
                 del calls  # before the next forward pass
                 sampling.note(count)
-    warn_of_miscounted(layer for p in parameters.values() for layer, _ in p.uses)
+    used = [layer for p in parameters.values() for layer, _ in p.uses]
+    warn_of_miscounted(used)
+    warn_of_summed(used)
     return _finished(blocks, sampling)
 
 

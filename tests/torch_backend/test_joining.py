@@ -87,7 +87,8 @@ class Looking(nn.Module):
 
 def test_where_a_batch_has_one_vector_it_stays_as_it_is() -> None:
     model = nn.Sequential(Looking(), nn.Linear(12, 4))
-    seen, moments = sizes_of(model, batches(6, 5))
+    with pytest.warns(UserWarning, match="^0: one curvature vector for each batch, "):
+        seen, moments = sizes_of(model, batches(6, 5))
     assert set(seen) == {5}
     assert int(moments["0.scale"].count) == 6
 

@@ -85,7 +85,8 @@ class Router(nn.Module):
 def test_what_looks_at_values_is_observed_by_the_sum_over_a_batch() -> None:
     torch.manual_seed(0)
     model, x = Router(), normal(B, 3)
-    (found,) = second_moments(model, [x], score=score).values()
+    with pytest.warns(UserWarning, match="the model: one curvature vector for each ba"):
+        (found,) = second_moments(model, [x], score=score).values()
     (total,) = torch.autograd.grad(score(model, x).sum(), model.scale)
     assert_near(found.diagonal, total.flatten() ** 2)
     assert int(found.count) == 1

@@ -49,6 +49,18 @@ def warn_of_miscounted(layers: Iterable[Layer]) -> None:
     )
 
 
+def warn_of_summed(layers: Iterable[Layer]) -> None:
+    """Warn once of all layers that have had one vector for a whole batch."""
+    names = {layer.name or "the model": None for layer in layers if layer.sums_samples}
+    if names:
+        warn_caller(
+            f"{few_names(list(names))}: one curvature vector for each batch, for the "
+            "forward does not run on a sample by itself under torch.func.vmap, as "
+            "where it looks at values. So many batches protect so many directions: "
+            "give end_task small ones"
+        )
+
+
 def _span(counts: Iterable[int]) -> str:
     low, *others = sorted(set(counts))
     return f"{low} to {others[-1]}" if others else str(low)
