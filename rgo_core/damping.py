@@ -111,6 +111,8 @@ def measured_damping(
     0.01
     >>> rgo_core.measured_damping("sample", "mean", scaled=False)
     0.1
+    >>> rgo_core.measured_damping("sample", "mean", scaled=False, floored=True)
+    0.3
     """
     check_choice("per", per, PERS)
     check_choice("reduce", reduce, REDUCES)

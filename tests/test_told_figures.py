@@ -203,3 +203,56 @@ def test_a_rival_on_lenet_5_is_told_of_as_recorded(method: str) -> None:
     cells = f"{acc} / {bwt} | {record['acc'] - stl['acc']:.2f} | {weights:.0f} %"
     lines = (ROOT / "docs/rivals.md").read_text().splitlines()
     assert any(line.startswith(f"| {method} | {cells} |") for line in lines)
+
+
+DIGITS = RESULTS / "permuted-digits"
+
+
+def mean_of(folder: Path) -> str:
+    """Return ACC / BWT over all recorded seeds, as pages do."""
+    records = [json.loads(path.read_text()) for path in folder.glob("seed-*.json")]
+    acc, bwt = (
+        np.mean([record[name] for record in records]) for name in ("acc", "bwt")
+    )
+    return f"{acc:.2f} / {bwt:.2f}"
+
+
+@pytest.mark.parametrize("floored", [False, True])
+def test_what_a_floor_under_the_curvature_does_is_as_recorded(floored: bool) -> None:
+    variant, longer = (
+        ("", "epochs=30")
+        if floored
+        else (
+            "curvature=ground-truth",
+            "curvature=ground-truth,epochs=30",
+        )
+    )
+    folders = (
+        DIGITS / "rgo" / variant,
+        RESULTS / "rotated-digits/rgo" / variant,
+        DIGITS / "rgo" / longer,
+    )
+    cells = " | ".join(map(mean_of, folders))
+    name, damping = ("floored", 0.3) if floored else ("ground-truth", 0.1)
+    page = words_of("docs/options.md")
+    default = ", the default" if floored else ""
+    assert f"`curvature={name}` (its damping is {damping}){default} | {cells} |" in page
+    stl, sgd = (mean_of(DIGITS / method / "epochs=30") for method in ("stl", "sgd"))
+    assert f"every task has {stl[:5]}, SGD {sgd}." in page
+
+
+def test_lenet_5_with_a_floor_is_told_as_recorded() -> None:
+    page = words_of("docs/reproducing.md")
+    told = {}
+    for damping in ("0.1", "0.2"):
+        folder = f"rgo/curvature=floored,damping={damping},epochs=20,network=lenet-5"
+        acc, bwt, learned = told[damping] = told_of(LENET / folder, 20)
+        train = np.mean(record_in(LENET / folder)["train_accuracy"])
+        at_ten = told_of(LENET / folder, 10)[0]
+        assert f"| {train:.2f} | {acc} | {learned} | {bwt} | {at_ten} |" in page
+    default = told_of(LENET / "rgo/epochs=20,network=lenet-5", 20)[0]
+    above = float(told["0.2"][0]) - float(default)
+    assert f"0.2 ends {above:.2f} points above the default" in page
+    acc, bwt, learned = told["0.2"]
+    at = f"of 0.2 [with a floor](#what-is-fitted) at {acc} / {bwt} ({learned}), seed 0"
+    assert at in words_of("docs/options.md")

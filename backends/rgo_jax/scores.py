@@ -26,8 +26,9 @@ def softmax_score(
     """Return the score whose gradient is the curvature vector of cross-entropy.
 
     ``sqrt(p_i (1 - p_i)) z_i`` for sample i, z_i the logit of its class and p_i the
-    probability, the root taken as constant; for ``"exact"`` one score for each column
-    of the square root of l''.
+    probability, the root taken as constant; for ``"floored"`` with 0.1 in place of a
+    smaller product; for ``"exact"`` one score for each column of the square root of
+    l''.
 
     Parameters
     ----------

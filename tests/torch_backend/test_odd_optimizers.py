@@ -235,6 +235,24 @@ def backward(model: nn.Module, x: Tensor, y: Tensor) -> None:
     loss_of(model, x, y).backward()
 
 
+def told_of_a_task(
+    rgo: RGO,
+    model: nn.Module,
+    optimizer: Optimizer,
+    differentiate: Callable[[nn.Module, Tensor, Tensor], None],
+) -> list[str]:
+    """Return what the end of a task says of gradients past the hooks."""
+    rgo.begin_task()
+    for x, y in batches(2):
+        optimizer.zero_grad()
+        differentiate(model, x, y)
+        optimizer.step()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        rgo.end_task(batches(2))
+    return [str(w.message) for w in found if "no backward pass" in str(w.message)]
+
+
 @pytest.mark.parametrize("project", ["gradient", "update"])
 @pytest.mark.parametrize("differentiate", [functional_gradients, backward])
 def test_gradients_past_the_backward_pass_are_told(
@@ -244,15 +262,7 @@ def test_gradients_past_the_backward_pass_are_told(
     optimizer = sgd(model)
     rgo = RGO(model, optimizer, project=project)
     for _ in range(2):
-        rgo.begin_task()
-        for x, y in batches(2):
-            optimizer.zero_grad()
-            differentiate(model, x, y)
-            optimizer.step()
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always")
-            rgo.end_task(batches(2))
-        told = [str(w.message) for w in found if "no backward pass" in str(w.message)]
+        told = told_of_a_task(rgo, model, optimizer, differentiate)
         lost = project == "gradient" and differentiate is functional_gradients
         assert len(told) == lost
         if lost:
@@ -265,16 +275,8 @@ def test_what_bypasses_the_hooks_is_told_of_the_task_in_which_it_does() -> None:
     optimizer = sgd(model)
     rgo = RGO(model, optimizer)
     for differentiate in (backward, functional_gradients, backward):
-        rgo.begin_task()
-        for x, y in batches(2):
-            optimizer.zero_grad()
-            differentiate(model, x, y)
-            optimizer.step()
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always")
-            rgo.end_task(batches(2))
-        told = any("no backward pass" in str(each.message) for each in found)
-        assert told == (differentiate is functional_gradients)
+        told = told_of_a_task(rgo, model, optimizer, differentiate)
+        assert len(told) == (differentiate is functional_gradients)
 
 
 def test_weight_decay_of_what_has_no_gradient_is_told() -> None:

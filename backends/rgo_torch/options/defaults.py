@@ -27,6 +27,9 @@ CANCELS = (
     "rounding alone, which a Relative damping would take for its scale; use "
     "reduce='rms' or an absolute damping"
 )
+# Of which form a floor under the curvature was measured, with an absolute damping:
+# project, encode, normalize, per, reduce.
+FLOORED = ("gradient", True, "none", "sample", "mean")
 # What a summary says of it.
 CUT = "the update is projected, not the gradient: tensor parallelism cuts it up"
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
@@ -110,10 +113,9 @@ def choose(
     if cancels and (relative or isinstance(damping, Relative)):
         raise ValueError(CANCELS)
     if curvature is None:
+        form = project, encode, normalize, per, reduce
         is_absolute = not (relative or isinstance(damping, Relative))
-        plain = project == "gradient" and encode and normalize == "none"
-        measured = plain and is_absolute and (per, reduce) == ("sample", "mean")
-        curvature = "floored" if measured else "ground-truth"
+        curvature = "floored" if is_absolute and form == FLOORED else "ground-truth"
     if damping is None and at_positions:
         damping = MAP_DAMPING
     elif damping is None:

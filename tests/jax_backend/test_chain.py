@@ -1,0 +1,107 @@
+"""What comes before and after the projections in a chain of transformations."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax_backend.nets import mlp_params
+from jax_backend.small_projections import batch, gradient, moments_of
+
+from rgo_jax import end_task, observe, project_gradients
+
+
+@pytest.mark.filterwarnings("ignore:.*comes after project_gradients")
+def test_the_place_in_the_chain_says_what_is_projected() -> None:
+    params = mlp_params((3, 4))
+    moments = {"layer0/kernel": observe({}, {"k": jnp.eye(3)[:1] * 1e3})["k"]}
+    gradients = gradient(params, batch())
+    sizes = {}
+    for name, chain in {
+        "update": (optax.adam(0.1), project_gradients()),
+        "gradient": (project_gradients(), optax.adam(0.1)),
+    }.items():
+        optimizer = optax.chain(*chain)
+        state = end_task(optimizer.init(params), moments, damping=1e-4)
+        updates, _ = optimizer.update(gradients, state, params)
+        sizes[name] = float(jnp.abs(updates["layer0"]["kernel"][0]).max())
+    # The old task needs the kernel's first row, and Adam undoes its protection.
+    assert sizes["update"] < 1e-3 * sizes["gradient"]
+
+
+MOMENTUM = {
+    "heavy ball": optax.sgd(0.1, momentum=0.9),
+    "nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "average": optax.chain(optax.ema(0.9), optax.scale(-0.1)),
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTUM)
+def test_a_task_begins_without_the_momentum_of_the_one_before(kind: str) -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(project_gradients(), MOMENTUM[kind])
+    state = optimizer.init(params)
+    _, state = optimizer.update(gradient(params, batch()), state, params)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    carried, _ = optimizer.update(nothing, state, params)
+    assert any(update.any() for update in jax.tree.leaves(carried))
+    ended = end_task(state, moments_of(params))
+    still, _ = optimizer.update(nothing, ended, params)
+    assert not any(update.any() for update in jax.tree.leaves(still))
+    assert jax.tree.structure(ended) == jax.tree.structure(state)
+
+
+RESCALING = {
+    "ScaleByAdamState": optax.adam(0.1),
+    "ScaleByLionState": optax.lion(0.1),
+    "FactoredState": optax.adafactor(0.1, min_dim_size_to_factor=1),
+    "MuonState": optax.contrib.muon(0.1),
+    "SophiaState": optax.contrib.sophia(0.1),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", RESCALING)
+def test_what_rescales_projected_gradients_is_warned_of(
+    name: str, nested: bool
+) -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(project_gradients(), optax.clip(1.0), RESCALING[name])
+    if nested:
+        optimizer = optax.MultiSteps(optimizer, 2)
+    message = f"{name}.*: comes after project_gradients and rescales the gradient, or"
+    with pytest.warns(UserWarning, match=message) as found:
+        end_task(optimizer.init(params), moments_of(params))
+    assert found[0].filename == __file__
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_schedule_free_optimizer_is_warned_of(inside: bool) -> None:
+    params = mlp_params((3, 5, 4))
+    sgd = optax.sgd(0.1)
+    if inside:
+        projected = optax.chain(project_gradients(), sgd)
+        optimizer = optax.contrib.schedule_free(projected, 0.1)
+    else:
+        free = optax.contrib.schedule_free(sgd, 0.1)
+        optimizer = optax.chain(free, project_gradients())
+    with pytest.warns(UserWarning, match="schedule-free optimizer steps one copy"):
+        end_task(optimizer.init(params), moments_of(params))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", MOMENTUM)
+def test_what_sums_them_is_not(kind: str) -> None:
+    params = mlp_params((3, 5, 4))
+    for optimizer in (
+        optax.chain(project_gradients(), MOMENTUM[kind]),
+        optax.chain(project_gradients(), optax.MultiSteps(MOMENTUM[kind], 2)),
+        optax.chain(project_gradients(), optax.masked(MOMENTUM[kind], lambda _: True)),
+        optax.chain(project_gradients(), optax.apply_every(2), optax.scale(-0.1)),
+        optax.chain(
+            project_gradients(), optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        ),
+        optax.lookahead(optax.chain(project_gradients(), optax.sgd(0.1)), 5, 0.5),
+        optax.chain(optax.adam(0.1), project_gradients()),
+        optax.chain(optax.scale_by_adam(), project_gradients(), optax.scale(-0.1)),
+    ):
+        end_task(optimizer.init(params), moments_of(params))
