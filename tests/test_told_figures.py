@@ -63,8 +63,7 @@ def test_the_readme_sets_rgo_beside_stl_as_recorded() -> None:
 
 
 FORMS = {
-    "**RGO**, as it is by default of a loader that shuffles": "rgo/observed=enough",
-    "the same, all samples observed": "rgo",
+    "**RGO**, as it is by default": "rgo",
     "RGO, projections scaled (`weights=normalized`)": "rgo/weights=normalized",
     "RGO, the paper's form (`per=batch biases=normalized`)": (
         "rgo/biases=normalized,per=batch"

@@ -14,7 +14,6 @@ from rgo_torch.distributed.workers import Workers
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.hooks import Uncopied, remove_copied
 from rgo_torch.observation.chunks import SampleScore, TrainingBatch
-from rgo_torch.observation.sampling import default_samples, shuffles
 from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
@@ -174,26 +173,7 @@ class Attached(Uncopied):
         """Run the curvature pass, as `end_task` was asked to and RGO was made to."""
         chunk_size = self._chunk_size(asked["mask"], asked["score"])
         options = {**self._forms, **asked, "chunk_size": chunk_size}
-        if asked["samples"] is None and asked["whole"] is None and shuffles(batches):
-            options["samples"] = self._default_samples
         return self._observing(self.model, batches, **options)
-
-    @property
-    def _default_samples(self) -> int | None:
-        """How many samples `end_task` observes of a loader that shuffles; None: all.
-
-        A part of them was not measured of projections that are scaled to trace n, and
-        one vector a batch is no sum over samples.
-        """
-        bound = self._observing.bound
-        if (
-            self._observing.is_own
-            or self.projector.normalize != "none"
-            or bound.get("per") == "batch"
-            or {"samples", "whole"} & set(bound)
-        ):
-            return None
-        return default_samples(self.projector.observed.values())
 
     def _chunk_size(self, mask: Any, score: Any) -> int | None:
         """Return how many samples the curvature pass may take at once.

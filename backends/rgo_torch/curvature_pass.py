@@ -101,7 +101,7 @@ def second_moments(
         part. Not with ``per="batch"``, and only with a `score` of which each sample's
         does not depend on the others. A batch is cut along the first axis of its
         tensors, where all have one length; it stays whole otherwise, or where None.
-    samples : int, "enough" or "all", optional
+    samples : int or "enough", optional
         Observe a part: stop with the batch that reaches so many samples, or as many as
         `rgo_core.enough_samples` says of the largest n. The batches must come in
         random order, as of a loader that shuffles.

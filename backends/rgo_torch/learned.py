@@ -60,10 +60,7 @@ class Learned(TaskCycle):
         was chosen, and what is not projected, with the reason.
         """
         free = self.plasticity() if self.finished else None
-        part = self._default_samples
-        told = f"observed of a task: {part} samples of a loader that shuffles, else all"
-        notes = self._notes + ([told] if part else [])
-        return summarize(self.projector, self.encoder, notes, free)
+        return summarize(self.projector, self.encoder, self._notes, free)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain dicts of tensors, strings and numbers.

@@ -100,14 +100,11 @@ class TaskCycle(Attached):
         loss : {"cross-entropy", "binary", "squared-error"}, optional
             What the task was trained on, cross-entropy where neither this nor `score`
             is given; see `second_moments`.
-        samples : int, "enough" or "all", optional
+        samples : int or "enough", optional
             Observe so many samples (of each worker's) in place of all, and let them
             stand for the whole. The cost of the pass falls as they do, and the damping
             keeps its meaning. ``"enough"`` is two for each input of the widest layer.
-            The batches must come in random order. Where None: of a plain DataLoader
-            that shuffles as many as are enough, but 1000 at least; all of anything
-            else, where rows are looked up, as those of an embedding, where projections
-            are scaled, and with ``per="batch"``.
+            The batches must come in random order.
         whole : int, optional
             How many those observed stand for (of each worker's share), where the
             batches do not tell; see `second_moments`.

@@ -17,7 +17,6 @@ from integrations.own_loop import (
 )
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 from torch_backend.nets import assert_same, hooks_of, weights_of
 
 from rgo_torch.integrations._continued import Continued
@@ -123,17 +122,6 @@ def test_no_more_batches_than_allowed_are_observed() -> None:
     tasks.end(task_data(task) for task in range(5))
     parameters = tasks.state_dict()["parameters"].values()
     assert {int(entry["count"]) for entry in parameters} == {2 * 16}
-
-
-def test_a_loader_that_shuffles_is_seen_as_one_and_observed_in_part() -> None:
-    parts = [task_data(0)] * 70
-    x, y = (torch.cat(part) for part in zip(*parts, strict=True))
-    for options, seen in (({}, 1008), ({"max_batches": 2}, 32)):
-        model, tasks = network(), Tasks(**options)
-        tasks.begin(model, sgd(model.parameters()))
-        tasks.end(DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True))
-        parameters = tasks.state_dict()["parameters"].values()
-        assert {int(entry["count"]) for entry in parameters} == {seen}
 
 
 def test_a_state_is_taken_over_before_and_after_the_first_training() -> None:

@@ -157,10 +157,8 @@ class Continued:
     def _end(self, batches: Iterable[Any]) -> None:
         mask = self._mask_now()
         score = self._score or self._own_score(mask)
-        if self._max_batches is not None:
-            batches = islice(batches, self._max_batches)
         self.rgo.end_task(
-            batches,
+            islice(batches, self._max_batches),
             mask=mask if score is None else None,
             score=score,
         )

@@ -36,7 +36,7 @@ class RGOPlugin(Continued, SupervisedPlugin):
         ``score(model, batch)`` for losses other than cross-entropy, with batches
         [x, y, ..., task label]; see `rgo_torch.second_moments`.
     max_batches : int, optional
-        After so many batches the curvature pass ends; None: as `RGO.end_task` does.
+        After so many batches the curvature pass ends; where None it sees all.
     **options
         Those of `rgo_torch.RGO`.
 
@@ -84,7 +84,7 @@ class RGOPlugin(Continued, SupervisedPlugin):
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """End the task with the experience's data."""
-        self._end(_loader(strategy))
+        self._end(_loader(strategy, shuffle=self._max_batches is not None))
 
     def before_eval_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Encode for the task of the experience to evaluate."""
@@ -119,11 +119,11 @@ class RGOPlugin(Continued, SupervisedPlugin):
         return SampleScore(score)
 
 
-def _loader(strategy: Any) -> DataLoader[Any]:
+def _loader(strategy: Any, *, shuffle: bool = False) -> DataLoader[Any]:
     data = strategy.experience.dataset
     return DataLoader(
         data,
         batch_size=strategy.train_mb_size,
-        shuffle=True,  # any part of it stands for the whole
+        shuffle=shuffle,
         collate_fn=getattr(data, "collate_fn", None),
     )

@@ -50,7 +50,7 @@ class RGOCallback(Continued, TrainerCallback):
         `cross_entropy_score`, which finds out once for all tasks whether the model
         shifts labels.
     max_batches : int, optional
-        After so many batches the curvature pass ends; None: as `RGO.end_task` does.
+        After so many batches the curvature pass ends; where None it sees all.
     **options
         Those of `rgo_torch.RGO`, but that ``project="update"`` is the default: the
         Trainer's own optimizer is AdamW.

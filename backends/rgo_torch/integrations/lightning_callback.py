@@ -36,7 +36,7 @@ class RGOCallback(Continued, Callback):
         ``score(module, batch)`` for other batches or losses; see
         `rgo_torch.second_moments`.
     max_batches : int, optional
-        After so many batches the curvature pass ends; None: as `RGO.end_task` does.
+        After so many batches the curvature pass ends; where None it sees all.
     **options
         Those of `rgo_torch.RGO`.
 

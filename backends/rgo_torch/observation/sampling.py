@@ -1,16 +1,10 @@
 """A part of a task's samples, and how many it stands for."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    DistributedSampler,
-    RandomSampler,
-    SequentialSampler,
-)
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from rgo_core import enough_samples
 from rgo_core._checks import check_choice, check_integer
@@ -20,21 +14,7 @@ from rgo_torch.observation.joining import are_alike, joined
 from rgo_torch.parameters import ProjectedParameter
 
 # How many samples to observe.
-Samples = int | Literal["enough", "all"]
-# So few that to leave some out of them saves no time.
-LEAST = 1000
-
-
-def default_samples(parameters: Collection[ProjectedParameter]) -> int | None:
-    """Return how many samples to observe of a loader that shuffles; None for all.
-
-    As many as are enough, but all where rows are looked up: those that a part leaves
-    out, as rare words, would be left open.
-    """
-    if any(parameter.is_looked_up for parameter in parameters):
-        return None
-    enough = wanted_samples("enough", parameters)
-    return None if enough is None else max(enough, LEAST)
+Samples = int | Literal["enough"]
 
 
 def wanted_samples(
@@ -47,27 +27,13 @@ def wanted_samples(
     Raises
     ------
     ValueError
-        If it is a text that is neither "enough" nor "all".
+        If it is a text that is not "enough".
     """
     if not isinstance(samples, str):
         return samples
-    check_choice("samples", samples, ("enough", "all"))
-    if samples == "all":
-        return None
+    check_choice("samples", samples, ("enough",))
     widest = [p.features for p in parameters if p.form != "diagonal"]
     return enough_samples(max(widest)) if widest else None
-
-
-def shuffles(batches: Iterable[Any]) -> bool:
-    """Whether it is a loader whose first samples are seen to be a random part."""
-    if not isinstance(batches, DataLoader):
-        return False
-    if type(batches.batch_sampler) is not BatchSampler:
-        return False  # nor is it known how many it draws
-    sampler = batches.sampler
-    if isinstance(sampler, DistributedSampler):
-        return sampler.shuffle
-    return isinstance(sampler, RandomSampler)
 
 
 @final
