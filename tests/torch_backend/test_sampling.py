@@ -1,12 +1,19 @@
 """A part of the samples that stands for the whole."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from torch_backend.nets import batch, mlp
 
 from rgo_torch import RGO, second_moments
@@ -58,6 +65,50 @@ def test_a_part_given_alone_stands_for_the_whole_it_is_told() -> None:
     model, (pair, *_) = mlp(), batches(4)
     found = second_moments(model, iter([pair]), whole=20)
     assert_scaled(found, second_moments(model, [pair]), 5)
+
+
+def test_a_batch_sampler_tells_the_whole_by_what_it_draws_itself() -> None:
+    model = mlp()
+    drawn = BatchSampler(SubsetRandomSampler(range(8)), 4, drop_last=False)
+    x, y = batch(12)
+    given = DataLoader(TensorDataset(x, y), batch_sampler=drawn)
+    torch.manual_seed(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen, found = passed(model, given, samples=4)
+    assert seen == 4
+    torch.manual_seed(1)
+    assert_scaled(found, second_moments(model, [next(iter(given))]), 8 / 4)
+
+
+def twice(items: Any) -> tuple[Tensor, Tensor]:
+    """Return two views of each item, as augmentations make them."""
+    x, y = (torch.stack(part) for part in zip(*items, strict=True))
+    return torch.cat([x, -x]), torch.cat([y, y])
+
+
+def test_the_share_is_of_items_where_a_batch_has_more_samples() -> None:
+    model, given = mlp(), loader(shuffle=True, collate_fn=twice)
+    torch.manual_seed(1)
+    seen, found = passed(model, given, samples=12)  # two batches of four items
+    assert seen == 16
+    torch.manual_seed(1)
+    part = [views for views, _ in zip(given, range(2), strict=False)]
+    assert_scaled(found, second_moments(model, part), 12 / 8)
+    seen, found = passed(model, given, samples=100)
+    assert seen == 24
+
+
+def test_what_a_task_is_ended_with_takes_the_place_of_what_is_bound() -> None:
+    model, given = mlp(), batches(4, 4, 4)
+    observe = partial(second_moments, samples=4)
+    rgo = RGO(model, torch.optim.SGD(model.parameters(), lr=0.1), observe=observe)
+    rgo.begin_task()
+    counts = [
+        int(rgo.observe(given, **asked)["0.weight"].count)
+        for asked in ({}, {"samples": 8})
+    ]
+    assert counts == [4, 8]
 
 
 def test_more_samples_than_there_are_observe_them_all() -> None:

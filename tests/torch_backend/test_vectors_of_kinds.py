@@ -1,5 +1,6 @@
 """Layers whose samples are hard to tell, and vectors that are left to them."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -90,6 +91,35 @@ def test_what_looks_at_values_is_observed_by_the_sum_over_a_batch() -> None:
     (total,) = torch.autograd.grad(score(model, x).sum(), model.scale)
     assert_near(found.diagonal, total.flatten() ** 2)
     assert int(found.count) == 1
+
+
+class Hypernetwork(nn.Module):
+    """Has the weights of its one layer made by another, from what all samples share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("context", torch.ones(1, 2))
+        self.maker = nn.Linear(2, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.maker(self.context).reshape(3, 2)
+
+
+def test_of_what_samples_share_batches_are_not_joined_and_it_is_warned_of() -> None:
+    torch.manual_seed(0)
+    model, labels = Hypernetwork(), torch.arange(8) % 2
+    batches = [(torch.randn(8, 3), labels) for _ in range(5)]
+    with pytest.warns(UserWarning, match="maker: one curvature vector for each batch"):
+        found = second_moments(model, batches)
+    assert int(found["maker.bias"].count) == 5
+    assert int(torch.linalg.matrix_rank(found["maker.bias"].matrix)) == 5
+    whole = [tuple(torch.cat(part) for part in zip(*batches, strict=True))]
+    with pytest.warns(UserWarning, match="give end_task small ones"):
+        assert int(second_moments(model, whole)["maker.bias"].count) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = second_moments(model, whole, chunk_size=1)
+    assert int(torch.linalg.matrix_rank(alone["maker.bias"].matrix)) == 6
 
 
 def test_vectors_that_are_left_to_a_layer_are_those_of_positions() -> None:

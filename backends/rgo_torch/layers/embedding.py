@@ -48,7 +48,7 @@ class EmbeddingLayer(Layer):
         """Return the vectors of one call, block by block."""
         table, ids = self._embedding, call.inputs
         # Of one axis are the positions that all samples have, or joined sequences.
-        apart = ids.ndim < 2 or self.tells_samples(len(ids), wanted) or len(ids) == 1
+        apart = ids.ndim < 2 or len(ids) == 1 or self.tells_samples(len(ids), wanted)
         if not apart:
             ids = ids.reshape(-1)
         ids = ids.reshape(len(ids) if ids.ndim else 1, -1)

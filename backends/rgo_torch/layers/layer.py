@@ -89,6 +89,7 @@ class Layer(ABC):
     records_first = False
     # Entries where samples were expected, and how many samples; None where they agree.
     miscounted: tuple[int, int] | None = None
+    is_shared = False
     # Of vectors that are left to the layer. What has no rows has whole gradients.
     own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 
@@ -103,7 +104,7 @@ class Layer(ABC):
 
         Known after its first batch.
         """
-        return False
+        return self.is_shared
 
     def parameter(self, own: str) -> nn.Parameter | None:
         """Return the parameter of that name in the module, where it is one now."""
@@ -123,12 +124,15 @@ class Layer(ABC):
     def tells_samples(self, count: int, wanted: Vectors) -> bool:
         """Tell whether the axis where samples are expected has as many as the batch.
 
-        Notes where it has not, though one vector a sample is asked for: `miscounted`.
+        Notes where it has not, though one vector a sample is asked for: `miscounted`,
+        or `is_shared` where one entry serves all samples.
         """
         if count == wanted.samples or wanted.per != "sample":
             return True
-        if count > 1:  # what is the same for all samples has one, as positions have
+        if count > 1:
             self.miscounted = self.miscounted or (count, wanted.samples)
+        else:
+            self.is_shared = True
         return False
 
     @classmethod

@@ -54,8 +54,9 @@ def warn_of_summed(layers: Iterable[Layer]) -> None:
     names = {layer.name or "the model": None for layer in layers if layer.sums_samples}
     if names:
         warn_caller(
-            f"{few_names(list(names))}: one curvature vector for each batch, for the "
-            "forward does not run on a sample by itself under torch.func.vmap, as "
+            f"{few_names(list(names))}: one curvature vector for each batch, for what "
+            "comes in is one for all samples, as where weights are made for a task, or "
+            "the forward does not run on a sample by itself under torch.func.vmap, as "
             "where it looks at values. So many batches protect so many directions: "
             "give end_task small ones"
         )

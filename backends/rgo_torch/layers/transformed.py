@@ -60,8 +60,8 @@ class TransformedLayer(Layer):
 
     @property
     def sums_samples(self) -> bool:
-        """Whether `torch.func` could not take its batch apart."""
-        return self._summed
+        """Whether `torch.func` could not take its batch apart, or samples share it."""
+        return self._summed or self.is_shared
 
     def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
         """Return the vectors of one parameter: those of several calls add up."""

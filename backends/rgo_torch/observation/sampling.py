@@ -77,10 +77,11 @@ class Sampling:
                 check_integer(name, number, 1)
         self._batches = batches
         self._samples = samples
-        if samples is not None and whole is None:
+        self._counts_items = samples is not None and whole is None
+        if self._counts_items:
             whole = _count_all(batches)
         self._whole = whole
-        self.seen = self.most = 0
+        self.seen = self.most = self._items = 0
         if samples is not None and _is_ordered(batches) and samples < (whole or 0):
             warnings.warn(
                 f"samples={samples} are the first of a loader that does not shuffle: "
@@ -97,6 +98,8 @@ class Sampling:
                 yield waiting
                 waiting = []
             waiting.append(batch)
+            if self._counts_items:
+                self._items += _count_items(batch, self._batches)
             count = sum(length(each) or 0 for each in waiting)
             enough = self._samples is not None and self.seen + count >= self._samples
             if enough or count >= self.most:
@@ -146,6 +149,9 @@ class Sampling:
     def share(self) -> float:
         """The share of the whole that was observed.
 
+        Of the items of a loader or a list where these tell the whole: a batch may have
+        more samples than items, as of crops or tokens, or fewer.
+
         Raises
         ------
         ValueError
@@ -153,6 +159,8 @@ class Sampling:
         """
         if self._whole is None:
             return 1.0
+        if self._counts_items:
+            return min(self._items / self._whole, 1.0)
         if self.seen > self._whole:
             raise ValueError(
                 f"whole must be at least the {self.seen} samples observed, which "
@@ -162,9 +170,9 @@ class Sampling:
 
 
 def _count_all(batches: Iterable[Any]) -> int:
-    if isinstance(batches, DataLoader) and type(batches.batch_sampler) is BatchSampler:
+    if (drawn := _batch_sampler(batches)) is not None:
         try:
-            return len(batches.sampler)  # type: ignore[arg-type]
+            return len(drawn.sampler)  # type: ignore[arg-type]
         except TypeError:  # a sampler or a data set that does not know
             pass
     elif isinstance(batches, list | tuple):
@@ -178,7 +186,20 @@ def _count_all(batches: Iterable[Any]) -> int:
     )
 
 
+def _count_items(batch: Any, batches: Iterable[Any]) -> int:
+    drawn = _batch_sampler(batches)
+    return (length(batch) or 0) if drawn is None else drawn.batch_size
+
+
+def _batch_sampler(batches: Iterable[Any]) -> BatchSampler | None:
+    """Return what draws a loader's items, where it is PyTorch's own.
+
+    Not the loader's `sampler`: of one that was given its batch sampler that is another.
+    """
+    drawn = batches.batch_sampler if isinstance(batches, DataLoader) else None
+    return drawn if type(drawn) is BatchSampler else None
+
+
 def _is_ordered(batches: Iterable[Any]) -> bool:
-    return isinstance(batches, DataLoader) and isinstance(
-        batches.sampler, SequentialSampler
-    )
+    drawn = _batch_sampler(batches)
+    return drawn is not None and isinstance(drawn.sampler, SequentialSampler)

@@ -11,6 +11,8 @@ Observe = Callable[..., Mapping[str, Moment]]
 
 # What it takes that RGO chooses where it is left out, by other options.
 CHOSEN = ("per", "reduce", "curvature")
+# What `end_task` takes for a task, in place of what is bound.
+ASKED = ("mask", "score", "loss", "samples", "whole")
 # What says in which form moments are kept, which is the projector's to know.
 FORMS = ("layout", "max_features", "sketch_rows", "shared_inputs")
 
@@ -38,9 +40,10 @@ class Observing(NamedTuple):
         return {**told, "observe": self.name} if self.is_own else told
 
     def __call__(self, *args: Any, **options: Any) -> dict[str, Moment]:
-        """Run the pass; what is None or bound is not passed on."""
+        """Run the pass; what is None is not passed on, nor what is bound for RGO."""
         given = {key: value for key, value in options.items() if value is not None}
-        return dict(self.function(*args, **{**given, **self.bound}))
+        asked = {key: value for key, value in given.items() if key in ASKED}
+        return dict(self.function(*args, **{**given, **self.bound, **asked}))
 
 
 def as_observing(observe: Observe | None) -> Observing:
