@@ -18,7 +18,7 @@ from rgo_core._checks import (
 from rgo_core._namespace import resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
-from rgo_core.damping import Damping, split_damping, with_flag
+from rgo_core.damping import Damping, alpha_of, split_damping, with_flag
 from rgo_core.diagonal import (
     DiagonalMoment,
     DiagonalProjection,
@@ -89,7 +89,7 @@ def consolidate(
     damping : float or Relative
         alpha > 0, in the unit of a squared curvature vector: directions whose ``g^T H
         g`` is far above it are closed, those far below stay free. ``Relative(share)``
-        counts in units of the mean of H's diagonal.
+        counts in units of the mean of H's diagonal, and is at most its `most`.
     relative : bool, optional
         What 0.1.0 had for ``Relative(damping)``, with a warning; gone in the next
         release.
@@ -149,12 +149,11 @@ def consolidate(
     """
     check_moment("moment", moment)
     xp = resolve(xp, moment[0])
-    damping, is_relative = split_damping(with_flag(damping, relative, stacklevel=2))
-    check_positive("damping", damping)
+    damping = with_flag(damping, relative, stacklevel=2)
+    check_positive("damping", split_damping(damping)[0])
     check_choice("normalized", normalized, (True, False))
     check_choice("looked_up", looked_up, (True, False))
-    damping = float(damping)  # a NumPy scalar would bring its dtype
-    options = {"relative": is_relative, "normalized": normalized, "xp": xp}
+    options = {"normalized": normalized, "xp": xp}
     if isinstance(moment, DiagonalMoment):
         scales = consolidate_diagonal(moment, damping, looked_up=looked_up, **options)
         return DiagonalProjection(_cast(scales.diagonal, dtype, xp))
@@ -165,13 +164,14 @@ def consolidate(
 
 
 def _consolidate_dense(
-    matrix: Array, damping: float, *, relative: bool, normalized: bool, xp: Namespace
+    matrix: Array, damping: Damping, *, normalized: bool, xp: Namespace
 ) -> Array:
     check_floating("moment.matrix", matrix, xp)
     check_square("moment.matrix", matrix)
     check_finite("moment.matrix", matrix, xp)
     check_symmetric("moment.matrix", matrix, xp)
-    alpha = damping * _scale(matrix, xp) if relative else damping
+    mean = xp.linalg.trace(matrix)[..., None, None] / matrix.shape[-1]
+    alpha = alpha_of(damping, mean, xp)
     try:
         Q = spd_inverse(identity(matrix.shape[-1], matrix, xp) + matrix / alpha, xp)
     except np.linalg.LinAlgError as error:
@@ -181,12 +181,6 @@ def _consolidate_dense(
             f"{float(xp.max(xp.abs(matrix))):.3g}; raise it"
         ) from error
     return normalize(Q, xp=xp) if normalized else Q
-
-
-def _scale(matrix: Array, xp: Namespace) -> Array:
-    """Return the mean of H's diagonal, by groups; of nothing observed 1."""
-    mean = xp.linalg.trace(matrix)[..., None, None] / matrix.shape[-1]
-    return xp.where(mean > 0, mean, 1.0)
 
 
 def _cast(array: Array, dtype: DType, xp: Namespace) -> Array:

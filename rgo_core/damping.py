@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rgo_core._checks import check_choice, check_positive
+from rgo_core._typing import Array, Namespace
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 
 
@@ -20,11 +21,15 @@ class Relative:
     ----------
     share : float
         alpha over ``trace(H) / n``, > 0.
+    most : float, optional
+        alpha is no more than this, > 0, in the unit of a squared curvature vector: of H
+        that is large, or whose diagonal has a few large entries, the mean would leave
+        open what the loss has curvature in.
 
     Raises
     ------
     ValueError
-        If `share` is not a finite number > 0.
+        If `share` or `most` is not a finite number > 0.
 
     Examples
     --------
@@ -36,12 +41,25 @@ class Relative:
     """
 
     share: float
+    most: float | None = None
 
     def __post_init__(self) -> None:
         check_positive("share", self.share)
+        if self.most is not None:
+            check_positive("most", self.most)
 
 
 Damping = float | Relative
+
+
+def alpha_of(damping: Damping, mean: Array, xp: Namespace) -> Array | float:
+    """Return alpha, of H whose diagonals have these means; of nothing observed any."""
+    if not isinstance(damping, Relative):
+        return float(damping)  # a NumPy scalar would bring its dtype
+    alpha = damping.share * xp.where(mean > 0, mean, 1.0)
+    most = damping.most
+    return alpha if most is None else xp.where(alpha < most, alpha, float(most))
+
 
 # What to write in place of the flag that 0.1.0 had.
 NEW_RELATIVE = "damping=rgo_core.Relative(...)"
@@ -61,10 +79,13 @@ UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
 }
 FLOORED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.3,
+    ("sample", "rms", True): 1.0,
 }
 # Whatever the vectors, where gradients are projected.
 RELATIVE_DAMPING = Relative(0.03)
-# The same, where the updates of an adaptive optimizer are.
+# Of vectors by the root mean square with a floor, of all but multilayer perceptrons.
+LIMITED_DAMPING = Relative(0.03, most=0.1)
+# Where the updates of an adaptive optimizer are projected.
 UPDATE_DAMPING = Relative(0.3)
 # The same of a fully convolutional network, by a vector for each position.
 MAP_DAMPING = Relative(1.0)
@@ -90,8 +111,8 @@ def measured_damping(
         Whether projections are scaled to trace n. Those that are not close more of a
         step, so that more damping serves; where none was measured, that of scaled ones.
     floored : bool
-        Whether the curvature has a floor (``curvature="floored"``), measured of one
-        form alone: encoded, unscaled, the mean of a vector a sample.
+        Whether the curvature has a floor (``curvature="floored"``), measured of encoded
+        and unscaled forms alone, with a vector a sample.
 
     Returns
     -------

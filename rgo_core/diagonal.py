@@ -19,6 +19,7 @@ from rgo_core._checks import (
 )
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
+from rgo_core.damping import Damping, alpha_of
 
 
 class DiagonalMoment(NamedTuple):
@@ -97,9 +98,8 @@ def observe_diagonal(
 
 def consolidate_diagonal(
     moment: DiagonalMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool,
     looked_up: bool,
     normalized: bool,
     xp: Namespace | None,
@@ -110,27 +110,23 @@ def consolidate_diagonal(
     check_floating("moment.diagonal", h, xp)
     check_finite("moment.diagonal", h, xp)
     check_not_negative("moment.diagonal", h, xp)
-    if relative:
-        h = h / _scale(h, looked_up, xp)
-    q = damping / (damping + h)
+    alpha = alpha_of(damping, _mean(h, looked_up, xp), xp)
+    q = alpha / (alpha + h)
     if normalized:
         q = q * (q.shape[-1] / xp.sum(q, axis=-1, keepdims=True))
     return DiagonalProjection(q)
 
 
-def _scale(h: Array, looked_up: bool, xp: Namespace) -> Array:
+def _mean(h: Array, looked_up: bool, xp: Namespace) -> Array:
     """Return the mean of h, weighted by h itself where rows are looked up.
 
     Most words of a vocabulary are rare: a plain mean over them is so small that all
     that are met would be closed.
     """
     mean = xp.mean(h, axis=-1, keepdims=True)
-    # Of nothing observed there is no scale.
-    mean = xp.where(mean > 0, mean, 1.0)
     if not looked_up:
         return mean
-    weighted = xp.mean(h * (h / mean), axis=-1, keepdims=True)
-    return xp.where(weighted > 0, weighted, 1.0)
+    return xp.mean(h * (h / xp.where(mean > 0, mean, 1.0)), axis=-1, keepdims=True)
 
 
 def project_diagonal(

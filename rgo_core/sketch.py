@@ -19,6 +19,7 @@ from rgo_core._checks import (
 )
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._typing import Array, Namespace
+from rgo_core.damping import Damping, alpha_of
 
 # As many vectors at once as there are rows cost least; so few cost calls.
 LEAST_BLOCK = 64
@@ -142,9 +143,8 @@ def merge_sketches(first: SketchedMoment, second: SketchedMoment) -> SketchedMom
 
 def consolidate_sketch(
     moment: SketchedMoment,
-    damping: float,
+    damping: Damping,
     *,
-    relative: bool,
     normalized: bool,
     xp: Namespace | None,
 ) -> LowRankProjection:
@@ -158,11 +158,7 @@ def consolidate_sketch(
     xp = resolve(xp, rows)
     _check_sketch(moment, xp)
     count, n = rows.shape[-2:]
-    alpha = xp.full_like(moment.trace, damping)
-    if relative:
-        mean = moment.trace / n
-        # Of nothing observed there is no scale.
-        alpha = damping * xp.where(mean > 0, mean, 1.0)
+    alpha = alpha_of(damping, moment.trace / n, xp) * xp.ones_like(moment.trace)
     shift = alpha + moment.shrunk / 2
     values, vectors = xp.linalg.eigh(rows @ rows.mT)
     values = xp.where(values > 0, values, xp.zeros_like(values))
@@ -234,7 +230,9 @@ def _check_sketch(moment: SketchedMoment, xp: Namespace) -> None:
         check_not_negative(f"moment.{name}", number, xp)
 
 
-def _check_resolved(damping: float, shift: Array, values: Array, xp: Namespace) -> None:
+def _check_resolved(
+    damping: Damping, shift: Array, values: Array, xp: Namespace
+) -> None:
     """Raise ValueError where float64 cannot tell ``1 / (1 + value / shift)`` from 0."""
     largest = xp.max(values, axis=-1)
     lost = xp.any(shift < xp.finfo(values.dtype).eps * largest)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rgo_core.cotangents import Curvature
-from rgo_core.damping import split_damping
+from rgo_core.damping import Relative, split_damping
 from rgo_torch.adapters.guard import AdapterGuard
 from rgo_torch.distributed.workers import Workers
 from rgo_torch.encoder import FeatureEncoder
@@ -208,6 +208,7 @@ class Attached(Uncopied):
             **self._observing.told(),
             "damping": number,
             "relative": relative,
+            "most": self.damping.most if isinstance(self.damping, Relative) else None,
             "weights": weights,
             "biases": biases,
         }

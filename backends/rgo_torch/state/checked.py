@@ -123,6 +123,8 @@ def _check_progress(finished: Any, current: Any) -> None:
 
 
 def _check_options(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    # Of before a relative damping had a limit.
+    found = {"most": None, **found}
     others = {key: v for key, v in found.items() if v != expected.get(key)}
     if others:
         told = (
@@ -138,9 +140,10 @@ def _check_options(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
 def _written(found: Mapping[str, Any], others: Collection[str]) -> str:
     """Return those of a state's options that are others, as `RGO` takes them."""
     written = []
-    if not {"damping", "relative"}.isdisjoint(others):
-        number = found.get("damping")
-        damping = f"Relative({number})" if found.get("relative") else number
+    if not {"damping", "relative", "most"}.isdisjoint(others):
+        number, most = found.get("damping"), found.get("most")
+        share = number if most is None else f"{number}, most={most}"
+        damping = f"Relative({share})" if found.get("relative") else number
         written.append(f"damping={damping}")
     if not {"weights", "biases"}.isdisjoint(others):
         given = found.get("weights"), found.get("biases")

@@ -53,6 +53,7 @@ class RGOOptions(MethodOptions):
 
     damping: Positive | None = None
     relative: Literal[True] | None = None  # to the mean of H's diagonal
+    most: Positive | None = None  # alpha, where damping is relative
     per: Literal["sample", "batch"] | None = None
     reduce: Literal["mean", "rms"] | None = None
     curvature: Curvature | None = None
@@ -89,6 +90,8 @@ class RGOOptions(MethodOptions):
         damping, relative = split_damping(chosen.damping)
         found = {**chosen.observing.bound, "damping": damping}
         found["relative"] = relative or None
+        if isinstance(chosen.damping, rgo_core.Relative):
+            found["most"] = chosen.damping.most
         found["weights"], found["biases"] = scalings(chosen.normalize)
         return replace(self, **found)
 

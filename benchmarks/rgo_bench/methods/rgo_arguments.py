@@ -11,28 +11,35 @@ from rgo_torch.options.observing import CHOSEN
 # Bound to the curvature pass.
 BOUND = (*CHOSEN, "chunk_size")
 # All that are not RGO's own.
-FLAT = (*BOUND, "relative", "weights", "biases")
+FLAT = (*BOUND, "relative", "most", "weights", "biases")
 
 
 def rgo_arguments(**flat: Any) -> dict[str, Any]:
     """Return the arguments of `rgo_torch.RGO` for options by single names.
 
     `per`, `reduce`, `curvature` and `chunk_size` are of the curvature pass,
-    ``relative=True`` says that `damping` is, `weights` and `biases` are "raw" or
-    "normalized". All others are RGO's own. What is None is left to RGO.
+    ``relative=True`` says that `damping` is, and `most` up to what, `weights` and
+    `biases` are "raw" or "normalized". All others are RGO's own. What is None is left
+    to RGO.
 
     Raises
     ------
     ValueError
-        If weights are raw and biases normalized, which no form of RGO has.
+        If weights are raw and biases normalized, which no form of RGO has, or `most` is
+        given without a relative damping.
     """
     arguments = {name: value for name, value in flat.items() if value is not None}
     bound = {name: arguments.pop(name) for name in BOUND if name in arguments}
     if bound:
         arguments["observe"] = partial(second_moments, **bound)
-    relative = arguments.pop("relative", None)
+    relative, most = arguments.pop("relative", None), arguments.pop("most", None)
+    if most is not None and not (relative and "damping" in arguments):
+        raise ValueError(
+            "option 'most': expected a damping with relative=true beside it, got "
+            f"{most}"
+        )
     if relative and "damping" in arguments:
-        arguments["damping"] = Relative(arguments["damping"])
+        arguments["damping"] = Relative(arguments["damping"], most)
     elif relative and arguments.get("project") != "update":
         arguments["damping"] = RELATIVE_DAMPING  # of an update it is so by default
     weights, biases = arguments.pop("weights", None), arguments.pop("biases", None)
