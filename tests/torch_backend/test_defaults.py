@@ -10,7 +10,12 @@ from torch_backend.learning import learner
 from torch_backend.nets import mlp, sgd
 
 from rgo_core import Relative
-from rgo_core.damping import MAP_DAMPING, UPDATE_DAMPING, Damping
+from rgo_core.damping import (
+    LIMITED_DAMPING,
+    MAP_DAMPING,
+    UPDATE_DAMPING,
+    Damping,
+)
 from rgo_torch import RGO, measured_damping, second_moments
 
 # Of an encoded perceptron whose gradients are projected.
@@ -42,20 +47,37 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     assert "update is projected" not in rgo.summary()
 
 
-def test_the_damping_of_a_convolutional_network_is_relative_by_default() -> None:
-    def damping(**options: Any) -> Damping:
-        model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2))
-        return RGO(model, sgd(model), **options).damping
+def test_all_but_perceptrons_are_observed_by_root_mean_squares_with_a_floor() -> None:
+    def chosen(*own: nn.Module, **options: Any) -> tuple[Any, ...]:
+        model = nn.Sequential(nn.Conv2d(2, 3, 3), *own, nn.Flatten(), nn.Linear(3, 2))
+        rgo = RGO(model, sgd(model), **options)
+        rgo.detach()
+        return rgo.damping, *told(rgo, "per", "reduce", "curvature", "most")
 
-    absolute = measured_damping("sample", "mean", encode=False)
-    assert damping() == Relative(0.03)
-    assert damping(damping=0.1) == 0.1
-    # What was measured is the encoded form, a vector a sample.
-    assert damping(encode=False) == absolute
+    floored = ("sample", "rms", "floored")
+    faded = ("sample", "mean", "ground-truth", None)
+    measured = measured_damping("sample", "rms")
+    assert chosen() == (measured, *floored, None)
+    assert chosen(nn.BatchNorm2d(3)) == (LIMITED_DAMPING, *floored, 0.1)
+    assert chosen(damping=0.1) == (0.1, *floored, None)
+    without = partial(second_moments, curvature="ground-truth")
+    assert chosen(observe=without) == (measured, *floored[:2], "ground-truth", None)
+    # What was measured is the encoded and unscaled form, of gradients.
+    by_means = partial(second_moments, reduce="mean")
+    assert chosen(observe=by_means) == (Relative(0.03), *faded)
+    assert chosen(normalize="weights") == (Relative(0.03), *faded)
+    assert chosen(nn.BatchNorm2d(3), normalize="weights") == (Relative(0.03), *faded)
+    assert chosen(encode=False) == (
+        measured_damping("sample", "mean", encode=False),
+        *faded,
+    )
     by_batches = partial(second_moments, per="batch")
-    assert damping(observe=by_batches) == measured_damping("batch", "mean")
-    # A convolution that is not protected has no curvature to fade.
-    assert damping(protect=["2"]) == FLOORED
+    assert chosen(observe=by_batches)[:2] == (
+        measured_damping("batch", "mean"),
+        "batch",
+    )
+    # A convolution that is not protected has nothing to cancel.
+    assert chosen(protect=["2"])[0] == FLOORED
 
 
 def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
@@ -110,7 +132,7 @@ def test_projections_are_scaled_only_if_asked_for(
         number = measured_damping("sample", "mean", **options)
         return number if is_plain else Relative(0.03)
 
-    assert chosen() == ("none", measured(scaled=False, floored=True))
+    assert chosen() == ("none", FLOORED if is_plain else LIMITED_DAMPING)
     assert chosen(normalize="weights") == ("weights", measured())
     unencoded = measured(scaled=False, encode=False)
     assert chosen(encode=False) == ("none", unencoded)
@@ -174,8 +196,3 @@ def test_no_damping_was_measured_for_other_forms_with_a_floor() -> None:
     message = "given for curvature='floored' with per='sample', .* none was measured"
     with pytest.raises(ValueError, match=message):
         RGO(model, sgd(model), observe=floored, encode=False)
-    # Of a convolutional network it is relative still.
-    layers = nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2)
-    model = nn.Sequential(*layers)
-    rgo = RGO(model, sgd(model))
-    assert (rgo.curvature, rgo.damping) == ("ground-truth", Relative(0.03))

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_choice, check_positive
 from rgo_core.cotangents import CURVATURES
 from rgo_core.damping import (
+    LIMITED_DAMPING,
     MAP_DAMPING,
     RELATIVE_DAMPING,
     UPDATE_DAMPING,
@@ -30,6 +31,9 @@ CANCELS = (
 # Of which form a floor under the curvature was measured, with an absolute damping:
 # project, encode, normalize, per, reduce.
 FLOORED = ("gradient", True, "none", "sample", "mean")
+# What is left out where vectors are root mean squares with a floor by default:
+# project, encode, normalize, per, reduce, relative.
+BY_SQUARES = ("gradient", True, "none", None, None, None)
 # What a summary says of it.
 CUT = "the update is projected, not the gradient: tensor parallelism cuts it up"
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
@@ -66,12 +70,14 @@ def choose(
     less than half as much and ends higher, and where SGD takes long steps scaled ones
     leave what is stable.
 
-    Of a model that `convolves` and is encoded the damping is relative by default: its
-    curvature fades as samples are seen again, and an absolute one forgot four times as
-    much with LeNet-5 on split CIFAR-100. Of a multilayer perceptron it is absolute, and
-    the curvature has a floor, for the same reason. One that `maps`, whose updates are
-    projected, has a vector for each position: one a sample adds up what its many
-    outputs ask for.
+    Where gradients are projected and features encoded the curvature has a floor: it
+    would fade as samples are fitted. Of a multilayer perceptron the damping is
+    absolute, and vectors are means over outputs. Of all else these would cancel, before
+    a normalisation or a mean over positions: they are root mean squares. But for plain
+    convolutional networks the damping is relative, for the scale of weights before a
+    normalisation is any, up to an absolute one, for a few directions may have most of
+    the curvature. One that `maps`, whose updates are projected, has a vector for each
+    position: one a sample adds up what its many outputs ask for.
 
     Raises
     ------
@@ -97,16 +103,22 @@ def choose(
     _check_vectors(observing)
     given = observing.bound
     per, reduce = given.get("per"), given.get("reduce")
-    left = per is None and reduce is None and project == "update"
-    at_positions = left and maps and relative is not False
+    by_layer = per is None and reduce is None and project == "update"
+    at_positions = by_layer and maps and relative is not False
     if at_positions:
         per, reduce = "position", "mean"
         notes.append(AT_POSITIONS)
-    elif not left or beside_adapters or relative is False:
-        per, reduce = per or "sample", reduce or "mean"
     curvature = given.get("curvature")
+    is_perceptron = is_plain and not convolves
+    left = project, encode, normalize, per, reduce, relative
+    by_squares = left == BY_SQUARES and not (is_perceptron or beside_adapters)
+    by_squares = by_squares and curvature != "exact"
+    if by_squares:
+        per, reduce, curvature = "sample", "rms", curvature or "floored"
+    elif not at_positions and (not by_layer or beside_adapters or relative is False):
+        per, reduce = per or "sample", reduce or "mean"
     cancels = curvature == "exact" and reduce == "mean"
-    if relative is None and damping is None:
+    if relative is None and damping is None and not by_squares:
         fades = not is_plain or (convolves and encode)
         fades = fades and (per, reduce) == ("sample", "mean")
         relative = (project == "update" or fades) and not cancels
@@ -116,7 +128,9 @@ def choose(
         form = project, encode, normalize, per, reduce
         is_absolute = not (relative or isinstance(damping, Relative))
         curvature = "floored" if is_absolute and form == FLOORED else "ground-truth"
-    if damping is None and at_positions:
+    if damping is None and by_squares and not is_plain:
+        damping = LIMITED_DAMPING
+    elif damping is None and at_positions:
         damping = MAP_DAMPING
     elif damping is None:
         scaled = normalize != "none"

@@ -81,7 +81,9 @@ class Protected(Learner):
         """Observe some of a task's samples, spread over all of them."""
         some = samples.spread(self.curvature_samples)
         batches = zip(*(part.split(CURVATURE_BATCH) for part in some), strict=True)
-        self.rgo.end_task(list(batches), score=self.score_of(samples))
+        self.rgo.end_task(
+            list(batches), score=self.score_of(samples), whole=len(samples.x)
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return the share protected in percent, and the bytes of the state."""
