@@ -11,6 +11,7 @@ import rgo_core
 from rgo_core._checks import check_choice
 from rgo_jax.ranks import any_ranks
 from rgo_jax.taps import TAPPED, Tapped, conv_vectors, dense_vectors, tapped
+from rgo_jax.varying import varying_alike
 
 # Batch, positions and channels last, as in Flax.
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -80,7 +81,7 @@ def dense(
     if projection is None:
         outputs = inputs @ kernel
     else:
-        outputs = _projected_dense(inputs, kernel, projection)
+        outputs = _projected_dense(*varying_alike(inputs, kernel, projection))
     if tap is None:
         return outputs
     return tapped(partial(dense_vectors, reduce), outputs, tap, inputs)

@@ -44,7 +44,13 @@ def summed(
     -----
     For use inside of `jax.shard_map`. One `jax.lax.psum` of ``n^2`` float64 numbers a
     parameter, whatever `jax_enable_x64` says; sketches, which have no sum, are
-    gathered, and merged in the order of the devices.
+    gathered, and merged in the order of the devices, which `jax.shard_map` takes for
+    the same on all devices with ``check_vma=False`` only.
+
+    With ``check_vma=True``, its default, JAX sums a gradient in parameters that all
+    devices share over the devices: `curvature_vectors` and `tapped_vectors` take each
+    device's own. Do as much before a `jax.grad` of your own that is to be observed:
+    ``jax.lax.pcast(params, "data", to="varying")``.
 
     Examples
     --------

@@ -11,6 +11,7 @@ from jax import Array
 import rgo_core
 from rgo_jax.checks import checked_scores
 from rgo_jax.ranks import any_ranks
+from rgo_jax.varying import varying_with
 
 # From a layer's inputs and its output gradient, one vector a sample.
 Vectors = Callable[[Array, Array], Array]
@@ -58,7 +59,7 @@ def tapped_vectors(
     def scores(taps: Mapping[str, Array]) -> Array:
         return checked_scores(score(taps), taps).sum(-1)
 
-    gradients = jax.jacrev(scores)(dict(taps))
+    gradients = jax.jacrev(scores)(varying_with(scores, taps))
     return {path: g.reshape(-1, g.shape[-1]) for path, g in gradients.items()}
 
 

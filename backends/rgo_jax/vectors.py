@@ -17,6 +17,7 @@ from rgo_jax.checks import (
 )
 from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
 from rgo_jax.ranks import any_ranks
+from rgo_jax.varying import varying_with
 
 Score = Callable[[Any, Any], Array]
 # A gradient is summed over a sample's positions: the core's third has no meaning here.
@@ -101,7 +102,7 @@ def curvature_vectors(
         def scores(leaves: Mapping[str, Array]) -> Array:
             return checked_scores(score(replaced(params, leaves), batch), batch).sum(-1)
 
-        gradients = jax.jacrev(scores)(leaves)
+        gradients = jax.jacrev(scores)(varying_with(scores, leaves))
         return {
             path: _reduced(gradient, axes[path], reduce)
             for path, gradient in gradients.items()
