@@ -1,6 +1,7 @@
 """What stands before and after the projections in a chain of transformations."""
 
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -23,6 +24,12 @@ SUMMING = tuple(
 )
 
 
+# What counts on its steps being taken as they are: it aims at a point that it keeps,
+# or steps back to one, or lengthens its steps while a gradient keeps its sign.
+WRAPPING = ("MechanicState", "SAMState")
+COUNTING = ("COCOBState", "MadgradState", "ScaleByRpropState", *WRAPPING)
+
+
 def default_damping(state: Any) -> Damping:
     """Return the damping that was measured for the state of an optimizer.
 
@@ -43,7 +50,17 @@ def warn_of_chain(state: Any) -> None:
             "chain(scale_by_adam(), project_gradients(), scale(-lr))",
             stacklevel=4,
         )
-    if _is_averaged(state):
+    counting = _counting(state)
+    if counting:
+        wraps = any(name in WRAPPING for name in counting)
+        inside = "mechanize(chain(adam(lr), project_gradients()))"
+        warnings.warn(
+            f"{', '.join(counting)}: comes before project_gradients and counts on its "
+            "steps being taken as they are: what a projection takes of one the next "
+            f"make up for; {f'wrap both, as {inside}' if wraps else 'use another one'}",
+            stacklevel=4,
+        )
+    if _within(state, ("ScheduleFreeState",)):
         warnings.warn(
             "a schedule-free optimizer steps one copy of the weights and tests their "
             "average, which goes on moving: old tasks are not protected; use the "
@@ -64,13 +81,26 @@ def _rescalers(node: Any) -> list[str]:
     return []
 
 
-def _is_averaged(state: Any) -> bool:
-    """Whether a tree is of a schedule-free optimizer, which tests averaged weights."""
+def _counting(node: Any) -> list[str]:
+    """Return the states of what comes before projections and counts on its steps."""
+    if is_state(node) or jax.tree_util.all_leaves([node]):
+        return []
+    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+    for index, child in enumerate(children):
+        if _holds_state(child):
+            before = children[:index] if type(node) is tuple else []
+            return [*_within(before, COUNTING), *_counting(child)]
+    return []
 
-    def averages(node: Any) -> bool:
-        return type(node).__name__ == "ScheduleFreeState"
 
-    return any(map(averages, jax.tree.leaves(state, is_leaf=averages)))
+def _within(state: Any, names: Collection[str]) -> list[str]:
+    """Return the names of the nodes of a tree that are called so."""
+
+    def is_called(node: Any) -> bool:
+        return type(node).__name__ in names
+
+    nodes = jax.tree.leaves(state, is_leaf=is_called)
+    return [type(node).__name__ for node in nodes if is_called(node)]
 
 
 def _holds_state(node: Any) -> bool:

@@ -88,6 +88,57 @@ def test_a_schedule_free_optimizer_is_warned_of(inside: bool) -> None:
         end_task(optimizer.init(params), moments_of(params))
 
 
+COUNTING = {
+    "COCOBState": optax.contrib.cocob(),
+    "MadgradState": optax.contrib.madgrad(0.1),
+    "MechanicState": optax.contrib.mechanize(optax.adam(0.1)),
+    "SAMState": optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
+    "ScaleByRpropState": optax.rprop(0.1),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", COUNTING)
+def test_what_makes_up_for_a_projection_of_its_steps_is_warned_of(
+    name: str, nested: bool
+) -> None:
+    params = mlp_params((3, 5, 4))
+    before = COUNTING[name]
+    if nested:
+        before = optax.chain(optax.clip(1.0), optax.masked(before, lambda _: True))
+    optimizer = optax.chain(before, project_gradients())
+    wraps = name in ("MechanicState", "SAMState")
+    message = f"{name}: comes before project_gradients and counts on its steps.*" + (
+        r"wrap both, as mechanize\(chain\(adam" if wraps else "use another one"
+    )
+    with pytest.warns(UserWarning, match=message) as found:
+        end_task(optimizer.init(params), moments_of(params))
+    assert found[0].filename == __file__
+
+
+def test_a_closed_direction_is_crossed_by_what_makes_up_for_it() -> None:
+    params = {"kernel": jnp.zeros((2, 3))}
+    moments = observe({}, {"kernel": jnp.asarray([[30.0, 0.0]])})
+
+    def crossed(kind: optax.GradientTransformation) -> float:
+        optimizer = optax.chain(kind, project_gradients())
+        state = end_task(optimizer.init(params), moments, damping=1.0)
+
+        def step(carried: tuple, _: None) -> tuple:
+            weights, state = carried
+            missing = jax.tree.map(lambda w: w - 1.0, weights)
+            updates, state = optimizer.update(missing, state, weights)
+            return (optax.apply_updates(weights, updates), state), None
+
+        (weights, _), _ = jax.lax.scan(step, (params, state), length=300)
+        return float(weights["kernel"][0].mean())
+
+    assert crossed(optax.adam(0.1)) < 0.05
+    for name in ("COCOBState", "MadgradState", "ScaleByRpropState"):
+        with pytest.warns(UserWarning, match=name):
+            assert crossed(COUNTING[name]) > 0.5
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", MOMENTUM)
 def test_what_sums_them_is_not(kind: str) -> None:
@@ -102,6 +153,8 @@ def test_what_sums_them_is_not(kind: str) -> None:
         ),
         optax.lookahead(optax.chain(project_gradients(), optax.sgd(0.1)), 5, 0.5),
         optax.chain(optax.adam(0.1), project_gradients()),
+        optax.chain(optax.contrib.prodigy(), project_gradients()),
+        optax.contrib.mechanize(optax.chain(optax.adam(0.1), project_gradients())),
         optax.chain(optax.scale_by_adam(), project_gradients(), optax.scale(-0.1)),
     ):
         end_task(optimizer.init(params), moments_of(params))
