@@ -1,6 +1,7 @@
 """What stands before and after the projections in a chain of transformations."""
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
@@ -23,11 +24,14 @@ SUMMING = tuple(
     if hasattr(optax, name)
 )
 
-
 # What counts on its steps being taken as they are: it aims at a point that it keeps,
 # or steps back to one, or lengthens its steps while a gradient keeps its sign.
 WRAPPING = ("MechanicState", "SAMState")
 COUNTING = ("COCOBState", "MadgradState", "ScaleByRpropState", *WRAPPING)
+
+# The states of `optax.chain`, as they are and as files give them back, and those of
+# `optax.named_chain`; a plain dictionary is of parameters or of their groups.
+CHAINS = (tuple, list, OrderedDict)
 
 
 def default_damping(state: Any) -> Damping:
@@ -35,14 +39,15 @@ def default_damping(state: Any) -> Damping:
 
     That of the network, or that of updates where an optimizer comes before in a chain.
     """
-    if _follows(state):
-        return UPDATE_DAMPING
-    return projection_state(state).measured.damping
+    measured = projection_state(state).measured.damping
+    before, _ = _beside(state)
+    return UPDATE_DAMPING if any(map(_adapts, before)) else measured
 
 
 def warn_of_chain(state: Any) -> None:
     """Warn where a chain undoes what it is given, or tests other weights."""
-    rescale = _rescalers(state)
+    before, after = _beside(state)
+    rescale = [name for each in after for name in _rescales(each)]
     if rescale:
         warnings.warn(
             f"{', '.join(rescale)}: comes after project_gradients and rescales the "
@@ -50,7 +55,7 @@ def warn_of_chain(state: Any) -> None:
             "chain(scale_by_adam(), project_gradients(), scale(-lr))",
             stacklevel=4,
         )
-    counting = _counting(state)
+    counting = _within(before, COUNTING)
     if counting:
         wraps = any(name in WRAPPING for name in counting)
         inside = "mechanize(chain(adam(lr), project_gradients()))"
@@ -69,28 +74,23 @@ def warn_of_chain(state: Any) -> None:
         )
 
 
-def _rescalers(node: Any) -> list[str]:
-    """Return the states of what comes after projections in a chain and may rescale."""
-    if is_state(node) or jax.tree_util.all_leaves([node]):
-        return []
-    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    for index, child in enumerate(children):
-        if _holds_state(child):
-            after = children[index + 1 :] if type(node) is tuple else []
-            return [*_rescalers(child), *(name for s in after for name in _rescales(s))]
-    return []
+def _beside(state: Any) -> tuple[list[Any], list[Any]]:
+    """Return what stands before the projections and after, in all chains around."""
+    before: list[Any] = []
+    after: list[Any] = []
+    node = state
+    while not is_state(node):
+        children = _children(node)
+        place = next(i for i, child in enumerate(children) if _holds_state(child))
+        if type(node) in CHAINS:
+            before += children[:place]
+            after += children[place + 1 :]
+        node = children[place]
+    return before, after
 
 
-def _counting(node: Any) -> list[str]:
-    """Return the states of what comes before projections and counts on its steps."""
-    if is_state(node) or jax.tree_util.all_leaves([node]):
-        return []
-    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    for index, child in enumerate(children):
-        if _holds_state(child):
-            before = children[:index] if type(node) is tuple else []
-            return [*_within(before, COUNTING), *_counting(child)]
-    return []
+def _children(node: Any) -> list[Any]:
+    return jax.tree.leaves(node, is_leaf=lambda child: child is not node)
 
 
 def _within(state: Any, names: Collection[str]) -> list[str]:
@@ -128,21 +128,8 @@ def _is_numbers(leaf: Any) -> bool:
     return floats and jnp.ndim(leaf) > 0
 
 
-def _follows(node: Any) -> bool | None:
-    """Whether the projections of a tree come after an optimizer; None of no tree."""
-    if is_state(node) or jax.tree_util.all_leaves([node]):
-        return False if is_state(node) else None
-    children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    for index, child in enumerate(children):
-        follows = _follows(child)
-        if follows is not None:
-            chained = type(node) is tuple and any(map(_adapts, children[:index]))
-            return follows or chained
-    return None
-
-
 def _adapts(state: Any) -> bool:
     """Whether a transformation's state holds numbers for parameters, as momentum."""
-    if not _is_named(state):
-        return type(state) is tuple and any(map(_adapts, state))
-    return any(map(_is_numbers, jax.tree.leaves(state)))
+    if type(state) in CHAINS:
+        return any(map(_adapts, _children(state)))
+    return _is_named(state) and any(map(_is_numbers, jax.tree.leaves(state)))

@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from jax_backend.nets import mlp_params
 from jax_backend.small_projections import batch, gradient, moments_of
 
-from rgo_jax import end_task, observe, project_gradients
+from rgo_jax import end_task, observe, project_gradients, projection_state
 
 
 @pytest.mark.filterwarnings("ignore:.*comes after project_gradients")
@@ -72,6 +73,28 @@ def test_what_rescales_projected_gradients_is_warned_of(
     with pytest.warns(UserWarning, match=message) as found:
         end_task(optimizer.init(params), moments_of(params))
     assert found[0].filename == __file__
+
+
+def test_a_chain_with_names_is_one_too() -> None:
+    params = mlp_params((3, 5, 4))
+    moments = moments_of(params)
+    adam = ("z", optax.adam(0.1))
+    rescaled = optax.named_chain(("p", project_gradients()), adam)
+    with pytest.warns(UserWarning, match="ScaleByAdamState: comes after project_grad"):
+        end_task(rescaled.init(params), moments)
+    cocob = ("z", optax.contrib.cocob())
+    counting = optax.named_chain(cocob, ("p", project_gradients()))
+    with pytest.warns(UserWarning, match="COCOBState: comes before project_gradients"):
+        end_task(counting.init(params), moments)
+    found = {}
+    for kind, optimizer in {
+        "named": optax.named_chain(adam, ("p", project_gradients())),
+        "plain": optax.chain(adam[1], project_gradients()),
+    }.items():
+        state = end_task(optimizer.init(params), moments)
+        found[kind] = projection_state(state).weights
+    for path, projection in found["plain"].items():
+        np.testing.assert_array_equal(found["named"][path], projection)
 
 
 @pytest.mark.parametrize("inside", [False, True])
