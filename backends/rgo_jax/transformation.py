@@ -26,7 +26,8 @@ def project_gradients(
 
     Its place in a chain says what is projected: before an optimizer the gradient, as in
     the paper; after it the update, which is what an adaptive optimizer needs, for what
-    it divides by would undo the projection.
+    it divides by would undo the projection. Signs, and what clips or centres entries,
+    come before too.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax_backend.nets import mlp_params
+from jax_backend.nets import draw, mlp_params
 from jax_backend.small_projections import batch, gradient, moments_of
 
 from rgo_jax import end_task, observe, project_gradients, projection_state
@@ -73,6 +73,33 @@ def test_what_rescales_projected_gradients_is_warned_of(
     with pytest.warns(UserWarning, match=message) as found:
         end_task(optimizer.init(params), moments_of(params))
     assert found[0].filename == __file__
+
+
+STATELESS = {
+    "sign_sgd": optax.sign_sgd(0.1),
+    "signum": optax.signum(0.1),
+    "clip": optax.clip(1e-4),
+    "centralize": optax.centralize(),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", STATELESS)
+def test_what_has_no_state_comes_before_though_nothing_warns(name: str) -> None:
+    gradients = {"weight": draw((4, 3))}
+    closed = jnp.asarray([[1.0], [2.0], [0.0]])
+    moments = observe({}, {"weight": closed.T * 1e3})
+    shares = []
+    for chain in (
+        (STATELESS[name], project_gradients()),
+        (project_gradients(), STATELESS[name]),
+    ):
+        optimizer = optax.chain(*chain)
+        state = end_task(optimizer.init(gradients), moments, damping=1e-4)
+        weight = optimizer.update(gradients, state, gradients)[0]["weight"]
+        shares.append(float(jnp.abs(weight @ closed).max() / jnp.abs(weight).max()))
+    assert shares[0] < 1e-4
+    assert shares[1] > 1e-2
 
 
 def test_a_chain_with_names_is_one_too() -> None:
