@@ -4,6 +4,7 @@ Classes are there in the modules of Equinox and of Flax nnx; the dictionaries of
 linen and Haiku, and a state of nnx, leave names and shapes.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -58,6 +59,8 @@ def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
         return Axes(inputs=(0,), outputs=(1,), diagonal=True)
     if len(shape) < 2 or name not in (*OUTPUTS_LAST, *OUTPUTS_FIRST):
         return elementwise(shape)
+    if name == "weight":
+        return _weight(parent, shape, leaves)
     if name in OUTPUTS_FIRST:
         return outputs_first(shape)
     return _kernel(path, shape, leaves)
@@ -107,6 +110,23 @@ def _shape(leaves: Mapping[str, Any], path: str) -> tuple[int, ...] | None:
     return tuple(leaves[path].shape) if hasattr(leaves.get(path), "shape") else None
 
 
+def _weight(
+    parent: str, shape: tuple[int, ...], leaves: Mapping[str, Any]
+) -> Axes | None:
+    """Return the axes of (out, in, ...), or of what the bias beside it says it is."""
+    bias = _bias(parent, leaves)
+    if bias is None or bias[0] == math.prod(bias) == shape[0]:
+        return outputs_first(shape)
+    if bias == shape:
+        return elementwise(shape)
+    return outputs_last(shape) if bias == shape[-1:] else None
+
+
+def _bias(parent: str, leaves: Mapping[str, Any]) -> tuple[int, ...] | None:
+    beside = (_shape(leaves, parent + bias) for bias in ("bias", "b"))
+    return next((found for found in beside if found), None)
+
+
 def _kernel(
     path: str, shape: tuple[int, ...], leaves: Mapping[str, Any]
 ) -> Axes | None:
@@ -118,8 +138,7 @@ def _kernel(
             return outputs_last(shape, 2)
         if layer == "out":
             return outputs_last(shape)
-    beside = (_shape(leaves, parent + bias) for bias in ("bias", "b"))
-    bias = next((found for found in beside if found), None)
+    bias = _bias(parent, leaves)
     # Haiku's transposed convolutions are stored (..., out, in).
     turned = name == "w" and len(shape) > 2 and "transpose" in layer.lower()
     if turned or (len(shape) > 2 and bias == shape[-2:-1] != shape[-1:]):

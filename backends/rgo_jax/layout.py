@@ -49,7 +49,8 @@ def find_layout(
     By the class of the layer where `params` has modules, those of Equinox or a module
     of Flax nnx; else by names: ``kernel`` and ``w`` have their outputs in the last
     axis, or in as many of the last as the bias beside them has; ``weight`` has them in
-    its first. A ``bias`` or ``b`` beside one of these is a vector of its own.
+    its first, or its last where the bias beside it fits that alone. A ``bias`` or ``b``
+    beside one of these is a vector of its own.
     Embeddings, and all that acts entry by entry, as what scales and shifts in a
     normalisation, a class token or any parameter of another name, have a diagonal
     second moment.

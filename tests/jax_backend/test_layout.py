@@ -252,6 +252,21 @@ def test_a_bias_that_fits_no_last_axes_tells_of_a_stack_or_a_transposition() -> 
     assert axes["net/conv2_d_transpose/w"] == Axes((0, 1, 3), (2,))
 
 
+@pytest.mark.parametrize("bias", ["bias", "b"])
+def test_a_bias_that_fits_one_side_of_a_weight_tells_its_outputs(bias: str) -> None:
+    def axes_beside(shape: tuple[int, ...], length: tuple[int, ...]) -> Axes:
+        layer = {"weight": jnp.ones(shape), bias: jnp.ones(length)}
+        return find_layout({"layer": layer}).axes["layer/weight"]
+
+    assert axes_beside((6, 3), (3,)) == Axes((0,), (1,))
+    assert axes_beside((3, 6), (3,)) == Axes((1,), (0,))
+    assert axes_beside((4, 4), (4,)) == Axes((1,), (0,))
+    assert axes_beside((4, 2, 3, 5), (4, 1, 1)) == Axes((1, 2, 3), (0,))
+    assert axes_beside((3, 6), (3, 6)) == Axes((0, 1), diagonal=True)
+    with pytest.raises(ValueError, match=r"expected kernels .* \(2, 3, 4\)"):
+        axes_beside((2, 3, 4), (2, 3))
+
+
 def test_more_features_than_wanted_are_sketched_but_for_diagonals() -> None:
     params = {
         "wide": {"kernel": jnp.ones((9, 2)), "bias": jnp.ones(2)},
