@@ -1,20 +1,16 @@
-"""Which axes the parameters of a layer have: by the layer's class, or by their names.
+"""Which axes a parameter has by its name, its shape and what stands beside it.
 
-Classes are there in the modules of Equinox and of Flax nnx; the dictionaries of Flax
-linen and Haiku, and a state of nnx, leave names and shapes.
+The dictionaries of Flax linen and Haiku, and a state of nnx, leave no more.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import jax
 
 from rgo_core import Axes
 from rgo_core._names import may_multiply
 
-LIBRARIES = ("equinox", "flax")
 # Flax and Haiku store (..., in, out), Equinox (out, in, ...).
 OUTPUTS_LAST = ("kernel", "w", "w_i", "w_h", "lora_a", "lora_b")
 OUTPUTS_FIRST = ("weight", "weight_ih", "weight_hh")
@@ -25,26 +21,6 @@ HEADS = ("query", "key", "value")
 # Flax, and what attends.
 RECURS = r"(^|/)(weight_hh|w_h|hidden_to_hidden|(dense_)?h|h[fgiornz])(/|$)"
 DEEP = re.compile(rf"{RECURS}|lstm|gru|rnn|recurrent|query|attention", re.IGNORECASE)
-
-Rule = Callable[[Any, str, tuple[int, ...]], Axes | None]
-
-
-def axes_by_class(
-    node: Any, path: Callable[[tuple[Any, ...]], str], outer: tuple[Any, ...] = ()
-) -> Iterator[tuple[str, Axes]]:
-    """Yield the axes of the parameters of layers whose class is known, by path."""
-    rule = _rule(node)
-    inside = jax.tree_util.tree_leaves_with_path(
-        node, is_leaf=lambda child: child is not node and _rule(child) is not None
-    )
-    for keys, child in inside:
-        if _rule(child) is not None:
-            yield from axes_by_class(child, path, (*outer, *keys))
-        elif rule is not None and hasattr(child, "shape"):
-            name = path((*outer, *keys)).split("/")[-1]
-            axes = rule(node, name, tuple(child.shape))
-            if axes is not None:
-                yield path((*outer, *keys)), axes
 
 
 def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
@@ -101,6 +77,12 @@ def outputs_last(shape: tuple[int, ...], count: int = 1) -> Axes:
     return Axes(tuple(range(split)), outputs=tuple(range(split, len(shape))))
 
 
+def transposed(shape: tuple[int, ...]) -> Axes:
+    """Return the axes of (..., out, in)."""
+    last = len(shape) - 1
+    return Axes(inputs=(*range(last - 1), last), outputs=(last - 1,))
+
+
 def _split(path: str) -> tuple[str, str]:
     *parents, name = path.split("/")
     return "/".join([*parents, ""]), name
@@ -142,7 +124,7 @@ def _kernel(
     # Haiku's transposed convolutions are stored (..., out, in).
     turned = name == "w" and len(shape) > 2 and "transpose" in layer.lower()
     if turned or (len(shape) > 2 and bias == shape[-2:-1] != shape[-1:]):
-        return _transposed(shape)
+        return transposed(shape)
     if bias is None:
         told = len(shape) == 2 or name == "w" or "conv" in layer.lower()
         return outputs_last(shape) if told else None
@@ -152,89 +134,3 @@ def _kernel(
 
 def _is_attention(outer: str, leaves: Mapping[str, Any]) -> bool:
     return all(f"{outer}{name}/kernel" in leaves for name in (*HEADS, "out"))
-
-
-def _transposed(shape: tuple[int, ...]) -> Axes:
-    last = len(shape) - 1
-    return Axes(inputs=(*range(last - 1), last), outputs=(last - 1,))
-
-
-def _rule(node: Any) -> Rule | None:
-    for kind in type(node).__mro__:
-        if kind.__module__.split(".")[0] in LIBRARIES and kind.__name__ in RULES:
-            return RULES[kind.__name__]
-    return None
-
-
-def _stacked(axes: Axes, shape: tuple[int, ...], rank: int) -> Axes | None:
-    """Take for groups the axes that a map over layers has put before the others."""
-    before = len(shape) - rank
-    if before < 0:
-        return None
-    moved = [tuple(axis + before for axis in part) for part in axes[:3]]
-    view = None if axes.shape is None else (*shape[:before], *axes.shape)
-    groups = (*range(before), *moved[2])
-    return Axes(moved[0], moved[1], groups, axes.diagonal, view)
-
-
-def _linear(layer: Any, name: str, shape: tuple[int, ...]) -> Axes | None:
-    if name in BIASES:
-        return _stacked(vector(shape[-1:]), shape, 1)
-    axes = Axes((1,), (0,)) if name == "weight" else Axes((0,), (1,))
-    return _stacked(axes, shape, 2)
-
-
-def _linear_general(layer: Any, name: str, shape: tuple[int, ...]) -> Axes | None:
-    outputs = len(layer.out_features)
-    rank = outputs if name == "bias" else outputs + len(layer.in_features)
-    own = shape[len(shape) - rank :]
-    axes = vector(own) if name == "bias" else outputs_last(own, outputs)
-    return _stacked(axes, shape, rank)
-
-
-def _convolution(layer: Any, name: str, shape: tuple[int, ...]) -> Axes | None:
-    groups = getattr(layer, "groups", getattr(layer, "feature_group_count", 1))
-    rank = len(layer.kernel_size) + 2
-    if name in BIASES:
-        rank = rank - 1 if hasattr(layer, "weight") else 1
-        return _stacked(vector(shape[-rank:]), shape, rank)
-    own = shape[len(shape) - rank :]
-    if getattr(layer, "transpose_kernel", False):
-        return _stacked(_transposed(own), shape, rank)
-    first = name == "weight"
-    if groups == 1:
-        axes = outputs_first(own) if first else outputs_last(own)
-    elif first:
-        view = (groups, own[0] // groups, *own[1:])
-        axes = Axes(tuple(range(2, rank + 1)), (1,), (0,), shape=view)
-    else:
-        view = (*own[:-1], groups, own[-1] // groups)
-        axes = Axes(tuple(range(rank - 1)), (rank,), (rank - 1,), shape=view)
-    return _stacked(axes, shape, rank)
-
-
-def _embedding(layer: Any, name: str, shape: tuple[int, ...]) -> Axes | None:
-    return _stacked(Axes((0,), outputs=(1,), diagonal=True), shape, 2)
-
-
-def _normalisation(layer: Any, name: str, shape: tuple[int, ...]) -> Axes:
-    return elementwise(shape)
-
-
-def _cell(layer: Any, name: str, shape: tuple[int, ...]) -> Axes | None:
-    if name.startswith("weight"):
-        return _stacked(Axes((1,), (0,)), shape, 2)
-    return _stacked(vector(shape[-1:]), shape, 1) if name in BIASES else None
-
-
-RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Linear", "LoRA"), _linear),
-    "LinearGeneral": _linear_general,
-    **dict.fromkeys(("Conv", "ConvTranspose"), _convolution),
-    **dict.fromkeys(("Embed", "Embedding"), _embedding),
-    **dict.fromkeys(
-        ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"),
-        _normalisation,
-    ),
-    **dict.fromkeys(("LSTMCell", "GRUCell"), _cell),
-}

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import rgo_core
 from rgo_core import Axes
 from rgo_core._checks import check_integer
-from rgo_jax.kinds import axes_by_class, axes_by_name, is_unnamed
+from rgo_jax.classes import axes_by_class
+from rgo_jax.kinds import axes_by_name, is_unnamed
 
 __all__ = ["Axes", "Layout", "find_layout"]
 
@@ -50,10 +51,9 @@ def find_layout(
     of Flax nnx; else by names: ``kernel`` and ``w`` have their outputs in the last
     axis, or in as many of the last as the bias beside them has; ``weight`` has them in
     its first, or its last where the bias beside it fits that alone. A ``bias`` or ``b``
-    beside one of these is a vector of its own.
-    Embeddings, and all that acts entry by entry, as what scales and shifts in a
-    normalisation, a class token or any parameter of another name, have a diagonal
-    second moment.
+    beside one of these is a vector of its own. Embeddings, and all that acts entry by
+    entry, as what scales and shifts in a normalisation, a class token or any parameter
+    of another name, have a diagonal second moment.
 
     Parameters
     ----------
@@ -114,8 +114,7 @@ def find_layout(
     check_integer("sketch_rows", sketch_rows, 1)
     if max_features is not None:
         check_integer("max_features", max_features, 1)
-    leaves = dict(named_leaves(params))
-    overrides = {} if overrides is None else overrides
+    leaves, overrides = dict(named_leaves(params)), overrides or {}
     _check_overrides(overrides, leaves)
     found = {**inferred(params), **overrides}
     _check_told(found, overrides, leaves)
@@ -138,7 +137,7 @@ def find_layout(
 def inferred(params: Any) -> dict[str, Axes | str | None]:
     """Return axes by path, why a leaf is passed through, or None: nothing tells."""
     leaves = dict(named_leaves(params))
-    known: dict[str, Axes | str] = dict(axes_by_class(params, _path))
+    known: dict[str, Axes | str | None] = dict(axes_by_class(params, _path))
     known |= _not_trained(params)
     found: dict[str, Axes | str | None] = {}
     for path, leaf in leaves.items():
@@ -147,7 +146,7 @@ def inferred(params: Any) -> dict[str, Axes | str | None]:
         elif not jnp.issubdtype(leaf.dtype, jnp.floating):
             found[path] = f"not real floating-point: {leaf.dtype}"
         else:
-            found[path] = known.get(path) or axes_by_name(path, leaves)
+            found[path] = known[path] if path in known else axes_by_name(path, leaves)
     return found
 
 

@@ -49,6 +49,14 @@ def each_layer_first(gradient: np.ndarray) -> np.ndarray:
     return np.stack([first(layer) for layer in gradient])
 
 
+def each_layer_last(gradient: np.ndarray) -> np.ndarray:
+    return np.stack([last(layer) for layer in gradient])
+
+
+def inputs_between(gradient: np.ndarray) -> np.ndarray:
+    return last_two(np.swapaxes(gradient, 0, 1))
+
+
 def each_layer(gradient: np.ndarray) -> np.ndarray:
     return np.stack([entries(layer) for layer in gradient])
 
@@ -146,6 +154,27 @@ KINDS = {
         of_nnx(lambda rngs: nnx.Conv(2, 3, (2, 2, 2), use_bias=False, rngs=rngs)),
         (3, 3, 3, 2),
         {"kernel": last},
+    ),
+    "nnx einsum, outputs first": Kind(
+        of_nnx(lambda rngs: nnx.Einsum("na, ca -> nc", (3, 3), (3,), rngs=rngs)),
+        (3,),
+        {"kernel": first, "bias": entries},
+    ),
+    "nnx einsum of heads": Kind(
+        of_nnx(lambda rngs: nnx.Einsum("nta,hab->nthb", (2, 2, 4), (2, 4), rngs=rngs)),
+        (3, 2),
+        {"kernel": inputs_between, "bias": entries},
+    ),
+    "nnx einsum of experts": Kind(
+        of_nnx(lambda rngs: nnx.Einsum("nea,eab->neb", (2, 3, 4), rngs=rngs)),
+        (2, 3),
+        {"kernel": each_layer_last},
+    ),
+    "nnx einsum of scales": Kind(
+        of_nnx(lambda rngs: nnx.Einsum("nta,ta->nta", (3, 4), rngs=rngs)),
+        (3, 4),
+        {"kernel": entries},
+        diagonal=("kernel",),
     ),
     "nnx transposed conv": Kind(
         of_nnx(lambda rngs: nnx.ConvTranspose(3, 3, (2,), rngs=rngs)),

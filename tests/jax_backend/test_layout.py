@@ -252,6 +252,13 @@ def test_a_bias_that_fits_no_last_axes_tells_of_a_stack_or_a_transposition() -> 
     assert axes["net/conv2_d_transpose/w"] == Axes((0, 1, 3), (2,))
 
 
+def test_an_einsum_that_cannot_be_read_must_be_told() -> None:
+    module = nnx.Einsum("na,...ab->n...b", (3, 4), rngs=RNGS)
+    with pytest.raises(ValueError, match=r"expected kernels .* {'kernel': \(3, 4\)}"):
+        find_layout(module)
+    assert find_layout(module, {"kernel": Axes((0,), (1,))}).axes
+
+
 @pytest.mark.parametrize("bias", ["bias", "b"])
 def test_a_bias_that_fits_one_side_of_a_weight_tells_its_outputs(bias: str) -> None:
     def axes_beside(shape: tuple[int, ...], length: tuple[int, ...]) -> Axes:
