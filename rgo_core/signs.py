@@ -118,27 +118,40 @@ class Means(NamedTuple):
     plain: Array  # (..., 1)
     contrast: Array  # (..., 1)
     # Of m unrelated outputs the squares of m means add up to those of all entries.
-    found: Array  # ()
-    expected: Array  # ()
+    found: Array  # (groups...)
+    expected: Array  # (groups...)
 
 
-def both_means(output_gradients: Array, xp: Namespace) -> Means:
-    """Return the mean over the last axis, plain and with a contrast."""
+def both_means(output_gradients: Array, xp: Namespace, *, groups: int = 0) -> Means:
+    """Return the mean over the last axis, plain and with a contrast.
+
+    The sums that tell them apart are those of each group, as a layer of a stack, of
+    which there are as many axes before the last two.
+    """
     outputs = output_gradients.shape[-1]
     plain = xp.mean(output_gradients, axis=-1, keepdims=True)
     contrast = weighted_mean(output_gradients, output_contrast(outputs), xp)
-    found = outputs**2 * xp.sum(plain * plain)
-    expected = xp.sum(output_gradients * output_gradients)
+    last = output_gradients.ndim - 2
+    of_groups = range(last - groups, last)
+    summed = tuple(i for i in range(output_gradients.ndim) if i not in of_groups)
+    found = outputs**2 * xp.sum(plain * plain, axis=summed)
+    expected = xp.sum(output_gradients * output_gradients, axis=summed)
     return Means(plain, contrast, found, expected)
 
 
-def choose_mean(means: Means, xp: Namespace) -> Array:
+def choose_mean(means: Means, xp: Namespace, *, groups: int = 0) -> Array:
     """Return the plain mean, or that with a contrast where it is but rounding.
 
-    By the sums of `found` and `expected`, which may be of several parts.
+    By the sums of `found` and `expected`, which may be of several parts, the axes
+    before those of the groups; a group's rows and inputs are the last two of a mean.
     """
-    found, expected = xp.sum(means.found), xp.sum(means.expected)
+    parts = tuple(range(means.found.ndim - groups))
+    found, expected = means.found, means.expected
+    if parts:
+        found, expected = (xp.sum(each, axis=parts) for each in (found, expected))
     cancelled = found <= CANCELLED**2 * expected
+    if groups:
+        cancelled = cancelled[..., None, None]
     return xp.where(cancelled, means.contrast, means.plain)
 
 

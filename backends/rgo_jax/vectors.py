@@ -52,7 +52,8 @@ def curvature_vectors(
     reduce : {"mean", "rms", "signs", "uncancelled"}
         Over the outputs; see `rgo_core.curvature_vectors`. By default the mean, and a
         contrast where the batch's cancel, as before a softmax or a layer normalisation:
-        the plain ``"mean"`` sees nothing there.
+        the plain ``"mean"`` sees nothing there. Each group, as a layer of a stack, has
+        its own.
 
     Returns
     -------
@@ -108,12 +109,15 @@ def curvature_vectors(
             for path, gradient in gradients.items()
         }
 
+    def chosen(found: Mapping[str, Array | Means]) -> dict[str, Array]:
+        return {path: _chosen(each, axes[path]) for path, each in found.items()}
+
     if per == "batch":
-        found = {path: _chosen(each) for path, each in vectors(batch).items()}
+        found = chosen(vectors(batch))
         # A sum over no samples is no vector.
         return found if samples else {path: v[..., :0, :] for path, v in found.items()}
     single = jax.tree.map(lambda array: array[:, None], batch)
-    found = {path: _chosen(each) for path, each in jax.vmap(vectors)(single).items()}
+    found = chosen(jax.vmap(vectors)(single))
     return {path: _one_block(vectors) for path, vectors in found.items()}
 
 
@@ -128,14 +132,18 @@ def _reduced(gradient: Array, axes: Axes, reduce: Reduce) -> Array | Means:
         return _one_block(rows)
     if reduce != "uncancelled":
         return _one_block(rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=jnp).mT)
-    means = both_means(rows.mT, jnp)
+    # Each layer of a stack stands before something else.
+    means = both_means(rows.mT, jnp, groups=len(axes.groups))
     plain, contrast = _one_block(means.plain.mT), _one_block(means.contrast.mT)
     return means._replace(plain=plain, contrast=contrast)
 
 
 @any_ranks
-def _chosen(vectors: Array | Means) -> Array:
-    return choose_mean(vectors, jnp) if isinstance(vectors, Means) else vectors
+def _chosen(vectors: Array | Means, axes: Axes) -> Array:
+    if not isinstance(vectors, Means):
+        return vectors
+    mean: Array = choose_mean(vectors, jnp, groups=len(axes.groups))
+    return mean
 
 
 def _one_block(vectors: Array) -> Array:

@@ -19,6 +19,8 @@ import rgo_torch
 from rgo_core import Relative
 from rgo_core.damping import RELATIVE_DAMPING, UPDATE_DAMPING
 from rgo_jax import (
+    Axes,
+    Layout,
     curvature_vectors,
     dense,
     empty_moments,
@@ -104,6 +106,35 @@ def test_a_layer_before_a_normalisation_is_seen_as_pytorch_sees_it() -> None:
     assert_close(seen["hidden/kernel"], expected)
     assert_close(rows.T @ rows, expected)
     assert_close(seen["head/kernel"], moments["3.weight"].matrix.numpy())
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+def test_each_layer_of_a_stack_is_seen_as_it_is_by_itself(per: Any) -> None:
+    with jax.enable_x64(True):
+        layers = {"first": draw((N, N), 1), "last": draw((N, N), 2)}
+        batch = draw((7, N), 7), labels(7, N)
+
+        def score(params: Any, batch: Any) -> Any:
+            hidden = jnp.tanh(batch[0] @ params["first"])
+            outputs = hidden @ params["last"]
+            centred = outputs - outputs.mean(-1, keepdims=True)
+            return softmax_score(centred, batch[1])
+
+        def stacked(params: Any, batch: Any) -> Any:
+            first, last = params["kernel"]
+            return score({"first": first, "last": last}, batch)
+
+        each = Axes((1,), (2,), groups=(0,))
+        kernel = {"kernel": jnp.stack([layers["first"], layers["last"]])}
+        found = curvature_vectors(
+            stacked, kernel, batch, per=per, layout=Layout({"kernel": each}, {})
+        )["kernel"]
+        one = Axes((0,), (1,))
+        layout = Layout({"first": one, "last": one}, {})
+        expected = curvature_vectors(score, layers, batch, per=per, layout=layout)
+    for index, path in enumerate(layers):
+        assert np.abs(np.asarray(expected[path])).max() > 1e-3
+        assert_close(np.asarray(found[index]), np.asarray(expected[path]))
 
 
 @pytest.mark.parametrize("reduce", ["mean", "signs"])
