@@ -23,8 +23,9 @@ def summed(
     Parameters
     ----------
     moments : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment
-        Of this device's share alone: ``observe({}, vectors)``, not what all have seen
-        already, which would be added once for each device.
+        Of this device's share alone: ``observe(empty_moments(params), vectors)``, with
+        the layout where there is one, not what all have seen already, which would be
+        added once for each device.
     axis_name : str or sequence of str
         Of the mesh; of `jax.vmap` or `jax.pmap` too.
     before : mapping of str to SecondMoment, DiagonalMoment or SketchedMoment, optional
@@ -38,7 +39,7 @@ def summed(
     Raises
     ------
     TypeError
-        If a second moment is not float64.
+        If a second moment is not float64, or of another form than that of `before`.
 
     Notes
     -----
@@ -66,12 +67,21 @@ def summed(
     found = {}
     for path, moment in moments.items():
         check_kept_double(path, moment)
+        _check_form(path, moment, earlier.get(path, moment))
         with jax.enable_x64(True):
             total: Any = _total(moment, axis_name)
             if path in earlier:
                 total = rgo_core.merge_moments(earlier[path], total)
         found[path] = total
     return {**earlier, **found}
+
+
+def _check_form(path: str, moment: Moment, before: Moment) -> None:
+    if type(moment) is not type(before):
+        raise TypeError(
+            f"{path}: expected a {type(before).__name__}, as before has it, got a "
+            f"{type(moment).__name__}: observe from empty_moments of the same layout"
+        )
 
 
 def _total(moment: Moment, axis_name: str | Sequence[str]) -> Any:

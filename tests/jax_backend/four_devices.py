@@ -31,6 +31,7 @@ def start() -> dict:
         "first": {
             "kernel": jnp.asarray(draw.normal(size=(FEATURES, HIDDEN)), jnp.float32),
             "bias": jnp.zeros(HIDDEN),
+            "scale": jnp.ones(HIDDEN),
         },
         "last": {
             "kernel": jnp.asarray(draw.normal(size=(HIDDEN, CLASSES)), jnp.float32),
@@ -47,7 +48,8 @@ def data(task: int) -> tuple[Array, Array]:
 
 def logits(params: dict, x: Array) -> Array:
     first, last = params["first"], params["last"]
-    return jnp.maximum(x @ first["kernel"] + first["bias"], 0) @ last["kernel"]
+    hidden = first["scale"] * (x @ first["kernel"]) + first["bias"]
+    return jnp.maximum(hidden, 0) @ last["kernel"]
 
 
 def score(params: dict, batch: tuple[Array, Array]) -> Array:
@@ -115,7 +117,8 @@ def on_mesh(mesh: jax.sharding.Mesh, checked: bool = True):
     def part(moments: dict, params: dict, x: Array, y: Array) -> dict:
         COUNTS["observe"] += 1
         vectors = rgo_jax.curvature_vectors(score, params, (x, y))
-        return rgo_jax.summed(rgo_jax.observe({}, vectors), "data", before=moments)
+        own = rgo_jax.observe(rgo_jax.empty_moments(params), vectors)
+        return rgo_jax.summed(own, "data", before=moments)
 
     specs = P(), P(), P("data"), P("data")
     return jax.shard_map(
@@ -189,7 +192,7 @@ def main() -> None:
     columns = NamedSharding(mesh, P(None, "model"))
     whole = NamedSharding(mesh, P())
     weights = {
-        "first": {"kernel": columns, "bias": whole},
+        "first": {"kernel": columns, "bias": whole, "scale": whole},
         "last": {"kernel": NamedSharding(mesh, P("model", None))},
     }
     both = learn(mesh, weights)

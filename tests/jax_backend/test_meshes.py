@@ -91,6 +91,22 @@ def test_sums_are_added_to_what_all_have_in_common() -> None:
     assert set(moments) == {"kernel", "other"}
 
 
+def test_moments_of_another_form_than_those_before_are_refused() -> None:
+    params = {"scale": jnp.ones(3)}
+    before = rgo_jax.empty_moments(params)
+
+    def seen(rows: jax.Array, start: Any) -> Any:
+        own = rgo_jax.observe(start, {"scale": rows})
+        return rgo_jax.summed(own, "data", before=before)
+
+    rows = jnp.ones((2, 1, 3))
+    mapped = jax.vmap(seen, in_axes=(0, None), axis_name="data")
+    assert mapped(rows, before)["scale"].count.tolist() == [2, 2]
+    message = "scale: expected a DiagonalMoment, as before has it, got a SecondMoment"
+    with pytest.raises(TypeError, match=message):
+        mapped(rows, {})
+
+
 def test_what_was_rounded_to_float32_is_refused() -> None:
     moment = rgo_core.SecondMoment(jnp.ones((2, 2)), jnp.asarray(1))
     with pytest.raises(TypeError, match="kernel: expected a second moment in float64"):
