@@ -24,6 +24,8 @@ SUMMING = tuple(
     if hasattr(optax, name)
 )
 
+MOMENTUM = (optax.TraceState, optax.EmaState, optax.ApplyEvery)
+
 # What counts on its steps being taken as they are: it aims at a point that it keeps,
 # or steps back to one, or lengthens its steps while a gradient keeps its sign.
 WRAPPING = ("MechanicState", "SAMState")
@@ -72,6 +74,35 @@ def warn_of_chain(state: Any) -> None:
             "optimizer that it was made from, with a schedule",
             stacklevel=4,
         )
+
+
+def without_momentum(state: Any) -> Any:
+    """Return the state of an optimizer without what the old projections let through.
+
+    Momentum, and gradients that were added up; of a `optax.MultiSteps` around the
+    projections they are not projected yet.
+    """
+
+    def emptied(node: Any) -> Any:
+        if isinstance(node, MOMENTUM):
+            return jax.tree.map(jnp.zeros_like, node)
+        if not _adds_up(node):
+            return node
+        added = jax.tree.map(jnp.zeros_like, (node.mini_step, node.acc_grads))
+        inner = without_momentum(node.inner_opt_state)
+        return node._replace(
+            mini_step=added[0], acc_grads=added[1], inner_opt_state=inner
+        )
+
+    def is_kept_whole(node: Any) -> bool:
+        return isinstance(node, MOMENTUM) or _adds_up(node)
+
+    return jax.tree.map(emptied, state, is_leaf=is_kept_whole)
+
+
+def _adds_up(node: Any) -> bool:
+    """Whether a node is the state of a `optax.MultiSteps` that holds no projections."""
+    return isinstance(node, optax.MultiStepsState) and not _holds_state(node)
 
 
 def _beside(state: Any) -> tuple[list[Any], list[Any]]:

@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 import rgo_core
@@ -20,7 +19,7 @@ from rgo_core._checks import (
 )
 from rgo_core.damping import Damping, split_damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
-from rgo_jax.chain import default_damping, warn_of_chain
+from rgo_jax.chain import default_damping, warn_of_chain, without_momentum
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import (
     Moment,
@@ -82,8 +81,9 @@ def end_task(
     -------
     pytree
         The new state: of an `nnx.Optimizer` its new `opt_state`. The momentum of
-        `optax.trace` (that of `optax.sgd`) is zero in it: the old projections let it
-        through, and it would go on changing what is closed now.
+        `optax.trace` (that of `optax.sgd`) is zero in it, and so are gradients that
+        `optax.MultiSteps` or `optax.apply_every` has added up: the old projections let
+        them through, and they would go on changing what is closed now.
 
     Raises
     ------
@@ -151,13 +151,11 @@ def end_task(
     )
     _warn_of_loss(before.traces, traces)
     warn_of_chain(state)
-
-    def begun(node: Any) -> Any:
-        if is_state(node):
-            return wrapped_as(node, after)
-        return jax.tree.map(jnp.zeros_like, node) if _is_momentum(node) else node
-
-    return jax.tree.map(begun, state, is_leaf=lambda n: is_state(n) or _is_momentum(n))
+    return jax.tree.map(
+        lambda node: wrapped_as(node, after) if is_state(node) else node,
+        without_momentum(state),
+        is_leaf=is_state,
+    )
 
 
 def _renewed(
@@ -179,11 +177,6 @@ def _renewed(
         )
         found[path] = _cast(in_double(consolidate)(moments[path]), projections[path])
     return found
-
-
-def _is_momentum(node: Any) -> bool:
-    """Whether a node of an optimizer's state is what optax keeps as momentum."""
-    return isinstance(node, optax.TraceState | optax.EmaState)
 
 
 def _warn_of_loss(before: Mapping[str, Array], after: Mapping[str, Array]) -> None:

@@ -51,6 +51,39 @@ def test_a_task_begins_without_the_momentum_of_the_one_before(kind: str) -> None
     assert jax.tree.structure(ended) == jax.tree.structure(state)
 
 
+ADDING = {
+    "several steps": optax.MultiSteps(MOMENTUM["heavy ball"], 4),
+    "apply every": optax.chain(optax.apply_every(4), optax.scale(-0.1)),
+}
+
+
+@pytest.mark.parametrize("kind", ADDING)
+def test_a_task_begins_without_gradients_that_were_added_up(kind: str) -> None:
+    params = {"kernel": jnp.zeros((2, 3))}
+    optimizer = optax.chain(project_gradients(), ADDING[kind])
+    state = optimizer.init(params)
+    ones, nothing = jax.tree.map(jnp.ones_like, params), params
+    for _ in range(7):
+        _, state = optimizer.update(ones, state, params)
+    ended = end_task(state, observe({}, {"kernel": jnp.asarray([[1e4, 0.0]])}))
+    assert jax.tree.structure(ended) == jax.tree.structure(state)
+    for _ in range(4):
+        updates, ended = optimizer.update(nothing, ended, params)
+        assert not updates["kernel"].any()
+
+
+def test_gradients_that_are_not_projected_yet_are_kept() -> None:
+    params = {"kernel": jnp.zeros((2, 3))}
+    projected = optax.chain(project_gradients(), optax.sgd(0.1))
+    optimizer = optax.MultiSteps(projected, 2).gradient_transformation()
+    ones = jax.tree.map(jnp.ones_like, params)
+    _, state = optimizer.update(ones, optimizer.init(params), params)
+    ended = end_task(state, observe({}, {"kernel": jnp.asarray([[1e4, 0.0]])}))
+    updates, _ = optimizer.update(ones, ended, params)
+    np.testing.assert_allclose(updates["kernel"][1], -0.1, rtol=1e-6)
+    assert jnp.abs(updates["kernel"][0]).max() < 1e-6
+
+
 RESCALING = {
     "ScaleByAdamState": optax.adam(0.1),
     "ScaleByLionState": optax.lion(0.1),
