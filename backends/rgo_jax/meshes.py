@@ -51,7 +51,7 @@ def summed(
     With ``check_vma=True``, its default, JAX sums a gradient in parameters that all
     devices share over the devices: `curvature_vectors` and `tapped_vectors` take each
     device's own. Do as much before a `jax.grad` of your own that is to be observed:
-    ``jax.lax.pcast(params, "data", to="varying")``.
+    ``jax.lax.pcast(params, "data", to="varying")``, of JAX 0.8 `jax.lax.pvary`.
 
     Examples
     --------

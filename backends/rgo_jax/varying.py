@@ -38,5 +38,9 @@ def _varying(array: Array, axes: frozenset[str]) -> Array:
     missing = axes - _axes(jax.typeof(array))
     if not missing:
         return array
-    cast: Array = jax.lax.pcast(array, tuple(sorted(missing)), to="varying")
+    lax: Any = jax.lax
+    if hasattr(lax, "pcast"):
+        cast: Array = lax.pcast(array, tuple(sorted(missing)), to="varying")
+    else:  # JAX 0.8
+        cast = lax.pvary(array, tuple(sorted(missing)))
     return cast
