@@ -246,14 +246,26 @@ def test_lenet_5_with_a_floor_is_told_as_recorded() -> None:
     page = words_of("docs/reproducing.md")
     told = {}
     for damping in ("0.1", "0.2"):
-        folder = f"rgo/curvature=floored,damping={damping},epochs=20,network=lenet-5"
+        folder = (
+            f"rgo/curvature=floored,damping={damping},epochs=20,network=lenet-5,"
+            "reduce=mean"
+        )
         acc, bwt, learned = told[damping] = told_of(LENET / folder, 20)
         train = np.mean(record_in(LENET / folder)["train_accuracy"])
         at_ten = told_of(LENET / folder, 10)[0]
         assert f"| {train:.2f} | {acc} | {learned} | {bwt} | {at_ten} |" in page
-    default = told_of(LENET / "rgo/epochs=20,network=lenet-5", 20)[0]
-    above = float(told["0.2"][0]) - float(default)
-    assert f"0.2 ends {above:.2f} points above the default" in page
+    means = "rgo/epochs=20,network=lenet-5,reduce=mean"
+    above = float(told["0.2"][0]) - float(told_of(LENET / means, 20)[0])
+    assert f"0.2 ends {above:.2f} points above the relative one" in page
+    default = LENET / "rgo/epochs=20,network=lenet-5"
+    acc, bwt, learned = told_of(default, 20)
+    train = np.mean(record_in(default)["train_accuracy"])
+    at_ten = told_of(default, 10)[0]
+    assert f"| {train:.2f} | {acc} | {learned} | {bwt} | {at_ten} |" in page
+    assert f"as it is by default, it ends at {acc} / {bwt} ({learned})" in words_of(
+        "docs/options.md"
+    )
+    assert f"as it is by default at {acc} / {bwt}, scaled" in words_of("README.md")
     acc, bwt, learned = told["0.2"]
     at = f"of 0.2 [with a floor](#what-is-fitted) at {acc} / {bwt} ({learned}), seed 0"
     assert at in words_of("docs/options.md")

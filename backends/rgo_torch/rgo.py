@@ -42,10 +42,11 @@ class RGO(Learned):
         of the vectors; ``Relative(share)`` counts in units of the mean of each H's
         diagonal, which is the same for every scale. Where None: ``Relative(0.3)`` with
         ``project="update"``, but 0.03 beside adapters or with vectors that `observe`
-        says, and 1 for a fully convolutional network; with ``project="gradient"``
-        ``Relative(0.03)``, but what was measured for the vectors, see
-        `measured_damping`, of multilayer perceptrons, of convolutional networks that
-        are not encoded, and where `observe` says which vectors.
+        says, and 1 for a fully convolutional network; with ``project="gradient"`` what
+        was measured for the vectors, see `measured_damping`, of multilayer perceptrons,
+        of convolutional networks without normalisations, and where `observe` says which
+        vectors; of all others ``Relative(0.03, most=0.1)``, or ``Relative(0.03)`` where
+        vectors are means over outputs.
     observe : callable, optional
         What runs the curvature pass: ``observe(model, batches, **options)`` returns the
         second moments by parameter name. `second_moments` with options bound,
@@ -53,11 +54,13 @@ class RGO(Learned):
         those options that it is given: `mask`, `score`, `loss`, `samples` and `whole`
         of `end_task`, `layout`, `max_features`, `sketch_rows` and `shared_inputs` of
         RGO, and beside adapters a `chunk_size`, where they are not None. Where None:
-        `second_moments` with one vector a sample and the mean over outputs for
-        ``project="gradient"``, and ``curvature="floored"`` where features are encoded,
-        projections unscaled and the damping absolute; with ``"update"`` what cannot
-        cancel, for before a layer normalisation the mean over outputs is zero. There a
-        fully convolutional network has one vector for each position, with the mean.
+        `second_moments` with one vector a sample for ``project="gradient"``, by the
+        mean over outputs of multilayer perceptrons, and of all that is not encoded or
+        has scaled projections, else by their root mean square; and with
+        ``curvature="floored"`` where features are encoded and projections unscaled, but
+        beside a relative damping of means. With ``"update"`` what cannot cancel, for
+        before a layer normalisation the mean over outputs is zero. There a fully
+        convolutional network has one vector for each position, with the mean.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the gradient with SGD, ASGD and LBFGS and what
