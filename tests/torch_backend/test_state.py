@@ -158,6 +158,24 @@ def test_a_state_made_under_another_option_is_refused_by_its_name(
     assert other.state_dict()["options"][option] == value
 
 
+def test_a_state_tells_the_limit_of_a_relative_damping() -> None:
+    _, limited = learned(damping=Relative(0.1, most=0.5))
+    _, free = learned(damping=Relative(0.1))
+    _, other = learned(damping=Relative(0.1, most=0.5))
+    other.load_state_dict(limited.state_dict())
+    message = (
+        r"most=0\.5 \(here None\).* make the RGO with damping=Relative\(0\.1, most"
+    )
+    with pytest.raises(ValueError, match=message):
+        free.load_state_dict(limited.state_dict())
+    # Of before there was a limit.
+    state = free.state_dict()
+    del state["options"]["most"]
+    free.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"most=None \(here 0\.5\)"):
+        limited.load_state_dict(state)
+
+
 def test_a_state_of_the_first_version_is_taken() -> None:
     model, rgo = learned()
     new = rgo.state_dict()
