@@ -48,6 +48,10 @@ class Relative:
         if self.most is not None:
             check_positive("most", self.most)
 
+    def __repr__(self) -> str:
+        limit = "" if self.most is None else f", most={self.most}"
+        return f"Relative(share={self.share}{limit})"
+
 
 Damping = float | Relative
 

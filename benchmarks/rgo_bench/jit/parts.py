@@ -68,11 +68,6 @@ def check_supported(specs: Sequence[Spec]) -> None:
     first = specs[0]
     if first.method not in METHODS:
         _refuse("one of the methods " + ", ".join(METHODS), first.method)
-    options = first.method_options
-    if isinstance(options, RGOOptions) and (
-        options.reduce == "rms" and options.per != "batch"
-    ):
-        _refuse("reduce=mean, or per=batch", "reduce=rms with per=sample")
     for spec in specs[1:]:
         if (spec.config, spec.stream, spec.method) != (
             first.config,

@@ -131,18 +131,10 @@ def test_it_compiles_once_for_all_tasks_and_seeds() -> None:
     assert sizes == {"begin": 1, "train": 1, "end": 1, "observe": 1}
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        (spec_of("gpm"), r"expected one of the methods rgo, rgo-2, sgd, stl, got gpm"),
-        (spec_of("rgo", reduce="rms"), r"expected reduce=mean, or per=batch, got"),
-    ],
-)
-def test_what_it_does_not_do_is_refused(
-    spec: Spec, message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match=rf"backend jax: {message}"):
-        run(spec, tmp_path)
+def test_what_it_does_not_do_is_refused(tmp_path: Path) -> None:
+    message = "backend jax: expected one of the methods rgo, rgo-2, sgd, stl, got gpm"
+    with pytest.raises(ValueError, match=message):
+        run(spec_of("gpm"), tmp_path)
     assert files_in(tmp_path) == []
 
 

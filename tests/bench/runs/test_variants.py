@@ -18,7 +18,16 @@ from rgo_bench.runs.spec import (
 from rgo_bench.streams import STREAMS
 
 # What an option cannot be chosen without.
-NEEDED: dict[str, dict[str, Any]] = {"softmax": {"per": "batch"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "softmax": {"per": "batch"},
+    "most": {"relative": True, "damping": 0.1},  # RGO's, of a relative damping
+}
+
+
+def needed_for(name: str, options: Any) -> dict[str, Any]:
+    """What of these an option goes with; others of its name have none of them."""
+    needed = NEEDED.get(name, {})
+    return needed if set(needed) <= set(options.as_dict()) else {}
 
 
 def other_value(options: Any, name: str) -> Any:
@@ -40,7 +49,7 @@ def test_runs_that_differ_in_any_option_have_records_of_their_own(method: str) -
     choices: list[dict[str, Any]] = [{}]
     for options in (STREAMS["permuted-digits"].defaults, METHODS[method].defaults):
         choices += [
-            {name: other_value(options, name), **NEEDED.get(name, {})}
+            {name: other_value(options, name), **needed_for(name, options)}
             for name in options.as_dict()
         ]
     specs = [make_spec("permuted-digits", method, 0, each) for each in choices]
