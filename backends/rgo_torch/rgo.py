@@ -60,7 +60,8 @@ class RGO(Learned):
         ``curvature="floored"`` where features are encoded and projections unscaled, but
         beside a relative damping of means. With ``"update"`` what cannot cancel, for
         before a layer normalisation the mean over outputs is zero. There a fully
-        convolutional network has one vector for each position, with the mean.
+        convolutional network has one vector for each position, with the mean. What is
+        given to `end_task` takes the place of what is bound here.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the gradient with SGD, ASGD and LBFGS and what

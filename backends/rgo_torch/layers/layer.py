@@ -89,7 +89,7 @@ class Layer(ABC):
     records_first = False
     # Entries where samples were expected, and how many samples; None where they agree.
     miscounted: tuple[int, int] | None = None
-    is_shared = False
+    is_shared = False  # whether one entry served all samples of a batch
     # Of vectors that are left to the layer. What has no rows has whole gradients.
     own_vectors: tuple[Per, Reduce] = ("sample", "rms")
 

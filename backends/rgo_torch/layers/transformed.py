@@ -61,7 +61,7 @@ class TransformedLayer(Layer):
     @property
     def sums_samples(self) -> bool:
         """Whether `torch.func` could not take its batch apart, or samples share it."""
-        return self._summed or self.is_shared
+        return self._summed or super().sums_samples
 
     def vectors(self, uses: Sequence[Use], wanted: Vectors) -> Tensor:
         """Return the vectors of one parameter: those of several calls add up."""

@@ -112,9 +112,9 @@ def choose(
     is_perceptron = is_plain and not convolves
     left = project, encode, normalize, per, reduce, relative
     by_squares = left == BY_SQUARES and not (is_perceptron or beside_adapters)
-    by_squares = by_squares and curvature != "exact"
+    by_squares = by_squares and curvature in (None, "floored")
     if by_squares:
-        per, reduce, curvature = "sample", "rms", curvature or "floored"
+        per, reduce, curvature = "sample", "rms", "floored"
     elif not at_positions and (not by_layer or beside_adapters or relative is False):
         per, reduce = per or "sample", reduce or "mean"
     cancels = curvature == "exact" and reduce == "mean"
@@ -128,18 +128,15 @@ def choose(
         form = project, encode, normalize, per, reduce
         is_absolute = not (relative or isinstance(damping, Relative))
         curvature = "floored" if is_absolute and form == FLOORED else "ground-truth"
-    if damping is None and by_squares and not is_plain:
-        damping = LIMITED_DAMPING
-    elif damping is None and at_positions:
-        damping = MAP_DAMPING
-    elif damping is None:
-        scaled = normalize != "none"
+    if damping is None:
         damping = _measured(
             per,
             reduce,
+            at_positions=at_positions,
+            limited=by_squares and not is_plain,
             relative=bool(relative),
             encode=encode,
-            scaled=scaled,
+            scaled=normalize != "none",
             floored=curvature == "floored",
         )
     vectors = {"per": per, "reduce": reduce, "curvature": curvature}
@@ -148,9 +145,19 @@ def choose(
 
 
 def _measured(
-    per: Per | None, reduce: Reduce | None, *, relative: bool, **form: bool
+    per: Per | None,
+    reduce: Reduce | None,
+    *,
+    at_positions: bool,
+    limited: bool,
+    relative: bool,
+    **form: bool,
 ) -> Damping:
     """Return the damping that was measured for the rest."""
+    if limited:
+        return LIMITED_DAMPING
+    if at_positions:
+        return MAP_DAMPING
     if per is None or reduce is None:
         return UPDATE_DAMPING
     if relative:

@@ -59,10 +59,11 @@ def test_a_run_ends_with_the_accuracy_of_pytorch(
     assert ours.environment["jax"] == jax.__version__
 
 
+@pytest.mark.parametrize("own", [{}, {"reduce": "mean"}, {"per": "batch"}])
 def test_a_convolutional_run_on_masked_tasks_is_that_of_pytorch(
-    tmp_path: Path,
+    own: dict[str, Any], tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"tasks": 2, "epochs": 2}
+    options: dict[str, Any] = {"tasks": 2, "epochs": 2, **own}
     records = [
         run(
             make_spec(
