@@ -155,7 +155,7 @@ def second_moments(
     uses a parameter; one whose forward looks at values gets one vector a batch. A model
     with reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
 
-    Small batches that are alike are joined, up to 256 samples and 16 MiB of what is
+    Small batches that are alike are joined, up to 1024 samples and 16 MiB of what is
     kept of them, where vectors are of samples alone and the score none of one's own.
 
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no

@@ -32,11 +32,11 @@ def one_by_one(model: nn.Module, batch: Any) -> Tensor:
 @pytest.mark.parametrize("per", ["sample", "position", None])
 @pytest.mark.parametrize("score", [None, SampleScore(one_by_one)])
 def test_joined_batches_give_what_they_give_apart(per: Any, score: Any) -> None:
-    model, given = mlp().double(), [(x.double(), y) for x, y in batches(60, 10)]
+    model, given = mlp().double(), [(x.double(), y) for x, y in batches(240, 10)]
     seen, found = sizes_of(model, given, per=per, score=score)
-    assert seen == [10, 250, 250, 90]
+    assert seen == [10, 1020, 1020, 350]
     apart, expected = sizes_of(model, given, per=per, score=one_by_one)
-    assert apart == [10] * 60
+    assert apart == [10] * 240
     for name, moment in expected.items():
         assert_near(found[name].matrix, moment.matrix, amplification=1e3)
         assert int(found[name].count) == int(moment.count)

@@ -16,8 +16,8 @@ from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
 from rgo_torch.trees import leaves_of
 
-# More gain nothing where batches are small.
-MOST_SAMPLES = 256
+# More gain little, and take memory.
+MOST_SAMPLES = 1024
 # Of what is kept of a batch: 16 MiB in float32, beside what training needs.
 MOST_ENTRIES = 2**22
 

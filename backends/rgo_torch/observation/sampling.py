@@ -93,26 +93,28 @@ class Sampling:
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield batches to be joined until enough samples were noted as seen."""
         waiting: list[Any] = []
+        count = 0  # samples of those that wait
         for batch in self._batches:
-            if waiting and not self._may_join(waiting, batch):
+            own = length(batch)
+            if waiting and not (
+                own is not None
+                and count + own <= self.most
+                and are_alike(waiting[0], batch)
+            ):
                 yield waiting
-                waiting = []
+                waiting, count = [], 0
             waiting.append(batch)
+            count += own or 0
             if self._counts_items:
                 self._items += _count_items(batch, self._batches)
-            count = sum(length(each) or 0 for each in waiting)
             enough = self._samples is not None and self.seen + count >= self._samples
-            if enough or count >= self.most:
+            if own is None or enough or count >= self.most:
                 yield waiting
-                waiting = []
+                waiting, count = [], 0
             if self._samples is not None and self.seen >= self._samples:
                 return
         if waiting:
             yield waiting
-
-    def _may_join(self, waiting: Sequence[Any], batch: Any) -> bool:
-        count = sum(length(each) or self.most for each in (*waiting, batch))
-        return count <= self.most and are_alike(waiting[0], batch)
 
     def run(
         self,
