@@ -17,6 +17,8 @@ from rgo_jax.kinds import axes_by_name, is_unnamed
 
 __all__ = ["Axes", "Layout", "find_layout"]
 
+AS_ASKED = "passed through as asked"
+
 
 class Layout(NamedTuple):
     """What of a pytree of parameters is projected, by path, and what is passed through.
@@ -121,10 +123,8 @@ def find_layout(
     _warn_of_names(params, set(leaves) - set(overrides), found, leaves)
     axes = {path: each for path, each in found.items() if isinstance(each, Axes)}
     passed = {path: each for path, each in found.items() if isinstance(each, str)}
-    passed |= dict.fromkeys(
-        (path for path, each in overrides.items() if each is None),
-        "passed through as asked",
-    )
+    asked = (path for path, each in overrides.items() if each is None)
+    passed |= dict.fromkeys(asked, AS_ASKED)
     sizes = {path: rgo_core.features(leaves[path].shape, axes[path]) for path in axes}
     sketched = {
         path: min(n, sketch_rows)

@@ -20,7 +20,7 @@ from rgo_jax.forms import (
     identity_form,
 )
 from rgo_jax.kinds import is_plain
-from rgo_jax.layout import Layout, named_leaves
+from rgo_jax.layout import AS_ASKED, Layout, named_leaves
 
 # For one ground-truth vector a sample, encoded features and projections as they are.
 MEASURED: Final = measured_damping("sample", "mean", scaled=False)
@@ -131,7 +131,7 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
     Warns
     -----
     UserWarning
-        If complex leaves are passed through, and not because it was asked for.
+        If what can be trained is passed through, and not because it was asked for.
     """
     weights: dict[str, Projection] = {}
     biases: dict[str, Projection] = {}
@@ -139,14 +139,7 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
         if path in layout.axes:
             kept = weights if layout.axes[path].outputs else biases
             kept[path] = identity_form(path, leaf, layout)
-    bare = [path for path, reason in layout.passed.items() if "complex" in reason]
-    if bare:
-        warnings.warn(
-            f"{', '.join(bare)}: complex, and not protected: what they learn of a task "
-            "the next ones overwrite; keep real and imaginary parts as two leaves, or "
-            "pass find_layout(params, {path: None}) to say that it is meant",
-            stacklevel=4,
-        )
+    _warn_of_passed(params, layout)
     if not weights and not biases:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"
@@ -155,3 +148,27 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
     measured = Measured(MEASURED if is_plain(layout.axes) else RELATIVE_DAMPING)
     ended = jnp.zeros((), jnp.int32)
     return ProjectionState(ended, weights, biases, traces, measured)
+
+
+def _warn_of_passed(params: Any, layout: Layout) -> None:
+    bare = {
+        path: reason
+        for path, leaf in named_leaves(params)
+        if (reason := layout.passed.get(path, AS_ASKED)) != AS_ASKED
+        and jnp.issubdtype(getattr(leaf, "dtype", int), jnp.inexact)
+    }
+    if not bare:
+        return
+    named = ", ".join(f"{path}: {reason}" for path, reason in bare.items())
+    is_complex = any("complex" in reason for reason in bare.values())
+    mend = (
+        "keep real and imaginary parts as two leaves"
+        if is_complex
+        else ("give find_layout their Axes")
+    )
+    warnings.warn(
+        f"{named}, and not protected: what they learn of a task the next ones "
+        f"overwrite; {mend}, or pass find_layout(params, {{path: None}}) to say that "
+        "it is meant",
+        stacklevel=5,
+    )

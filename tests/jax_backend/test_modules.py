@@ -12,8 +12,10 @@ from jax_backend.nets import draw
 import rgo_jax.equinox
 import rgo_jax.nnx
 from rgo_jax import (
+    Axes,
     encode,
     end_task,
+    find_layout,
     make_encoding,
     observe,
     project_gradients,
@@ -71,3 +73,21 @@ def test_an_optimizer_of_flax_begins_a_task_without_momentum() -> None:
     before = layer.kernel[...]
     optimizer.update(layer, jax.tree.map(jnp.zeros_like, gradients))
     assert jnp.array_equal(layer.kernel[...], before)
+
+
+class Own(nnx.Variable[Any]):
+    """What is trained, and no parameter by its class."""
+
+
+def test_trained_variables_that_are_no_parameters_are_warned_of() -> None:
+    layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    layer.scaling = Own(jnp.ones((2, 3)))
+    trained = nnx.state(layer, (nnx.Param, Own))
+    layout = find_layout(layer)
+    with pytest.warns(UserWarning, match="scaling: not an nnx.Param: Own, and not pro"):
+        project_gradients(layout).init(trained)
+    project_gradients(layout).init(nnx.state(layer, nnx.Param))  # without a warning
+    asked = find_layout(layer, {"scaling": None})
+    project_gradients(asked).init(trained)
+    given = find_layout(layer, {"scaling": Axes((0,), (1,))})
+    assert project_gradients(given).init(trained).weights["scaling"].shape == (2, 2)
