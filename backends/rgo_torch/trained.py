@@ -52,7 +52,8 @@ class Trained:
         if unseen:
             warn_caller(
                 f"{few_names(unseen)}: trained in this task, but no score depends on "
-                "them: what they learned is not protected. Give end_task a score of "
+                "them, of the samples observed: what they learned is not protected. "
+                "Give end_task all samples, if it was given a part, and a score of "
                 "all that the loss is made of, with a row for each of its outputs"
             )
         unhooked = [name for name in changed if name in bypassed]
