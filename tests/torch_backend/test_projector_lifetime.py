@@ -36,6 +36,18 @@ def test_after_detach_model_and_optimizer_are_plain(project: str) -> None:
     assert_same(weights_of(model), weights_of(plain))
 
 
+def test_a_forward_that_was_taken_while_attached_is_plain_after_detach() -> None:
+    """As accelerate's hooks take it, and whatever calls what it found."""
+    model, plain = wide_mlp(), wide_mlp()
+    few = batch(4)
+    projector = consolidated(model, sgd(model))
+    found = model[0].forward
+    model[0].forward = lambda x: found(x)
+    projector.detach()
+    expected = gradients_of(plain, lambda: loss_of(plain, *few))
+    assert_same(gradients_of(model, lambda: loss_of(model, *few)), expected)
+
+
 @pytest.mark.parametrize("project", ["gradient", "update"])
 def test_a_parameter_frozen_at_first_is_projected_once_it_trains(project: str) -> None:
     model, reference = mlp(), mlp()

@@ -54,6 +54,7 @@ class ProjectedForward:
         self.sent = Sent()
         self._times = PackedProduct()
         self._number = kept_whole.number_of(self)
+        self._is_removed = False
         self._module.__dict__["forward"] = self
 
     def __call__(self, input: Tensor) -> Tensor:
@@ -87,7 +88,12 @@ class ProjectedForward:
         return gradient
 
     def remove(self) -> None:
-        """Give the module its own `forward` back."""
+        """Give the module its own `forward` back.
+
+        What took this one for it, as a hook that calls what it found, calls it still:
+        plainly from now on.
+        """
+        self._is_removed = True
         if self._module.__dict__.get("forward") is self:
             del self._module.__dict__["forward"]
 
@@ -102,8 +108,9 @@ class ProjectedForward:
     def _pays(self, inputs: Tensor) -> bool:
         layer, weight = self.layer, self._weight
         return (
+            not self._is_removed
             # Not so inside torch.func.functional_call.
-            own_parameters(self._module).get("weight") is weight
+            and own_parameters(self._module).get("weight") is weight
             # PyTorch's own layer takes a batch of none, too.
             and 0 < layer.row_count(inputs) < layer.outputs
             and self._is_worth_it(inputs)
