@@ -35,15 +35,15 @@ class WatchedBuffers:
         """Remember them as they are."""
         self._before = {name: b.detach().clone() for name, b in self._watched()}
 
-    def end_task(self) -> None:
-        """Tell which have changed.
+    def warn_of_changed(self) -> None:
+        """Tell which have changed since the task began.
 
         Warns
         -----
         UserWarning
             If any has.
         """
-        before, self._before = self._before, {}
+        before = self._before
         changed = [
             name
             for name, buffer in self._watched()
@@ -56,6 +56,10 @@ class WatchedBuffers:
                 "running_mean and running_var alone is one kept for each task. Put "
                 "these back inside of task(), or keep training from changing them"
             )
+
+    def end_task(self) -> None:
+        """Forget them."""
+        self._before = {}
 
     def _watched(self) -> Iterator[tuple[str, Tensor]]:
         stored = self._model.state_dict().keys()

@@ -129,7 +129,7 @@ class Learned(TaskCycle):
         progress.finished, progress.current = state["finished"], state["current"]
         # Between tasks the model goes on as in the last one.
         last = max(progress.begun - 1, 0)
-        self.statistics.begin_task(last)
+        self.statistics.begin_task(last, is_new=False)
         self._encode(last)
 
     def __repr__(self) -> str:

@@ -53,14 +53,22 @@ class RunningStatistics:
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []
 
-    def begin_task(self, task: int) -> None:
-        """Freeze the statistics where that is asked for, from the second task on."""
+    def begin_task(self, task: int, *, is_new: bool) -> None:
+        """Freeze the statistics where that is asked for, from the second task on.
+
+        Those that average over all batches begin to count anew where a task is new.
+        """
         self.others.begin_task()
+        if self.kind == "per-task" and is_new:
+            for module in self.modules.values():
+                counted = own_buffers(module).get("num_batches_tracked")
+                if counted is not None and getattr(module, "momentum", 0) is None:
+                    counted.zero_()
         if self.kind == "frozen" and task and not self.handles:
             self._freeze()
 
     def end_task(self) -> None:
-        """Keep the statistics of the task that ends; warn of other buffers."""
+        """Keep the statistics of the task that ends."""
         self.others.end_task()
         if self.kind == "per-task":
             self.kept.append(self._current())

@@ -63,13 +63,13 @@ class TaskCycle(Attached):
         self._check_attached()
         self._check_model()
         self._encode(self.finished)
-        if self.current is None:
+        if is_new := self.current is None:
             self._changes.watch()
         if self._progress.begin():
             self.projector.watch()
             if self._guard is not None and self.encoder is not None:
                 self.projector.forget_estimates()
-        self.statistics.begin_task(self.finished)
+        self.statistics.begin_task(self.finished, is_new=is_new)
 
     def end_task(
         self,
@@ -203,7 +203,9 @@ class TaskCycle(Attached):
         parameters = self.projector.observed
         owned = self.projector.owned  # other workers have the rest; None: all
         elsewhere = set() if owned is None else set(parameters) - set(owned)
+        # What is warned of may be an error to whoever listens: before all is changed.
         self._changes.warn_of_lost({*moments, *elsewhere}, self.projector.bypassed())
+        self.statistics.others.warn_of_changed()
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(
             moments,

@@ -221,3 +221,35 @@ def test_a_buffer_has_the_name_that_the_original_model_has_for_it() -> None:
     model = nn.DataParallel(Scaled("scale"))
     with pytest.warns(UserWarning, match="^scale: buffers that training changed"):
         learn_one(model)
+
+
+def test_a_warning_that_is_an_error_leaves_the_task_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, FEATURES), Scaled("scale"))
+    rgo = RGO(model, sgd(model))
+    rgo.begin_task(0)
+    train(model, rgo_optimizer(model), data(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="buffers that training changed"):
+            rgo.end_task(data(1))
+    assert (rgo.current, rgo.projector.moments) == (0, {})
+    with pytest.warns(UserWarning, match="buffers that training changed"):
+        rgo.end_task(data(1))
+    samples = sum(len(y) for _, y in data(1))
+    assert int(rgo.projector.moments["0.bias"].count) == samples
+
+
+def test_averages_over_all_batches_are_of_one_task() -> None:
+    model = Normalised()
+    model.norm.momentum = None
+    rgo, optimizer = RGO(model, sgd(model)), rgo_optimizer(model)
+    seen: list[Tensor] = []
+    model.first.register_forward_hook(lambda *call: seen.append(call[-1].mean(0)))
+    for task in range(2):
+        rgo.begin_task(task)
+        seen.clear()
+        train(model, optimizer, data(task)[:2])
+        rgo.begin_task(task)  # goes on
+        train(model, optimizer, data(task)[2:])
+        torch.testing.assert_close(model.norm.running_mean, sum(seen) / 4)
+        rgo.end_task(data(task))
