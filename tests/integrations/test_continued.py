@@ -124,6 +124,19 @@ def test_no_more_batches_than_allowed_are_observed() -> None:
     assert {int(entry["count"]) for entry in parameters} == {2 * 16}
 
 
+def test_the_batches_that_are_observed_stand_for_all_of_a_loader() -> None:
+    given = [task_data(task) for task in range(5)]
+    found = []
+    for limit in (None, 2):
+        model, tasks = network(), Tasks(max_batches=limit, damping=0.1)
+        tasks.begin(model, sgd(model.parameters()))
+        tasks.end(given if limit else given[:2])
+        found.append(tasks.rgo.projector.moments)
+    part, scaled = found
+    for name, moment in part.items():
+        torch.testing.assert_close(scaled[name].matrix, moment.matrix * 2.5)
+
+
 def test_a_state_is_taken_over_before_and_after_the_first_training() -> None:
     model = network()
     tasks = Tasks(seed=1)

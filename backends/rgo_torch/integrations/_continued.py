@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rgo_core import extrapolate
 from rgo_core._checks import check_integer
 from rgo_torch import RGO
 from rgo_torch.integrations._closures import run_closures_first
@@ -35,7 +36,8 @@ class Continued:
         For batches or losses that the curvature pass does not know; see
         `rgo_torch.second_moments`.
     max_batches : int, optional
-        After so many batches the curvature pass ends; where None it sees all.
+        After so many batches the curvature pass ends; where None it sees all. They
+        stand for all that the loader tells of.
 
     Raises
     ------
@@ -157,11 +159,23 @@ class Continued:
     def _end(self, batches: Iterable[Any]) -> None:
         mask = self._mask_now()
         score = self._score or self._own_score(mask)
-        self.rgo.end_task(
+        moments: Mapping[str, Any] = self.rgo.observe(
             islice(batches, self._max_batches),
             mask=mask if score is None else None,
             score=score,
+            together=True,
         )
+        share = self._share_of(batches)
+        moments = {name: extrapolate(each, share) for name, each in moments.items()}
+        self.rgo.consolidate(moments, donate=True, together=True)
+
+    def _share_of(self, batches: Iterable[Any]) -> float:
+        """Return the share of the batches that is observed; 1 where nothing tells."""
+        try:
+            count = len(batches)  # type: ignore[arg-type]
+        except TypeError:
+            return 1.0
+        return min(1.0, (self._max_batches or count) / max(count, 1))
 
     def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score | None:
         """Return the score for this library's batches; None for pairs (x, y).
