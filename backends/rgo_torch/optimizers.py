@@ -170,12 +170,16 @@ def check_optimizers(
 def drop_momentum(
     optimizers: Iterable[Optimizer], parameters: Iterable[ProjectedParameter]
 ) -> None:
-    """Set to zero what optimizers keep of the gradients of parameters; of LBFGS all.
+    """Set to zero what is kept of the gradients of parameters; of LBFGS all.
 
-    It was projected by the projections of its task. In the next task's first steps it
-    would go on changing what has been closed since, and features in another order.
+    By optimizers, and by the parameters, as where they accumulate over steps. It was
+    projected by the projections of its task. In the next task's first steps it would
+    go on changing what has been closed since, and features in another order.
     """
     tensors = [parameter.held for parameter in parameters]
+    for tensor in tensors:
+        if tensor.grad is not None:
+            tensor.grad.detach_().zero_()
     for optimizer in with_inner(optimizers):
         if isinstance(optimizer, torch.optim.LBFGS):
             # Its history is of all parameters together, and of steps between gradients

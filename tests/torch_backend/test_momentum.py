@@ -114,3 +114,18 @@ def test_momentum_of_what_is_not_protected_goes_on() -> None:
     kept = [optimizer.state[p]["momentum_buffer"] for p in model.parameters()]
     assert kept[0].any()
     assert not any(buffer.any() for buffer in kept[1:])
+
+
+def test_gradients_that_were_left_are_of_no_next_task() -> None:
+    """As where an odd number of batches is accumulated by twos."""
+    model = mlp()
+    optimizer = sgd(model)
+    rgo = RGO(model, optimizer, seed=0)
+    rgo.begin_task(0)
+    train(model, optimizer, batches())
+    assert model[0].weight.grad is not None
+    rgo.end_task(batches())
+    rgo.begin_task(1)
+    before = weights_of(model)
+    optimizer.step()
+    assert_same(weights_of(model), before)
