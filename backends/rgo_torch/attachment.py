@@ -1,6 +1,6 @@
 """Whether a model is still the one that a projector was attached to, and it alone."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -19,7 +19,7 @@ from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 def check_parameters(
     model: nn.Module,
     parameters: Mapping[str, ProjectedParameter],
-    names: Collection[str],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> None:
     """Raise unless a model has the parameters that it had.
 
@@ -28,13 +28,13 @@ def check_parameters(
     model : nn.Module
     parameters : mapping of str to ProjectedParameter
         Those that are projected.
-    names : collection of str
+    shapes : mapping of str to tuple of int
         Of all parameters, when the projector was attached.
 
     Raises
     ------
     RuntimeError
-        If one was replaced by another, or added.
+        If one was replaced by another or added, or has another shape.
     ValueError
         If the model was sharded since.
     """
@@ -58,7 +58,13 @@ def check_parameters(
                     "was attached, and its gradient is not projected; attach a new "
                     "RGO, and load this one's state into it"
                 )
-    new = set(now) - set(names)
+        if parameter.tensor.shape != shapes[name]:
+            raise RuntimeError(
+                f"{name}: has shape {tuple(parameter.tensor.shape)}, and had "
+                f"{shapes[name]} when RGO was attached; give its module more outputs, "
+                "attach a new RGO, and load this one's state into it with grown="
+            )
+    new = set(now) - set(shapes)
     added = sorted(name for name in new if now[name].requires_grad)
     if added:
         raise RuntimeError(

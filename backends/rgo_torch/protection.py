@@ -71,7 +71,7 @@ class Protection(Uncopied):
         self.shared = shared_parameters(
             self.parameters, shared_layers(model, self.layers, shared_inputs)
         )
-        self._names = {name for name, _ in named_parameters(model)}
+        self._shapes = {n: tuple(p.shape) for n, p in named_parameters(model)}
         self._optimizers = as_optimizers(optimizer)
         check_optimizers(self._optimizers, self.parameters.values(), project)
         warn_of_strangers(
@@ -115,11 +115,12 @@ class Protection(Uncopied):
         ------
         RuntimeError
             If one was replaced by another: ``load_state_dict(..., assign=True)`` does
-            so, and parametrizations do. If a module was replaced, or one was added.
+            so, and parametrizations do. If a module was replaced, or one was added, or
+            one has another shape.
         ValueError
             If the model was sharded since.
         """
-        check_parameters(self._model, self.parameters, self._names)
+        check_parameters(self._model, self.parameters, self._shapes)
 
     def plasticity(self, damping: Damping) -> dict[str, float]:
         """Return how much of a step is still free, by parameter; see `RGO.plasticity`.

@@ -193,6 +193,16 @@ def test_a_model_that_got_other_parameters_is_noticed() -> None:
         rgo.begin_task(1)
 
 
+def test_outputs_that_were_added_in_place_are_refused_by_name() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    for own in (model[4].weight, model[4].bias):
+        own.data = torch.cat([own.data, own.data[:2]])
+    message = rf"4.weight: has shape \({CLASSES + 2}, .* had \({CLASSES}, .*grown="
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+
+
 @pytest.mark.parametrize("place", [0, 4])
 def test_a_layer_that_was_replaced_is_refused_by_name(place: int) -> None:
     model, rgo = learner()
