@@ -119,9 +119,11 @@ def forget_hook_flags(module: nn.Module) -> None:
 def substituted_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Have a recurrent module compute with other tensors; with its own where none.
 
-    A fused one takes them from a private list, a cell from its attributes.
+    A fused one takes them from a private list, a cell from its attributes. The list is
+    made anew in the forward where parameters were replaced, as `torch.func` does.
     """
     if isinstance(module, nn.RNNBase):
+        module._update_flat_weights()
         module._flat_weights = [
             weights[name] if name in weights else getattr(module, name)
             for name in module._flat_weights_names
