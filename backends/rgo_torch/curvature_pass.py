@@ -141,7 +141,8 @@ def second_moments(
     -----
     UserWarning
         If the model returns probabilities, which are taken for logits, layers take in
-        other numbers of entries than the batch has samples, or one vector a batch.
+        other numbers of entries than the batch has samples, have one vector a batch, or
+        what goes in and out of them does not tell their parameters' gradients.
 
     Notes
     -----
@@ -151,12 +152,13 @@ def second_moments(
     another length than the scores (sequences joined, time first) each of its entries
     has a vector of its own. Normalizations and `MultiheadAttention` have formulas;
     other layers without rows (all but Linear, Conv1d, Conv2d and Embedding) are called
-    again for their samples, by `torch.func`, and so is a whole model whose own forward
-    uses a parameter; one whose forward looks at values gets one vector a batch. A model
-    with reentrant checkpointing is refused by PyTorch: ``use_reentrant=False``.
+    again for their samples, by `torch.func`, and so is a whole model that uses a
+    parameter otherwise: the vectors of the first batch are compared with its gradient.
+    One whose forward looks at values gets one vector a batch. PyTorch refuses reentrant
+    checkpointing.
 
-    Small batches that are alike are joined, up to 1024 samples and 16 MiB of what is
-    kept of them, where vectors are of samples alone and the score none of one's own.
+    Batches that are alike are joined, up to 1024 samples and 16 MiB of what is kept,
+    where vectors are of samples alone and the score none of one's own.
 
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no
     curvature: the columns of the root of l'' sum to zero over the logits.
@@ -186,7 +188,7 @@ def second_moments(
     shared = shared_layers(model, layers, shared_inputs)
     blocks = moment_blocks(parameters, shared_parameters(parameters, shared))
     scored = _chosen_score(score, loss, curvature, mask)
-    run = partial(Apart(model, layers, parameters.values()).calls, scored)
+    run = partial(Apart(model, layers, parameters.values(), per).calls, scored)
     joins = chunk_size is None and may_join(model, score, per)
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
     with (
@@ -239,9 +241,7 @@ def _fold(
 def _finished(blocks: Iterable[Block], sampling: Sampling) -> dict[str, Moment]:
     """Return the second moments of what was observed, scaled to what it stands for."""
     if not sampling.seen:
-        raise ValueError(
-            "the curvature pass needs at least one batch, got none with a sample in it"
-        )
+        raise ValueError("the curvature pass needs at least one batch, got none")
     share = sampling.share
     moments = {block.name: block.finish(share) for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}

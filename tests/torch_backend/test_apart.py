@@ -12,6 +12,7 @@ from torch_backend import oracle
 from torch_backend.nets import CLASSES, FEATURES, batch, batches, sgd
 
 from rgo_torch import RGO, second_moments
+from rgo_torch.observation.joining import MOST_SAMPLES
 from rgo_torch.score import cross_entropy_score
 
 WORDS = 7
@@ -143,7 +144,7 @@ def forwards_of(model: nn.Module, observe: Callable[[], object]) -> int:
 
 
 def test_a_model_that_calls_its_layers_is_run_once_a_batch_without_a_word() -> None:
-    model, data = net(calls=True).float(), batches(3, size=300)
+    model, data = net(calls=True).float(), batches(3, size=MOST_SAMPLES)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert forwards_of(model, lambda: second_moments(model, data)) == 3

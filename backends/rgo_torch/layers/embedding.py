@@ -21,6 +21,8 @@ class EmbeddingLayer(Layer):
     second moment is kept.
     """
 
+    records_first = True  # no hook is called again
+
     def __init__(self, name: str, module: nn.Embedding) -> None:
         super().__init__(name, module, {"weight": EMBEDDING})
         self.channels = Channels(module.embedding_dim)
@@ -38,40 +40,50 @@ class EmbeddingLayer(Layer):
         meets no other entry cannot cancel, and costs nothing more. For the axes of a
         tied head: the gradient of each row.
         """
-        found = []
+        together: dict[int, list[tuple[Tensor, Tensor]]] = {}
         for use in uses:
             assert isinstance(use.layer, EmbeddingLayer)  # as the first is
-            found += use.layer.of_call(use.call, wanted)
+            ids, gradients = use.layer.of_samples(use.call, wanted)
+            together.setdefault(len(ids), []).append((ids, gradients))
+        found = []
+        for calls in together.values():  # of as many samples: positions of one each
+            ids = torch.cat([ids for ids, _ in calls], 1)
+            gradients = torch.cat([gradients for _, gradients in calls], 2)
+            found += self.of_rows(ids, gradients, wanted)
         return torch.cat(found)
 
-    def of_call(self, call: Call, wanted: Vectors) -> list[Tensor]:
-        """Return the vectors of one call, block by block."""
+    def of_samples(self, call: Call, wanted: Vectors) -> tuple[Tensor, Tensor]:
+        """Return the rows (b, p) of a call, and what came back (k, b, p, m)."""
         table, ids = self._embedding, call.inputs
         # Of one axis are the positions that all samples have, or joined sequences.
         apart = ids.ndim < 2 or len(ids) == 1 or self.tells_samples(len(ids), wanted)
         if not apart:
             ids = ids.reshape(-1)
         ids = ids.reshape(len(ids) if ids.ndim else 1, -1)
+        given = [gradient for (gradient,) in call.gradients if gradient is not None]
+        shape = (len(given), *ids.shape, table.embedding_dim)
+        gradients = torch.stack(given).reshape(shape).to(call.dtype)
+        if table.padding_idx is not None:  # a row that is never trained
+            gradients[:, ids == table.padding_idx] = 0
+        return ids, gradients
+
+    def of_rows(self, ids: Tensor, gradients: Tensor, wanted: Vectors) -> list[Tensor]:
+        """Return the vectors of each cotangent."""
+        rows, width = self._embedding.num_embeddings, self._embedding.embedding_dim
         samples = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         if wanted.per == "batch":
             samples = torch.zeros_like(samples)
         # The rows that a sample looked up, each once, and which is a position's.
-        pairs, place = torch.unique(
-            samples * table.num_embeddings + ids, return_inverse=True
-        )
+        pairs, place = torch.unique(samples * rows + ids, return_inverse=True)
         found = []
-        for (gradient,) in call.gradients:
-            assert gradient is not None  # calls without one are left out
-            flat = gradient.reshape(-1, table.embedding_dim).to(call.dtype)
-            sums = flat.new_zeros(len(pairs), table.embedding_dim)
-            sums.index_add_(0, place.reshape(-1), flat)
-            if table.padding_idx is not None:  # a row that is never trained
-                sums[pairs % table.num_embeddings == table.padding_idx] = 0
+        for gradient in gradients:
+            sums = gradient.new_zeros(len(pairs), width)
+            sums.index_add_(0, place.reshape(-1), gradient.reshape(-1, width))
             if wanted.axes != EMBEDDING:
-                found.append(sums / table.num_embeddings**0.5)
+                found.append(sums / rows**0.5)
                 continue
             columns = rgo_core.reduce_outputs(sums, reduce="rms", xp=xp)
-            vectors = flat.new_zeros(int(samples[-1, 0]) + 1, table.num_embeddings)
+            vectors = sums.new_zeros(int(samples[-1, 0]) + 1, rows)
             vectors.view(-1)[pairs] = torch.linalg.vector_norm(columns, dim=-1)
             found.append(vectors)
         return found

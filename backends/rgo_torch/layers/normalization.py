@@ -25,6 +25,8 @@ NORMALIZATIONS: tuple[type[nn.Module], ...] = (
 class NormalizationLayer(TransformedLayer):
     """``y = w N(x) + b``: the gradients of w and b are sums of D N(x) and of D."""
 
+    records_first = True  # no hook is called again
+
     def sample_gradients(
         self, call: Call, gradients: Sequence[Tensor | None]
     ) -> dict[str, Tensor] | None:
@@ -41,7 +43,8 @@ class NormalizationLayer(TransformedLayer):
                 own: (p.new_ones if own == "weight" else p.new_zeros)(p.shape)
                 for own, p in self.module.named_parameters()
             }
-            normalized = functional_call(self.module, plain, (call.inputs,))
+            given = {f"module.{own}": tensor for own, tensor in plain.items()}
+            normalized = functional_call(_Hookless(self.module), given, (call.inputs,))
             products["weight"] = products["bias"] * normalized
         return {own: self._summed_places(products[own], kept) for own in self.axes}
 
@@ -71,6 +74,18 @@ class NormalizationLayer(TransformedLayer):
         first = product.ndim - kept if isinstance(self.module, LAST) else 1
         places = set(range(1, product.ndim)) - set(range(first, first + kept))
         return product.sum(sorted(places)) if places else product
+
+
+class _Hookless(nn.Module):
+    """Runs a module's forward alone."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.module.forward(inputs)
+        return found
 
 
 def normalization_axes(module: nn.Module) -> dict[str, Axes]:

@@ -24,6 +24,7 @@ OUTPUTS, PACKED = 1, 4  # leaves of what is returned before the final states
 class SteppedLayer(TransformedLayer):
     """A recurrent module: each step multiplies its weights by inputs of its own."""
 
+    records_first = True  # no hook is called again
     # A sample's steps may cancel, and their sum says little of what came in.
     own_vectors = ("position", "rms")
 

@@ -57,6 +57,8 @@ class TransformedLayer(Layer):
         self.sample_axis = sample_axis
         self._forward = forward
         self._summed = False  # where the samples cannot be told apart
+        # Which arguments, of so many, all samples share: once they may be as many.
+        self._shared: set[tuple[int, int]] = set()
 
     @property
     def sums_samples(self) -> bool:
@@ -80,20 +82,20 @@ class TransformedLayer(Layer):
     ) -> tuple[list[int | None], list[int | None]]:
         """Return which axis of each argument, and of each gradient, has the samples.
 
-        Parameters
-        ----------
-        call : Call
-        given : sequence
-            The leaves of its arguments.
-        gradients : sequence of Tensor or None
-            One for each of its outputs.
+        `given` are the leaves of its arguments, `gradients` one for each output.
         """
         axis = self.sample_axis
         samples = next(g for g in gradients if g is not None).shape[axis]
-        return (
-            [axis_of_length(leaf, axis, samples) for leaf in given],
-            [None if gradient is None else axis for gradient in gradients],
-        )
+        found = [axis_of_length(leaf, axis, samples) for leaf in given]
+        self._shared |= {
+            (len(given), place)
+            for place, leaf in enumerate(given)
+            if isinstance(leaf, Tensor) and found[place] is None
+        }
+        for number, place in self._shared:
+            if number == len(given):
+                found[place] = None
+        return found, [None if gradient is None else axis for gradient in gradients]
 
     def sampled_shape(
         self, call: Call, gradients: Sequence[Tensor | None]
@@ -107,12 +109,6 @@ class TransformedLayer(Layer):
         """Return the gradients (b, *shape) of all parameters, where a formula has them.
 
         None here: `torch.func` finds them. What a layer gives in its place is equal.
-
-        Parameters
-        ----------
-        call : Call
-        gradients : sequence of Tensor or None
-            One for each of its outputs.
         """
         return None
 
@@ -227,8 +223,7 @@ class TransformedLayer(Layer):
         # The fused attentions have no rule for batches of batches, and tell so.
         with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")
-            found: dict[str, Tensor] = mapped(given, gradients)
-        return found
+            return dict(mapped(given, gradients))
 
     def _columns(
         self, own: str, gradient: Tensor, wanted: Vectors, leading: int = 0

@@ -6,17 +6,20 @@ model its embedding for a head): what the calls tell is then nothing, or a part.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from rgo_core._checks import few_names
+from rgo_core.vectors import Per
 from rgo_torch.layers.embedding import EmbeddingLayer
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.observation.audit import Audited, find_mistold
 from rgo_torch.observation.calls import Calls, observed_calls
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score
@@ -30,7 +33,8 @@ ONCE = (RowLayer, EmbeddingLayer)
 class Apart:
     """The layers of a model, and what else has to be called again for its parameters.
 
-    Looks at the first forward pass for uses that no call of a layer tells of.
+    Looks at the first batch for uses that no call of a layer tells of, and for calls
+    that tell of something else than the parameter's gradient.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ class Apart:
     layers : sequence of Layer
     parameters : iterable of ProjectedParameter
         What is found to be used apart is given another use.
+    per : {"sample", "batch", "position"} or None
+        What has a vector.
     """
 
     def __init__(
@@ -45,10 +51,12 @@ class Apart:
         model: nn.Module,
         layers: Sequence[Layer],
         parameters: Iterable[ProjectedParameter],
+        per: Per | None,
     ) -> None:
         self._model, self._layers = model, list(layers)
         self._modules = dict(named_modules(model))
         self._parameters = list(parameters)
+        self._per = per
         self._has_looked = False
         # Parameters, with the modules that may be called again for them: nearest first.
         self._found: list[tuple[ProjectedParameter, list[str]]] = []
@@ -64,45 +72,82 @@ class Apart:
         """
         if self._has_looked:
             return observed_calls(self._layers, self._model, score, batch)
-        model, layers = self._model, self._layers
-        calls, count = observed_calls(layers, model, score, batch, self._look)
+        calls, count, gradients = self._first(score, batch)
+        mistold = partial(find_mistold, gradients, per=self._per, samples=count)
+        apart = {parameter.name for parameter, _ in self._found}
+        doubted = [p for p in mistold(self._parameters, calls) if p.name not in apart]
+        self._found += [(parameter, [""]) for parameter in doubted]
         if self._found:
+            before = {p.name: list(p.uses) for p in doubted}
             names = dict.fromkeys(name for _, above in self._found for name in above)
             above = {n: TransformedLayer(n, self._modules[n], {}) for n in names}
-            layers = [*layers, *above.values()]
-            calls, count = observed_calls(layers, model, score, batch)
-            self._layers += self._settled(calls, above)
-        self._has_looked = True
+            layers = [*self._layers, *above.values()]
+            calls, count = observed_calls(layers, self._model, score, batch)
+            given, lost = self._settle(calls, above)
+            self._layers += [above[name] for name in dict.fromkeys(given.values())]
+            wrong = {parameter.name for parameter in mistold(doubted, calls)}
+            for parameter in doubted:
+                if parameter.name in wrong:
+                    parameter.uses[:] = before[parameter.name]
+            _warn_of_apart({n: m for n, m in given.items() if n in apart}, lost & apart)
+            _warn_of_doubted(before, wrong)
+        self._has_looked = count > 0
         return calls, count
 
-    def _look(self, scores: Tensor, calls: Calls) -> None:
+    def _first(
+        self, score: Score, batch: Any
+    ) -> tuple[Calls, int, Mapping[str, Tensor]]:
+        """Run a batch and look at it; return the gradients of its parameters too.
+
+        None where the model or the score cannot do with stand-ins for them.
+        """
+        gradients: dict[str, Tensor] = {}
+        try:
+            audited = Audited(score, self._model, self._parameters)
+
+            def look(scores: Tensor, calls: Calls) -> None:
+                self._look(audited.leaves, scores, calls)
+                gradients.update(audited.gradients(scores))
+
+            found = observed_calls(self._layers, self._model, audited, batch, look)
+        except Exception:  # what fails without them too is raised there
+            own = {p.name: p.tensor for p in self._parameters}
+            look_alone = partial(self._look, own)
+            found = observed_calls(self._layers, self._model, score, batch, look_alone)
+            gradients.clear()
+        return *found, gradients
+
+    def _look(self, leaves: Mapping[str, Tensor], scores: Tensor, calls: Calls) -> None:
         """Find what scores depend on by more ways than there are calls."""
+        self._found = []
         ways = _ways_to_leaves(scores)
         for parameter in self._parameters:
             called = [(layer, len(calls[layer])) for layer, _ in parameter.uses]
             if any(count and not isinstance(layer, ONCE) for layer, count in called):
-                continue  # called again, it tells of all that it does
+                continue  # called again, it tells of all that its module does
             count = sum(count for _, count in called)
-            if ways[id(parameter.tensor)] > count:
+            if ways[id(leaves[parameter.name])] > count:
                 self._found.append((parameter, self._ancestors(parameter, bool(count))))
 
-    def _settled(
+    def _settle(
         self, calls: Calls, layers: Mapping[str, TransformedLayer]
-    ) -> list[Layer]:
-        """Give each parameter found to the nearest module that was called."""
-        lost: list[str] = []
-        given: dict[str, list[str]] = {}
+    ) -> tuple[dict[str, str], set[str]]:
+        """Give each parameter found to the nearest module that was called.
+
+        Returns whose they are by name, and those that no module was called for.
+        """
+        given: dict[str, str] = {}
+        lost: set[str] = set()
         for parameter, above in self._found:
             name = next((name for name in above if calls[layers[name]]), None)
             if name is None:
-                lost.append(parameter.name)
+                lost.add(parameter.name)
                 continue
             own = parameter.name.removeprefix(f"{name}." if name else "")
             layers[name].axes[own] = parameter.axes
             parameter.uses[:] = [(layers[name], own)]
-            given.setdefault(name, []).append(parameter.name)
-        _warn(given, lost)
-        return [layers[name] for name in given]
+            given[parameter.name] = name
+        return given, lost
 
     def _ancestors(self, parameter: ProjectedParameter, called: bool) -> list[str]:
         """Return whose calls hold all uses: of one that is called as well, the model's.
@@ -138,19 +183,38 @@ def _nodes(scores: Tensor) -> Iterator[Node]:
         waiting += [following for following, _ in node.next_functions]
 
 
-def _warn(given: Mapping[str, Sequence[str]], lost: Sequence[str]) -> None:
+def _warn_of_apart(given: Mapping[str, str], lost: Collection[str]) -> None:
     if given:
-        names = [name for of_one in given.values() for name in of_one]
-        modules = few_names([name or "the whole model" for name in given])
+        modules = dict.fromkeys(name or "the whole model" for name in given.values())
         warn_caller(
-            f"{few_names(names)}: used without a call of the module: observed by "
-            f"calling {modules} again for each sample, which is slower, and what is "
-            "computed there is not encoded; a call of the module itself spares both. "
-            "What multiplies the other way round there (a tied decoder) is protected "
-            "little: give it a weight of its own"
+            f"{few_names(list(given))}: used without a call of the module: observed by "
+            f"calling {few_names(list(modules))} again for each sample, which is "
+            "slower, and what is computed there is not encoded; a call of the module "
+            "itself spares both. What multiplies the other way round there (a tied "
+            "decoder) is protected little: give it a weight of its own"
         )
     if lost:
         warn_caller(
-            f"{few_names(lost)}: used without a call of the module, by none that was "
-            "called: not observed, and not protected. Let the score call the model"
+            f"{few_names(sorted(lost))}: used without a call of the module, by none "
+            "that was called: not observed, and not protected. Let the score call the "
+            "model"
+        )
+
+
+def _warn_of_doubted(names: Collection[str], wrong: Collection[str]) -> None:
+    reason = (
+        "what goes in and out of their modules does not tell their gradient, as where "
+        "a forward or a hook was put in place, they are used elsewhere too, or a "
+        "tensor of all samples has as many entries as there are samples"
+    )
+    if right := [name for name in names if name not in wrong]:
+        warn_caller(
+            f"{few_names(right)}: {reason}: observed by calling the whole model again "
+            "for each sample, which is slower"
+        )
+    if wrong:
+        warn_caller(
+            f"{few_names(sorted(wrong))}: {reason}; calling the whole model again for "
+            "each sample does not either, as where it draws numbers: what was observed "
+            "of them may protect little"
         )

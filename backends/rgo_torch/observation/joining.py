@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_core.vectors import Per
+from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.observation.calls import Calls
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
@@ -35,9 +36,12 @@ def may_join(model: nn.Module, score: Score | None, per: Per | None) -> bool:
 def most_samples(calls: Calls, count: int) -> int:
     """Return up to how many samples batches may be joined, after a first one.
 
-    None are where a layer has one vector for a batch: there would be fewer.
+    None are where a layer has one vector for a batch: there would be fewer. What is
+    called again for its samples may turn out to have, after a first batch of one.
     """
     if not count or any(layer.sums_samples for layer in calls):
+        return 0
+    if count == 1 and any(isinstance(layer, TransformedLayer) for layer in calls):
         return 0
     kept = [
         (call.args, call.kwargs, call.gradients)
