@@ -27,7 +27,8 @@ def as_written(pair: tuple[str, str]) -> set[tuple[str, str]]:
 
 def triples_of_jax() -> set[tuple[str, str, str]]:
     """Return what the defaults of `rgo_jax` were measured at, means over seeds."""
-    means = (np.mean(row["runs"], axis=0) for row in recorded_rows("jax-defaults"))
+    rows = [*recorded_rows("jax-defaults"), *recorded_rows("jax-defaults-rms")]
+    means = (np.mean(row["runs"], axis=0) for row in rows)
     return {(f"{a:.1f}", f"{b:.1f}", f"{c:.1f}") for a, b, c in means}
 
 

@@ -2,8 +2,8 @@
 
 Digits, small networks of Flax nnx that are no perceptrons, SGD and AdamW: the plain
 optimizer; RGO with the plain mean over outputs and the damping of perceptrons,
-which were the defaults before; and RGO as it is by default. ACC / BWT / learning
-accuracy in percent, mean and deviation over seeds.
+which were the defaults before; and RGO as it is by default. Asked for by name, with SGD
+alone: what is PyTorch's default there. ACC / BWT / learning accuracy in percent.
 """
 
 import argparse
@@ -23,16 +23,23 @@ import rgo_core
 import rgo_jax
 from rgo_bench.records import describe_environment, write_json
 from rgo_bench.streams import make_stream
+from rgo_core.cotangents import Curvature
+from rgo_core.damping import LIMITED_DAMPING
 from rgo_core.vectors import Reduce
 from rgo_jax.nnx import FeatureEncoding
 
 TASKS, WIDTH = 5, 64
-# What is taken over the outputs, and the options of the end of a task; None: no RGO.
-VARIANTS: Mapping[str, tuple[Reduce, dict[str, Any]] | None] = {
+# What is taken over the outputs, of which curvature, and the options of the end of a
+# task; None: no RGO.
+VARIANTS: Mapping[str, tuple[Reduce, Curvature, dict[str, Any]] | None] = {
     "plain": None,
-    "mean, 0.1": ("mean", {"damping": 0.1}),
-    "default": ("uncancelled", {}),
+    "mean, 0.1": ("mean", "ground-truth", {"damping": 0.1}),
+    "default": ("uncancelled", "ground-truth", {}),
 }
+# With SGD, of networks with other layers than convolutions, and without.
+PYTORCH = "rms, floored"
+PYTORCHS = ("rms", "floored", {"damping": LIMITED_DAMPING})
+PYTORCHS_CONV = ("rms", "floored", {"damping": 1.0})
 # Where running statistics are those of the last task, in place of each task's own.
 LAST = "default, last statistics"
 # What is projected is the gradient before SGD, the update after AdamW.
@@ -215,9 +222,15 @@ class Learner:
 
         return jax.lax.scan(step, carry, (x, y))[0]
 
-    @partial(jax.jit, static_argnums=(0, 1))
+    @partial(jax.jit, static_argnums=(0, 1, 2))
     def observe(
-        self, reduce: Reduce, moments: Any, given: Any, batch: Any, task: Array
+        self,
+        reduce: Reduce,
+        curvature: Curvature,
+        moments: Any,
+        given: Any,
+        batch: Any,
+        task: Array,
     ) -> Any:
         """Add the curvature vectors of a batch."""
         params, statistics = given
@@ -225,7 +238,7 @@ class Learner:
         def score(params: Any, batch: Any) -> Array:
             given = params, statistics
             found, _ = self.logits(self.tested, given, batch[0], task)
-            return rgo_jax.softmax_score(found, batch[1])
+            return rgo_jax.softmax_score(found, batch[1], curvature=curvature)
 
         vectors = rgo_jax.curvature_vectors(
             score, params, batch, layout=self.layout, reduce=reduce
@@ -241,7 +254,10 @@ class Learner:
 
 def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float]:
     """Learn all tasks; return ACC, BWT and the learning accuracy."""
-    chosen = VARIANTS["default" if variant == LAST else variant]
+    if variant == PYTORCH:
+        chosen = PYTORCHS_CONV if network == "conv" else PYTORCHS
+    else:
+        chosen = VARIANTS["default" if variant == LAST else variant]
     make, stream_name = NETWORKS[network]
     learner = Learner(make, optimizer, seed)
     stream = make_stream(stream_name, seed=seed, tasks=TASKS)
@@ -260,10 +276,12 @@ def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float
         )
         kept.append(statistics)
         if chosen is not None:
-            reduce, options = chosen
+            reduce, curvature, options = chosen
             for part in np.split(np.arange(len(y)), len(y) // 100):
                 given, batch = (params, statistics), (x[part], y[part])
-                moments = learner.observe(reduce, moments, given, batch, task)
+                moments = learner.observe(
+                    reduce, curvature, moments, given, batch, task
+                )
             state = rgo_jax.end_task(state, moments, **options)
         for old in range(number + 1):
             given = params, kept[-1 if variant == LAST else old]
@@ -277,18 +295,29 @@ def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float
     return [round(100 * float(each(table)), 2) for each in measured]
 
 
+def variants(network: str, optimizer: str, asked: str | None) -> list[str]:
+    """Return those of a network and an optimizer: all but PyTorch's, or one asked for."""
+    every = [*VARIANTS, *[LAST] * (network == "batch-norm")]
+    if asked is None:
+        return every
+    if optimizer == "sgd":
+        every.append(PYTORCH)
+    return [asked] * (asked in every)
+
+
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--network", choices=NETWORKS)
+    parser.add_argument("--rgo", choices=[*VARIANTS, LAST, PYTORCH])
     given = parser.parse_args()
     seeds = range(given.seeds)
     rows = []
     for network in [given.network] if given.network else NETWORKS:
         for optimizer in OPTIMIZERS:
-            for variant in (*VARIANTS, *[LAST] * (network == "batch-norm")):
+            for variant in variants(network, optimizer, given.rgo):
                 runs = [measure(network, optimizer, variant, seed) for seed in seeds]
                 jax.clear_caches()  # else the programs of all fill the memory
                 named = {"network": network, "optimizer": optimizer, "rgo": variant}
