@@ -22,6 +22,7 @@ from rgo_torch.options.advice import (
     left_plain,
     nothing_encoded,
     permuted_pretraining,
+    rounded_weights,
 )
 from rgo_torch.options.defaults import Chosen
 from rgo_torch.options.scope import Scope
@@ -124,6 +125,7 @@ class Attached(Uncopied):
             *encoded_shortcuts(self.model, outputs),
             *frozen_copies(self.model, outputs),
             *drifting_statistics(self.statistics.modules, statistics),
+            *rounded_weights({n: p.held for n, p in self.projector.parameters.items()}),
         ]
         for note in notes:  # which may be errors to whoever listens
             warn_caller(note)

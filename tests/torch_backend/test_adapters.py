@@ -275,7 +275,8 @@ def test_gradient_checkpointing_changes_nothing(reentrant: bool) -> None:
 
 def test_a_base_in_half_precision_serves() -> None:
     model = Logits(adapted(bert(dtype=torch.bfloat16)))
-    rgo, optimizer = attached(model)
+    with pytest.warns(UserWarning, match="^model.*classifier.*: trained in bfloat16"):
+        rgo, optimizer = attached(model)
     learn(rgo, optimizer, range(2))
     assert {p.dtype for p in model.parameters() if p.requires_grad} >= {torch.float32}
     merged = rgo.merge_for(1).eval()

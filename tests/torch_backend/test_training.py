@@ -219,7 +219,8 @@ def test_a_gradient_scaler_skips_a_step_of_infinite_gradients(
 def test_a_model_in_bfloat16_trains_and_consolidates() -> None:
     model = wide_mlp().bfloat16()
     optimizer = sgd(model)
-    rgo = RGO(model, optimizer)
+    with pytest.warns(UserWarning, match=r"^0\.weight, .*: trained in bfloat16"):
+        rgo = RGO(model, optimizer)
     data = [(x.bfloat16(), y) for x, y in batches(size=SMALL)]
     for task in range(2):
         rgo.begin_task(task)

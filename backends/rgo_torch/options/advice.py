@@ -87,6 +87,29 @@ def kept_by_entry(layers: Iterable[Layer]) -> list[str]:
     ]
 
 
+def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return advice on weights that are trained in half precision.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Tensor
+        What optimizers step.
+    """
+    dtypes = {
+        name: str(p.dtype).removeprefix("torch.")
+        for name, p in parameters.items()
+        if p.requires_grad and p.dtype in (torch.bfloat16, torch.float16)
+    }
+    if not dtypes:
+        return []
+    return [
+        f"{few_names(list(dtypes))}: trained in {next(iter(dtypes.values()))}, where "
+        "each step is rounded along directions too that earlier tasks have closed: the "
+        "smaller the steps the more of what is learned lies there. Keep the weights in "
+        "float32, and compute under torch.autocast"
+    ]
+
+
 def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> list[str]:
     """Return advice where the outputs of no layer are permuted.
 
