@@ -179,7 +179,7 @@ def drop_momentum(
     tensors = [parameter.held for parameter in parameters]
     for tensor in tensors:
         if tensor.grad is not None:
-            tensor.grad.detach_().zero_()
+            tensor.grad.detach().zero_()
     for optimizer in with_inner(optimizers):
         if isinstance(optimizer, torch.optim.LBFGS):
             # Its history is of all parameters together, and of steps between gradients

@@ -296,7 +296,7 @@ def measure(network: str, optimizer: str, variant: str, seed: int) -> list[float
 
 
 def variants(network: str, optimizer: str, asked: str | None) -> list[str]:
-    """Return those of a network and an optimizer: all but PyTorch's, or one asked for."""
+    """Return those to measure: all but PyTorch's, or one that is asked for."""
     every = [*VARIANTS, *[LAST] * (network == "batch-norm")]
     if asked is None:
         return every

@@ -141,7 +141,7 @@ def test_the_curvature_pass_leaves_gradients_and_random_state(size: int) -> None
     loss_of(model, *batch(size)).backward()
     gradients = [p.grad.clone() for p in model.parameters()]
     state, buffers = torch.get_rng_state(), [b.clone() for b in model.buffers()]
-    rgo.end_task(batches(size=size))
+    rgo.observe(batches(size=size))
     assert torch.equal(torch.get_rng_state(), state)
     assert_same([p.grad for p in model.parameters()], gradients)
     assert_same(list(model.buffers()), buffers)
