@@ -157,7 +157,7 @@ def second_moments(
     One whose forward looks at values gets one vector a batch. PyTorch refuses reentrant
     checkpointing.
 
-    Batches that are alike are joined, up to 1024 samples and 16 MiB of what is kept,
+    Batches that are alike are joined, up to 1024 samples and 8 MiB of what is kept,
     where vectors are of samples alone and the score none of one's own.
 
     With ``curvature="exact"`` and ``reduce="mean"`` the weight of the last layer has no

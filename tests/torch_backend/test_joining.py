@@ -139,7 +139,7 @@ def test_what_is_large_stays_apart() -> None:
     first, last = nn.Linear(12, 2**16, bias=False), nn.Linear(2**16, 4, bias=False)
     model = nn.Sequential(first, nn.ReLU(), last)
     wide, _ = sizes_of(model, batches(30, 5), layout={"2.weight": None})
-    assert wide == [5, 60, 60, 25]  # some 2^16 entries a sample, of 2^22
+    assert wide == [5, 30, 30, 30, 30, 25]  # some 2^16 entries a sample, of 2^21
     few, _ = sizes_of(mlp(), batches(2, MOST_SAMPLES))
     assert few == [MOST_SAMPLES] * 2
 

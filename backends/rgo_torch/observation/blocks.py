@@ -71,13 +71,15 @@ class Block:
         parameter = self._parameter
         vectors = torch.cat(self._waiting, dim=-2).to(parameter.moment_device)
         self._waiting = []
-        before: Any = self._moment
-        if before is None:
-            before = empty_moment(parameter)
+        moment: Any = self._moment
+        if moment is None:
+            moment = empty_moment(parameter)
         try:
-            self._moment = rgo_core.observe(before, vectors, donate=True, xp=xp)
+            for part in vectors.split(self._size, dim=-2):  # in float64, one by one
+                moment = rgo_core.observe(moment, part, donate=True, xp=xp)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
+        self._moment = moment
 
 
 def moment_blocks(

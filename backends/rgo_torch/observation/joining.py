@@ -19,8 +19,8 @@ from rgo_torch.trees import leaves_of
 
 # More gain little, and take memory.
 MOST_SAMPLES = 1024
-# Of what is kept of a batch: 16 MiB in float32, beside what training needs.
-MOST_ENTRIES = 2**22
+# Of what is kept of a batch: 8 MiB in float32, beside what training needs.
+MOST_ENTRIES = 2**21
 
 
 def may_join(model: nn.Module, score: Score | None, per: Per | None) -> bool:
