@@ -63,6 +63,16 @@ def test_a_layer_of_one_s_own_remembers_its_first_task() -> None:
     assert torch.stack(right).mean() > 0.8
 
 
+def test_a_model_that_places_its_encoding_is_encoded_there() -> None:
+    (example,) = code_blocks("docs/options.md")
+    names: dict = {}
+    exec(example, names)
+    images, encoder = torch.randn(2, 1, 8, 8), names["rgo"].encoder
+    before = names["model"](images)
+    encoder.set_task(1)
+    assert not torch.allclose(names["model"](images), before)
+
+
 @pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")
 def test_every_way_to_save_a_state_goes_on() -> None:
     names: dict = {}

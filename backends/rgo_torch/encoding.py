@@ -18,8 +18,9 @@ class FeatureEncoding(nn.Module):
     """A parameter-free layer that permutes the channels of what passes through.
 
     Put it where no hook of `FeatureEncoder` can: after a call of torch.flatten, say. A
-    `FeatureEncoder` of the model drives it. Until then, and in the first task, it is
-    the identity. Its permutation is not part of the state dict.
+    `FeatureEncoder` of the model drives it, and then puts none of its own: place one
+    after every layer but the head. Until then, and in the first task, it is the
+    identity. Its permutation is not part of the state dict.
 
     Parameters
     ----------
