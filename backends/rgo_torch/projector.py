@@ -185,9 +185,9 @@ class GradientProjector(Protection):
         -----
         One Cholesky inverse of n x n in float64 for each parameter in `moments`.
 
-        Where gradients are projected, the optimizers' momentum of the parameters is set
-        to zero, and LBFGS's state emptied: the old projections let it through.
-        Projected updates need no such thing.
+        Where gradients are projected, the optimizers' momentum of the parameters and
+        what is left in their ``grad`` are set to zero, and LBFGS's state emptied: the
+        old projections let it through. Projected updates need no such thing.
         """
         self.check_parameters()
         check_mapping("moments", moments)
