@@ -134,8 +134,11 @@ def both_means(output_gradients: Array, xp: Namespace, *, groups: int = 0) -> Me
     last = output_gradients.ndim - 2
     of_groups = range(last - groups, last)
     summed = tuple(i for i in range(output_gradients.ndim) if i not in of_groups)
-    found = outputs**2 * xp.sum(plain * plain, axis=summed)
-    expected = xp.sum(output_gradients * output_gradients, axis=summed)
+    # Squares leave the range of half precision.
+    wide = xp.result_type(output_gradients.dtype, xp.float32)
+    totals, each = outputs * xp.astype(plain, wide), xp.astype(output_gradients, wide)
+    found = xp.sum(totals * totals, axis=summed)
+    expected = xp.sum(each * each, axis=summed)
     return Means(plain, contrast, found, expected)
 
 

@@ -41,8 +41,11 @@ def axes_by_class(
         elif rule is not None and hasattr(child, "shape"):
             name = path((*outer, *keys)).split("/")[-1]
             axes = rule(node, name, tuple(child.shape))
+            shape = tuple(child.shape)
             # Of an einsum the name of its kernel says nothing.
-            if axes is not None or rule is _einsum:
+            if rule is _einsum or not _ends_as_told(node, name, shape):
+                yield path((*outer, *keys)), axes if rule is _einsum else None
+            elif axes is not None:
                 yield path((*outer, *keys)), axes
 
 
@@ -51,6 +54,20 @@ def _rule(node: Any) -> Rule | None:
         if kind.__module__.split(".")[0] in LIBRARIES and kind.__name__ in RULES:
             return RULES[kind.__name__]
     return None
+
+
+def _ends_as_told(layer: Any, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the last axes of a parameter are those that its layer says it has.
+
+    They are not where a map over layers has put its own behind them.
+    """
+    sizes = [getattr(layer, of, None) for of in ("in_features", "out_features")]
+    told: Any = getattr(layer, "kernel_shape", None) if name == "kernel" else None
+    if told is None and all(isinstance(size, int) for size in sizes):
+        inputs, outputs = sizes
+        ways = {"kernel": (inputs, outputs), "weight": (outputs, inputs)}
+        told = ways.get(name, (outputs,) if name == "bias" else None)
+    return told is None or shape[len(shape) - len(told) :] == tuple(told)
 
 
 def _stacked(axes: Axes, shape: tuple[int, ...], rank: int) -> Axes | None:

@@ -173,7 +173,7 @@ def _dense_backward(
             axis=-1,
         )
     return (
-        gradient @ kernel.mT,
+        (gradient @ kernel.mT).astype(inputs.dtype),
         projected.mT.astype(kernel.dtype),
         jnp.zeros_like(projection),
     )

@@ -169,7 +169,7 @@ def _path(keys: tuple[Any, ...]) -> str:
         for key in keys
     ]
     # The leaf of an nnx.Variable lies under its attribute `value`.
-    if len(names) > 1 and names[-1] in ("value", "raw_value"):
+    if hasattr(keys[-1], "name") and names[1:] and names[-1] in ("value", "raw_value"):
         names.pop()
     return "/".join(names)
 

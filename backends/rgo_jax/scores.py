@@ -181,4 +181,4 @@ def _weighted(cotangents: Array, outputs: Array) -> Array:
 
 def _products(weights: Array, outputs: Array) -> Array:
     # An output out of play may be -inf, and zero times that is NaN.
-    return jnp.where(weights == 0, 0, weights * outputs)
+    return weights * jnp.where(weights == 0, 0, outputs)

@@ -164,3 +164,13 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         dense(x, kernel, tap=jnp.ones((2, 4)))
     with pytest.raises(ValueError, match=r"tap must have shape \(2, 9\), got \(2, 3\)"):
         conv(jnp.ones((2, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), tap=jnp.ones((2, 3)))
+
+
+def test_a_dense_layer_may_take_inputs_in_half_precision() -> None:
+    x, kernel, P = draw((4, 3)).astype(jnp.bfloat16), draw((3, 5), 1), draw((3, 3), 2)
+
+    def value(x: Array, kernel: Array) -> Array:
+        return dense(jax.nn.gelu(x), kernel, projection=P).sum()
+
+    of_input, of_kernel = jax.grad(value, (0, 1))(x, kernel)
+    assert (of_input.dtype, of_kernel.dtype) == (jnp.bfloat16, jnp.float32)

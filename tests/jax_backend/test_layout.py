@@ -329,3 +329,29 @@ def test_what_is_said_of_a_matrix_is_not_warned_of(axes: Axes | None) -> None:
     }
     layout = find_layout(params, {"W1": axes})
     assert layout.axes.get("W1") == axes
+
+
+def test_layers_that_are_stacked_behind_their_axes_are_refused() -> None:
+    """A map over layers may put its axis anywhere; only in front is it a group."""
+
+    def stack(axis: int, *, bias: bool) -> Any:
+        axes = nnx.StateAxes({nnx.Param: axis, ...: 0})
+
+        @nnx.split_rngs(splits=3)
+        @nnx.vmap(out_axes=axes)
+        def make(rngs: nnx.Rngs) -> nnx.Linear:
+            return nnx.Linear(8, 5, use_bias=bias, rngs=rngs)
+
+        return make(nnx.Rngs(0))
+
+    for bias in (False, True):
+        each = find_layout(stack(0, bias=bias)).axes["kernel"]
+        assert each == Axes(inputs=(1,), outputs=(2,), groups=(0,))
+        with pytest.raises(ValueError, match=r"got \{.*'kernel': \(8, 3, 5\)"):
+            find_layout(stack(1, bias=bias))
+
+
+def test_a_dictionary_s_own_value_keeps_its_name() -> None:
+    weights = {"query": jnp.ones((2, 3)), "value": jnp.ones((2, 3))}
+    told = {f"attention/{name}": Axes((0,), (1,)) for name in weights}
+    assert find_layout({"attention": weights}, told).axes == told

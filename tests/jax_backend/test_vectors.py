@@ -281,3 +281,16 @@ def test_a_part_observed_stands_for_the_whole() -> None:
         assert int(found["w"].count) == 3
     with pytest.raises(ValueError, match=r"share must be a number in \(0, 1\], got 2"):
         observe({}, rows, share=2)
+
+
+def test_means_of_many_outputs_stay_in_range() -> None:
+    """Their number squared is above int32 from 46341 on, and above float16 from 256."""
+    reduce = jax.jit(lambda given: rgo_core.reduce_outputs(given, reduce="uncancelled"))
+    wide = draw((2, 50257)) + 1
+    np.testing.assert_allclose(reduce(wide)[:, 0], wide.mean(-1), rtol=1e-5)
+    cancelling = draw((4, 512))
+    cancelling -= cancelling.mean(-1, keepdims=True)
+    for dtype in (jnp.float16, jnp.bfloat16):
+        half = reduce(cancelling.astype(dtype)).astype(jnp.float32)
+        np.testing.assert_allclose(half, reduce(cancelling), rtol=0.05, atol=1e-3)
+    assert np.abs(half).max() > 0.01
