@@ -1,4 +1,4 @@
-"""The one place that picks a library's symmetric update ``H += X^T X``."""
+"""Gram matrices: each library's update ``H += X^T X``, and their eigenvalues."""
 
 import sys
 
@@ -66,3 +66,17 @@ def _add_on_host(matrix: np.ndarray, rows: np.ndarray) -> None:
         square = matrix[start:end, start:end]
         np.copyto(square, square.T, where=_BELOW[: end - start, : end - start])
         matrix[end:, start:end] = matrix[start:end, end:].T
+
+
+def eigh_gram(gram: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Return the eigenvalues, ascending, and eigenvectors of a Gram matrix.
+
+    Of one whose rows are of lengths many powers of ten apart some LAPACKs do not find
+    them; its singular values are the same, and slower.
+    """
+    try:
+        values, vectors = xp.linalg.eigh(gram)
+    except (RuntimeError, np.linalg.LinAlgError):  # PyTorch's and NumPy's
+        vectors, values, _ = xp.linalg.svd(gram)
+        return xp.flip(values, axis=-1), xp.flip(vectors, axis=-1)
+    return values, vectors

@@ -17,6 +17,7 @@ from rgo_core._checks import (
     check_integer,
     check_not_negative,
 )
+from rgo_core._gram import eigh_gram
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.damping import Damping, alpha_of
@@ -160,7 +161,7 @@ def consolidate_sketch(
     count, n = rows.shape[-2:]
     alpha = alpha_of(damping, moment.trace / n, xp) * xp.ones_like(moment.trace)
     shift = alpha + moment.shrunk / 2
-    values, vectors = xp.linalg.eigh(rows @ rows.mT)
+    values, vectors = eigh_gram(rows @ rows.mT, xp)
     values = xp.where(values > 0, values, xp.zeros_like(values))
     _check_resolved(damping, shift, values, xp)
     total = values + shift[..., None]
@@ -192,10 +193,10 @@ def _shrink(stacked: Array, keep: int, xp: Namespace) -> tuple[Array, Array]:
     """
     count, n = stacked.shape[-2:]
     if count <= n:
-        values, vectors = xp.linalg.eigh(stacked @ stacked.mT)
+        values, vectors = eigh_gram(stacked @ stacked.mT, xp)
         turned = xp.flip(vectors, axis=-1)[..., :keep].mT @ stacked
     else:
-        values, vectors = xp.linalg.eigh(stacked.mT @ stacked)
+        values, vectors = eigh_gram(stacked.mT @ stacked, xp)
         lengths = xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
         turned = xp.flip(vectors * lengths[..., None, :], axis=-1)[..., :keep].mT
     values = xp.flip(values, axis=-1)

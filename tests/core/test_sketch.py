@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 from array_api_compat import device
+from array_api_compat import torch as torch_xp
 from core.backends import Backend
 from core.cases import SEEDS, normal, outer_sum
 from core.tolerance import ERROR, assert_close, unit
@@ -268,3 +270,21 @@ def test_groups_are_as_in_a_loop(backend: Backend, seed: int) -> None:
         projection = backend.call(consolidate, alone, 0.5)
         expected = backend.call(as_matrix, projection)
         assert_close(together[group], expected, condition=100)
+
+
+def test_a_gram_matrix_whose_eigenvalues_lapack_does_not_find_is_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As that of PyTorch may not, where rows are many powers of ten apart."""
+    vectors = torch.from_numpy(spectrum(3, 30, 12, 0.3) * np.logspace(0, -50, 12))
+    expected = observe(empty_sketch(12, 4, xp=torch_xp), vectors)
+
+    def fails(*_: object) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch_xp.linalg, "eigh", fails)
+    found = observe(empty_sketch(12, 4, xp=torch_xp), vectors)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.abs(), other.abs())
+    consolidated = consolidate(found, 0.1)
+    assert all(torch.isfinite(part).all() for part in consolidated)
