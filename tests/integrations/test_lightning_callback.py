@@ -22,6 +22,7 @@ from torch_backend.nets import assert_same, weights_of
 
 lightning = pytest.importorskip("lightning")
 
+from rgo_torch import second_moments  # noqa: E402
 from rgo_torch.integrations.lightning_callback import RGOCallback  # noqa: E402
 
 # The library's own.
@@ -197,3 +198,34 @@ def test_batches_that_are_no_pairs_are_refused_before_the_training(
             default_root_dir=tmp_path,
         ).fit(module, loader)
     assert_same(weights_of(module.network), before)
+
+
+class Prepared(Module):
+    """Takes batches that its hooks have still to make into what it was trained on."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return 3 * x, y
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return x - 1, y
+
+
+def test_batches_are_observed_as_the_hooks_make_them(tmp_path: Path) -> None:
+    module, tasks = Prepared(), RGOCallback(seed=0, max_batches=1)
+    trainer(tasks, tmp_path).fit(module, loader(0))
+    found = tasks.rgo.projector.moments
+    x, y = task_data(0)
+    tasks.detach()
+    curvature = tasks.rgo.curvature
+    expected = second_moments(module, [(3 * x - 1, y)], curvature=curvature)
+    for name, moment in expected.items():
+        torch.testing.assert_close(found[name].matrix, moment.matrix)
+
+
+def test_an_adaptive_optimizer_needs_no_option(tmp_path: Path) -> None:
+    module, tasks = Module(adam), RGOCallback(seed=0)
+    trainer(tasks, tmp_path).fit(module, loader(0))
+    assert tasks.rgo.projector.project == "update"
+    assert tasks.rgo.finished == 1

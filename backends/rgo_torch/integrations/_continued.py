@@ -14,6 +14,7 @@ from rgo_core._checks import check_integer
 from rgo_torch import RGO
 from rgo_torch.integrations._closures import run_closures_first
 from rgo_torch.integrations._trial import try_score
+from rgo_torch.optimizers import sums_gradients
 from rgo_torch.options.deprecated import check_names
 from rgo_torch.score import Score, loss_score
 
@@ -107,7 +108,8 @@ class Continued:
         state = self._state()
         self.detach()
         with ExitStack() as attached:
-            if self._options.get("project") == "update":
+            gradient = "gradient" if sums_gradients(optimizer) else None
+            if (self._options.get("project") or gradient) != "gradient":
                 attached.callback(run_closures_first(optimizer).remove)
             rgo = RGO(model, optimizer, **self._options)
             attached.callback(rgo.detach)
@@ -147,13 +149,19 @@ class Continued:
     def _state(self) -> dict[str, Any]:
         return dict(self._awaited) if self._rgo is None else self._rgo.state_dict()
 
-    def _begin(self, model: nn.Module, optimizer: Optimizer, loader: Any) -> None:
+    def _begin(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loader: Any,
+        prepare: Callable[[Any], Any] = lambda batch: batch,
+    ) -> None:
         self.attach(model, optimizer)
         if self._score is None and "observe" not in self._options:
             mask, curvature = self._mask_now(), self.rgo.curvature
             score = self._own_score(mask, tried=True)
             score = score or loss_score("cross-entropy", curvature, mask)
-            try_score(score, self.rgo.model, loader)
+            try_score(score, self.rgo.model, loader, prepare)
         self.rgo.begin_task()
 
     def _end(self, batches: Iterable[Any]) -> None:

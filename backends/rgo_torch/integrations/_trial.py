@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,12 +14,17 @@ from rgo_torch.observation.calls import evaluating, uncached
 from rgo_torch.score import Score
 
 
-def try_score(score: Score, model: nn.Module, loader: Any) -> None:
+def try_score(
+    score: Score,
+    model: nn.Module,
+    loader: Any,
+    prepare: Callable[[Any], Any] = lambda batch: batch,
+) -> None:
     """Raise what a score would raise of a loader's batches, before a training is lost.
 
     Draws no batch, which would change the order of those to come: makes one of the
-    first two samples, and leaves random numbers where they were. Tries nothing where
-    the loader has no samples by index.
+    first two samples, what `prepare` makes of a batch, and leaves random numbers where
+    they were. Tries nothing where the loader has no samples by index.
 
     Raises
     ------
@@ -34,6 +39,7 @@ def try_score(score: Score, model: nn.Module, loader: Any) -> None:
             else:
                 samples = [dataset[index] for index in range(min(2, len(dataset)))]
                 batch = loader.collate_fn(samples)
+            batch = prepare(batch)
     except Exception:  # a stream, a wrapper, samples that come in their own way
         return
     try:

@@ -1,5 +1,6 @@
 """RGO for Lightning's Trainer."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rgo_torch.integrations._continued import Continued, MaskOfTask
@@ -7,9 +8,11 @@ from rgo_torch.score import Score
 
 try:
     from lightning.pytorch import Callback
+    from lightning.pytorch.utilities.model_helpers import is_overridden
 except ImportError as no_lightning:
     try:
         from pytorch_lightning import Callback
+        from pytorch_lightning.utilities.model_helpers import is_overridden
     except ImportError:
         raise ImportError(
             "rgo_torch.integrations.lightning_callback needs Lightning: "
@@ -18,6 +21,38 @@ except ImportError as no_lightning:
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+
+class TrainingBatches:
+    """The Trainer's training batches as `training_step` gets them.
+
+    In the precision of its plugin, on its device, and through the hooks of the module
+    or the datamodule around the transfer, which may normalise or augment.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    """
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self._trainer = trainer
+
+    def __len__(self) -> int:
+        return len(self._trainer.train_dataloader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield them as the loader does."""
+        return map(self.prepared, self._trainer.train_dataloader)
+
+    def prepared(self, batch: Any) -> Any:
+        """Return what the Trainer makes of a batch."""
+        trainer: Any = self._trainer
+        batch = trainer.precision_plugin.convert_input(batch)
+        name, data = "on_before_batch_transfer", trainer.datamodule
+        given = data is not None and is_overridden(name, data)
+        owner = data if given else trainer.lightning_module
+        batch = getattr(owner, name)(batch, 0)
+        return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
 class RGOCallback(Continued, Callback):
@@ -84,8 +119,10 @@ class RGOCallback(Continued, Callback):
                 "RGO serves a module with one optimizer, got "
                 f"{len(trainer.optimizers)}; call rgo_torch.RGO in your own loop"
             )
-        self._begin(pl_module, trainer.optimizers[0], trainer.train_dataloader)
+        batches = TrainingBatches(trainer)
+        loader, prepare = trainer.train_dataloader, batches.prepared
+        self._begin(pl_module, trainer.optimizers[0], loader, prepare)
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """End the task with the Trainer's training batches."""
-        self._end(trainer.train_dataloader)
+        self._end(TrainingBatches(trainer))
