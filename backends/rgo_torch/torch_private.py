@@ -134,6 +134,11 @@ def substituted_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Non
     module.__dict__.update(weights)
 
 
+def is_view(tensor: Tensor) -> bool:
+    """Whether a tensor is a view of another. Nothing public tells."""
+    return tensor._is_view()
+
+
 def is_compiled_in_place(module: nn.Module) -> bool:
     """Whether `module.compile()` was called. Nothing public tells."""
     return module._compiled_call_impl is not None

@@ -1,6 +1,7 @@
 """Calls that do not tell a parameter's gradient are found on the first batch."""
 
 import copy
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -132,7 +133,7 @@ def test_what_calls_do_not_tell_is_observed_by_the_whole_model(
 ) -> None:
     model, data = made(make), [(x.double(), y) for x, y in batches(3, 5)]
     x, y = data[0]
-    with pytest.warns(UserWarning, match=f"^{name}: .*{MENDED}"):
+    with pytest.warns(UserWarning, match=f"^{name}\\b.*: .*{MENDED}"):
         found = second_moments(model, [(x[:0], y[:0]), *data], reduce="rms")
     expected = by_hand(model, data, name, outputs)
     np.testing.assert_allclose(found[name].matrix, expected, rtol=1e-9, atol=1e-12)
@@ -225,6 +226,78 @@ def test_batches_of_one_stay_apart_where_joined_ones_could_not_be_told() -> None
     found = second_moments(model, data, reduce="rms")["bags.weight"].diagonal
     expected = np.diag(by_hand(model, data, "bags.weight", 1))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+class Overwriting(nn.Module):
+    """Overwrites what linear layers return for positions, which is a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = functional.relu(self.first(x), inplace=True)
+        hidden = self.second(hidden)
+        hidden *= 0.01
+        return self.head(hidden.mean(1))
+
+
+@pytest.mark.parametrize("name", ["first.weight", "second.weight"])
+def test_what_is_overwritten_was_still_given_out(name: str) -> None:
+    model, data = made(Overwriting), sequences(1, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = second_moments(model, data, per="sample", reduce="rms")[name]
+    np.testing.assert_allclose(found.matrix, by_hand(model, data, name, 0), rtol=1e-9)
+
+
+class Listed(nn.Module):
+    """Multiplies by a weight that it has in a list too, the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = (
+            nn.Linear(FEATURES, FEATURES),
+            nn.Linear(FEATURES, CLASSES),
+        )
+        self.kept = [self.inner.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.inner(x)) @ self.kept[0])
+
+
+class Reversed(torch.autograd.Function):
+    """Of the older kind, which `torch.func` cannot take apart."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+class Turned(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        turned = Reversed.apply(self.own(x))  # type: ignore[no-untyped-call]
+        return self.head(self.own.back(turned))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(Listed, "inner.weight"), (Turned, "own.codes")]
+)
+def test_what_the_whole_model_does_not_tell_either_is_told_of(
+    make: Any, name: str
+) -> None:
+    data = [(x.double(), y) for x, y in batches(2, 5)]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = second_moments(made(make), data)
+    assert name in found
+    pattern = f"{name}.*may protect little"
+    assert any(re.search(pattern, str(warning.message)) for warning in told)
 
 
 class Named(nn.Module):

@@ -58,6 +58,7 @@ class Apart:
         self._parameters = list(parameters)
         self._per = per
         self._has_looked = False
+        self._frozen = {p.name for p in self._parameters if not p.tensor.requires_grad}
         # Parameters, with the modules that may be called again for them: nearest first.
         self._found: list[tuple[ProjectedParameter, list[str]]] = []
 
@@ -75,7 +76,7 @@ class Apart:
         calls, count, gradients = self._first(score, batch)
         mistold = partial(find_mistold, gradients, per=self._per, samples=count)
         apart = {parameter.name for parameter, _ in self._found}
-        doubted = [p for p in mistold(self._parameters, calls) if p.name not in apart]
+        doubted = self._with_siblings(mistold(self._parameters, calls), apart)
         self._found += [(parameter, [""]) for parameter in doubted]
         if self._found:
             before = {p.name: list(p.uses) for p in doubted}
@@ -85,7 +86,10 @@ class Apart:
             calls, count = observed_calls(layers, self._model, score, batch)
             given, lost = self._settle(calls, above)
             self._layers += [above[name] for name in dict.fromkeys(given.values())]
-            wrong = {parameter.name for parameter in mistold(doubted, calls)}
+            try:
+                wrong = {parameter.name for parameter in mistold(doubted, calls)}
+            except (RuntimeError, ValueError, IndexError, TypeError):
+                wrong = set(before)  # the model cannot be called again
             for parameter in doubted:
                 if parameter.name in wrong:
                     parameter.uses[:] = before[parameter.name]
@@ -93,6 +97,22 @@ class Apart:
             _warn_of_doubted(before, wrong)
         self._has_looked = count > 0
         return calls, count
+
+    def _with_siblings(
+        self, doubted: Sequence[ProjectedParameter], apart: Collection[str]
+    ) -> list[ProjectedParameter]:
+        """Add the parameters of the same layers, and leave out what is frozen.
+
+        What a forward of somebody's own does shows in any of a layer's, and best in
+        those of large gradients.
+        """
+        layers = {id(layer) for p in doubted for layer, _ in p.uses}
+        return [
+            p
+            for p in self._parameters
+            if any(id(layer) in layers for layer, _ in p.uses)
+            and p.name not in {*apart, *self._frozen}
+        ]
 
     def _first(
         self, score: Score, batch: Any

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import rgo_core
-from rgo_core.vectors import Per, Reduce
+from rgo_core import output_signs
+from rgo_core.vectors import Per
 from rgo_torch.complex_parts import real_dtype, real_view
 from rgo_torch.layers.embedding import EMBEDDING, EmbeddingLayer
 from rgo_torch.layers.layer import Use, Vectors
@@ -30,9 +31,11 @@ from rgo_torch.score import Score
 
 # Of the longer of two sums: more is no rounding, in float32 and in half precision.
 GAP, HALF_GAP = 0.05, 0.3
-# Of the largest gradient's entries: what is smaller may be nothing but rounding, as a
-# key's bias has, which a softmax does not see.
-FLOOR, HALF_FLOOR = 1e-4, 1e-2
+# Of what is summed: less may be its rounding, where a module is called again, as the
+# bias of a key has, which a softmax does not see.
+NOISE, HALF_NOISE = 1e-5, 2e-2
+# Of the largest gradient's entries: less is nothing, where the same numbers are summed.
+FLOOR = 1e-6
 
 
 class Audited:
@@ -52,6 +55,7 @@ class Audited:
         paths = {id(tensor): path for path, tensor in model.named_parameters()}
         self._names = {p.name: paths[id(p.tensor)] for p in parameters}
         self.leaves = {p.name: p.tensor.detach().requires_grad_() for p in parameters}
+        self._own = [p.tensor for p in parameters]
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         """Return the scores, which depend on the stand-ins."""
@@ -60,16 +64,20 @@ class Audited:
         return scores
 
     def gradients(self, scores: Tensor) -> dict[str, Tensor]:
-        """Return those of the first score of all samples, of what it depends on."""
+        """Return those of the first score of all samples, of what it depends on.
+
+        With what reaches the parameter itself, past the stand-in: of one that is in a
+        list, say, which no module's attributes lead to.
+        """
         first = scores if scores.ndim == 1 else scores[0]
+        both = [*self.leaves.values(), *self._own]
         found = torch.autograd.grad(
-            first.sum(),
-            list(self.leaves.values()),
-            retain_graph=True,
-            allow_unused=True,
+            first.sum(), both, retain_graph=True, allow_unused=True
         )
-        named = zip(self.leaves, found, strict=True)
-        return {name: each for name, each in named if each is not None}
+        pairs = zip(found[: len(self._own)], found[len(self._own) :], strict=True)
+        given = ([each for each in pair if each is not None] for pair in pairs)
+        named = zip(self.leaves, given, strict=True)
+        return {name: sum(each[1:], each[0]) for name, each in named if each}
 
 
 class _Scored(nn.Module):
@@ -96,24 +104,42 @@ def find_mistold(
     or whose gradient is next to nothing.
     """
     sizes = {name: _size(gradient) for name, gradient in gradients.items()}
-    largest = max(sizes.values(), default=0.0)
     found = []
     for parameter in parameters:
         gradient = gradients.get(parameter.name)
-        if gradient is None:
+        if gradient is None or not parameter.uses:
             continue
-        gap, floor = (GAP, FLOOR) if _is_exact(gradient) else (HALF_GAP, HALF_FLOOR)
-        if sizes[parameter.name] <= floor * largest:
+        gap, noise = (
+            (GAP, NOISE)
+            if _is_exact(parameter, gradient, calls)
+            else (HALF_GAP, HALF_NOISE)
+        )
+        if sizes[parameter.name] <= _least(parameter, parameters, sizes, noise):
             continue
         told = _told(parameter, calls, per, samples)
         if told is None:
             continue
         whole = _sum(parameter, gradient)
-        # Of unrelated outputs; means that cancel to rounding tell nothing.
-        least = floor * float(_plain(gradient).norm()) / parameter.outputs
+        # Of unrelated outputs; sums that cancel to rounding tell nothing.
+        least = noise * float(_plain(gradient).norm()) / math.sqrt(parameter.outputs)
         if not _is_near(told, whole, gap, least):
             found.append(parameter)
     return found
+
+
+def _least(
+    parameter: ProjectedParameter,
+    parameters: Sequence[ProjectedParameter],
+    sizes: Mapping[str, float],
+    noise: float,
+) -> float:
+    """Return what a gradient's entries have to exceed to be more than rounding."""
+    layer, _ = parameter.uses[0]
+    least = FLOOR * max(sizes.values())
+    if isinstance(layer, RowLayer | EmbeddingLayer):
+        return least
+    beside = (p.name for p in parameters if p.uses and p.uses[0][0] is layer)
+    return max(least, noise * max(sizes.get(name, 0.0) for name in beside))
 
 
 def _told(
@@ -141,18 +167,32 @@ def _told(
     if isinstance(layer, RowLayer | EmbeddingLayer | SteppedLayer):
         # A sample's vector has lost its sign, or is a step's.
         wanted = wanted._replace(per="batch")
-    return layer.vectors(uses, wanted).sum(-2)
+    vectors = layer.vectors(uses, wanted)
+    if isinstance(layer, EmbeddingLayer):
+        return vectors.sum(-2)
+    columns = _columns(parameter)
+    signs = output_signs(columns) if columns > 1 else [1]
+    parts = vectors.unflatten(-2, (-1, columns)).sum(-3)
+    total: Tensor = (parts * parts.new_tensor(signs)[:, None]).sum(-2)
+    return total
+
+
+def _columns(parameter: ProjectedParameter) -> int:
+    """Return how many vectors a sample has: as many as outputs that never meet."""
+    axes = parameter.axes
+    return parameter.outputs // math.prod(parameter.groups) if axes.diagonal else 1
 
 
 def _sum(parameter: ProjectedParameter, gradient: Tensor) -> Tensor:
     """Return what that sum is of a gradient itself."""
-    axes = parameter.axes
-    rows = rgo_core.to_rows(_plain(gradient), axes, leading=0, xp=xp)
-    reduce: Reduce = "rms" if axes.diagonal else "signs"
-    columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp).mT
+    rows = rgo_core.to_rows(_plain(gradient), parameter.axes, leading=0, xp=xp)
     if isinstance(parameter.uses[0][0], EmbeddingLayer):
-        columns = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    return columns.sum(-2)
+        lengths: Tensor = torch.linalg.vector_norm(rows, dim=-2)
+        return lengths / math.sqrt(rows.shape[-2])
+    signs: Tensor = rgo_core.reduce_outputs(rows.mT, reduce="signs", xp=xp).mT
+    # The columns that are left apart are over the root of their number.
+    total: Tensor = signs.sum(-2) * math.sqrt(_columns(parameter))
+    return total
 
 
 def _is_near(told: Tensor, whole: Tensor, gap: float, least: float) -> bool:
@@ -173,5 +213,14 @@ def _plain(gradient: Tensor) -> Tensor:
     return dense.to(projection_dtype(dense))
 
 
-def _is_exact(gradient: Tensor) -> bool:
-    return real_dtype(gradient.dtype) in (torch.float32, torch.float64)
+def _is_exact(parameter: ProjectedParameter, gradient: Tensor, calls: Calls) -> bool:
+    """Whether neither a parameter nor what came back to its calls is in half."""
+    given = [
+        each.dtype
+        for layer, _ in parameter.uses
+        for call in calls[layer]
+        for each in call.gradients[0]
+        if each is not None
+    ]
+    exact = (torch.float32, torch.float64)
+    return all(real_dtype(dtype) in exact for dtype in (gradient.dtype, *given))

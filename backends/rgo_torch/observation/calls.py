@@ -12,6 +12,7 @@ from rgo_torch.encoding_hooks import is_encoded
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
+from rgo_torch.torch_private import is_view
 from rgo_torch.trees import flatten, leaves_of, map_tensors, unflatten
 
 Calls = dict[Layer, list[Call]]
@@ -73,16 +74,17 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
 
 
 def _apart(output: Any) -> Any:
-    """Give each of several outputs a node of its own in the graph.
+    """Give each output a node of its own in the graph, that stays in it.
 
-    One of them may have been computed from another, as the state of an LSTM from its
-    cell: the gradient of that one must not hold what reaches it through the first.
+    One of several may have been computed from another, as the state of an LSTM from its
+    cell: the gradient of that one must not hold what reaches it through the first. And
+    what overwrites a view, as a ReLU in place does, leaves its node out of the graph.
     """
     leaves, spec = flatten(output)
-    if sum(map(_is_differentiable, leaves)) < 2:
+    own = [leaf for leaf in leaves if _is_differentiable(leaf)]
+    if len(own) < 2 and not any(map(is_view, own)):
         return output
-    apart = [x.view_as(x) if _is_differentiable(x) else x for x in leaves]
-    return unflatten(apart, spec)
+    return unflatten([x.clone() if _is_differentiable(x) else x for x in leaves], spec)
 
 
 def _is_differentiable(leaf: Any) -> bool:
