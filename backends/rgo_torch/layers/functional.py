@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad
 
 from rgo_torch.encoding_hooks import unencoded
 
 # ``forward(module, parameters, args, kwargs)`` returns what the module would return.
 Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]
+# ``score(parameters)`` is a number; of it the gradients of all, by name.
+Score = Callable[[Mapping[str, Tensor]], Tensor]
+Gradients = Callable[[Score, Mapping[str, Tensor]], dict[str, Tensor]]
 
 
 def call_functionally(
@@ -24,3 +28,20 @@ def call_functionally(
     """
     with unencoded(module):
         return functional_call(module, dict(parameters), args, dict(kwargs))
+
+
+def by_transform(score: Score, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Differentiate as `torch.func.vmap` can map it over samples."""
+    found: dict[str, Tensor] = grad(score)(dict(parameters))
+    return found
+
+
+def by_autograd(score: Score, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Differentiate what `torch.func` cannot: older functions, checkpoints."""
+    leaves = {own: p.detach().requires_grad_() for own, p in parameters.items()}
+    with torch.enable_grad():
+        value = score(leaves)
+    found = torch.autograd.grad(
+        value, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(leaves, found, strict=True))

@@ -8,13 +8,19 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import rgo_core
 from rgo_core import Axes
 from rgo_torch.complex_parts import real_view
-from rgo_torch.layers.functional import Forward, call_functionally
+from rgo_torch.layers.functional import (
+    Forward,
+    Gradients,
+    by_autograd,
+    by_transform,
+    call_functionally,
+)
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.sample_axes import (
     SECOND,
@@ -122,7 +128,7 @@ class TransformedLayer(Layer):
         given, spec = flatten((call.args, dict(call.kwargs)))
 
         def vectors(
-            parameters: Mapping[str, Tensor], given: list[Any], towards: list[Any]
+            gradients_of: Gradients, given: list[Any], towards: list[Any]
         ) -> dict[str, Tensor]:
             def score(parameters: Mapping[str, Tensor]) -> Tensor:
                 args, kwargs = unflatten(given, spec)
@@ -136,17 +142,14 @@ class TransformedLayer(Layer):
                     ]
                 ).sum()
 
-            gradients = grad(score)(dict(parameters))
             return {
                 own: self._columns(own, real_view(gradient).to(call.dtype), wanted)
-                for own, gradient in gradients.items()
+                for own, gradient in gradients_of(score, parameters).items()
             }
 
         rows = [
             self._by_formula(call, gradients, wanted)
-            or self._by_sample(
-                call, partial(vectors, parameters), given, gradients, wanted
-            )
+            or self._by_sample(call, vectors, given, gradients, wanted)
             for gradients in call.gradients
         ]
         return {own: torch.stack([row[own] for row in rows]) for own in parameters}
@@ -176,7 +179,7 @@ class TransformedLayer(Layer):
     def _by_sample(
         self,
         call: Call,
-        vectors: Callable[[list[Any], list[Any]], dict[str, Tensor]],
+        vectors: Callable[[Gradients, list[Any], list[Any]], dict[str, Tensor]],
         given: list[Any],
         gradients: list[Tensor | None],
         wanted: Vectors,
@@ -191,10 +194,12 @@ class TransformedLayer(Layer):
             if len(shape) > self.sample_axis:
                 self.tells_samples(shape[self.sample_axis], wanted)
             try:
-                return self._mapped(call, vectors, given, gradients)
+                mapped = partial(vectors, by_transform)
+                return self._mapped(call, mapped, given, gradients)
             except (RuntimeError, ValueError, IndexError, TypeError):
                 self._summed = True
-        return {own: rows[None] for own, rows in vectors(given, gradients).items()}
+        summed = vectors(by_autograd, given, gradients)
+        return {own: rows[None] for own, rows in summed.items()}
 
     def _mapped(
         self,
