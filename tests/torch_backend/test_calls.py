@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_backend import oracle
 from torch_backend.nets import (
@@ -255,3 +256,67 @@ class Gated(nn.Linear):
 def test_second_moments_hold_no_graph() -> None:
     for name, moment in second_moments(Gated(), [batch()]).items():
         assert not any(tensor.requires_grad for tensor in moment), name
+
+
+class Caching(nn.Linear):
+    """Keeps its product with the weight's square in eval mode alone."""
+
+    kept: Tensor | None = None
+
+    def train(self, mode: bool = True) -> "Caching":
+        if mode:
+            self.kept = None
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return functional.linear(x, self.weight**2)
+        if self.kept is None:
+            self.kept = self.weight**2
+        return functional.linear(x, self.kept)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not tell their gradient:UserWarning")
+def test_what_a_module_keeps_in_eval_mode_is_not_left_there() -> None:
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.Dropout())
+    model = nn.Sequential(inner, Caching(FEATURES, CLASSES, bias=False))
+    inner[1].eval()  # as somebody wants it
+    second_moments(model, batches(2))
+    assert [m.training for m in model.modules()] == [True, True, True, False, True]
+    with torch.no_grad():
+        model[1].weight.add_(1)
+    x, _ = batch()
+    expected = functional.linear(inner[0](x), model[1].weight ** 2)
+    assert torch.equal(model.eval()(x), expected)
+
+
+class Mixed(nn.Module):
+    """Computes in half precision inside, as a wrapper of a forward does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv3d(1, 6, 2), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = torch.relu(self.first(x[:, None])).mean((2, 3, 4))
+            return self.head(hidden).float()
+
+
+def test_what_is_called_again_is_called_under_the_same_autocast() -> None:
+    torch.manual_seed(0)
+    model, x = Mixed(), torch.randn(5, 3, 3, 3)
+    data, given = [(x, torch.arange(5) % CLASSES)], []
+    model.first.register_forward_hook(lambda *call: given.append(call[-1].dtype))
+    found = second_moments(model, data, reduce="rms")["first.weight"]
+    assert set(given) == {torch.bfloat16}
+    exact = nn.Sequential(model.first, nn.ReLU(), Pool(), model.head)
+    expected = second_moments(exact, [(x[:, None], data[0][1])], reduce="rms")
+    near = expected["0.weight"].matrix
+    torch.testing.assert_close(found.matrix, near, rtol=0.05, atol=0.05 * near.max())
+
+
+class Pool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3, 4))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -44,6 +45,15 @@ class Call:
     gradients: list[list[Tensor | None]] = field(default_factory=list)
     # The vectors of every parameter, where they come all at once.
     reduced: dict[str, Tensor] | None = None
+    # The device and dtype of autocast around it, if there was.
+    autocast: tuple[str, torch.dtype] | None = None
+
+    def surroundings(self) -> AbstractContextManager[Any]:
+        """Return the context to call the layer again in."""
+        if self.autocast is None:
+            return nullcontext()
+        device, dtype = self.autocast
+        return torch.autocast(device, dtype, cache_enabled=False)
 
     @property
     def inputs(self) -> Tensor:

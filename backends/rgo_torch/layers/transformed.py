@@ -132,7 +132,8 @@ class TransformedLayer(Layer):
         ) -> dict[str, Tensor]:
             def score(parameters: Mapping[str, Tensor]) -> Tensor:
                 args, kwargs = unflatten(given, spec)
-                returned = self._forward(self.module, parameters, args, kwargs)
+                with call.surroundings():
+                    returned = self._forward(self.module, parameters, args, kwargs)
                 leaves = leaves_of(returned)
                 return torch.stack(
                     [

@@ -99,7 +99,12 @@ def _call(args: Any, kwargs: Any, output: Any) -> Call:
         for place, leaf in enumerate(leaves_of(output))
         if _is_differentiable(leaf)
     }
-    return Call(args, kwargs, list(found.values()), list(found))
+    devices = {
+        leaf.device.type for leaf in leaves_of(output) if _is_differentiable(leaf)
+    }
+    cast = next(filter(torch.is_autocast_enabled, sorted(devices)), None)
+    autocast = None if cast is None else (cast, torch.get_autocast_dtype(cast))
+    return Call(args, kwargs, list(found.values()), list(found), autocast=autocast)
 
 
 def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
@@ -125,12 +130,19 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module into eval mode, and back into its own."""
+    """Put every module into eval mode, and back into its own.
+
+    By `train` where a class has its own: one may empty what it caches in eval mode, or
+    take out what it has merged there. It may set modes of others, which are put back.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
+        for module, mode in modes:
+            if type(module).train is not nn.Module.train:
+                module.train(mode)
         for module, mode in modes:
             module.training = mode
 
