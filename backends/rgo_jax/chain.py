@@ -74,6 +74,13 @@ def warn_of_chain(state: Any) -> None:
             "optimizer that it was made from, with a schedule",
             stacklevel=4,
         )
+    if any(map(_is_apart, jax.tree.leaves(state, is_leaf=_is_lookahead))):
+        warnings.warn(
+            "a Lookahead's fast weights are not those that it keeps: what they differ "
+            "by is taken in the next task without a projection; end a task at a "
+            "multiple of sync_period steps",
+            stacklevel=4,
+        )
 
 
 def without_momentum(state: Any) -> Any:
@@ -122,6 +129,17 @@ def _beside(state: Any) -> tuple[list[Any], list[Any]]:
 
 def _children(node: Any) -> list[Any]:
     return jax.tree.leaves(node, is_leaf=lambda child: child is not node)
+
+
+def _is_lookahead(node: Any) -> bool:
+    return isinstance(node, optax.LookaheadState)
+
+
+def _is_apart(node: Any) -> bool:
+    """Whether it is a Lookahead between two synchronisations, as far as can be seen."""
+    if not _is_lookahead(node) or isinstance(node.steps_since_sync, jax.core.Tracer):
+        return False
+    return bool(node.steps_since_sync != 0)
 
 
 def _within(state: Any, names: Collection[str]) -> list[str]:

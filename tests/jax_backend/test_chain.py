@@ -1,5 +1,7 @@
 """What comes before and after the projections in a chain of transformations."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -241,3 +243,22 @@ def test_what_sums_them_is_not(kind: str) -> None:
         optax.chain(optax.scale_by_adam(), project_gradients(), optax.scale(-0.1)),
     ):
         end_task(optimizer.init(params), moments_of(params))
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_lookahead_ends_a_task_where_its_weights_are_one(steps: int) -> None:
+    inner = optax.chain(project_gradients(), optax.sgd(0.1))
+    optimizer = optax.lookahead(inner, sync_period=3, slow_step_size=0.5)
+    weights = {"kernel": jnp.ones((2, 3))}
+    params = optax.LookaheadParams.init_synced(weights)
+    state = optimizer.init(params)
+    for _ in range(steps):
+        updates, state = optimizer.update(weights, state, params)
+        params = optax.apply_updates(params, updates)
+    moments = observe({}, {"kernel": jnp.ones((4, 2))})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        end_task(state, moments)
+    assert [("multiple of sync_period" in str(w.message)) for w in told] == (
+        [True] if steps == 2 else []
+    )
