@@ -36,6 +36,17 @@ def wide_mlp(seed: int = 0) -> nn.Sequential:
     )
 
 
+class Given(nn.Module):
+    """Returns logits that were computed before."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.logits
+
+
 def conv_net(seed: int = 0, *, inplace: bool = False) -> nn.Sequential:
     """Return two convolutions and a head, for images of 3 x 4 x 4."""
     torch.manual_seed(seed)

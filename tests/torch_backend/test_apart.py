@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_backend import oracle
-from torch_backend.nets import CLASSES, FEATURES, batch, batches, sgd
+from torch_backend.nets import CLASSES, FEATURES, Given, batch, batches, sgd
 
 from rgo_torch import RGO, second_moments
 from rgo_torch.observation.joining import MOST_SAMPLES
@@ -50,17 +50,6 @@ class Tied(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         hidden = torch.tanh(self.mix(self.embedding(ids).mean(1)))
         return hidden @ self.embedding.weight.T
-
-
-class Given(nn.Module):
-    """Returns logits that were computed before."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, _: Tensor) -> Tensor:
-        return self.logits
 
 
 def ids(size: int = 6) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn import functional
-from torch_backend.nets import CLASSES, FEATURES, batches, mlp, sgd, train
+from torch_backend.nets import CLASSES, FEATURES, Given, batches, mlp, sgd, train
 
 from rgo_torch import RGO, FeatureEncoder, second_moments
 from rgo_torch.score import cross_entropy_score
@@ -324,23 +324,12 @@ def test_what_the_whole_model_does_not_tell_either_is_told_of(
     assert any(re.search(pattern, str(warning.message)) for warning in told)
 
 
-class Named(nn.Module):
-    """Returns logits that were computed before."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, _: Tensor) -> Tensor:
-        return self.logits
-
-
 def test_what_no_call_tells_is_said_to_be_protected_little() -> None:
     model = made(twice)
 
     def score(model: nn.Module, batch: Any) -> Tensor:
         logits = model.head(model.own.back(model.own(batch[0])))
-        return cross_entropy_score("ground-truth", None)(Named(logits), batch)
+        return cross_entropy_score("ground-truth", None)(Given(logits), batch)
 
     data = [(x.double(), y) for x, y in batches(2, 5)]
     with pytest.warns(UserWarning, match=r"own\.codes: .* may protect little"):

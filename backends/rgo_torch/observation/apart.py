@@ -26,6 +26,9 @@ from rgo_torch.score import Score
 from rgo_torch.warning import warn_caller
 from rgo_torch.wrappers import named_modules
 
+# What comes of calling a module again in a way that it cannot be.
+FAILURES = (RuntimeError, ValueError, IndexError, TypeError)
+
 # Each call of theirs reaches a parameter of theirs once.
 ONCE = (RowLayer, EmbeddingLayer)
 
@@ -76,7 +79,10 @@ class Apart:
         calls, count, gradients = self._first(score, batch)
         mistold = partial(find_mistold, gradients, per=self._per, samples=count)
         apart = {parameter.name for parameter, _ in self._found}
-        doubted = self._with_siblings(mistold(self._parameters, calls), apart)
+        try:
+            doubted = self._with_siblings(mistold(self._parameters, calls), apart)
+        except FAILURES:
+            doubted = []  # what fails is raised where vectors are folded
         self._found += [(parameter, [""]) for parameter in doubted]
         if self._found:
             before = {p.name: list(p.uses) for p in doubted}
@@ -88,7 +94,7 @@ class Apart:
             self._layers += [above[name] for name in dict.fromkeys(given.values())]
             try:
                 wrong = {parameter.name for parameter in mistold(doubted, calls)}
-            except (RuntimeError, ValueError, IndexError, TypeError):
+            except FAILURES:
                 wrong = set(before)  # the model cannot be called again
             for parameter in doubted:
                 if parameter.name in wrong:
