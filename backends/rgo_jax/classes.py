@@ -40,12 +40,11 @@ def axes_by_class(
             yield from axes_by_class(child, path, (*outer, *keys))
         elif rule is not None and hasattr(child, "shape"):
             name = path((*outer, *keys)).split("/")[-1]
-            axes = rule(node, name, tuple(child.shape))
             shape = tuple(child.shape)
+            is_told = _ends_as_told(node, name, shape)
+            axes = rule(node, name, shape) if is_told else None
             # Of an einsum the name of its kernel says nothing.
-            if rule is _einsum or not _ends_as_told(node, name, shape):
-                yield path((*outer, *keys)), axes if rule is _einsum else None
-            elif axes is not None:
+            if axes is not None or rule is _einsum or not is_told:
                 yield path((*outer, *keys)), axes
 
 

@@ -161,11 +161,9 @@ def _warn_of_passed(params: Any, layout: Layout) -> None:
         return
     named = ", ".join(f"{path}: {reason}" for path, reason in bare.items())
     is_complex = any("complex" in reason for reason in bare.values())
-    mend = (
-        "keep real and imaginary parts as two leaves"
-        if is_complex
-        else ("give find_layout their Axes")
-    )
+    mend = "give find_layout their Axes"
+    if is_complex:
+        mend = "keep real and imaginary parts as two leaves"
     warnings.warn(
         f"{named}, and not protected: what they learn of a task the next ones "
         f"overwrite; {mend}, or pass find_layout(params, {{path: None}}) to say that "

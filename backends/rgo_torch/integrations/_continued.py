@@ -108,8 +108,8 @@ class Continued:
         state = self._state()
         self.detach()
         with ExitStack() as attached:
-            gradient = "gradient" if sums_gradients(optimizer) else None
-            if (self._options.get("project") or gradient) != "gradient":
+            chosen = "gradient" if sums_gradients(optimizer) else "update"
+            if (self._options.get("project") or chosen) == "update":
                 attached.callback(run_closures_first(optimizer).remove)
             rgo = RGO(model, optimizer, **self._options)
             attached.callback(rgo.detach)
@@ -173,8 +173,8 @@ class Continued:
             score=score,
             together=True,
         )
-        share = self._share_of(batches)
-        moments = {name: extrapolate(each, share) for name, each in moments.items()}
+        if (share := self._share_of(batches)) < 1:
+            moments = {n: extrapolate(each, share) for n, each in moments.items()}
         self.rgo.consolidate(moments, donate=True, together=True)
 
     def _share_of(self, batches: Iterable[Any]) -> float:

@@ -125,7 +125,7 @@ class Apart:
     ) -> tuple[Calls, int, Mapping[str, Tensor]]:
         """Run a batch and look at it; return the gradients of its parameters too.
 
-        None where the model or the score cannot do with stand-ins for them.
+        No gradients where the model or the score cannot do with stand-ins for them.
         """
         gradients: dict[str, Tensor] = {}
         try:
