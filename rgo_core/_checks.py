@@ -58,9 +58,16 @@ def check_positive(name: str, value: object) -> None:
     NumPy's scalars are numbers, booleans and arrays are not.
     """
     if isinstance(value, bool) or not (
-        isinstance(value, Real) and 0 < float(value) < math.inf
+        isinstance(value, Real) and 0 < _as_float(value) < math.inf
     ):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an integer beyond its range
+        return math.inf
 
 
 def check_share(name: str, value: object) -> None:
@@ -73,7 +80,8 @@ def check_share(name: str, value: object) -> None:
 
 def check_integer(name: str, value: object, least: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `least`."""
-    if not isinstance(value, int | np.integer) or value < least:
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
@@ -119,13 +127,14 @@ def check_symmetric(name: str, matrix: Array, xp: Namespace) -> None:
     if 0 in matrix.shape:
         return
     n = matrix.shape[-1]
-    apart = xp.max(xp.abs(xp.sum(matrix, axis=-1) - xp.sum(matrix, axis=-2)))
-    allowed = 1e-8 * n * xp.max(xp.abs(xp.linalg.diagonal(matrix)))
-    asymmetric = apart > allowed
+    sums = xp.abs(xp.sum(matrix, axis=-1) - xp.sum(matrix, axis=-2))
+    apart = xp.max(sums, axis=-1)  # of each group: their scales may differ
+    allowed = 1e-8 * n * xp.max(xp.abs(xp.linalg.diagonal(matrix)), axis=-1)
+    asymmetric = xp.any(apart > allowed)
     if not is_traced(asymmetric) and bool(asymmetric):
         raise ValueError(
             f"{name} must be symmetric, got one whose rows and columns differ by "
-            f"{float(apart):.3g} in sum"
+            f"{float(xp.max(apart)):.3g} in sum"
         )
 
 

@@ -23,12 +23,14 @@ def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
     """
     if matrix.ndim == 2 and rows.shape[-2] * rows.shape[-1] >= LARGE:
         target, given = _host_view(matrix, xp), _host_view(rows, xp)
-        if target is not None and given is not None:
+        # BLAS adds to a copy of what is not aligned, and writes to what is read-only.
+        if target is not None and given is not None and target.flags.carray:
             _add_on_host(target, given)
             return matrix
-    if is_torch_namespace(xp) and matrix.ndim == 2:
-        return matrix.addmm_(rows.mT, rows)
-    if is_torch_namespace(xp) or is_numpy_namespace(xp):
+    if is_torch_namespace(xp):
+        add = matrix.addmm_ if matrix.ndim == 2 else matrix.baddbmm_
+        return add(rows.mT, rows)
+    if is_numpy_namespace(xp):
         matrix += rows.mT @ rows
         return matrix
     return matrix + rows.mT @ rows
@@ -53,6 +55,7 @@ def _is_plain(tensor: Array) -> bool:
         and type(tensor) is torch.Tensor
         and tensor.device.type == "cpu"
         and not tensor.requires_grad
+        and not tensor.is_neg()  # of which NumPy knows nothing
         and not torch._C._are_functorch_transforms_active()
     )
 

@@ -3,7 +3,7 @@
 import math
 
 from rgo_core._checks import check_axes, check_floating
-from rgo_core._namespace import device_of
+from rgo_core._namespace import device_of, is_traced
 from rgo_core._typing import Array, Namespace
 
 # Of the logarithm of a sum of probabilities, in float32.
@@ -29,9 +29,26 @@ def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
 
 def are_log_probabilities(logits: Array, xp: Namespace) -> Array:
     """Tell, as an array of bool without axes, a logarithmic softmax from logits."""
+    rounding = _rounding(logits, xp)
+    logits = widened(logits, xp)
     highest = xp.max(logits, axis=-1, keepdims=True)
     sums = xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True)
-    return xp.all(xp.abs(highest + xp.log(sums)) < ROUNDING)
+    return xp.all(xp.abs(highest + xp.log(sums)) < rounding)
+
+
+def _rounding(outputs: Array, xp: Namespace) -> float:
+    """Return what a sum of probabilities, or its logarithm, may differ from 1 or 0 by.
+
+    That of each logarithm weighs by its probability: eps times the entropy.
+    """
+    eps = float(xp.finfo(outputs.dtype).eps)
+    return max(ROUNDING, eps * (1 + math.log(outputs.shape[-1])))
+
+
+def widened(logits: Array, xp: Namespace) -> Array:
+    """Return logits in float32 at the least: probabilities need it."""
+    wide = xp.result_type(logits.dtype, xp.float32)
+    return xp.astype(logits, wide, copy=False)
 
 
 def are_probabilities(outputs: Array, xp: Namespace, *, one: bool) -> Array:
@@ -40,8 +57,9 @@ def are_probabilities(outputs: Array, xp: Namespace, *, one: bool) -> Array:
     With `one` each row must sum to 1, too.
     """
     found = xp.all((outputs >= 0) & (outputs <= 1)) & (math.prod(outputs.shape) >= FEW)
-    sums = xp.sum(outputs, axis=-1)
-    return found & xp.all(xp.abs(sums - 1) < ROUNDING) if one else found
+    sums = xp.sum(widened(outputs, xp), axis=-1)
+    near = xp.abs(sums - 1) < _rounding(outputs, xp)
+    return found & xp.all(near) if one else found
 
 
 def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:
@@ -53,6 +71,9 @@ def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:
             f"mask must have the {logits.shape[-1]} classes of the logits, "
             f"got shape {tuple(mask.shape)}"
         )
+    none = ~xp.all(xp.any(mask, axis=-1))
+    if not is_traced(none) and bool(none):
+        raise ValueError("mask must leave a class in play, got none")
     lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
     if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
         raise ValueError(

@@ -66,4 +66,4 @@ def _lapack_inverse(matrix: Array) -> Array:
             raise np.linalg.LinAlgError("the matrix is not positive definite")
         lower = np.tril(factor)
         inverse[index] = lower + np.tril(lower, -1).T
-    return inverse.reshape(*matrix.shape[:-2], n, n)
+    return inverse

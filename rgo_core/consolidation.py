@@ -15,7 +15,7 @@ from rgo_core._checks import (
     check_square,
     check_symmetric,
 )
-from rgo_core._namespace import resolve
+from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
 from rgo_core.damping import Damping, alpha_of, split_damping, with_flag
@@ -174,6 +174,7 @@ def _consolidate_dense(
     alpha = alpha_of(damping, mean, xp)
     try:
         Q = spd_inverse(identity(matrix.shape[-1], matrix, xp) + matrix / alpha, xp)
+        _check_lies_below_identity(Q, xp)
     except np.linalg.LinAlgError as error:
         raise ValueError(
             f"I + H / damping is not positive definite in float64: damping = {damping} "
@@ -181,6 +182,14 @@ def _consolidate_dense(
             f"{float(xp.max(xp.abs(matrix))):.3g}; raise it"
         ) from error
     return normalize(Q, xp=xp) if normalized else Q
+
+
+def _check_lies_below_identity(Q: Array, xp: Namespace) -> None:
+    """Raise LinAlgError where rounding or an overflow of H / alpha is left of Q."""
+    left = xp.linalg.diagonal(Q)
+    is_inverse = xp.all((left > 0) & (left < 1.1))
+    if not is_traced(is_inverse) and not bool(is_inverse):
+        raise np.linalg.LinAlgError
 
 
 def _cast(array: Array, dtype: DType, xp: Namespace) -> Array:

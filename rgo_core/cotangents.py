@@ -7,7 +7,7 @@ weighted by a column of a square root of l''. The columns are what these return.
 from typing import Final, Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._logits import are_log_probabilities, check_mask, one_hot
+from rgo_core._logits import are_log_probabilities, check_mask, one_hot, widened
 from rgo_core._namespace import device_of, resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.loss_curvature import (
@@ -90,12 +90,14 @@ def score_cotangents(
     """
     xp = resolve(xp, logits, labels, mask)
     check_choice("curvature", curvature, CURVATURES)
+    check_floating("logits", logits, xp)
     true_class = one_hot(logits, labels, xp)
     if curvature == "exact":
-        root = softmax_hessian_root(logits, mask=mask, xp=xp)
+        root = softmax_hessian_root(widened(logits, xp), mask=mask, xp=xp)
         return xp.moveaxis(root, -1, 0)
     weights = true_class_weights(logits, labels, curvature, mask=mask, xp=xp)
-    return xp.where(true_class, weights[..., None], xp.zeros_like(logits))[None, ...]
+    weights = weights[..., None]
+    return xp.where(true_class, weights, xp.zeros_like(weights))[None, ...]
 
 
 def true_class_weights(
@@ -111,12 +113,14 @@ def true_class_weights(
     The entry of `score_cotangents` that is not zero, without the others.
     """
     least = LEAST_CURVATURE if curvature == "floored" else 0.0
+    known = are_log_probabilities(logits, xp)
+    logits = widened(logits, xp)
     weights = ground_truth_weights(logits, labels, mask=mask, least=least, xp=xp)
     true_class = one_hot(logits, labels, xp)
     of_class = xp.where(true_class, logits, xp.full_like(logits, -xp.inf))
     missing = 1 - xp.exp(xp.max(of_class, axis=-1))
     missing = xp.where(missing > LEAST_MISSING, missing, LEAST_MISSING)
-    return xp.where(are_log_probabilities(logits, xp), weights / missing, weights)
+    return xp.where(known, weights / missing, weights)
 
 
 def independent_weights(

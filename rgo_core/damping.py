@@ -60,7 +60,7 @@ def alpha_of(damping: Damping, mean: Array, xp: Namespace) -> Array | float:
     """Return alpha, of H whose diagonals have these means; of nothing observed any."""
     if not isinstance(damping, Relative):
         return float(damping)  # a NumPy scalar would bring its dtype
-    alpha = damping.share * xp.where(mean > 0, mean, 1.0)
+    alpha = float(damping.share) * xp.where(mean > 0, mean, 1.0)
     most = damping.most
     return alpha if most is None else xp.where(alpha < most, alpha, float(most))
 

@@ -114,6 +114,7 @@ def consolidate_diagonal(
     q = alpha / (alpha + h)
     if normalized:
         q = q * (q.shape[-1] / xp.sum(q, axis=-1, keepdims=True))
+    check_finite(f"1 / (1 + h / damping), for damping = {damping},", q, xp)
     return DiagonalProjection(q)
 
 

@@ -58,7 +58,7 @@ def backward_transfer(accuracy: Array, *, xp: Namespace | None = None) -> Array:
     Returns
     -------
     array ()
-        Zero for a single task.
+        Zero for a single task that was tested.
 
     Raises
     ------
@@ -143,8 +143,8 @@ def forgetting(accuracy: Array, *, xp: Namespace | None = None) -> Array:
     Returns
     -------
     array ()
-        Positive where tasks are forgotten; zero for a single task; NaN unless every
-        task before the last was tested in the last row and in an earlier one.
+        Positive where tasks are forgotten; zero for a single task that was tested; NaN
+        unless every task before the last was tested in the last row and in an earlier one.
 
     Raises
     ------

@@ -4,6 +4,8 @@ The library keeps the information form (`rgo_core.second_moment`); the recursion
 paper's, the online form, and the oracle that the tests hold the other form against.
 """
 
+import numpy as np
+
 from rgo_core._checks import (
     check_features,
     check_finite,
@@ -78,8 +80,8 @@ def update_projection(
     TypeError
         If the arrays are not real floating-point.
     ValueError
-        If shapes do not fit, `damping` is not a finite number > 0, or a vector holds
-        NaN or infinity.
+        If shapes do not fit, `damping` is not a finite number > 0, a vector holds NaN
+        or infinity, or vectors are too long for the dtype or the damping.
 
     Notes
     -----
@@ -129,6 +131,7 @@ def _check_leading(projection: Array, vectors: Array) -> None:
 def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:
     k = gain(P, g)
     scale = alpha + xp.sum(g * k, axis=-1)
+    check_finite("g^T P g", scale, xp)
     return P - (k[..., :, None] * k[..., None, :]) / scale[..., None, None]
 
 
@@ -137,5 +140,13 @@ def _block(P: Array, V: Array, alpha: float, xp: Namespace) -> Array:
     identity = xp.eye(V.shape[-2], dtype=P.dtype, device=device_of(P))
     inner = V @ xp.matrix_transpose(K)
     inner = (inner + xp.matrix_transpose(inner)) / 2 + alpha * identity
-    step = xp.matrix_transpose(K) @ spd_inverse(inner, xp) @ K
+    check_finite("V P V^T", inner, xp)
+    try:
+        inverse = spd_inverse(inner, xp)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"damping I + V P V^T is not positive definite in {P.dtype}: damping = "
+            f"{alpha} is too small for these vectors; raise it"
+        ) from error
+    step = xp.matrix_transpose(K) @ inverse @ K
     return P - (step + xp.matrix_transpose(step)) / 2

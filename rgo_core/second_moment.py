@@ -155,7 +155,7 @@ def observe(
             f"of the second moment, got shape {tuple(vectors.shape)}"
         )
     check_finite("vectors", vectors, xp)
-    rows = xp.astype(vectors, state.dtype)
+    rows = xp.astype(vectors, state.dtype, copy=False)
     if share != 1:
         rows = rows * (1 / float(share)) ** 0.5
     if isinstance(moment, DiagonalMoment):

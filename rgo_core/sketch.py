@@ -203,7 +203,7 @@ def _shrink(stacked: Array, keep: int, xp: Namespace) -> tuple[Array, Array]:
     kept = values[..., :keep]
     cut = xp.zeros_like(values[..., 0])
     if keep < values.shape[-1]:
-        rounding = max(count, n) * xp.finfo(values.dtype).eps * values[..., 0]
+        rounding = 4 * xp.finfo(values.dtype).eps * values[..., 0]
         cut = xp.where(values[..., keep] > rounding, values[..., keep], cut)
     positive = kept > cut[..., None]
     share = (kept - cut[..., None]) / xp.where(positive, kept, xp.ones_like(kept))

@@ -107,7 +107,10 @@ def curvature_vectors(
     )
     columns = reduce_outputs(output_gradients, reduce=reduce, signs=signs, xp=xp)
     if inputs.shape[-2] == 1:
-        weights = xp.sqrt(xp.sum(columns * columns, axis=(-4, -2, -1)))
+        # Squares leave the range of half precision.
+        wide = xp.astype(columns, xp.result_type(columns.dtype, xp.float32), copy=False)
+        weights = xp.sqrt(xp.sum(wide * wide, axis=(-4, -2, -1)))
+        weights = xp.astype(weights, inputs.dtype, copy=False)
         return inputs[..., 0, :] * weights[..., None]
     vectors = columns.mT @ inputs[..., None, :, :, :]  # (..., k, b, columns, n)
     return xp.reshape(vectors, (*inputs.shape[:-3], -1, inputs.shape[-1]))
@@ -149,7 +152,7 @@ def reduce_outputs(
     TypeError
         If the array is not real floating-point.
     ValueError
-        If `reduce` is none of the three, or `signs` are given for another or are not m.
+        If `reduce` is none of those listed, or `signs` are given for another or are not m.
 
     References
     ----------

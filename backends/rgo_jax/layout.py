@@ -127,9 +127,12 @@ def find_layout(
     passed |= dict.fromkeys(asked, AS_ASKED)
     sizes = {path: rgo_core.features(leaves[path].shape, axes[path]) for path in axes}
     sketched = {
-        path: min(n, sketch_rows)
+        path: sketch_rows
         for path, n in sizes.items()
-        if max_features is not None and n > max_features and not axes[path].diagonal
+        if max_features is not None
+        # A sketch of n rows is no smaller than the matrix, and less exact.
+        and n > max(max_features, sketch_rows)
+        and not axes[path].diagonal
     }
     return Layout(axes, passed, sketched)
 

@@ -24,7 +24,7 @@ def empty_moment(parameter: ProjectedParameter) -> Moment:
     if parameter.form == "diagonal":
         return rgo_core.empty_diagonal(n, **options)
     if parameter.form == "sketch":
-        return rgo_core.empty_sketch(n, min(n, parameter.bound.rows), **options)
+        return rgo_core.empty_sketch(n, parameter.bound.rows, **options)
     return rgo_core.empty_moment(n, **options)
 
 
@@ -106,7 +106,7 @@ def projection_form(
         return (lambda matrix: matrix), {"projection": (*groups, n, n)}
     if parameter.form == "diagonal":
         return DiagonalProjection, {"projection.diagonal": (*groups, n)}
-    factor = (*groups, min(n, parameter.bound.rows), n)
+    factor = (*groups, parameter.bound.rows, n)
     shapes = {"projection.factor": factor, "projection.scale": groups}
     return LowRankProjection, shapes
 

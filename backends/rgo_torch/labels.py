@@ -86,7 +86,10 @@ def label_score(
         )
         scores = torch.where(cotangents != 0, cotangents * logits, 0.0).sum(-1)
     else:
-        weights = true_class_weights(values, classes, curvature, mask=mask, xp=xp)
+        weights = torch.zeros_like(values[..., 0])
+        weights[counted] = true_class_weights(
+            logits.detach()[counted], labels[counted], curvature, mask=mask, xp=xp
+        )
         at = classes.long()[..., None]
         scores = (weights * logits.gather(-1, at)[..., 0])[None]
     scores = torch.where(counted, scores, 0.0)[..., None].flatten(2).sum(-1)

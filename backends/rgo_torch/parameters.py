@@ -102,8 +102,10 @@ class ProjectedParameter:
         """What is kept of the second moment: "full", "sketch" or "diagonal"."""
         if self.axes.diagonal:
             return "diagonal"
-        most = self.bound.features
-        return "full" if most is None or self.features <= most else "sketch"
+        most, rows = self.bound.features, self.bound.rows
+        # A sketch of n rows is no smaller than the matrix, and less exact.
+        is_kept = most is None or self.features <= max(most, rows)
+        return "full" if is_kept else "sketch"
 
     @property
     def moment_device(self) -> torch.device:
@@ -120,7 +122,7 @@ class ProjectedParameter:
     def state_bytes(self) -> int:
         """What its second moment and its projection take."""
         n, both = self.features, 8 + self.projection_dtype.itemsize
-        entries = {"full": n, "sketch": min(n, self.bound.rows), "diagonal": 1}
+        entries = {"full": n, "sketch": self.bound.rows, "diagonal": 1}
         return math.prod(self.groups) * n * entries[self.form] * both
 
     @cached_property

@@ -63,10 +63,10 @@ def cross_entropy_score(curvature: Curvature, mask: Tensor | None) -> Score:
         logits, values, labels, classes = _forward(model, batch, mask)
         check_kind_of_labels(logits, labels)
         cotangents = rgo_core.score_cotangents(
-            values, labels, curvature=curvature, mask=classes, xp=xp
+            logits.detach(), labels, curvature=curvature, mask=classes, xp=xp
         )
         check_classes(values, labels, classes)
-        warn_of_probabilities(values, xp, one=True)
+        warn_of_probabilities(logits.detach(), xp, one=True)
         if curvature == "exact" and classes is not None and classes.ndim == 1:
             cotangents = cotangents[classes]  # the others are zero
         return _weighted(cotangents, logits)

@@ -33,6 +33,7 @@ REFUSALS: list[Refusal] = [
         for bad, message in [
             (0, "features must be an integer >= 1, got 0"),
             (2.0, r"features must be an integer >= 1, got 2\.0"),
+            (True, "features must be an integer >= 1, got True"),
         ]
     ),
     *(

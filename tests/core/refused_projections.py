@@ -34,6 +34,7 @@ REFUSALS: list[Refusal] = [
             (None, "None"),
             ((1.0,), r"\("),
             (True, "True"),
+            (10**400, "1000"),
             (np.asarray(1.0), ""),
         ]
     ),

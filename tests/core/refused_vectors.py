@@ -63,6 +63,13 @@ REFUSALS: list[Refusal] = [
             (np.asarray(True), ""),
         ]
     ),
+    (
+        rgo_core.softmax_hessian,
+        (LOGITS,),
+        {"mask": np.zeros(3, dtype=np.bool_)},
+        ValueError,
+        "mask must leave a class in play, got none",
+    ),
     *(
         (
             rgo_core.softmax_hessian,

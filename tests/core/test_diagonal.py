@@ -177,3 +177,12 @@ def test_groups_are_as_in_a_loop(backend: Backend, seed: int) -> None:
         moment = moment_of(backend, vectors[group])
         alone = backend.call(consolidate, moment, 0.5)
         assert_close(together.diagonal[group], alone.diagonal)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_damping_whose_inverse_is_infinite_is_refused(backend: Backend) -> None:
+    moment = DiagonalMoment(np.asarray([1e308]), np.asarray(1))
+    with pytest.raises(ValueError, match=r"for damping = 1e\+308, must be finite"):
+        backend.call(consolidate, moment, 1e308)

@@ -55,3 +55,28 @@ def test_what_blas_cannot_write_to_is_added_as_before(how: str) -> None:
     else:
         found = add_gram(matrix, rows, torch_namespace)
     np.testing.assert_allclose(found.detach(), expected, atol=1e-11)
+
+
+def test_memory_that_blas_would_copy_or_must_not_write_to_is_left_alone() -> None:
+    expected = VECTORS.T @ VECTORS
+    shifted = np.frombuffer(bytearray(8 * N * N + 1), np.uint8)[1:].view("f8")
+    unaligned = shifted.reshape(N, N)
+    found = add_gram(unaligned, VECTORS, np)
+    np.testing.assert_allclose(found, expected, atol=1e-11)
+    kept = bytes(8 * N * N)
+    with pytest.raises(ValueError, match="read-only"):
+        add_gram(np.frombuffer(kept).reshape(N, N), VECTORS, np)
+    assert not any(kept)
+
+
+def test_a_tensor_whose_sign_is_still_to_be_turned_is_added() -> None:
+    rows = torch.complex(torch.zeros(ROWS, N).double(), torch.from_numpy(VECTORS))
+    matrix = torch.zeros(N, N, dtype=torch.float64)
+    found = add_gram(matrix, rows.conj().imag, torch_namespace)
+    np.testing.assert_allclose(found, VECTORS.T @ VECTORS, atol=1e-11)
+
+
+def test_groups_are_added_in_their_own_memory() -> None:
+    matrix, rows = torch.zeros(2, 3, 3).double(), torch.randn(2, 4, 3).double()
+    assert add_gram(matrix, rows, torch_namespace) is matrix
+    torch.testing.assert_close(matrix, rows.mT @ rows)

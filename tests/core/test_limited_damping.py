@@ -1,5 +1,6 @@
 """A relative damping up to an absolute one, in every form of a second moment."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from core.tolerance import assert_close
 
 from rgo_core import (
     Relative,
+    SecondMoment,
     as_matrix,
     consolidate,
     empty_diagonal,
@@ -46,3 +48,9 @@ def test_each_group_has_the_smaller_of_the_two(backend: Backend, form: str) -> N
 def test_a_limit_is_a_finite_number_above_zero(most: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="most must be"):
         Relative(0.1, most)
+
+
+def test_a_share_may_be_any_real_number() -> None:
+    moment = SecondMoment(np.diag([1.0, 3.0]), np.asarray(2))
+    half = consolidate(moment, Relative(Fraction(1, 2)))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(half, consolidate(moment, Relative(0.5)))

@@ -245,8 +245,10 @@ INDEFINITE = SecondMoment(np.diag([-5.0, 1.0]), np.asarray(1))
 
 # Of rank one up to rounding, which the identity is too small to mend.
 ROUNDED = SecondMoment(outer_sum(normal(0, 1, 40)), np.asarray(1))
+LONG = SecondMoment(1e200 * outer_sum(normal(0, 9, 4)), np.asarray(9))
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize(
     ("moment", "damping", "message"),
     [
@@ -256,6 +258,8 @@ ROUNDED = SecondMoment(outer_sum(normal(0, 1, 40)), np.asarray(1))
             r"not positive definite.*is too small.* largest entry is 5; raise it",
         ),
         (ROUNDED, 1e-20, "not positive definite.*= 1e-20 is too small"),
+        # H / damping overflows, and what SciPy makes of infinity are zeros.
+        (LONG, 1e-200, "not positive definite.*= 1e-200 is too small"),
     ],
 )
 def test_what_float64_cannot_invert_is_refused_with_advice(
@@ -263,3 +267,10 @@ def test_what_float64_cannot_invert_is_refused_with_advice(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         backend.call(consolidate, moment, damping)
+
+
+def test_groups_are_symmetric_each_by_its_own_scale(backend: Backend) -> None:
+    small = np.asarray([[3.0, 2.0], [0.0, 3.0]])
+    both = SecondMoment(np.stack([1e12 * np.eye(2), small]), np.asarray(1))
+    with pytest.raises(ValueError, match="must be symmetric"):
+        backend.call(consolidate, both, 1.0)

@@ -139,3 +139,21 @@ def test_vectors_of_another_precision_take_that_of_the_projection(
     assert single.dtype == np.float32
     double = backend.call(update_projection, np.eye(3), vectors.astype(np.float32), 1.0)
     assert double.dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("block", [False, True])
+def test_vectors_whose_squares_overflow_are_refused(
+    backend: Backend, block: bool
+) -> None:
+    vector = np.asarray([1e160, 0.0])
+    with pytest.raises(ValueError, match="P V\\^T|P g must be finite"):
+        backend.call(
+            update_projection, np.eye(2), vector[None] if block else vector, 1.0
+        )
+
+
+def test_a_block_too_long_for_its_damping_is_refused_with_advice() -> None:
+    vectors = 1e9 * np.ones((2, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="not positive definite in float32.*raise it"):
+        update_projection(np.eye(3, dtype=np.float32), vectors, 1e-3)

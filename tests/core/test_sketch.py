@@ -94,6 +94,17 @@ def test_what_a_sketch_misses_is_bounded_by_what_it_shrank(
     assert_within_bounds(sketch, outer_sum(vectors))
 
 
+def test_what_is_dropped_over_many_blocks_is_counted(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    long, short = 1e5 * rng.normal(size=(60, 1)), 1e-2 * rng.normal(size=(60, 40, 100))
+    vectors = np.concatenate([long[..., None] * np.eye(100)[:1], short], axis=1)
+    sketch = sketch_of(backend, vectors[0], 4)
+    for block in vectors[1:]:
+        sketch = backend.call(observe, sketch, block)
+    off = outer_sum(vectors.reshape(-1, 100)) - sketch.rows.T @ sketch.rows
+    assert np.linalg.eigvalsh(off[1:, 1:])[-1] <= sketch.shrunk
+
+
 @MANY
 def test_many_vectors_at_once_keep_the_bounds(
     backend: Backend, size: tuple[int, int, int]

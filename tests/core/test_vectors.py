@@ -263,3 +263,14 @@ def test_positions_that_cancel_in_a_sample_do_not_by_themselves(
     np.testing.assert_array_equal(together, np.zeros((1, 3)))
     each = backend.call(curvature_vectors, inputs, gradients, per="position")
     np.testing.assert_array_equal(each, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e3])
+def test_in_half_precision_squares_of_what_is_small_or_large_do_not_count(
+    size: float,
+) -> None:
+    inputs, gradients = np.ones((3, 1, 4)), size * normal(0, 1, 3, 1, 5)
+    exact = curvature_vectors(inputs, gradients)
+    half = curvature_vectors(*(x.astype(np.float16) for x in (inputs, gradients)))
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, exact, rtol=0.02)

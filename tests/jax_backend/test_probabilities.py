@@ -1,5 +1,7 @@
 """Networks that end in softmax or sigmoid, whose outputs are no logits."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -19,6 +21,14 @@ def test_of_log_probabilities_the_gradients_are_those_of_the_hessian() -> None:
     expected = jnp.sqrt(p[:, 0] * p[:, 1])
     for found in (jax.grad(score)(LOGITS), jax.jit(jax.grad(score))(LOGITS)):
         assert jnp.allclose(jnp.abs(found), expected[:, None], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_log_probabilities_are_known_in_half_precision(dtype: Any) -> None:
+    logs = jax.nn.log_softmax(LOGITS)
+    exact = softmax_score(logs, LABELS).sum()
+    found = softmax_score(logs.astype(dtype), LABELS).sum()
+    assert 0.8 < float(found / exact) < 1.25
 
 
 def test_probabilities_are_warned_of() -> None:

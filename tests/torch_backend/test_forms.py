@@ -41,6 +41,9 @@ def test_only_wide_weights_are_sketched() -> None:
     assert kinds.pop("0.weight") is SketchedMoment  # of 12 inputs
     assert set(kinds.values()) == {SecondMoment}
     assert projector.moments["0.weight"].rows.shape == (5, 12)
+    # As many rows as features would save nothing.
+    whole = observed(mlp(), max_features=8, sketch_rows=12)
+    assert type(whole.moments["0.weight"]) is SecondMoment
 
 
 @pytest.mark.parametrize("size", [4, 64])

@@ -86,6 +86,17 @@ def test_the_score_of_a_sample_without_labels_is_zero() -> None:
     scores = label_score(logits, labels)
     assert scores[0] == 0
     assert not gradient(scores, logits)[0].any()
+    labels[1] = IGNORED
+    assert not label_score(logits, labels).any()
+
+
+def test_log_probabilities_are_known_whatever_stands_where_labels_do_not() -> None:
+    logits, labels = logits_and_labels(4, 3)
+    logs = logits.log_softmax(-1)
+    alone = label_score(logs[:3], labels[:3])
+    padded = logs * (torch.arange(4) < 3)[:, None, None]
+    labels[3] = IGNORED
+    assert_near(label_score(padded, labels)[:3], alone)
 
 
 def test_probabilities_of_half_precision_are_taken_in_float32() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch_backend.nets import batches, mlp
 from torch_backend.tolerance import assert_near
 
-from rgo_torch import second_moments
+from rgo_torch import label_score, second_moments
 
 Data = list[tuple[Tensor, Tensor]]
 
@@ -39,6 +39,21 @@ def test_samples_that_are_fitted_count_for_log_probabilities_as_for_logits() -> 
     before, after = (moments_of(model, data) for model in (plain, logs))
     for name in ("0.weight", "2.weight"):
         assert 0.3 < after[name].trace() / before[name].trace() < 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_log_probabilities_are_known_in_half_precision(dtype: torch.dtype) -> None:
+    (x, y), *_ = batches(4)
+    logs = mlp()(x).detach().log_softmax(-1)
+    exact = label_score(logs, y)
+    found = label_score(logs.to(dtype), y)
+    assert 0.8 < float(found.sum() / exact.sum()) < 1.25
+
+
+def test_probabilities_of_half_precision_are_warned_of() -> None:
+    data = [(x.bfloat16(), y) for x, y in batches(4)]
+    with pytest.warns(UserWarning, match="outputs look like probabilities"):
+        second_moments(ending_in(nn.Softmax(-1)).bfloat16(), data)
 
 
 @pytest.mark.parametrize(
