@@ -3,7 +3,8 @@
 Every function takes and returns arrays of NumPy, CuPy, PyTorch, JAX or any other
 namespace that follows the array API standard, keeps their device, and writes to none of
 its arguments but those that are donated. Second moments and P are float64, unless
-`consolidate` is given a dtype: that of the gradients that P is to meet. The whole method in three lines:
+`consolidate` is given a dtype: that of the gradients that P is to meet. The whole
+method in three lines:
 
 >>> import numpy as np
 >>> moment = observe(empty_moment(2), np.asarray([[3.0, 0.0]]))

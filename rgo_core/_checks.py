@@ -80,8 +80,9 @@ def check_share(name: str, value: object) -> None:
 
 def check_integer(name: str, value: object, least: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `least`."""
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_integer or value < least:
+    if isinstance(value, bool) or not (
+        isinstance(value, int | np.integer) and value >= least
+    ):
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 

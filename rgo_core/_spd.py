@@ -4,7 +4,8 @@ import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from scipy.linalg import lapack
 
-from rgo_core._namespace import device_of, is_traced
+from rgo_core._matrices import identity, symmetrized
+from rgo_core._namespace import is_traced
 from rgo_core._typing import Array, Namespace
 
 
@@ -27,29 +28,27 @@ def spd_inverse(matrix: Array, xp: Namespace) -> Array:
         if not is_traced(found) and not bool(found):
             raise np.linalg.LinAlgError("the matrix is not positive definite")
     else:
-        root = xp.linalg.solve(xp.linalg.cholesky(matrix), _identity_like(matrix, xp))
-        inverse = xp.matrix_transpose(root) @ root
-    return (inverse + xp.matrix_transpose(inverse)) / 2
+        columns = identity(matrix.shape[-1], matrix, xp)
+        root = xp.linalg.solve(xp.linalg.cholesky(matrix), columns)
+        inverse = root.mT @ root
+    return symmetrized(inverse)
 
 
 def _jax_inverse(matrix: Array, xp: Namespace) -> Array:
     from jax.lax import map as map_one_by_one
     from jax.scipy.linalg import cho_solve
 
+    n = matrix.shape[-1]
+
     def inverse(one: Array) -> Array:
-        return cho_solve((xp.linalg.cholesky(one), True), _identity_like(one, xp))
+        return cho_solve((xp.linalg.cholesky(one), True), identity(n, one, xp))
 
     if matrix.ndim == 2:
         return inverse(matrix)
     # Several stacked solves in one program can lock each other out of XLA's threads
     # on the CPU (seen with jaxlib 0.10.2).
-    n = matrix.shape[-1]
     stacked = xp.reshape(matrix, (-1, n, n))
     return xp.reshape(map_one_by_one(inverse, stacked), matrix.shape)
-
-
-def _identity_like(matrix: Array, xp: Namespace) -> Array:
-    return xp.eye(matrix.shape[-1], dtype=matrix.dtype, device=device_of(matrix))
 
 
 def _lapack_inverse(matrix: Array) -> Array:

@@ -12,6 +12,7 @@ from rgo_core._checks import (
     check_floating,
     check_square,
 )
+from rgo_core._matrices import symmetrized
 from rgo_core._namespace import resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
@@ -73,8 +74,8 @@ def projected_curvature(
     # Rounding leaves a zero eigenvalue on either side of zero.
     values = xp.where(values > 0, values, xp.zeros_like(values))
     root = vectors * xp.sqrt(values)[..., None, :]  # P = root root^T
-    met = xp.matrix_transpose(root) @ hessian @ root
-    return xp.linalg.eigvalsh((met + xp.matrix_transpose(met)) / 2)[..., -1]
+    met = symmetrized(root.mT @ hessian @ root)
+    return xp.linalg.eigvalsh(met)[..., -1]
 
 
 def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:

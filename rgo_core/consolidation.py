@@ -15,6 +15,7 @@ from rgo_core._checks import (
     check_square,
     check_symmetric,
 )
+from rgo_core._matrices import identity
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
@@ -24,7 +25,7 @@ from rgo_core.diagonal import (
     DiagonalProjection,
     consolidate_diagonal,
 )
-from rgo_core.projection import Projection, identity, normalize
+from rgo_core.projection import Projection, normalize
 from rgo_core.second_moment import SecondMoment, check_moment
 from rgo_core.sketch import LowRankProjection, SketchedMoment, consolidate_sketch
 
@@ -124,15 +125,15 @@ def consolidate(
     Notes
     -----
     One Cholesky inverse, about ``n^3`` multiplications, once a task; of a sketch of l
-    rows ``2 l^2 n``. Under JAX's tracing values cannot be checked, and what would raise
-    returns NaN.
+    rows ``2 l^2 n``. While JAX traces, values cannot be checked, and the result is NaN
+    where an error would have been raised.
 
-    Of a sketch H is taken as ``S^T S + shrunk / 2``: what was cut off counts as damping
-    more, and in the raw Q as a factor ``1 / (1 + shrunk / (2 damping))``.
+    A sketch stands for ``H = S^T S + shrunk / 2``: what was cut off acts as additional
+    damping, and in the raw Q as a factor ``1 / (1 + shrunk / (2 damping))``.
 
     The relative error of P is about ``eps kappa``, with float64's eps = 2e-16 and kappa
     the condition number of ``I + H / damping``: up to some 1e-3 at 1e13 and a tenth at
-    1e15, without a word; only what Cholesky's factors do not exist for is refused.
+    1e15. That is not warned of; only a matrix without a Cholesky factor is refused.
 
     References
     ----------

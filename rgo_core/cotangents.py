@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
 from rgo_core._logits import are_log_probabilities, check_mask, one_hot, widened
-from rgo_core._namespace import device_of, resolve
+from rgo_core._matrices import identity
+from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.loss_curvature import (
     ground_truth_weights,
@@ -41,14 +42,14 @@ def score_cotangents(
 
     For ``curvature="ground-truth"`` the single cotangent ``sqrt(p_y (1 - p_y)) e_y``
     of the score ``sum_i sqrt(p_i (1 - p_i)) z_i``; for ``"floored"`` the same, with 0.1
-    for a product below it, so that a sample counts that is fitted; for ``"exact"`` the
+    for a product below it, so that fitted samples count too; for ``"exact"`` the
     c columns of the square root of l''.
 
     Parameters
     ----------
     logits : array (..., c)
-        Or their logarithmic softmax, as many networks end: known by probabilities that
-        sum to 1 in every row.
+        Or their logarithmic softmax, which many networks return: recognised by
+        probabilities that sum to 1 in every row.
     labels : array (...) of integers in 0..c-1
     curvature : {"ground-truth", "floored", "exact"}
     mask : array (c,) or (..., c) of bool, optional
@@ -108,9 +109,9 @@ def true_class_weights(
     mask: Array | None,
     xp: Namespace,
 ) -> Array:
-    """Return (...): what a curvature of the true class multiplies that by.
+    """Return the weights (...) of the true classes' logits in their curvature's score.
 
-    The entry of `score_cotangents` that is not zero, without the others.
+    The only entry of `score_cotangents` that is not zero, without the others.
     """
     least = LEAST_CURVATURE if curvature == "floored" else 0.0
     known = are_log_probabilities(logits, xp)
@@ -227,7 +228,7 @@ def independent_cotangents(
     """
     xp = resolve(xp, outputs, mask)
     root = independent_weights(outputs, loss=loss, mask=mask, xp=xp)
-    columns = xp.eye(outputs.shape[-1], dtype=root.dtype, device=device_of(root))
+    columns = identity(outputs.shape[-1], root, xp)
     lead = (1,) * (outputs.ndim - 1)
     columns = xp.reshape(columns, (columns.shape[0], *lead, columns.shape[-1]))
     return columns * root[None, ...]

@@ -22,9 +22,9 @@ class Relative:
     share : float
         alpha over ``trace(H) / n``, > 0.
     most : float, optional
-        alpha is no more than this, > 0, in the unit of a squared curvature vector: of H
-        that is large, or whose diagonal has a few large entries, the mean would leave
-        open what the loss has curvature in.
+        An upper limit on alpha, > 0, in the unit of a squared curvature vector. Where H
+        is large, or its diagonal has a few large entries, the mean alone would leave
+        directions open in which the loss has curvature.
 
     Raises
     ------
@@ -57,7 +57,7 @@ Damping = float | Relative
 
 
 def alpha_of(damping: Damping, mean: Array, xp: Namespace) -> Array | float:
-    """Return alpha, of H whose diagonals have these means; of nothing observed any."""
+    """Return alpha for each mean of a diagonal of H; any number where H is zero."""
     if not isinstance(damping, Relative):
         return float(damping)  # a NumPy scalar would bring its dtype
     alpha = float(damping.share) * xp.where(mean > 0, mean, 1.0)
@@ -113,8 +113,9 @@ def measured_damping(
     encode : bool
         Whether features are encoded: where they are not, tasks disturb each other more.
     scaled : bool
-        Whether projections are scaled to trace n. Those that are not close more of a
-        step, so that more damping serves; where none was measured, that of scaled ones.
+        Whether projections are scaled to trace n. Unscaled ones shorten a step more and
+        so need more damping; where none was measured for them, that of scaled ones is
+        returned.
     floored : bool
         Whether the curvature has a floor (``curvature="floored"``), measured of encoded
         and unscaled forms alone, with a vector a sample.

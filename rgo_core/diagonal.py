@@ -17,7 +17,6 @@ from rgo_core._checks import (
     check_integer,
     check_not_negative,
 )
-from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.damping import Damping, alpha_of
 
@@ -102,11 +101,10 @@ def consolidate_diagonal(
     *,
     looked_up: bool,
     normalized: bool,
-    xp: Namespace | None,
+    xp: Namespace,
 ) -> DiagonalProjection:
     """Return ``1 / (1 + h / damping)``, of sum n where normalized."""
     h = moment.diagonal
-    xp = resolve(xp, h)
     check_floating("moment.diagonal", h, xp)
     check_finite("moment.diagonal", h, xp)
     check_not_negative("moment.diagonal", h, xp)

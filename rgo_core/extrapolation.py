@@ -71,8 +71,8 @@ def enough_samples(features: int) -> int:
     """Return how many samples of a task drawn at random are enough to observe.
 
     Two for each input of the widest layer. Measured on 20 tasks of permuted and rotated
-    MNIST, where more samples gain less than the deviation between seeds. What is rare,
-    as inputs that few samples have, may be met by none of them, and stays open.
+    MNIST, where more samples gain less than the deviation between seeds. Rare features,
+    such as inputs that few samples have, may be missed, and then stay open.
 
     Parameters
     ----------

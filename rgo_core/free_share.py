@@ -52,9 +52,9 @@ def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
 def free_directions(projection: Projection, *, xp: Namespace | None = None) -> Array:
     """Return the effective number of free directions: ``trace(P)^2 / trace(P^2)``.
 
-    n for the identity, k for the orthogonal projection onto k directions, and whatever
-    the scale: as good for a normalised P as for a raw one. Where all directions are
-    closed alike it is n again, since normalisation opens them all again.
+    n for the identity, k for the orthogonal projection onto k directions. It does not
+    depend on the scale of P, normalised or raw. Where all directions are closed alike
+    it is n again, since normalisation reopens them all.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
 from rgo_core._checks import check_floating
 from rgo_core._logits import one_hot, softmax
-from rgo_core._namespace import device_of, resolve
+from rgo_core._matrices import identity
+from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 
 # p (1 - p) at p = 1/2.
@@ -85,8 +86,8 @@ def softmax_hessian_root(
     """
     xp = resolve(xp, logits, mask)
     p = softmax(logits, mask, xp)
-    identity = xp.eye(p.shape[-1], dtype=p.dtype, device=device_of(p))
-    return (identity - p[..., :, None]) * xp.sqrt(p)[..., None, :]
+    centred = identity(p.shape[-1], p, xp) - p[..., :, None]
+    return centred * xp.sqrt(p)[..., None, :]
 
 
 def ground_truth_weights(

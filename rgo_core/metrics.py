@@ -144,7 +144,8 @@ def forgetting(accuracy: Array, *, xp: Namespace | None = None) -> Array:
     -------
     array ()
         Positive where tasks are forgotten; zero for a single task that was tested; NaN
-        unless every task before the last was tested in the last row and in an earlier one.
+        unless every task before the last was tested in the last row and in an earlier
+        one.
 
     Raises
     ------

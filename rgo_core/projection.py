@@ -8,7 +8,8 @@ moment that it comes from: a matrix, a diagonal, or the identity minus few direc
 from typing import TypeAlias
 
 from rgo_core._checks import check_floating, check_square
-from rgo_core._namespace import device_of, resolve
+from rgo_core._matrices import identity, symmetrized
+from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.diagonal import DiagonalProjection
 from rgo_core.sketch import LowRankProjection
@@ -97,13 +98,8 @@ def as_matrix(projection: Projection, *, xp: Namespace | None = None) -> Array:
     if isinstance(projection, LowRankProjection):
         factor, scale = projection
         xp = resolve(xp, factor)
-        closed = factor.mT @ factor
-        left = identity(factor.shape[-1], factor, xp) - (closed + closed.mT) / 2
+        closed = symmetrized(factor.mT @ factor)
+        left = identity(factor.shape[-1], factor, xp) - closed
         return scale[..., None, None] * left
     check_square("projection", projection)
     return projection
-
-
-def identity(n: int, array: Array, xp: Namespace) -> Array:
-    """Return the identity of n features, in the dtype and place of `array`."""
-    return xp.eye(n, dtype=array.dtype, device=device_of(array))

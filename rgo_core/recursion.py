@@ -13,7 +13,8 @@ from rgo_core._checks import (
     check_positive,
     check_square,
 )
-from rgo_core._namespace import device_of, resolve
+from rgo_core._matrices import identity, symmetrized
+from rgo_core._namespace import resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
 
@@ -137,9 +138,7 @@ def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:
 
 def _block(P: Array, V: Array, alpha: float, xp: Namespace) -> Array:
     K = V @ P
-    identity = xp.eye(V.shape[-2], dtype=P.dtype, device=device_of(P))
-    inner = V @ xp.matrix_transpose(K)
-    inner = (inner + xp.matrix_transpose(inner)) / 2 + alpha * identity
+    inner = symmetrized(V @ K.mT) + alpha * identity(V.shape[-2], P, xp)
     check_finite("V P V^T", inner, xp)
     try:
         inverse = spd_inverse(inner, xp)
@@ -148,5 +147,4 @@ def _block(P: Array, V: Array, alpha: float, xp: Namespace) -> Array:
             f"damping I + V P V^T is not positive definite in {P.dtype}: damping = "
             f"{alpha} is too small for these vectors; raise it"
         ) from error
-    step = xp.matrix_transpose(K) @ inverse @ K
-    return P - (step + xp.matrix_transpose(step)) / 2
+    return P - symmetrized(K.mT @ inverse @ K)

@@ -66,8 +66,7 @@ def to_rows(
     if order != tuple(range(len(viewed))):
         moved = (*range(leading), *(leading + axis for axis in order))
         seen = xp.permute_dims(seen, moved)
-    lengths = (*group_shape(shape, axes), product(viewed, axes.outputs))
-    return xp.reshape(seen, (*before, *lengths, features(shape, axes)))
+    return xp.reshape(seen, (*before, *_row_lengths(shape, axes)))
 
 
 def from_rows(
@@ -104,11 +103,7 @@ def from_rows(
     shape = tuple(shape)
     check_axes_fit("rows", axes, shape)
     viewed = viewed_shape(shape, axes)
-    lengths = (
-        *group_shape(shape, axes),
-        product(viewed, axes.outputs),
-        features(shape, axes),
-    )
+    lengths = _row_lengths(shape, axes)
     leading = rows.ndim - len(lengths)
     if leading < 0 or tuple(rows.shape[leading:]) != lengths:
         raise ValueError(
@@ -121,6 +116,12 @@ def from_rows(
         back = (order.index(axis) for axis in range(len(viewed)))
         seen = xp.permute_dims(seen, (*range(leading), *(leading + a for a in back)))
     return xp.reshape(seen, (*before, *shape))
+
+
+def _row_lengths(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """Return (groups..., m, n) of a parameter of that shape."""
+    m = product(viewed_shape(shape, axes), axes.outputs)
+    return *group_shape(shape, axes), m, features(shape, axes)
 
 
 def _count_leading(shape: tuple[int, ...], axes: Axes) -> int:

@@ -100,13 +100,12 @@ def observe(
     vectors : array (..., r, n)
         One curvature vector a row, of any real floating-point dtype.
     share : float
-        How much of the task's samples is observed in all, in (0, 1], if only a part of
-        them, drawn at random, is: each then stands for ``1 / share``; see
-        `extrapolate`.
+        The share of the task's samples, in (0, 1], that is observed in all, where only
+        a random part of them is: each then stands for ``1 / share``; see `extrapolate`.
     donate : bool
-        Whether `moment` may be used up: NumPy and PyTorch then add in its memory, and
-        PyTorch needs none beside it, large blocks on the host in half the
-        multiplications. A sketch is always made anew.
+        Whether `moment` may be overwritten: NumPy and PyTorch then add in place.
+        PyTorch needs no further memory for it, and takes half the multiplications for
+        large blocks on the host. A sketch is always made anew.
     xp : namespace, optional
         The array namespace; that of the arrays where None.
 

@@ -28,7 +28,7 @@ def output_signs(outputs: int, *, name: str = "", seed: int = 0) -> NDArray[np.i
     outputs : int
         m.
     name : str
-        The layer's, where two layers of as many outputs shall have different signs.
+        The layer's, where two layers with equally many outputs need different signs.
     seed : int
         At least 0.
 

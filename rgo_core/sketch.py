@@ -57,9 +57,9 @@ def empty_sketch(
     features : int
         n, the length of a curvature vector.
     rows : int
-        l, from 1 to n. H is exact while its rank is at most l; beyond, what is off is
-        at most ``sum_{j > k} lambda_j / (l + 1 - k)`` in any direction, for every
-        ``k <= l``, lambda_j the eigenvalues of H from the largest.
+        l, from 1 to n. H is exact while its rank is at most l; beyond that the error in
+        any direction is at most ``sum_{j > k} lambda_j / (l + 1 - k)``, for every
+        ``k <= l``, with lambda_j the eigenvalues of H in descending order.
     groups : tuple of int
         Leading batch axes.
     device : optional
@@ -147,7 +147,7 @@ def consolidate_sketch(
     damping: Damping,
     *,
     normalized: bool,
-    xp: Namespace | None,
+    xp: Namespace,
 ) -> LowRankProjection:
     """Return the projection of ``S^T S + shrunk / 2``.
 
@@ -156,7 +156,6 @@ def consolidate_sketch(
     eigenvectors of ``S S^T`` the subtrahend is ``U^T U``.
     """
     rows = moment.rows
-    xp = resolve(xp, rows)
     _check_sketch(moment, xp)
     count, n = rows.shape[-2:]
     alpha = alpha_of(damping, moment.trace / n, xp) * xp.ones_like(moment.trace)

@@ -77,8 +77,8 @@ def curvature_vectors(
     ----------
     Liu and Liu (2022), equation 12 and appendix B.1 (``per="batch"``,
     ``reduce="mean"``). Eschenhagen et al., "Kronecker-Factored Approximate Curvature
-    for Modern Neural Network Architectures", NeurIPS 2023: positions as samples is
-    their "expand", summed over are those of ``per="sample"``, their "reduce".
+    for Modern Neural Network Architectures", NeurIPS 2023: ``per="position"``
+    is their "expand", ``per="sample"``, which sums over positions, their "reduce".
 
     Examples
     --------
@@ -152,7 +152,8 @@ def reduce_outputs(
     TypeError
         If the array is not real floating-point.
     ValueError
-        If `reduce` is none of those listed, or `signs` are given for another or are not m.
+        If `reduce` is not one of those listed, or `signs` are given for one that takes
+        none or are not m.
 
     References
     ----------

@@ -65,10 +65,11 @@ def end_task(
         without one keeps its projection.
     damping : float or rgo_core.Relative
         alpha > 0; see `rgo_core.consolidate`. Where None, what was measured for one
-        ground-truth vector a sample, encoded features and unscaled projections: 0.1 of
-        a multilayer perceptron, ``Relative(0.03)`` of what convolves, normalises,
-        attends or recurs, as far as the layout tells, and ``Relative(0.3)`` where an
-        optimizer with momentum or more comes before `project_gradients` in a chain.
+        ground-truth vector a sample, encoded features and unscaled projections: 0.1 for
+        a multilayer perceptron, ``Relative(0.03)`` for networks that convolve,
+        normalise, attend or recur, as far as the layout tells, and ``Relative(0.3)``
+        where an optimizer with momentum or more precedes `project_gradients` in a
+        chain.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n: those of weights, or of all parameters
         without outputs (biases) too, as in the paper, or none (where None).

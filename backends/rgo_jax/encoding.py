@@ -81,8 +81,8 @@ def encode(
         With `width` channels along `axis`.
     encoding : Encoding
     task : int or integer array ()
-        May be traced: then beyond the last task of the encoding the result is NaN (the
-        least of signed integers), never another task's.
+        May be traced: beyond the last task of the encoding the result is then NaN (the
+        smallest value of a signed integer dtype), never that of another task.
     axis : int
 
     Returns

@@ -71,7 +71,8 @@ class Attached(Uncopied):
         self._forms = {"layout": scope.layout, **forms}
         self._workers = workers
         if scope.encodes and not scope.is_beside:
-            for note in permuted_pretraining(model):
+            note = permuted_pretraining(model)
+            if note is not None:
                 warn_caller(note)
         remove_copied(model)
         with ExitStack() as undo:
@@ -118,15 +119,18 @@ class Attached(Uncopied):
         encoded = {} if self.encoder is None else self.encoder.places
         widths = {} if self.encoder is None else self.encoder.widths
         outputs = [name for name, at in encoded.items() if at != "input"]
-        notes = [
-            *left_plain(self.model, self.projector.skipped),
-            *kept_by_entry(self.projector.layers),
-            *([] if by_choice else nothing_encoded(widths, self.projector.layers)),
-            *encoded_shortcuts(self.model, outputs),
-            *frozen_copies(self.model, outputs),
-            *drifting_statistics(self.statistics.modules, statistics),
-            *rounded_weights({n: p.held for n, p in self.projector.parameters.items()}),
-        ]
+        layers = self.projector.layers
+        held = {n: p.held for n, p in self.projector.parameters.items()}
+        found = (
+            left_plain(self.model, self.projector.skipped),
+            kept_by_entry(layers),
+            None if by_choice else nothing_encoded(widths, layers),
+            encoded_shortcuts(self.model, outputs),
+            frozen_copies(self.model, outputs),
+            drifting_statistics(self.statistics.modules, statistics),
+            rounded_weights(held),
+        )
+        notes = [note for note in found if note is not None]
         for note in notes:  # which may be errors to whoever listens
             warn_caller(note)
         return notes
@@ -148,9 +152,9 @@ class Attached(Uncopied):
         """Return how much of a step is still free, by protected parameter.
 
         ``trace(Q) / n`` with ``Q = (I + H / alpha)^-1``: 1 where nothing was observed,
-        0 where every direction is closed. Of experts and other groups the mean. Where
-        weights come near zero, the next task is learned at the cost of old ones if
-        projections are scaled, and hardly at all if not.
+        0 where every direction is closed; the mean over experts and other groups.
+        Where weights come near zero, the next task is learned at the cost of old ones
+        if projections are scaled, and hardly at all otherwise.
 
         Notes
         -----

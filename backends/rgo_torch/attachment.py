@@ -46,18 +46,7 @@ def check_parameters(
                 raise RuntimeError(_replaced(layer, modules.get(layer.name)))
             there = layer.parameter(own)
             if there is not parameter.tensor and there is not parameter.held:
-                if sharded_modules(model) or (name in now and is_cut(now[name])):
-                    raise ValueError(
-                        f"{name}: cut up since RGO was attached: call fully_shard or "
-                        "parallelize_module before RGO is attached"
-                    )
-                if name in now:
-                    check_whole(name, now[name])
-                raise RuntimeError(
-                    f"{name}: the model has another parameter there than when RGO "
-                    "was attached, and its gradient is not projected; attach a new "
-                    "RGO, and load this one's state into it"
-                )
+                raise _exchanged(name, model, now)
         if parameter.tensor.shape != shapes[name]:
             raise RuntimeError(
                 f"{name}: has shape {tuple(parameter.tensor.shape)}, and had "
@@ -96,6 +85,25 @@ def check_alone(
     for name, hooks in hooked:
         if any(isinstance(getattr(hook, "__self__", None), kinds) for hook in hooks):
             raise already_attached(name)
+
+
+def _exchanged(
+    name: str, model: nn.Module, now: Mapping[str, nn.Parameter]
+) -> Exception:
+    """Return the error of a parameter in whose place the model has another."""
+    there = now.get(name)
+    if sharded_modules(model) or (there is not None and is_cut(there)):
+        return ValueError(
+            f"{name}: cut up since RGO was attached: call fully_shard or "
+            "parallelize_module before RGO is attached"
+        )
+    if there is not None:
+        check_whole(name, there)
+    return RuntimeError(
+        f"{name}: the model has another parameter there than when RGO was attached, "
+        "and its gradient is not projected; attach a new RGO, and load this one's "
+        "state into it"
+    )
 
 
 def _replaced(layer: Layer, now: nn.Module | None) -> str:

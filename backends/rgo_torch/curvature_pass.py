@@ -86,7 +86,7 @@ def second_moments(
         batch)`` returns a tensor of shape (b,), or (k, b) for k vectors a sample, whose
         gradient is the curvature vector: outputs times a constant (detached) column of
         the square root of l''. `per`, `reduce` apply as always; `curvature` and `mask`
-        do not. Tensors of the batch tell b: one has as many along its first axis.
+        do not. One tensor of the batch must have length b along its first axis.
     loss : {"cross-entropy", "binary", "squared-error"}, optional
         What pairs (x, y) are trained on, cross-entropy where neither this nor `score`
         is given. Of ``"binary"`` cross-entropy of logits and of half the
@@ -97,10 +97,10 @@ def second_moments(
     max_features, sketch_rows : int
         A weight of more inputs than `max_features` gets a sketch of so many rows.
     chunk_size : int, optional
-        Batches of more samples come in parts of so many, which takes the memory of one
-        part. Not with ``per="batch"``, and only with a `score` of which each sample's
-        does not depend on the others. A batch is cut along the first axis of its
-        tensors, where all have one length; it stays whole otherwise, or where None.
+        Larger batches are observed in parts of so many samples, in the memory of one
+        part. Not with ``per="batch"``, and only where each sample's score does not
+        depend on the others. A batch is cut along the first axis of its tensors if all
+        have the same length there; it stays whole otherwise, and where this is None.
     samples : int or "enough", optional
         Observe a part: stop with the batch that reaches so many samples, or as many as
         `rgo_core.enough_samples` says of the largest n. The batches must come in
@@ -140,9 +140,9 @@ def second_moments(
     Warns
     -----
     UserWarning
-        If the model returns probabilities, which are taken for logits, layers take in
-        other numbers of entries than the batch has samples, have one vector a batch, or
-        what goes in and out of them does not tell their parameters' gradients.
+        If the model returns probabilities, which are taken for logits, or a layer takes
+        in another number of entries than the batch has samples, has one vector a batch,
+        or is used such that its inputs and outputs do not give its gradients.
 
     Notes
     -----

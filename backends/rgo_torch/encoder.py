@@ -23,7 +23,7 @@ from rgo_torch.encoding_hooks import (
     EncodeInput,
     EncodeOutput,
 )
-from rgo_torch.hooks import ModuleHook, Uncopied, remove_copied
+from rgo_torch.hooks import ModuleHook, Uncopied, remove_all, remove_copied
 from rgo_torch.layers.head import last_layers
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
@@ -46,11 +46,11 @@ class FeatureEncoder(Uncopied):
 
     Attaches a forward hook to each layer whose kind has channels (Linear, convolutions,
     attention, embeddings, recurrent layers, those of `register_layout` and those whose
-    source says so), and to each Flatten between
-    convolutions and a Linear where the three stand in one Sequential, so that model and
-    state dict stay as they are. A model that holds `FeatureEncoding` modules says
-    itself where to encode, and gets no hooks. In a model with adapters (PEFT's LoRA)
-    what they and the new heads take in is permuted instead, and nothing else.
+    source says so), and to each Flatten between convolutions and a Linear where the
+    three stand in one Sequential. Model and state dict stay as they are. A model with
+    `FeatureEncoding` modules marks the places itself, and gets no hooks. In a model
+    with adapters (PEFT's LoRA) only the inputs of the adapters and of the new heads are
+    permuted.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ class FeatureEncoder(Uncopied):
         on every machine and backend.
     unencoded : iterable of str, optional
         Names of the modules whose outputs stay as they are. The last layer of the model
-        where None, unless a matrix of one's own comes after it. Give every head of
-        several, and the shortcuts of a residual network: what is added must be in one
-        order.
+        where None, unless a matrix of one's own comes after it. Name every head
+        where there are several, and the shortcuts of a residual network: features that
+        are added must be in the same order.
     layout : mapping of str to Axes or None, optional
         See `find_layout`.
     places : iterable of str or Place, optional
@@ -86,8 +86,8 @@ class FeatureEncoder(Uncopied):
     -----
     Element-wise activations, per-channel normalisation without parameters and pooling
     commute with a permutation of channels, so that the hook on the layer itself serves.
-    A deep copy of the model follows this encoder too, but for `FeatureEncoding` modules
-    that it holds: those of the copy keep the task of the moment.
+    A deep copy of the model follows this encoder too, except for `FeatureEncoding`
+    modules in it: the copy's keep the task that was current when it was made.
 
     References
     ----------
@@ -189,9 +189,7 @@ class FeatureEncoder(Uncopied):
         """Remove every hook; `FeatureEncoding` modules go back to the identity."""
         self.set_task(0)
         self._reach_across(None)
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        remove_all(self.handles)
 
     def _reach_across(self, mesh: Any) -> None:
         for encoding in self._encodings.values():

@@ -35,8 +35,8 @@ class FeatureEncoding(nn.Module):
     Raises
     ------
     ValueError
-        If `width` is not an integer of at least 1, or what passes through has not so
-        many channels.
+        If `width` is not an integer of at least 1, or what passes through has another
+        number of channels.
 
     References
     ----------

@@ -1,6 +1,6 @@
 """The forms in which a parameter's second moment and projection are kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -31,31 +31,30 @@ def empty_moment(parameter: ProjectedParameter) -> Moment:
 def empty_projection(parameter: ProjectedParameter) -> Projection:
     """Return memory for a projection, of any content."""
     make, shapes = projection_form(parameter)
-    where: dict[str, Any] = {
-        "dtype": parameter.projection_dtype,
-        "device": parameter.tensor.device,
-    }
-    return make(*(torch.empty(shape, **where) for shape in shapes.values()))
+    return make(*_filled(parameter, shapes.values(), torch.empty))
 
 
 def fresh_parts(parameter: ProjectedParameter) -> dict[str, Tensor]:
     """Return the parts of a state of which nothing was observed yet."""
     kind, shapes = projection_form(parameter)
-    options: dict[str, Any] = {
-        "dtype": parameter.projection_dtype,
-        "device": parameter.tensor.device,
-    }
+    parts = dict(
+        zip(shapes, _filled(parameter, shapes.values(), torch.ones), strict=True)
+    )
     if kind is LowRankProjection:
-        filled = [torch.zeros, torch.ones]
-    else:
-        filled = [torch.zeros if parameter.form == "full" else torch.ones]
-    parts = {
-        key: fill(shape, **options)
-        for fill, (key, shape) in zip(filled, shapes.items(), strict=True)
-    }
-    if parameter.form == "full":
-        parts["projection"].diagonal(dim1=-2, dim2=-1).fill_(1)
+        parts["projection.factor"].zero_()
+    elif parameter.form == "full":
+        parts["projection"].zero_().diagonal(dim1=-2, dim2=-1).fill_(1)
     return {**empty_moment(parameter)._asdict(), **parts}
+
+
+def _filled(
+    parameter: ProjectedParameter,
+    shapes: Iterable[tuple[int, ...]],
+    fill: Callable[..., Tensor],
+) -> list[Tensor]:
+    """Return tensors where the parameter's projection is kept, as it is."""
+    dtype, device = parameter.projection_dtype, parameter.tensor.device
+    return [fill(shape, dtype=dtype, device=device) for shape in shapes]
 
 
 def kept(parameter: ProjectedParameter, projection: Projection) -> Projection:

@@ -9,6 +9,7 @@ import copy
 from typing import Any, Self
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from rgo_torch.torch_private import forget_hook_flags, forward_hooks
 
@@ -35,6 +36,13 @@ class ModuleHook:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"copied": True}
+
+
+def remove_all(handles: list[RemovableHandle]) -> None:
+    """Remove hooks by their handles, and forget these."""
+    for handle in handles:
+        handle.remove()
+    handles.clear()
 
 
 def remove_copied(model: nn.Module, kind: type[ModuleHook] = ModuleHook) -> None:

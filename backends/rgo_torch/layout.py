@@ -12,10 +12,10 @@ from rgo_torch.adapters.lora import frozen_beside_adapters
 from rgo_torch.distributed.gathered import on_whole
 from rgo_torch.layers.kinds import find_kind
 from rgo_torch.layers.layer import Layer
-from rgo_torch.layers.module_layers import ModuleLayers, joined, owned_parts
+from rgo_torch.layers.module_layers import ModuleLayers, owned_parts
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.skipped import Overrides, Skipped
-from rgo_torch.wrappers import named_modules, named_parameters
+from rgo_torch.wrappers import full_name, named_modules, named_parameters
 
 
 class Layout(NamedTuple):
@@ -71,7 +71,7 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
         if any(f"{name}.".startswith(prefix) for prefix in owned):
             continue
         kind = find_kind(module)
-        owners = [joined(name, part) + "." for part in owned_parts(module, kind)]
+        owners = [full_name(name, part) + "." for part in owned_parts(module, kind)]
         owned += owners
         found, passed = ModuleLayers(name, module, kind, frozen).layers(given)
         layers += found

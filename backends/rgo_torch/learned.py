@@ -100,8 +100,8 @@ class Learned(TaskCycle):
             on under its own.
         grown : collection of str
             Modules that have more outputs than when the state was made, the new ones
-            after the old, or were not there. What was is protected as before, what is
-            new not yet.
+            after the old, or were not there. Old outputs stay protected, new ones
+            are not yet.
 
         Raises
         ------

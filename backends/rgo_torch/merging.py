@@ -9,11 +9,11 @@ import copy
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-import rgo_core
 from rgo_core import Axes
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.encoding import FeatureEncoding
 from rgo_torch.hooks import remove_copied
 from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
@@ -48,8 +48,8 @@ def merged_copy(
         modules = dict(named_modules(copied))
         for name, layer in layers.items():
             at_input = encoder.places[name] == "input"
-            order = _permutation(encoder, name)
-            _fold(modules[name], layer.axes, order, at_input=at_input)
+            encoding = encoder.encodings[name]
+            _fold(modules[name], layer.axes, encoding, at_input=at_input)
     return _merged(copied)
 
 
@@ -74,27 +74,21 @@ def _foldable(
     return {name: found[name] for name in encoder.widths}
 
 
-def _permutation(encoder: FeatureEncoder, name: str) -> Tensor:
-    drawn = rgo_core.task_permutation(
-        encoder.widths[name],
-        task=encoder.task_index,
-        name=encoder.encodings[name].name or name,
-        seed=encoder.seed,
-    )
-    return torch.from_numpy(drawn)
-
-
 @torch.no_grad()
 def _fold(
-    module: nn.Module, axes: dict[str, Axes], order: Tensor, *, at_input: bool
+    module: nn.Module,
+    axes: dict[str, Axes],
+    encoding: FeatureEncoding,
+    *,
+    at_input: bool,
 ) -> None:
     """Write a permutation into a module's weight, and into its bias at its output."""
     weight = module.get_parameter("weight")
     if at_input:
         # sum_j W_j x[order_j] = sum_i W[inverse_i] x_i
-        axis, order = axes["weight"].inputs[0], torch.argsort(order)
+        axis, order = axes["weight"].inputs[0], encoding.inverse
     else:
-        (axis,) = axes["weight"].outputs
+        (axis,), order = axes["weight"].outputs, encoding.permutation
         bias = own_parameters(module).get("bias")
         if bias is not None:
             bias.copy_(bias[order.to(bias.device)])

@@ -1,5 +1,6 @@
 """Which optimizers may step projected parameters, and how."""
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
@@ -187,11 +188,10 @@ def drop_momentum(
             optimizer.state.clear()
             continue
         state = getattr(optimizer, "state", {})  # a wrapper may have none
-        for tensor in tensors:
-            kept = state.get(tensor, {})
-            for name in MOMENTUM:
-                if isinstance(kept.get(name), Tensor):
-                    kept[name].zero_()
+        for tensor, name in itertools.product(tensors, MOMENTUM):
+            momentum = state.get(tensor, {}).get(name)
+            if isinstance(momentum, Tensor):
+                momentum.zero_()
 
 
 def unheld_parameters(

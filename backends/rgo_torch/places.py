@@ -9,7 +9,7 @@ from torch import nn
 
 from rgo_core.damping import warn_renamed
 from rgo_torch.layers.layer import Channels, Layer
-from rgo_torch.wrappers import named_modules
+from rgo_torch.wrappers import full_name, named_modules
 
 At = Literal["input", "output"]
 
@@ -184,7 +184,7 @@ def _flattenings(model: nn.Module) -> Iterator[FoundPlace]:
             convolved |= any(isinstance(m, CONVOLUTIONS) for m in module.modules())
             is_flat = isinstance(module, nn.Flatten) and module.end_dim == -1
             if convolved and is_flat and isinstance(following, nn.Linear):
-                full = f"{name}.{own}" if name else own
+                full = full_name(name, own)
                 channels = Channels(following.in_features)
                 device = following.weight.device
                 yield FoundPlace(full, module, "output", channels, device)

@@ -43,11 +43,11 @@ class GradientProjector(Protection):
         an adaptive optimizer needs, and what a model has after `parallelize_module`.
     normalize : {"weights", "all", "none"}, optional
         Which projections are scaled to trace n, which keeps the length of a step on
-        average and lengthens it in the directions that are left: none where None, for
-        that forgets less. "weights" scales those of weights. "all", the paper's, those
-        of what has no outputs too (biases, a normalisation's scale). A bias has few
-        directions, and their curvature is large: a few tasks close them all, and
-        scaling opens them again, so that more is forgotten.
+        average and lengthens it in the directions that are left. None means "none",
+        which forgets less. "weights" scales those of weights; "all", as in the paper,
+        also those of what has no outputs (biases, a normalisation's scale). A bias has
+        few directions of large curvature: a few tasks close them all, and scaling
+        reopens them, so that more is forgotten.
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.

@@ -1,6 +1,6 @@
 """Which parameters of a model are projected, and what is kept of them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -92,21 +92,21 @@ class Protection(Uncopied):
     @property
     def protected_share(self) -> float:
         """How much of the model's parameters is projected, from 0 to 1, by entries."""
-        every = original_model(self._model).parameters()
-        return sum(p.numel() for p in self._protected()) / sum(p.numel() for p in every)
+        return self._share(lambda parameter: True)
 
     @property
     def trained_share(self) -> float:
         """How much of what is trained now is projected, from 0 to 1, by entries."""
-        every = original_model(self._model).parameters()
-        total = sum(p.numel() for p in every if p.requires_grad)
-        return sum(p.numel() for p in self._protected() if p.requires_grad) / max(
-            total, 1
-        )
+        return self._share(lambda parameter: parameter.requires_grad)
 
-    def _protected(self) -> list[nn.Parameter]:
+    def _share(self, counts: Callable[[nn.Parameter], bool]) -> float:
         left = {name for name, _ in self.unprotected}
-        return [p.held for name, p in self.parameters.items() if name not in left]
+        projected = [p.held for name, p in self.parameters.items() if name not in left]
+        every = original_model(self._model).parameters()
+        protected, total = (
+            sum(p.numel() for p in some if counts(p)) for some in (projected, every)
+        )
+        return protected / max(total, 1)
 
     def check_parameters(self) -> None:
         """Check that the model still has the parameters whose gradients are projected.

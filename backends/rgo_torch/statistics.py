@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_torch.buffers import WatchedBuffers
-from rgo_torch.hooks import ModuleHook
+from rgo_torch.hooks import ModuleHook, remove_all
 from rgo_torch.torch_private import own_buffers
 from rgo_torch.wrappers import named_modules
 
@@ -88,9 +88,7 @@ class RunningStatistics:
 
     def detach(self) -> None:
         """Let the normalisations go on as PyTorch's."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        remove_all(self.handles)
 
     def state_dict(self) -> tuple[dict[str, Tensor], ...]:
         """Return what is kept: for each task that ended, tensors by name.

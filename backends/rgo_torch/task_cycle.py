@@ -127,15 +127,15 @@ class TaskCycle(Attached):
         Warns
         -----
         UserWarning
-            If protected parameters were trained that no score depends on, as those of a
-            head that the score leaves out, or whose gradients are projected and came
-            past the backward pass, as those of `torch.func`.
+            If protected parameters were trained that no score depends on, such as a
+            head that the score leaves out, or whose gradients should be projected and
+            bypassed the backward pass, as those of `torch.func` do.
 
         Notes
         -----
-        Of w workers: all tell whether they observed, sums of ``n (n + 256) / 2``
-        float64 numbers a weight are formed, each worker inverts about a w-th (by
-        ``n^3``), and sends what comes of it to all others, ``n^2`` numbers.
+        With w workers, each reports whether it observed anything; the workers sum
+        ``n (n + 256) / 2`` float64 numbers a weight; and each inverts about one w-th of
+        the matrices (``n^3``) and sends the results, ``n^2`` numbers, to all others.
         """
         if self._workers.sharded and not together:
             raise ValueError(

@@ -46,6 +46,11 @@ def is_transformed() -> bool:
     return is_functional() or is_forward_mode()
 
 
+def full_name(module: str, own: str) -> str:
+    """Return the name in a model of what a module of it calls `own`."""
+    return f"{module}.{own}" if module else own
+
+
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield modules by name, which does not depend on what is compiled or wrapped."""
     waiting, seen = [("", model)], set()
@@ -57,7 +62,7 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         seen.add(module)
         yield name, module
         waiting += [
-            (f"{name}.{own}" if name else own, child)
+            (full_name(name, own), child)
             for own, child in reversed(list(module.named_children()))
         ]
 

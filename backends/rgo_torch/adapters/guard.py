@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
-from rgo_torch.hooks import ModuleHook
+from rgo_torch.hooks import ModuleHook, remove_all
 
 
 class AdapterGuard:
@@ -48,9 +48,7 @@ class AdapterGuard:
 
     def detach(self) -> None:
         """Look no more."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        remove_all(self.handles)
 
 
 class _CheckForward(ModuleHook):

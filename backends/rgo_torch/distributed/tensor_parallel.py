@@ -64,11 +64,7 @@ def joined(model: nn.Module) -> Iterator[Parameters]:
             twins = _twins.setdefault(root, {})
             for _, module in named_modules(model):
                 _silence(module, undo)
-                for own, parameter in list(module.named_parameters(recurse=False)):
-                    if is_cut(parameter):
-                        twin = _filled(twins, parameter, undo)
-                        undo.callback(setattr, module, own, parameter)
-                        setattr(module, own, twin)
+                _make_whole(module, twins, undo)
             yield held
     finally:
         del _whole[root]
@@ -93,6 +89,15 @@ def cut_like(piece: Tensor, like: Any) -> Any:
         shape=like.shape,
         stride=like.stride(),
     )
+
+
+def _make_whole(module: nn.Module, twins: Twins, undo: ExitStack) -> None:
+    """Put the whole form of each DTensor of a module itself in its place."""
+    for own, parameter in list(module.named_parameters(recurse=False)):
+        if is_cut(parameter):
+            twin = _filled(twins, parameter, undo)
+            undo.callback(setattr, module, own, parameter)
+            setattr(module, own, twin)
 
 
 def _filled(twins: Twins, parameter: Any, undo: ExitStack) -> nn.Parameter:

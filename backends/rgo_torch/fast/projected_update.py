@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from rgo_torch.distributed.gathered import piece_of
 from rgo_torch.distributed.pieces import Update, projected_pieces
+from rgo_torch.hooks import remove_all
 from rgo_torch.optimizers import held_by, with_inner
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projections import Projections
@@ -56,9 +57,7 @@ class ProjectedUpdate:
 
     def remove(self) -> None:
         """Leave updates alone from now on."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        remove_all(self._handles)
 
     def watch(self) -> None:
         """Notice from now on what changes projected parameters unprojected."""

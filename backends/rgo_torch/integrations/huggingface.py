@@ -148,9 +148,10 @@ def cross_entropy_score(
     Parameters
     ----------
     shift : bool, optional
-        Whether the logits at a position are those of the next one's label. Where None,
-        what the model's own loss for the first batch is the mean cross-entropy of, and
-        for all batches after it: one score serves one model.
+        Whether the logits at a position predict the label of the next one. Where None,
+        it is found by which of the two the model's own loss for the first batch is the
+        mean cross-entropy of, and kept for all later batches: one score serves one
+        model.
     mask : Tensor (c,) of bool, optional
         True for the classes in play.
     curvature : {"ground-truth", "floored", "exact"}

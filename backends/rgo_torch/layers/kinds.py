@@ -31,10 +31,10 @@ def register_layout(
         The class, or its full name, ``"package.module.Class"``, where it need not be
         imported. Subclasses are of its kind too.
     parameters : mapping of str to Axes, or callable
-        By the names of the parameters in the module; those that a module does not have
-        are passed over, unless it has none of them, and those not named act entry by
-        entry. Or what returns such a
-        mapping for a module, where it depends on its options.
+        By the names of the parameters in the module; names that a module does not have
+        are passed over, unless it has none of them, and parameters not named act entry
+        by entry. Or a function that returns such a mapping for a module, where it
+        depends on the module's options.
     channels : callable, optional
         Returns, for a module, the `Channels` of its output (of its first output, where
         it returns several), which the feature encoding then permutes. None: what it

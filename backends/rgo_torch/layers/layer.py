@@ -14,6 +14,7 @@ from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
 from rgo_torch.complex_parts import real_dtype
 from rgo_torch.torch_private import own_parameters
+from rgo_torch.wrappers import full_name
 
 
 class Channels(NamedTuple):
@@ -124,7 +125,7 @@ class Layer(ABC):
 
     def full_name(self, own: str) -> str:
         """Return the name of a parameter in the model."""
-        return f"{self.name}.{own}" if self.name else own
+        return full_name(self.name, own)
 
     def resolved(self, wanted: Vectors) -> Vectors:
         """Return what is asked for, with the layer's own choice where it is left."""

@@ -15,7 +15,7 @@ from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.multiplied import added_names, multiplied_axes, read_channels
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import ASKED, Overrides, Skipped
-from rgo_torch.wrappers import check_whole
+from rgo_torch.wrappers import check_whole, full_name
 
 # What has no forward: the module that holds it uses its parameters.
 LISTS = (nn.ParameterList, nn.ParameterDict)
@@ -36,7 +36,7 @@ class ModuleLayers(NamedTuple):
         asked = {
             key: axes
             for key in own
-            if (axes := overrides.get(joined(self.name, key))) is not None
+            if (axes := overrides.get(full_name(self.name, key))) is not None
         }
         is_complex = any(p.is_complex() for p in own.values())
         fast = None if asked or reasons or is_complex else self.fast_layer(own)
@@ -47,7 +47,7 @@ class ModuleLayers(NamedTuple):
             if key not in reasons and (fast is None or key not in fast.axes)
         }
         for key, axes in rest.items():
-            check_axes_fit(joined(self.name, key), axes, tuple(own[key].shape))
+            check_axes_fit(full_name(self.name, key), axes, tuple(own[key].shape))
             rest[key] = real_axes(axes, own[key])
         layers = [] if fast is None else [fast]
         if rest:
@@ -59,7 +59,9 @@ class ModuleLayers(NamedTuple):
                 for key in rest
                 if key not in told and key.split(".")[0] not in added
             )
-        passed = [Skipped(joined(self.name, key), why) for key, why in reasons.items()]
+        passed = [
+            Skipped(full_name(self.name, key), why) for key, why in reasons.items()
+        ]
         return layers, passed
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -76,7 +78,7 @@ class ModuleLayers(NamedTuple):
                 "torch.jit, which takes no hooks: leave it unscripted, torch.compile it"
             )
         for key, p in own.items():
-            check_whole(joined(self.name, key), p)
+            check_whole(full_name(self.name, key), p)
             if isinstance(p, nn.parameter.UninitializedParameter):
                 kind = type(self.module).__name__
                 raise ValueError(
@@ -90,7 +92,7 @@ class ModuleLayers(NamedTuple):
     ) -> dict[str, str]:
         """Return why parameters of the module are not protected."""
         kind = type(self.module).__name__
-        names = {key: joined(self.name, key) for key in own}
+        names = {key: full_name(self.name, key) for key in own}
         frozen = dict.fromkeys((k for k in own if names[k] in self.frozen), FROZEN)
         if len(frozen) == len(own):
             return frozen
@@ -204,8 +206,3 @@ def owned_parts(
     lists = (n for n, child in module.named_children() if isinstance(child, LISTS))
     owns = (*owns, *lists)
     return (*owns, "parametrizations") if is_parametrized(module) else owns
-
-
-def joined(name: str, own: str) -> str:
-    """Return the name in the model of what a module has by its own."""
-    return f"{name}.{own}" if name else own

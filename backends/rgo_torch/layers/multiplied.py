@@ -136,17 +136,14 @@ def _axes(use: Use, ndim: int) -> Axes | None:
 
 
 @cache
-def added_names(kind: type, known: type = nn.Module) -> frozenset[str]:
+def added_names(kind: type) -> frozenset[str]:
     """Return what a class is written to add, and so entry by entry: ``x + self.name``.
 
     Parameters
     ----------
     kind : type
-    known : type
-        A class of its own that need not be read.
     """
-    found = [Products(method).added for method in methods(kind, known)]
-    return frozenset(name for names in found for name in names)
+    return frozenset(name for m in methods(kind) for name in Products(m).added)
 
 
 @cache

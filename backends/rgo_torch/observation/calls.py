@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from rgo_torch.encoding_hooks import is_encoded
+from rgo_torch.hooks import remove_all
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
@@ -69,8 +70,7 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
     try:
         yield calls
     finally:
-        for handle in handles:
-            handle.remove()
+        remove_all(handles)
 
 
 def _apart(output: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rgo_core._checks import check_integer
 from rgo_core.vectors import Per
-from rgo_torch.hooks import ModuleHook
+from rgo_torch.hooks import ModuleHook, remove_all
 from rgo_torch.score import Score
 from rgo_torch.trees import leaves_of
 from rgo_torch.wrappers import original_model
@@ -88,9 +88,7 @@ class TrainingBatch:
 
     def detach(self) -> None:
         """Look no more."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        remove_all(self.handles)
 
 
 class _Note(ModuleHook):

@@ -17,7 +17,7 @@ from rgo_torch.wrappers import named_modules, named_parameters, pretrained_from
 SHORTCUTS = frozenset({"downsample", "shortcut", "skip", "identity_conv", "proj_skip"})
 
 
-def permuted_pretraining(model: nn.Module) -> list[str]:
+def permuted_pretraining(model: nn.Module) -> str | None:
     """Return advice on a model whose own features should stay in order.
 
     Parameters
@@ -27,15 +27,15 @@ def permuted_pretraining(model: nn.Module) -> list[str]:
     """
     source = pretrained_from(model)
     if source is None:
-        return []
-    return [
+        return None
+    return (
         f"the model was pretrained ({source}), and from the second task on its "
         "features are permuted, which breaks what it knows: fine-tune adapters, inside "
         "of which RGO encodes, or pass encode=False"
-    ]
+    )
 
 
-def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
+def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> str | None:
     """Return advice on convolutions that lead around a block and are permuted.
 
     Parameters
@@ -52,15 +52,15 @@ def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         and SHORTCUTS.intersection(name.split("."))
     ]
     if not found:
-        return []
-    return [
+        return None
+    return (
         f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
         "channels the paper's networks leave in order and this encoding permutes; to "
         "leave them too, name it, and the head, in unencoded="
-    ]
+    )
 
 
-def kept_by_entry(layers: Iterable[Layer]) -> list[str]:
+def kept_by_entry(layers: Iterable[Layer]) -> str | None:
     """Return advice on matrices of one's own whose inputs and outputs nothing tells.
 
     Parameters
@@ -76,18 +76,18 @@ def kept_by_entry(layers: Iterable[Layer]) -> list[str]:
         and may_multiply(own, tuple(p.shape))
     ]
     if not found:
-        return []
-    return [
+        return None
+    return (
         f"{few_names(found)}: kept entry by entry, for the source of its class does "
         "not show a product that tells inputs from outputs: that protects little of a "
         "matrix that multiplies, and its outputs are not encoded. Write x @ "
         "self.matrix or F.linear(x, self.matrix) in the class itself, or give layout={"
         f"{found[0]!r}: Axes(inputs=(0,), outputs=(1,))}} for x @ w; "
         "Axes(inputs=(0, 1), diagonal=True) where entry by entry is meant"
-    ]
+    )
 
 
-def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> list[str]:
+def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> str | None:
     """Return advice on weights that are trained in half precision.
 
     Parameters
@@ -101,16 +101,16 @@ def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> list[str]:
         if p.requires_grad and p.dtype in (torch.bfloat16, torch.float16)
     }
     if not dtypes:
-        return []
-    return [
+        return None
+    return (
         f"{few_names(list(dtypes))}: trained in {next(iter(dtypes.values()))}, where "
         "each step is rounded along directions too that earlier tasks have closed: the "
         "smaller the steps the more of what is learned lies there. Keep the weights in "
         "float32, and compute under torch.autocast"
-    ]
+    )
 
 
-def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> list[str]:
+def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> str | None:
     """Return advice where the outputs of no layer are permuted.
 
     Parameters
@@ -121,15 +121,15 @@ def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> list[
     """
     matrices = sum(bool(axes.outputs) for x in layers for axes in x.axes.values())
     if widths or matrices < 2:
-        return []
-    return [
+        return None
+    return (
         "nothing is encoded, for no layer is known to have outputs that may be "
         "permuted, so that tasks disturb each other more: place "
         "FeatureEncoding(width) where features are, or say encode=False"
-    ]
+    )
 
 
-def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> list[str]:
+def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> str | None:
     """Return advice on a network beside its copy: a target, a teacher, an average.
 
     Parameters
@@ -160,16 +160,16 @@ def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> list[str]:
         and bool((weight != weight.flatten()[0]).any())  # not both as zeros
     ]
     if not found:
-        return []
-    return [
+        return None
+    return (
         f"{few_names(sorted(found))}: a frozen copy, which is encoded by itself, so "
         "that from the second task on it is another function than what it was copied "
         "from. Give RGO the model without it, and copy that after attaching; or place "
         "FeatureEncoding(width, name=...) of one name in both"
-    ]
+    )
 
 
-def left_plain(model: nn.Module, skipped: Iterable[Skipped]) -> list[str]:
+def left_plain(model: nn.Module, skipped: Iterable[Skipped]) -> str | None:
     """Return advice on parameters that are trained, and not protected.
 
     Parameters
@@ -181,17 +181,17 @@ def left_plain(model: nn.Module, skipped: Iterable[Skipped]) -> list[str]:
     trained = {n for n, p in named_parameters(model) if p.requires_grad and p.numel()}
     found = [each for each in skipped if each.name in trained and each.reason != ASKED]
     if not found:
-        return []
-    return [
+        return None
+    return (
         f"{', '.join(each.name for each in found)}: trained and not protected, "
         f"{'; '.join(sorted({each.reason for each in found}))}: what they learn of a "
         "task the next ones overwrite; freeze them"
-    ]
+    )
 
 
 def drifting_statistics(
     modules: Mapping[str, nn.Module], statistics: Statistics
-) -> list[str]:
+) -> str | None:
     """Return advice on normalisations whose statistics go on with every task.
 
     Parameters
@@ -201,8 +201,8 @@ def drifting_statistics(
     statistics : {"per-task", "frozen", "running"}
     """
     if statistics != "running" or not modules:
-        return []
-    return [
+        return None
+    return (
         f"{', '.join(modules)}: running statistics that every task moves, which no "
         "projection protects; statistics='per-task' keeps them for each task"
-    ]
+    )

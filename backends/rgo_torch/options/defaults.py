@@ -1,12 +1,12 @@
 """What options of RGO are where they are left out: one depends on another."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch.optim import Optimizer
 
 from rgo_core._checks import check_choice, check_positive
-from rgo_core.cotangents import CURVATURES
+from rgo_core.cotangents import CURVATURES, Curvature
 from rgo_core.damping import (
     LIMITED_DAMPING,
     MAP_DAMPING,
@@ -31,12 +31,15 @@ CANCELS = (
 # Of which form a floor under the curvature was measured, with an absolute damping:
 # project, encode, normalize, per, reduce.
 FLOORED = ("gradient", True, "none", "sample", "mean")
-# What is left out where vectors are root mean squares with a floor by default:
-# project, encode, normalize, per, reduce, relative.
-BY_SQUARES = ("gradient", True, "none", None, None, None)
+# Where vectors that are left out are root mean squares with a floor: project, encode,
+# normalize, relative.
+BY_SQUARES = ("gradient", True, "none", None)
 # What a summary says of it.
 CUT = "the update is projected, not the gradient: tensor parallelism cuts it up"
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
+# How vectors that are left out are filled in: with one a position, with what each layer
+# can give, with root mean squares, with one a sample.
+_Rule = Literal["positions", "layers", "squares", "samples"]
 
 
 class Chosen(NamedTuple):
@@ -101,68 +104,106 @@ def choose(
             )
         return Chosen(project, observing, damping, normalize, notes)
     _check_vectors(observing)
-    given = observing.bound
-    per, reduce = given.get("per"), given.get("reduce")
-    by_layer = per is None and reduce is None and project == "update"
-    at_positions = by_layer and maps and relative is not False
-    if at_positions:
-        per, reduce = "position", "mean"
-        notes.append(AT_POSITIONS)
-    curvature = given.get("curvature")
-    is_perceptron = is_plain and not convolves
-    left = project, encode, normalize, per, reduce, relative
-    by_squares = left == BY_SQUARES and not (is_perceptron or beside_adapters)
-    by_squares = by_squares and curvature in (None, "floored")
-    if by_squares:
-        per, reduce, curvature = "sample", "rms", "floored"
-    elif not at_positions and (not by_layer or beside_adapters or relative is False):
-        per, reduce = per or "sample", reduce or "mean"
-    cancels = curvature == "exact" and reduce == "mean"
-    if relative is None and damping is None and not by_squares:
-        fades = not is_plain or (convolves and encode)
-        fades = fades and (per, reduce) == ("sample", "mean")
-        relative = (project == "update" or fades) and not cancels
-    if cancels and (relative or isinstance(damping, Relative)):
+    given = _Vectors(**{name: observing.bound.get(name) for name in CHOSEN})
+    case = _Case(
+        *(project, encode, normalize, relative),
+        *(beside_adapters, convolves, maps, is_plain),
+    )
+    rule = _rule(case, given)
+    vectors = _filled_in(given, rule)
+    cancels = vectors.curvature == "exact" and vectors.reduce == "mean"
+    if relative is None and damping is None and rule != "squares":
+        relative = (project == "update" or _fades(case, vectors)) and not cancels
+    is_relative = bool(relative) or isinstance(damping, Relative)
+    if cancels and is_relative:
         raise ValueError(CANCELS)
-    if curvature is None:
-        form = project, encode, normalize, per, reduce
-        is_absolute = not (relative or isinstance(damping, Relative))
-        curvature = "floored" if is_absolute and form == FLOORED else "ground-truth"
+    if vectors.curvature is None:
+        form = project, encode, normalize, vectors.per, vectors.reduce
+        has_floor = form == FLOORED and not is_relative
+        vectors = vectors._replace(curvature="floored" if has_floor else "ground-truth")
     if damping is None:
-        damping = _measured(
-            per,
-            reduce,
-            at_positions=at_positions,
-            limited=by_squares and not is_plain,
-            relative=bool(relative),
-            encode=encode,
-            scaled=normalize != "none",
-            floored=curvature == "floored",
-        )
-    vectors = {"per": per, "reduce": reduce, "curvature": curvature}
-    observing = Observing(observing.function, {**given, **vectors})
+        damping = _measured(case, rule, vectors, relative=bool(relative))
+    if rule == "positions":
+        notes.append(AT_POSITIONS)
+    observing = Observing(observing.function, {**observing.bound, **vectors._asdict()})
     return Chosen(project, observing, damping, normalize, notes)
 
 
+class _Case(NamedTuple):
+    """What the vectors depend on that are left out, and the damping."""
+
+    project: Project
+    encode: bool
+    normalize: Normalize
+    relative: bool | None
+    beside_adapters: bool
+    convolves: bool
+    maps: bool
+    is_plain: bool
+
+
+class _Vectors(NamedTuple):
+    """What is said of the vectors; None: left out."""
+
+    per: Per | None
+    reduce: Reduce | None
+    curvature: Curvature | None
+
+
+def _rule(case: _Case, given: _Vectors) -> _Rule:
+    """Return by which rule what is left out of the vectors is filled in."""
+    is_left = given.per is None and given.reduce is None
+    by_layer = is_left and case.project == "update" and case.relative is not False
+    if by_layer and case.maps:
+        return "positions"
+    if by_layer and not case.beside_adapters:
+        return "layers"
+    is_perceptron = case.is_plain and not case.convolves
+    if (
+        case[:4] == BY_SQUARES
+        and is_left
+        and given.curvature in (None, "floored")
+        and not (is_perceptron or case.beside_adapters)
+    ):
+        return "squares"
+    return "samples"
+
+
+def _filled_in(given: _Vectors, rule: _Rule) -> _Vectors:
+    if rule == "positions":
+        return given._replace(per="position", reduce="mean")
+    if rule == "squares":
+        return _Vectors("sample", "rms", "floored")
+    if rule == "layers":
+        return given
+    return given._replace(per=given.per or "sample", reduce=given.reduce or "mean")
+
+
+def _fades(case: _Case, vectors: _Vectors) -> bool:
+    """Whether the scale of the vectors is any, or fades as samples are fitted."""
+    is_loose = not case.is_plain or (case.convolves and case.encode)
+    return is_loose and (vectors.per, vectors.reduce) == ("sample", "mean")
+
+
 def _measured(
-    per: Per | None,
-    reduce: Reduce | None,
-    *,
-    at_positions: bool,
-    limited: bool,
-    relative: bool,
-    **form: bool,
+    case: _Case, rule: _Rule, vectors: _Vectors, *, relative: bool
 ) -> Damping:
     """Return the damping that was measured for the rest."""
-    if limited:
+    if rule == "squares" and not case.is_plain:
         return LIMITED_DAMPING
-    if at_positions:
+    if rule == "positions":
         return MAP_DAMPING
-    if per is None or reduce is None:
+    if vectors.per is None or vectors.reduce is None:
         return UPDATE_DAMPING
     if relative:
         return RELATIVE_DAMPING
-    return measured_damping(per, reduce, **form)
+    return measured_damping(
+        vectors.per,
+        vectors.reduce,
+        encode=case.encode,
+        scaled=case.normalize != "none",
+        floored=vectors.curvature == "floored",
+    )
 
 
 def _projected(

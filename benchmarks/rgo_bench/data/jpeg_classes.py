@@ -39,9 +39,14 @@ def find_jpeg_classes(folder: Path) -> dict[str, list[Path]]:
             files = jpeg_files(place)
             if files:
                 classes.setdefault(place.name, []).extend(files)
+    return in_order(classes)
+
+
+def in_order(classes: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+    """Return the classes in the order of their names, each with its files in theirs."""
     return {
-        name: sorted(classes[name], key=lambda path: path.name)
-        for name in sorted(classes)
+        name: sorted(files, key=lambda path: path.name)
+        for name, files in sorted(classes.items())
     }
 
 

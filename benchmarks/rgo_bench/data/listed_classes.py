@@ -1,10 +1,11 @@
 """Image sets that are one folder of JPEG files, and lists that tell their classes."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rgo_bench.data.jpeg_classes import SPLITS, jpeg_files
+from rgo_bench.data.jpeg_classes import SPLITS, in_order, jpeg_files
 
 IMAGES: Final = "images"
 COLUMNS: Final = ("filename", "label")
@@ -60,24 +61,26 @@ def read_lists(folder: Path, lists: list[Path]) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     seen: set[str] = set()
     for path in lists:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {*COLUMNS} <= {*(rows.fieldnames or ())}:
+        for name, label in _rows(path):
+            if name in seen or name not in there:
                 raise ValueError(
-                    f"{path}: expected the columns {' and '.join(COLUMNS)}, got "
-                    f"{', '.join(rows.fieldnames or ()) or 'none'}"
+                    f"{path}: expected each JPEG file of {IMAGES}/ at most once, got "
+                    f"{name!r}, which is "
+                    f"{'named twice' if name in seen else 'not there'}"
                 )
-            for row in rows:
-                name, label = (row[column] for column in COLUMNS)
-                if name in seen or name not in there:
-                    raise ValueError(
-                        f"{path}: expected each JPEG file of {IMAGES}/ at most once, "
-                        f"got {name!r}, which is "
-                        f"{'named twice' if name in seen else 'not there'}"
-                    )
-                seen.add(name)
-                classes.setdefault(label, []).append(there[name])
-    return {
-        label: sorted(classes[label], key=lambda path: path.name)
-        for label in sorted(classes)
-    }
+            seen.add(name)
+            classes.setdefault(label, []).append(there[name])
+    return in_order(classes)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the file's name and the label of every row of a list."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {*COLUMNS} <= {*(rows.fieldnames or ())}:
+            raise ValueError(
+                f"{path}: expected the columns {' and '.join(COLUMNS)}, got "
+                f"{', '.join(rows.fieldnames or ()) or 'none'}"
+            )
+        for row in rows:
+            yield row["filename"], row["label"]

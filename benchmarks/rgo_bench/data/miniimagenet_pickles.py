@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from rgo_bench.data.array_pickle import described, read_array_pickle
 from rgo_bench.data.class_images import ClassSizes
+from rgo_bench.data.jpeg_classes import SPLITS
 
-FILES: Final = tuple(
-    f"mini-imagenet-cache-{split}.pkl" for split in ("train", "val", "test")
-)
+FILES: Final = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLITS)
 # Of a file for each image, beside its pixels: its number, and what a header takes.
 _LARGEST_REST = 1024
 

@@ -89,8 +89,14 @@ class Encoded(Method):
     def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
         super().__init__(entry, seed, options)
         self.encoder = rgo_torch.FeatureEncoder(self.model, seed=seed)
-        self.begin_task = self.encoder.set_task  # type: ignore[method-assign]
-        self.task = self.encoder.task  # type: ignore[method-assign]
+
+    def begin_task(self, task: int) -> None:
+        """Encode for a task from now on."""
+        self.encoder.set_task(task)
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Encode for a task, inside the context."""
+        return self.encoder.task(task)
 
 
 class Protected(Method, zoo.Protected):

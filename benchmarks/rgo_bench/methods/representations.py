@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods.method import Setting
+from rgo_torch.hooks import remove_all
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
 
@@ -35,8 +36,7 @@ def recorded_inputs(layers: Sequence[RowLayer]) -> Iterator[dict[str, Tensor]]:
     try:
         yield inputs
     finally:
-        for handle in handles:
-            handle.remove()
+        remove_all(handles)
 
 
 def shared_layers(network: nn.Module, setting: Setting, method: str) -> list[RowLayer]:

@@ -21,6 +21,7 @@ from rgo_bench.methods.representations import (
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
+from rgo_torch.hooks import remove_all
 from rgo_torch.layers.rows import rows_of
 from rgo_torch.observation.calls import evaluating
 
@@ -144,8 +145,7 @@ class TRGP(NetworkMethod):
         try:
             logits: Tensor = functional_call(self.network, values, (x,))
         finally:
-            for handle in handles:
-                handle.remove()
+            remove_all(handles)
         return logits
 
     def _related(self, x: Tensor, y: Tensor) -> Scales:

@@ -11,9 +11,9 @@ from rgo_bench.records.text import parse_record, record_text
 def record_path(out: Path, run: Any) -> Path:
     """Return where a record is kept: ``OUT/STREAM/METHOD/[VARIANT/]seed-N.json``.
 
-    The run is a record, or anything else that has these four names. Without a variant
-    the path has one folder less. Network and backend have no folder
-    of their own: a run with another than the default states it in its variant.
+    The run is a record, or anything else with these four attributes. Without a variant
+    there is one folder less. Network and backend have no folder of their own: a run
+    with another than the default states it in its variant.
     """
     path: Path = out / run.stream / run.method / run.variant / f"seed-{run.seed}.json"
     return path

@@ -70,8 +70,14 @@ class Protected(Learner):
         """Put RGO around the optimizer, with options of `rgo_torch.RGO`."""
         arguments = rgo_arguments(**options)
         self.rgo = rgo_torch.RGO(self.model, self.optimizer, seed=seed, **arguments)
-        self.begin_task = self.rgo.begin_task  # type: ignore[method-assign]
-        self.task = self.rgo.task  # type: ignore[method-assign]
+
+    def begin_task(self, task: int) -> None:
+        """Encode for a task, and project from now on."""
+        self.rgo.begin_task(task)
+
+    def task(self, task: int) -> AbstractContextManager[None]:
+        """Encode for a task, inside the context."""
+        return self.rgo.task(task)
 
     def score_of(self, samples: Samples) -> Callable[..., Tensor] | None:
         """Return the score that samples are observed by; None for RGO's own."""
