@@ -1,7 +1,7 @@
 """The encoder: every layer of a model sees the channels of a task in its own order."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from rgo_torch.hooks import ModuleHook, Uncopied, remove_all, remove_copied
 from rgo_torch.layers.head import last_layers
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layout import find_layout
+from rgo_torch.looking import Looks
 from rgo_torch.places import (
     At,
     FoundPlace,
@@ -143,6 +144,7 @@ class FeatureEncoder(Uncopied):
         self.places: dict[str, At] = {}
         self.handles: list[Any] = []
         self._encodings = own
+        self._looks = Looks(lambda: self.task_index, self.set_task)
         if not own:
             for place in found:
                 if place.name not in excluded:
@@ -175,19 +177,18 @@ class FeatureEncoder(Uncopied):
             encoding.set_permutation(task, name=name, seed=self.seed)
         self.task_index = int(task)
 
-    @contextmanager
-    def task(self, task: int) -> Iterator[None]:
+    def task(self, task: int) -> AbstractContextManager[None]:
         """Encode for `task` inside the context."""
-        before = self.task_index
-        self.set_task(task)
-        try:
-            yield
-        finally:
-            self.set_task(before)
+        return self._looks.at(task)
 
     def detach(self) -> None:
-        """Remove every hook; `FeatureEncoding` modules go back to the identity."""
-        self.set_task(0)
+        """Remove every hook; `FeatureEncoding` modules go back to the identity.
+
+        A deep copy of the model that has hooks keeps its encoding.
+        """
+        self._looks.close()
+        if not self.places:
+            self.set_task(0)
         self._reach_across(None)
         remove_all(self.handles)
 

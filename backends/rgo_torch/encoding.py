@@ -107,14 +107,19 @@ class FeatureEncoding(nn.Module):
         return permute_channels(features, inverse, permutation, self.axis)
 
     def set_permutation(self, task: int, *, name: str, seed: int) -> None:
-        """Take the permutation of a task, in place: a compiled model sees it too.
+        """Take the permutation of a task.
 
         Its own name, where it has one, stands in for `name`.
         """
         name = name if self.name is None else self.name
-        self._kept = permutation, inverse = self._drawn_once(task, name, seed)
-        self.permutation.copy_(permutation)
-        self.inverse.copy_(inverse)
+        self._kept = self._drawn_once(task, name, seed)
+        device = self.permutation.device
+        # New ones: programs that were exported, and backward passes to come, hold
+        # those of another task.
+        with torch.inference_mode(False):
+            self.permutation, self.inverse = (
+                each.to(device, copy=True) for each in self._kept
+            )
         self.is_identity = task == 0
 
     def _drawn_once(self, task: int, name: str, seed: int) -> tuple[Tensor, Tensor]:

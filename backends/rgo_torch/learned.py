@@ -108,7 +108,11 @@ class Learned(TaskCycle):
         ValueError
             If it is not such a state, one of another network, seed, encoding or other
             options, or holds nothing of its finished tasks. Nothing has changed then.
+        RuntimeError
+            If called inside of `task`, or after `detach`.
         """
+        self._progress.check_not_looking("load_state_dict")
+        self._check_attached()
         names = list(self.projector.observed)
         more = grown_names(grown, names)
         state = checked_state(
@@ -124,6 +128,8 @@ class Learned(TaskCycle):
         check_observed(state["finished"], len(projections))
         self.projector.take_over(moments, projections)
         self._changes.forget()
+        self._is_resumed = True
+        self.statistics.detach()
         self.statistics.kept = kept
         progress = self._progress
         progress.finished, progress.current = state["finished"], state["current"]

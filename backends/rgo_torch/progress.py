@@ -35,8 +35,7 @@ class Progress:
                 f"the next task is {self.finished}{unfinished}, got {task!r}; "
                 "to evaluate another one use task()"
             )
-        if self._looking:
-            raise RuntimeError("begin_task must not be called inside of task()")
+        self.check_not_looking("begin_task")
 
     def check_begun(self, what: str) -> int:
         """Return the current task; raise where there is none to do something with."""
@@ -44,7 +43,16 @@ class Progress:
             raise RuntimeError(
                 f"no task to {what}: call begin_task({self.finished}) first"
             )
+        self.check_not_looking(what)
         return self.current
+
+    def check_not_looking(self, what: str) -> None:
+        """Raise RuntimeError inside of a context that looks back at a task."""
+        if self._looking:
+            raise RuntimeError(
+                f"{what} must not be called inside of task(): a with block, or a "
+                "generator that holds one, is still open"
+            )
 
     @contextmanager
     def looking_back(self, task: Any) -> Iterator[int]:

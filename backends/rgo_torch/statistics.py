@@ -4,8 +4,8 @@ A batch normalisation keeps a mean and a variance of its inputs, and moves them 
 training step: what an old task is tested with is soon a new task's.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rgo_torch.buffers import WatchedBuffers
 from rgo_torch.hooks import ModuleHook, remove_all
+from rgo_torch.looking import Looks
 from rgo_torch.torch_private import own_buffers
 from rgo_torch.wrappers import named_modules
 
@@ -52,6 +53,7 @@ class RunningStatistics:
         self.others = WatchedBuffers(model, self.modules.values())
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []
+        self._looks = Looks(self._current, self._put)
 
     def begin_task(self, task: int, *, is_new: bool) -> None:
         """Freeze the statistics where that is asked for, from the second task on.
@@ -71,23 +73,16 @@ class RunningStatistics:
         """Keep the statistics of the task that ends."""
         self.others.end_task()
         if self.kind == "per-task":
-            self.kept.append(self._current())
+            self.kept.append(_copied(self._current()))
 
-    @contextmanager
-    def task(self, task: int) -> Iterator[None]:
+    def task(self, task: int) -> AbstractContextManager[None]:
         """Use the statistics of a task that ended, inside the context."""
-        if task >= len(self.kept):
-            yield
-            return
-        before = self._current()
-        self._put(self.kept[task])
-        try:
-            yield
-        finally:
-            self._put(before)
+        ended = task < len(self.kept)
+        return self._looks.at(_copied(self.kept[task]) if ended else self._looks.home)
 
     def detach(self) -> None:
         """Let the normalisations go on as PyTorch's."""
+        self._looks.close()
         remove_all(self.handles)
 
     def state_dict(self) -> tuple[dict[str, Tensor], ...]:
@@ -141,18 +136,16 @@ class RunningStatistics:
 
     def _current(self) -> dict[str, Running]:
         return {
-            name: Running(
-                *(module.get_buffer(name).clone() for name in NAMES),
-            )
+            name: Running(*(module.get_buffer(name) for name in NAMES))
             for name, module in self.modules.items()
         }
 
-    @torch.no_grad()
-    def _put(self, kept: Mapping[str, Running]) -> None:
-        for name, running in kept.items():
+    def _put(self, statistics: Mapping[str, Running]) -> None:
+        # Not written into those that a backward pass may still need.
+        for name, running in statistics.items():
             module = self.modules[name]
-            module.get_buffer("running_mean").copy_(running.mean)
-            module.get_buffer("running_var").copy_(running.variance)
+            for part, tensor in zip(NAMES, running, strict=True):
+                setattr(module, part, tensor.to(module.get_buffer(part)))
 
     def _freeze(self) -> None:
         """Have each normalisation run in eval mode, whatever mode the model is in."""
@@ -162,6 +155,13 @@ class RunningStatistics:
                 module.register_forward_pre_hook(_Freeze(modes)),
                 module.register_forward_hook(_Thaw(modes), always_call=True),
             ]
+
+
+def _copied(statistics: Mapping[str, Running]) -> dict[str, Running]:
+    return {
+        name: Running(*(part.clone() for part in running))
+        for name, running in statistics.items()
+    }
 
 
 class _Frozen(ModuleHook):

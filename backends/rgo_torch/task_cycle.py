@@ -24,6 +24,8 @@ class TaskCycle(Attached):
         super().__init__(*args, **options)
         self._progress = Progress()
         self._changes = Trained(self.projector.observed)
+        # Whether a state was loaded since: what changes is watched from begin_task on.
+        self._is_resumed = False
 
     @property
     def finished(self) -> int:
@@ -63,12 +65,13 @@ class TaskCycle(Attached):
         self._check_attached()
         self._check_model()
         self._encode(self.finished)
-        if is_new := self.current is None:
+        if (is_new := self.current is None) or self._is_resumed:
             self._changes.watch()
-        if self._progress.begin():
+        if self._progress.begin() or self._is_resumed:
             self.projector.watch()
             if self._guard is not None and self.encoder is not None:
                 self.projector.forget_estimates()
+        self._is_resumed = False
         self.statistics.begin_task(self.finished, is_new=is_new)
 
     def end_task(
@@ -176,6 +179,7 @@ class TaskCycle(Attached):
 
         def seen() -> dict[str, Moment]:
             current = self._progress.check_begun("observe")
+            self._check_attached()
             self._check_model()
             with self.task(current):
                 return self._moments_of(batches, asked)
@@ -199,6 +203,7 @@ class TaskCycle(Attached):
         each; they always do where moments are sharded.
         """
         self._progress.check_begun("consolidate")
+        self._check_attached()
         self._check_model()
         parameters = self.projector.observed
         owned = self.projector.owned  # other workers have the rest; None: all

@@ -189,3 +189,17 @@ def test_moments_that_other_workers_keep_are_no_alarm() -> None:
     rgo.projector.owned = frozenset({*mine, "critic.bias"})  # as a worker of several
     (told,) = warned(lambda: rgo.consolidate(mine))
     assert told.startswith("critic.bias: trained in this task")
+
+
+def test_what_is_lost_is_told_where_a_run_goes_on_within_a_task() -> None:
+    models = [ActorCritic(), ActorCritic()]
+    first, second = (
+        rgo_torch.RGO(m, torch.optim.SGD(m.parameters(), 0.05)) for m in models
+    )
+    first.begin_task(0)
+    second.load_state_dict(first.state_dict())
+    models[1].load_state_dict(models[0].state_dict())
+    second.begin_task(0)  # as a loop over the tasks that are left does
+    train(models[1], torch.optim.SGD(models[1].parameters(), 0.05), data())
+    found = warned(lambda: second.end_task(data(), score=actors))
+    assert any(MESSAGE in each for each in found)
