@@ -232,10 +232,13 @@ class TaskCycle(Attached):
         ValueError
             If `task` was never begun.
         RuntimeError
-            After `detach`, where the model encodes no more.
+            After `detach`, where the model encodes no more; if the adapters that it
+            was trained with were switched.
         """
         if self.encoder is not None:
             self._check_attached()
+            if self._guard is not None:
+                self._guard.check()
         encoder = self.encoder
         with (
             self._progress.looking_back(task) as looked_at,

@@ -10,6 +10,8 @@ from rgo_torch.complex_parts import real_view
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.warning import warn_caller
 
+PIECE = 2**20  # entries
+
 
 class Trained:
     """The parameters that changed since a task began, told by sums of their values.
@@ -84,5 +86,10 @@ def _sums(parameter: Tensor) -> Tensor:
     values = values.float() if values.element_size() == 1 else values  # sums not fp8
     # MPS has no float64.
     exact = torch.float32 if piece.device.type == "mps" else torch.float64
-    total = values.sum(dtype=exact)
-    return torch.stack([total, torch.linalg.vector_norm(values, dtype=exact)])
+    # In pieces: reductions to another dtype copy what they read.
+    pieces = values.flatten().split(PIECE)
+    sums = [piece.sum(dtype=exact) for piece in pieces]
+    norms = [torch.linalg.vector_norm(piece, dtype=exact) for piece in pieces]
+    return torch.stack(
+        [torch.stack(sums).sum(), torch.linalg.vector_norm(torch.stack(norms))]
+    )

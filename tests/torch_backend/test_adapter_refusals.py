@@ -39,6 +39,8 @@ def test_an_adapter_switched_in_the_middle_of_a_task_is_an_error() -> None:
         model.train()(batch()[0])
     with pytest.raises(RuntimeError, match=message):
         rgo.end_task([batch()])
+    with pytest.raises(RuntimeError, match=message):
+        rgo.merge_for(0)
     inner.set_adapter("default")
     rgo.end_task([batch()])
 

@@ -41,9 +41,7 @@ def test_contexts_may_close_in_any_order() -> None:
         assert torch.equal(now, then)
 
 
-def test_the_trained_task_is_looked_at_with_its_own_statistics_from_within_another() -> (
-    None
-):
+def test_from_within_another_task_the_trained_one_has_its_own_statistics() -> None:
     rgo, model = learned("per-task", tasks=1)
     rgo.begin_task(1)
     train(model, sgd(model), data(1))

@@ -161,3 +161,23 @@ def test_an_embedding_with_time_first_is_warned_of_and_has_a_vector_a_position()
     model.first = False
     joined = second_moments(model, [ids], score=score)
     assert_near(found["layer.weight"].diagonal, joined["layer.weight"].diagonal)
+
+
+class Distances(nn.Module):
+    """Adds what a table has for each pair of positions, the same for all samples."""
+
+    def __init__(self, positions: int) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Embedding(9, 3), nn.Linear(3, 3)
+        places = torch.arange(positions)
+        self.register_buffer("apart", places[:, None] - places + 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.table(self.apart).sum(0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_table_of_pairs_that_all_samples_share_is_not_taken_for_time_first() -> None:
+    model = Distances(4).double()
+    found = second_moments(model, [normal(5, 4, 3)], score=score)
+    assert found["table.weight"].diagonal.any()

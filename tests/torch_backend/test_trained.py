@@ -203,3 +203,11 @@ def test_what_is_lost_is_told_where_a_run_goes_on_within_a_task() -> None:
     train(models[1], torch.optim.SGD(models[1].parameters(), 0.05), data())
     found = warned(lambda: second.end_task(data(), score=actors))
     assert any(MESSAGE in each for each in found)
+
+
+def test_large_parameters_are_summed_in_pieces(monkeypatch) -> None:
+    values = torch.randn(7, 5, dtype=torch.float64)
+    whole = _sums(values)
+    monkeypatch.setattr("rgo_torch.trained.PIECE", 4)
+    torch.testing.assert_close(_sums(values), whole)
+    assert _sums(torch.zeros(0)).tolist() == [0, 0]

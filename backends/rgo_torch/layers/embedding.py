@@ -55,9 +55,11 @@ class EmbeddingLayer(Layer):
     def of_samples(self, call: Call, wanted: Vectors) -> tuple[Tensor, Tensor]:
         """Return the rows (b, p) of a call, and what came back (k, b, p, m)."""
         table, ids = self._embedding, call.inputs
-        # Of one axis are the positions that all samples have, or joined sequences.
-        apart = ids.ndim < 2 or len(ids) == 1 or self.tells_samples(len(ids), wanted)
-        if not apart:
+        # Of one axis are the positions that all samples have, or joined sequences; of
+        # two, without one of samples, pairs of positions.
+        apart = ids.ndim < 2 or len(ids) == 1
+        shared = wanted.samples not in ids.shape and len(ids) % wanted.samples > 0
+        if not apart and (shared or not self.tells_samples(len(ids), wanted)):
             ids = ids.reshape(-1)
         ids = ids.reshape(len(ids) if ids.ndim else 1, -1)
         given = [gradient for (gradient,) in call.gradients if gradient is not None]

@@ -8,7 +8,7 @@ self.weight)``, has inputs and outputs, and its source says which are which.
 import ast
 import inspect
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 
 from torch import nn
@@ -84,7 +84,8 @@ def used_by_forward(module: nn.Module, names: Collection[str]) -> list[str]:
     module : nn.Module
     names : collection of str
     """
-    for method in methods(type(module)):
+    kind: type = type(module)
+    for method in methods(kind):
         if method.name == "forward":
             return [name for name in _named(method) if name in names]
     return []
@@ -156,8 +157,9 @@ def _uses(kind: type, known: type) -> Mapping[str, Use]:
     return found
 
 
-def methods(kind: type, known: type = nn.Module) -> Iterator[ast.FunctionDef]:
-    """Yield the methods of a class that has source, and of those that it is made of.
+@cache
+def methods(kind: type, known: type = nn.Module) -> Sequence[ast.FunctionDef]:
+    """Return the methods of a class that has source, and of those that it is made of.
 
     Parameters
     ----------
@@ -165,6 +167,7 @@ def methods(kind: type, known: type = nn.Module) -> Iterator[ast.FunctionDef]:
     known : type
         Where to stop.
     """
+    written: list[ast.FunctionDef] = []
     for each in kind.__mro__[: kind.__mro__.index(known)]:
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
@@ -172,7 +175,8 @@ def methods(kind: type, known: type = nn.Module) -> Iterator[ast.FunctionDef]:
             continue  # typed at a prompt, compiled, or made by a program
         found = getattr(tree.body[0], "body", ())
         own = [method for method in found if isinstance(method, ast.FunctionDef)]
-        yield from (m for m in own if m.args.args and m.name not in UNREAD)
+        written += (m for m in own if m.args.args and m.name not in UNREAD)
+    return written
 
 
 def _named(method: ast.FunctionDef) -> Iterator[str]:

@@ -1,15 +1,20 @@
 """Along which axis of a module's tensors its samples lie."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.func import vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rgo_core._checks import few_names
 from rgo_torch.layers.layer import Layer, Vectors
 from rgo_torch.warning import warn_caller
 
 SECOND = 1  # where time comes first
+
+Axes = list[int | None]  # of the leaves of a batch
 
 
 def is_time_first(shape: tuple[int, ...], axis: int, wanted: Vectors) -> bool:
@@ -28,9 +33,42 @@ def axis_of_length(leaf: Any, axis: int, length: int) -> int | None:
     return axis if fits else None
 
 
-def with_axis(leaf: Any, axis: int | None) -> Any:
-    """Give a sample back the axis that `torch.func.vmap` took away."""
-    return leaf if axis is None else leaf.unsqueeze(axis)
+def over_samples(
+    function: Callable[..., dict[str, Tensor]],
+    batches: Sequence[list[Any]],
+    axes: Sequence[Axes],
+    size: int,
+) -> dict[str, Tensor]:
+    """Return what a function of batches gives for batches of each sample, stacked.
+
+    Parameters
+    ----------
+    function : callable
+        Of as many lists of leaves as there are in `batches`.
+    batches : sequence of list
+    axes : sequence
+        Which axis of each leaf has the samples; None: all share it.
+    size : int
+        How many samples are held at one time.
+    """
+
+    def one(*batches: list[Any]) -> dict[str, Tensor]:
+        # With the axis that vmap took away.
+        return function(
+            *(
+                [
+                    leaf if axis is None else leaf.unsqueeze(axis)
+                    for leaf, axis in zip(leaves, own, strict=True)
+                ]
+                for leaves, own in zip(batches, axes, strict=True)
+            )
+        )
+
+    mapped = vmap(one, in_dims=tuple(axes), randomness="same", chunk_size=size)
+    # The fused attentions have no rule for batches of batches, and tell so.
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        return dict(mapped(*batches))
 
 
 def warn_of_miscounted(layers: Iterable[Layer]) -> None:

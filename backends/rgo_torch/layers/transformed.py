@@ -1,19 +1,16 @@
 """Any module: the gradients of its samples by `torch.func`, and the axes alone."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from array_api_compat import torch as xp
 from torch import Tensor, nn
-from torch.func import vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import rgo_core
 from rgo_core import Axes
 from rgo_torch.complex_parts import real_view
+from rgo_torch.layers.columns import IS_OUTER, columns_of, joined, outer_columns
+from rgo_torch.layers.experts import holds_experts
 from rgo_torch.layers.functional import (
     Forward,
     Gradients,
@@ -26,7 +23,7 @@ from rgo_torch.layers.sample_axes import (
     SECOND,
     axis_of_length,
     is_time_first,
-    with_axis,
+    over_samples,
 )
 from rgo_torch.trees import flatten, leaves_of, unflatten
 
@@ -63,6 +60,9 @@ class TransformedLayer(Layer):
         self.sample_axis = sample_axis
         self._forward = forward
         self._summed = False  # where the samples cannot be told apart
+        # Whether tokens that come one by one may have outer products for gradients:
+        # as many whole matrices of experts would fill the memory.
+        self._may_be_outer = holds_experts(module)
         # Which arguments, of so many, all samples share: once they may be as many.
         self._shared: set[tuple[int, int]] = set()
 
@@ -81,7 +81,7 @@ class TransformedLayer(Layer):
             found.append(call.reduced[own])
         if len({vectors.shape for vectors in found}) == 1:
             found = [torch.stack(found).sum(0)]
-        return torch.cat([_joined(vectors) for vectors in found], dim=-2)
+        return torch.cat([joined(vectors) for vectors in found], dim=-2)
 
     def sample_axes(
         self, call: Call, given: Sequence[Any], gradients: Sequence[Tensor | None]
@@ -144,7 +144,9 @@ class TransformedLayer(Layer):
                 ).sum()
 
             return {
-                own: self._columns(own, real_view(gradient).to(call.dtype), wanted)
+                own: columns_of(
+                    real_view(gradient).to(call.dtype), self.axes[own], wanted.reduce
+                )
                 for own, gradient in gradients_of(score, parameters).items()
             }
 
@@ -165,7 +167,8 @@ class TransformedLayer(Layer):
         if wanted.per == "batch":
             found = {own: each.sum(0, keepdim=True) for own, each in found.items()}
         return {
-            own: self._columns(own, found[own], wanted, leading=1) for own in self.axes
+            own: columns_of(found[own], axes, wanted.reduce, leading=1)
+            for own, axes in self.axes.items()
         }
 
     def _find_samples(
@@ -196,6 +199,13 @@ class TransformedLayer(Layer):
                 self.tells_samples(shape[self.sample_axis], wanted)
             try:
                 mapped = partial(vectors, by_transform)
+                is_rms = (wanted.reduce or "rms") == "rms"
+                if self._may_be_outer and len(shape) == 2 and is_rms:
+                    outer = partial(outer_columns, mapped)
+                    found = self._mapped(call, outer, given, gradients)
+                    if bool(found.pop(IS_OUTER).all()):
+                        return found
+                    self._may_be_outer = False
                 return self._mapped(call, mapped, given, gradients)
             except (RuntimeError, ValueError, IndexError, TypeError):
                 self._summed = True
@@ -210,41 +220,7 @@ class TransformedLayer(Layer):
         gradients: list[Tensor | None],
     ) -> dict[str, Tensor]:
         axes = self.sample_axes(call, given, gradients)
-
-        def one(*leaves: list[Any]) -> dict[str, Tensor]:
-            batches = [
-                [with_axis(leaf, axis) for leaf, axis in zip(*each, strict=True)]
-                for each in zip(leaves, axes, strict=True)
-            ]
-            return vectors(*batches)
-
         # Of submodules too: a whole model called again holds much of each sample.
         entries = sum(p.numel() for p in self.module.parameters())
-        mapped = vmap(
-            one,
-            in_dims=axes,
-            randomness="same",
-            chunk_size=max(1, ENTRIES // max(1, entries)),
-        )
-        # The fused attentions have no rule for batches of batches, and tell so.
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            return dict(mapped(given, gradients))
-
-    def _columns(
-        self, own: str, gradient: Tensor, wanted: Vectors, leading: int = 0
-    ) -> Tensor:
-        """Return a gradient reduced over the outputs: (..., *groups, c, n)."""
-        axes = self.axes[own]
-        # Entries that never meet cannot be told from their squares' sum.
-        reduce = "rms" if axes.diagonal else wanted.reduce or "rms"
-        rows = rgo_core.to_rows(gradient, axes, leading=leading, xp=xp)
-        columns: Tensor = rgo_core.reduce_outputs(rows.mT, reduce=reduce, xp=xp)
-        return columns.mT
-
-
-def _joined(vectors: Tensor) -> Tensor:
-    """See vectors (k, b, *groups, c, n) as (*groups, k b c, n)."""
-    last = vectors.ndim - 2
-    order = (*range(2, last), 0, 1, last, last + 1)
-    return vectors.permute(order).flatten(last - 2, last)
+        size = max(1, ENTRIES // max(1, entries))
+        return over_samples(vectors, (given, gradients), axes, size)
