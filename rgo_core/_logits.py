@@ -3,6 +3,7 @@
 import math
 
 from rgo_core._checks import check_axes, check_floating
+from rgo_core._matrices import widened
 from rgo_core._namespace import device_of, is_traced
 from rgo_core._typing import Array, Namespace
 
@@ -43,12 +44,6 @@ def _rounding(outputs: Array, xp: Namespace) -> float:
     """
     eps = float(xp.finfo(outputs.dtype).eps)
     return max(ROUNDING, eps * (1 + math.log(outputs.shape[-1])))
-
-
-def widened(logits: Array, xp: Namespace) -> Array:
-    """Return logits in float32 at the least: probabilities need it."""
-    wide = xp.result_type(logits.dtype, xp.float32)
-    return xp.astype(logits, wide, copy=False)
 
 
 def are_probabilities(outputs: Array, xp: Namespace, *, one: bool) -> Array:

@@ -1,4 +1,4 @@
-"""What several modules need of square matrices."""
+"""What several modules need of arrays, of square matrices above all."""
 
 from rgo_core._namespace import device_of
 from rgo_core._typing import Array, Namespace
@@ -12,3 +12,8 @@ def identity(n: int, like: Array, xp: Namespace) -> Array:
 def symmetrized(matrix: Array) -> Array:
     """Return ``(matrix + matrix^T) / 2``, bitwise symmetric."""
     return (matrix + matrix.mT) / 2
+
+
+def widened(array: Array, xp: Namespace) -> Array:
+    """Return an array in float32 at the least: half precision has too small a range."""
+    return xp.astype(array, xp.result_type(array.dtype, xp.float32), copy=False)

@@ -7,8 +7,8 @@ weighted by a column of a square root of l''. The columns are what these return.
 from typing import Final, Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._logits import are_log_probabilities, check_mask, one_hot, widened
-from rgo_core._matrices import identity
+from rgo_core._logits import are_log_probabilities, check_mask, one_hot
+from rgo_core._matrices import identity, widened
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.loss_curvature import (

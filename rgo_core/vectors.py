@@ -9,6 +9,7 @@ length n, so that the m outputs are reduced.
 from typing import Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
+from rgo_core._matrices import widened
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.signs import output_signs, uncancelled_mean, weighted_mean
@@ -75,10 +76,10 @@ def curvature_vectors(
 
     References
     ----------
-    Liu and Liu (2022), equation 12 and appendix B.1 (``per="batch"``,
-    ``reduce="mean"``). Eschenhagen et al., "Kronecker-Factored Approximate Curvature
-    for Modern Neural Network Architectures", NeurIPS 2023: ``per="position"``
-    is their "expand", ``per="sample"``, which sums over positions, their "reduce".
+    Liu and Liu (2022), equation 12, appendix B.1 (``per="batch"``, ``reduce="mean"``).
+    Eschenhagen et al., "Kronecker-Factored Approximate Curvature for Modern Neural
+    Network Architectures", NeurIPS 2023: ``per="position"`` is their "expand",
+    ``per="sample"``, which sums over positions, their "reduce".
 
     Examples
     --------
@@ -107,11 +108,8 @@ def curvature_vectors(
     )
     columns = reduce_outputs(output_gradients, reduce=reduce, signs=signs, xp=xp)
     if inputs.shape[-2] == 1:
-        # Squares leave the range of half precision.
-        wide = xp.astype(columns, xp.result_type(columns.dtype, xp.float32), copy=False)
-        weights = xp.sqrt(xp.sum(wide * wide, axis=(-4, -2, -1)))
-        weights = xp.astype(weights, inputs.dtype, copy=False)
-        return inputs[..., 0, :] * weights[..., None]
+        weights = xp.sqrt(xp.sum(widened(columns, xp) ** 2, axis=(-4, -2, -1)))
+        return inputs[..., 0, :] * xp.astype(weights[..., None], inputs.dtype)
     vectors = columns.mT @ inputs[..., None, :, :, :]  # (..., k, b, columns, n)
     return xp.reshape(vectors, (*inputs.shape[:-3], -1, inputs.shape[-1]))
 
@@ -152,8 +150,7 @@ def reduce_outputs(
     TypeError
         If the array is not real floating-point.
     ValueError
-        If `reduce` is not one of those listed, or `signs` are given for one that takes
-        none or are not m.
+        If `reduce` is none of those listed, or `signs` are not m, or for another.
 
     References
     ----------

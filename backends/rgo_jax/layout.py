@@ -1,5 +1,6 @@
 """Which axes of a parameter are a layer's inputs, which its outputs and groups."""
 
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -126,14 +127,10 @@ def find_layout(
     asked = (path for path, each in overrides.items() if each is None)
     passed |= dict.fromkeys(asked, AS_ASKED)
     sizes = {path: rgo_core.features(leaves[path].shape, axes[path]) for path in axes}
-    sketched = {
-        path: sketch_rows
-        for path, n in sizes.items()
-        if max_features is not None
-        # A sketch of n rows is no smaller than the matrix, and less exact.
-        and n > max(max_features, sketch_rows)
-        and not axes[path].diagonal
-    }
+    # A sketch of n rows is no smaller than the matrix, and less exact.
+    most = math.inf if max_features is None else max(max_features, sketch_rows)
+    wide = (path for path, n in sizes.items() if n > most and not axes[path].diagonal)
+    sketched = dict.fromkeys(wide, sketch_rows)
     return Layout(axes, passed, sketched)
 
 

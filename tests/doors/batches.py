@@ -103,7 +103,7 @@ BATCHES: dict[str, Door] = {
         ValueError, r"labels must be of .*classes in play.* got .*\[3\]", mask=Y[:M] < 3
     ),
     "no class in play": observe(
-        ValueError, "labels must be of .*classes in play", mask=Y[:M] < 0
+        ValueError, "mask must leave a class in play", mask=Y[:M] < 0
     ),
     "a mask in a list": observe(
         TypeError, "mask must be .* got .*list", mask=[True] * M
