@@ -168,9 +168,9 @@ def check_seen(moments: Iterable[tuple[Array, ...]], xp: Namespace) -> None:
             return
     raise ValueError(
         "second moments must be of at least one vector other than zero, got none: "
-        "nothing would be protected; does the score depend on the parameters? Of a "
-        "loss whose second derivative is 0, as an absolute error's, take the score of "
-        "the squared error: the outputs themselves"
+        "nothing would be protected; does the score depend on the parameters? For a "
+        "loss whose second derivative is 0, such as the absolute error, take the score "
+        "of the squared error: the outputs themselves"
     )
 
 

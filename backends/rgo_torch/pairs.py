@@ -58,9 +58,9 @@ def check_kind_of_labels(logits: Tensor, labels: Tensor) -> None:
     """Raise unless `labels` are one integer for each sample of logits (b, c)."""
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(
-            f"labels must be integers, got dtype {labels.dtype}: of regression pass "
-            "loss='squared-error', of targets 0 or 1 for each output loss='binary', "
-            "and of probabilities for labels score="
+            f"labels must be integers, got dtype {labels.dtype}: for regression pass "
+            "loss='squared-error', for a target of 0 or 1 per output loss='binary', "
+            "and for probabilities as labels score="
         )
     expected, given = tuple(logits.shape[:-1]), tuple(labels.shape)
     if given != expected:

@@ -154,7 +154,7 @@ BATCHES: dict[str, Door] = {
         ),
         ValueError,
         "no score depends on the output|does the score depend on the parameters"
-        r"\? Of a loss whose second derivative is 0, as an absolute error's, take",
+        r"\? For a loss whose second derivative is 0, such as the absolute error",
     ),
     **{
         f"no samples, per={per}": Door(

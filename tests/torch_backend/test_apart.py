@@ -116,7 +116,7 @@ def test_what_no_called_module_holds_is_said_to_be_unprotected() -> None:
         logits = hidden @ model.embedding.weight.T
         return cross_entropy_score("ground-truth", None)(Given(logits), (ids, labels))
 
-    with pytest.warns(UserWarning, match="embedding.weight: .* not protected"):
+    with pytest.warns(UserWarning, match="embedding.weight: .* neither observed nor"):
         second_moments(model, [ids()], score=score)
 
 

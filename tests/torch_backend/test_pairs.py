@@ -17,8 +17,8 @@ BAD_BATCHES = {
         batch()[0].numpy(),
         batch()[1],
     ),
-    "labels must be integers, got dtype torch.float32: of regression pass loss='squared"
-    "-error', of targets 0 or 1 for each output loss='binary', and of prob": (
+    "labels must be integers, got dtype torch.float32: for regression pass loss="
+    "'squared-error', for a target of 0 or 1 per output loss='binary', and for": (
         batch()[0],
         batch()[1].float(),
     ),

@@ -164,7 +164,7 @@ class Endless(IterableDataset[Any]):
     ],
 )
 def test_what_does_not_tell_the_whole_needs_to_be_told(given: Any, kind: str) -> None:
-    message = f"samples needs whole, .* a {kind} of these batches does not tell it"
+    message = f"samples needs whole, .*: it cannot be read from a {kind} of these"
     with pytest.raises(ValueError, match=message):
         second_moments(mlp(), given, samples=2)
 

@@ -69,7 +69,7 @@ class Residual(nn.Module):
 
 def test_a_shortcut_that_is_not_named_is_warned_of_once_and_listed() -> None:
     model = Residual()
-    message = "^downsample.0: by the name a shortcut around a residual block, whose"
+    message = "^downsample.0: judging by its name, a shortcut around a residual"
     with pytest.warns(UserWarning, match=message) as caught:
         rgo = RGO(model, sgd(model))
     assert len(caught) == 1

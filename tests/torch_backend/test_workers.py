@@ -215,7 +215,7 @@ def test_sharded_moments_are_refused_to_a_worker_by_itself(found: Found) -> None
 
 def test_a_group_is_of_processes_and_has_this_one(found: Found) -> None:
     for of_worker in found[2:]:
-        expected = "process_group must have this process for a member, and rank"
+        expected = "process_group must contain this process, and rank"
         assert of_worker["outside"].startswith(expected)
     model = network()
     expected = "process_group must be a torch.distributed.ProcessGroup, got 'gloo'"

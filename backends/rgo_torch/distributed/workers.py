@@ -186,8 +186,8 @@ def _see_the_same(mesh: Any) -> bool:
 def _check_group(group: Any, there: bool) -> None:
     if there and group is distributed.GroupMember.NON_GROUP_MEMBER:
         raise ValueError(
-            f"process_group must have this process for a member, and rank "
-            f"{distributed.get_rank()} is none"
+            "process_group must contain this process, and rank "
+            f"{distributed.get_rank()} is not a member"
         )
     if not there or not isinstance(group, distributed.ProcessGroup):
         raise TypeError(

@@ -221,9 +221,9 @@ def _warn_of_apart(given: Mapping[str, str], lost: Collection[str]) -> None:
         )
     if lost:
         warn_caller(
-            f"{few_names(sorted(lost))}: used without a call of the module, by none "
-            "that was called: not observed, and not protected. Let the score call the "
-            "model"
+            f"{few_names(sorted(lost))}: used without a call of its module, and by "
+            "no module that was called: neither observed nor protected. Let the score "
+            "call the model"
         )
 
 

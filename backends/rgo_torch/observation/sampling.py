@@ -184,7 +184,7 @@ def _count_all(batches: Iterable[Any]) -> int:
             return sum(known)
     raise ValueError(
         "samples needs whole, the number of samples that those observed stand for: "
-        f"a {type(batches).__name__} of these batches does not tell it"
+        f"it cannot be read from a {type(batches).__name__} of these batches"
     )
 
 

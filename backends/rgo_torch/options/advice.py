@@ -54,9 +54,9 @@ def encoded_shortcuts(model: nn.Module, encoded: Iterable[str]) -> str | None:
     if not found:
         return None
     return (
-        f"{', '.join(found)}: by the name a shortcut around a residual block, whose "
-        "channels the paper's networks leave in order and this encoding permutes; to "
-        "leave them too, name it, and the head, in unencoded="
+        f"{', '.join(found)}: judging by its name, a shortcut around a residual block, "
+        "whose channels the paper's networks leave in order and this encoding "
+        "permutes; to leave them too, name it, and the head, in unencoded="
     )
 
 
@@ -104,9 +104,9 @@ def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> str | None:
         return None
     return (
         f"{few_names(list(dtypes))}: trained in {next(iter(dtypes.values()))}, where "
-        "each step is rounded along directions too that earlier tasks have closed: the "
-        "smaller the steps the more of what is learned lies there. Keep the weights in "
-        "float32, and compute under torch.autocast"
+        "each step is also rounded along directions that earlier tasks have closed; "
+        "the smaller the steps, the larger the part of what is learned that lies "
+        "there. Keep the weights in float32, and compute under torch.autocast"
     )
 
 
