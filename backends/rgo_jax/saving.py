@@ -12,6 +12,8 @@ from rgo_core._checks import check_finite, few_names
 from rgo_jax.forms import Moment
 from rgo_jax.projection import ProjectionState
 
+NUMBERS = (bool, int, float, complex)
+
 
 def save(path: str | Path, tree: Any) -> None:
     """Write the arrays of a pytree to a file of NumPy's.
@@ -21,7 +23,13 @@ def save(path: str | Path, tree: Any) -> None:
     path : path
         Of the file, as it is called (``.npz`` by custom).
     tree : pytree of arrays
-        Parameters, the state of an optimizer, second moments, or a tuple of them.
+        Parameters, the state of an optimizer, second moments, or a tuple of them; and
+        numbers of Python's, such as a count of tasks.
+
+    Raises
+    ------
+    TypeError
+        If a leaf is neither an array nor a number. No file is written then.
 
     Notes
     -----
@@ -38,7 +46,7 @@ def save(path: str | Path, tree: Any) -> None:
     >>> again["kernel"].matrix.dtype
     dtype('float64')
     """
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
+    arrays = {name: _stored(name, leaf) for name, leaf in _named(tree)}
     with Path(path).open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -51,18 +59,21 @@ def load(path: str | Path, like: Any) -> Any:
     path : path
     like : pytree of arrays
         Of the same structure, shapes and dtypes: what a fresh start makes. Its values
-        do not matter.
+        do not matter. A number of Python's stands for one of its kind.
 
     Returns
     -------
     pytree of arrays
-        Of JAX, float64 where they were, whatever `jax_enable_x64` says.
+        Of JAX, float64 where they were, whatever `jax_enable_x64` says; numbers of
+        Python's where `like` has them.
 
     Raises
     ------
     ValueError
         If the file holds other arrays than `like`, by name, shape or dtype, or NaN or
         infinity in a second moment or projection.
+    TypeError
+        If a leaf of `like` is neither an array nor a number.
 
     Examples
     --------
@@ -107,7 +118,18 @@ def _check_kept(path: str | Path, tree: Any) -> None:
             check_finite(f"{path}: a second moment or projection", part, jnp)
 
 
-def _restored(name: str, array: np.ndarray[Any, Any], leaf: Any) -> jax.Array:
+def _stored(name: str, leaf: Any) -> np.ndarray[Any, Any]:
+    if not (hasattr(leaf, "dtype") or isinstance(leaf, NUMBERS)):
+        raise TypeError(
+            f"{name}: expected a tree of arrays and numbers, got a "
+            f"{type(leaf).__name__}"
+        )
+    return np.asarray(leaf)
+
+
+def _restored(name: str, array: np.ndarray[Any, Any], leaf: Any) -> Any:
+    is_number = not hasattr(leaf, "dtype")
+    leaf = _stored(name, leaf) if is_number else leaf  # else it may be a shape alone
     dtype = np.dtype(leaf.dtype)
     # NumPy keeps the bits of bfloat16 and forgets its name.
     if array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
@@ -117,7 +139,7 @@ def _restored(name: str, array: np.ndarray[Any, Any], leaf: Any) -> jax.Array:
             f"{name}: expected {dtype} of shape {tuple(leaf.shape)}, got "
             f"{array.dtype} of shape {array.shape}"
         )
-    return jnp.asarray(array)
+    return array.item() if is_number else jnp.asarray(array)
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:

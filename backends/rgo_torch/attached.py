@@ -1,5 +1,6 @@
 """What RGO attaches to a model: encoder, projector, statistics, a guard of adapters."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +11,8 @@ from torch.optim import Optimizer
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import Relative, split_damping
 from rgo_torch.adapters.guard import AdapterGuard
+from rgo_torch.attachment import check_normalizations, check_undriven
+from rgo_torch.claims import claim, release
 from rgo_torch.distributed.workers import Workers
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.hooks import Uncopied, remove_copied
@@ -29,6 +32,7 @@ from rgo_torch.options.scope import Scope
 from rgo_torch.parameters import Moment
 from rgo_torch.projections import scalings
 from rgo_torch.projector import GradientProjector
+from rgo_torch.state.belonging import told_encoding
 from rgo_torch.statistics import RunningStatistics, Statistics
 from rgo_torch.warning import warn_caller
 
@@ -74,6 +78,8 @@ class Attached(Uncopied):
             note = permuted_pretraining(model)
             if note is not None:
                 warn_caller(note)
+        if scope.encodes:
+            check_undriven(model)
         remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
@@ -88,8 +94,11 @@ class Attached(Uncopied):
                 if scope.encodes
                 else None
             )
+            self._encoded: dict[str, Any] | None = None
             if self.encoder is not None:
-                undo.callback(self.encoder.detach)
+                claim(self.encoder, self.encoder.encodings.values())
+                undo.callback(_release, self.encoder)
+                self._encoded = told_encoding(self.encoder, model)
             self.projector = GradientProjector(
                 model,
                 optimizers,
@@ -141,12 +150,11 @@ class Attached(Uncopied):
         The state can still be read, and loaded into a new RGO.
         """
         self._is_attached = False
-        for part in (
-            *(self.projector, self.statistics),
-            *(self._guard, self._trained, self.encoder),
-        ):
+        for part in (self.projector, self.statistics, self._guard, self._trained):
             if part is not None:
                 part.detach()
+        if self.encoder is not None:
+            _release(self.encoder)
 
     def plasticity(self) -> dict[str, float]:
         """Return how much of a step is still free, by protected parameter.
@@ -201,20 +209,19 @@ class Attached(Uncopied):
 
     def _encoding(self) -> dict[str, Any] | None:
         """Return what of the encoding second moments belong to."""
-        if self.encoder is None:
-            return None
-        found = {"seed": self.encoder.seed, "widths": self.encoder.widths}
-        return found | ({"shared": s} if (s := self.encoder.shared) else {})
+        # Copied: torch.distributed.checkpoint writes into what it loads.
+        return copy.deepcopy(self._encoded)
 
     def _options(self) -> dict[str, Any]:
         """Return the options that second moments and projections belong to."""
         number, relative = split_damping(self.damping)
+        most = self.damping.most if isinstance(self.damping, Relative) else None
         weights, biases = scalings(self.projector.normalize)
         return {
             **self._observing.told(),
-            "damping": number,
+            "damping": float(number),  # torch.load takes no scalar of NumPy's
             "relative": relative,
-            "most": self.damping.most if isinstance(self.damping, Relative) else None,
+            "most": None if most is None else float(most),
             "weights": weights,
             "biases": biases,
         }
@@ -230,3 +237,10 @@ class Attached(Uncopied):
         if self._guard is not None:
             self._guard.check()
         self.projector.check_parameters()
+        if self.statistics.kind != "running":
+            check_normalizations(self.model, self.statistics.modules)
+
+
+def _release(encoder: FeatureEncoder) -> None:
+    encoder.detach()
+    release(encoder)

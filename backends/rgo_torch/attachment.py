@@ -1,15 +1,18 @@
 """Whether a model is still the one that a projector was attached to, and it alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from rgo_torch.claims import check_free
 from rgo_torch.distributed.gathered import mesh_of, sharded_modules
 from rgo_torch.distributed.tensor_parallel import is_cut
+from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.fast.projected_gradient import ProjectedGradient
+from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
-from rgo_torch.layers.layer import Layer
 from rgo_torch.optimizers import Project
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.torch_private import gradient_hooks, step_hooks
@@ -42,8 +45,10 @@ def check_parameters(
     modules = dict(named_modules(model))
     for name, parameter in parameters.items():
         for layer, own in parameter.uses:
-            if modules.get(layer.name) is not layer.module:
-                raise RuntimeError(_replaced(layer, modules.get(layer.name)))
+            module = modules.get(layer.name)
+            if module is not layer.module:
+                lost = "its gradient is not projected"
+                raise RuntimeError(_replaced(layer.name, layer.module, module, lost))
             there = layer.parameter(own)
             if there is not parameter.tensor and there is not parameter.held:
                 raise _exchanged(name, model, now)
@@ -72,19 +77,38 @@ def check_has_gradients(model: nn.Module, project: Project) -> None:
         )
 
 
-def check_alone(
-    parameters: Iterable[ProjectedParameter],
-    optimizers: Iterable[Optimizer],
-    kinds: tuple[type, ...],
+def check_normalizations(
+    model: nn.Module, normalizations: Mapping[str, nn.Module]
 ) -> None:
-    """Raise ValueError where parameters or optimizers have a hook of one of `kinds`."""
+    """Raise RuntimeError unless a model has the normalisations that it had."""
+    now = dict(named_modules(model))
+    for name, module in normalizations.items():
+        if now.get(name) is not module:
+            lost = "its running statistics are not kept"
+            raise RuntimeError(_replaced(name, module, now.get(name), lost))
+
+
+def check_alone(
+    parameters: Collection[ProjectedParameter], optimizers: Iterable[Optimizer]
+) -> None:
+    """Raise ValueError where another projector has parameters or optimizers."""
     hooked: list[tuple[str, Iterable[Any]]] = [
         (parameter.name, gradient_hooks(parameter.tensor)) for parameter in parameters
     ]
     hooked += [(type(each).__name__, step_hooks(each)) for each in optimizers]
+    kinds = ProjectedGradient, ProjectedUpdate
     for name, hooks in hooked:
         if any(isinstance(getattr(hook, "__self__", None), kinds) for hook in hooks):
             raise already_attached(name)
+    for parameter in parameters:
+        check_free(parameter.name, parameter.tensor, parameter.held)
+
+
+def check_undriven(model: nn.Module) -> None:
+    """Raise ValueError where an encoder drives a `FeatureEncoding` of a model."""
+    for name, module in named_modules(model):
+        if isinstance(module, FeatureEncoding):
+            check_free(name, module)
 
 
 def _exchanged(
@@ -106,12 +130,10 @@ def _exchanged(
     )
 
 
-def _replaced(layer: Layer, now: nn.Module | None) -> str:
-    kind = type(layer.module).__name__
+def _replaced(name: str, was: nn.Module, now: nn.Module | None, lost: str) -> str:
     there = "none" if now is None else f"a new {type(now).__name__}"
     return (
-        f"{layer.name}: the {kind} that RGO was attached to was replaced, there is "
-        f"{there} there, and its gradient is not projected; detach() RGO, attach a new "
-        "one, and load this one's state into it, with grown= where a layer has more "
-        "outputs"
+        f"{name}: the {type(was).__name__} that RGO was attached to was replaced, "
+        f"there is {there} there, and {lost}; detach() RGO, attach a new one, and load "
+        "this one's state into it, with grown= where a layer has more outputs"
     )

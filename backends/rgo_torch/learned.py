@@ -1,13 +1,21 @@
 """What a model has learned: a state to go on from, one task's model, a table."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import nn
 
 from rgo_torch.distributed.gathered import mesh_of, sharded_modules
 from rgo_torch.merging import merged_copy
-from rgo_torch.state.checked import VERSION, check_observed, checked_state, grown_names
+from rgo_torch.projections import Renewed
+from rgo_torch.state.belonging import told_axes
+from rgo_torch.state.checked import (
+    VERSION,
+    check_observed,
+    checked_state,
+    grown_names,
+    is_projected_alike,
+)
 from rgo_torch.summary import summarize
 from rgo_torch.task_cycle import TaskCycle
 
@@ -76,6 +84,7 @@ class Learned(TaskCycle):
             "finished": self.finished,
             "current": self.current,
             "encoding": self._encoding(),
+            "axes": told_axes(self.projector.observed),
             "options": self._options(),
             "parameters": self.projector.state_dict(),
             "statistics": self.statistics.state_dict(),
@@ -97,7 +106,7 @@ class Learned(TaskCycle):
         strict : bool
             Whether to refuse a state that was made with another `per`, `reduce`,
             `curvature`, `damping`, `relative`, `weights` or `biases`. If not, RGO goes
-            on under its own.
+            on under its own, and makes the projections anew where these say so.
         grown : collection of str
             Modules that have more outputs than when the state was made, the new ones
             after the old, or were not there. Old outputs stay protected, new ones
@@ -106,25 +115,40 @@ class Learned(TaskCycle):
         Raises
         ------
         ValueError
-            If it is not such a state, one of another network, seed, encoding or other
-            options, or holds nothing of its finished tasks. Nothing has changed then.
+            If it is not such a state, one of another network, layout, seed, place of
+            encoding or other options, or holds nothing of its finished tasks. Nothing
+            has changed then.
+        TypeError
+            If second moments in it are not in float64: what was rounded does not come
+            back. Nothing has changed then either.
         RuntimeError
             If called inside of `task`, or after `detach`.
+
+        Notes
+        -----
+        What is taken over is copied: second moments and projections take twice their
+        memory while `state_dict` is held too. Where another damping or normalisation is
+        gone on under, one Cholesky inverse of n x n a parameter; all workers call it
+        then, if they share the moments.
         """
         self._progress.check_not_looking("load_state_dict")
         self._check_attached()
-        names = list(self.projector.observed)
-        more = grown_names(grown, names)
+        axes = told_axes(self.projector.observed)
+        more = grown_names(grown, axes)
         state = checked_state(
             state_dict,
             self._encoding(),
             self._options(),
-            names,
+            axes,
             strict=strict,
-            grown=grown,
+            grown=more,
         )
         kept = self.statistics.loaded(state["statistics"], state["finished"])
-        moments, projections = self.projector.loaded(state["parameters"], more)
+        parts, options = state["parameters"], state["options"]
+        if strict or is_projected_alike(options, self._options()):
+            moments, projections = self.projector.loaded(parts, more)
+        else:
+            moments, projections = self._renewed(parts, more)
         check_observed(state["finished"], len(projections))
         self.projector.take_over(moments, projections)
         self._changes.forget()
@@ -137,6 +161,16 @@ class Learned(TaskCycle):
         last = max(progress.begun - 1, 0)
         self.statistics.begin_task(last, is_new=False)
         self._encode(last)
+
+    def _renewed(self, parts: Mapping[str, Any], grown: Collection[str]) -> Renewed:
+        """Return the moments of a state, with projections by this RGO's options."""
+
+        def renewed(mine: Callable[[str], bool]) -> Renewed:
+            return self.projector.renewed(parts, self.damping, grown, mine)
+
+        if self._workers.sharded:
+            return self._workers.divided(renewed, self.projector.observed)
+        return renewed(lambda name: True)
 
     def __repr__(self) -> str:
         task = "between tasks" if self.current is None else f"in task {self.current}"

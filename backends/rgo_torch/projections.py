@@ -91,15 +91,30 @@ class Projections:
             }
             if self.owned is None:  # else this worker's share may be zero
                 check_seen((self.moments | merged).values(), xp)
-            return merged, {
-                name: self._projection(name, moment, damping, self.is_normalized(name))
-                for name, moment in merged.items()
-                if mine(name)
-            }
+            return merged, self.of_moments(merged, damping, mine)
 
         merged, new = divide(renewed) if divide else renewed(lambda name: True)
         self.moments = self.moments | merged
         self.projections = self.projections | new
+
+    def of_moments(
+        self,
+        moments: Mapping[str, Moment],
+        damping: Damping,
+        mine: Callable[[str], bool],
+    ) -> dict[str, Projection]:
+        """Return the projections that come of second moments, of the names asked for.
+
+        Raises
+        ------
+        ValueError
+            If `rgo_core.consolidate` refuses.
+        """
+        return {
+            name: self._projection(name, moment, damping, self.is_normalized(name))
+            for name, moment in moments.items()
+            if mine(name)
+        }
 
     def plasticity(self, damping: Damping) -> dict[str, float]:
         """Return how much of a step is still free, of the parameters kept here."""

@@ -12,9 +12,11 @@ from rgo_core.damping import Damping, with_flag
 from rgo_core.scaling import NORMALIZE, Normalize, with_biases
 from rgo_torch.adapters.shared import Groups
 from rgo_torch.attachment import check_alone, check_has_gradients
+from rgo_torch.claims import claim, release
 from rgo_torch.distributed.gathered import gathered
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
+from rgo_torch.hooked import Hooked
 from rgo_torch.optimizers import Project, drop_momentum
 from rgo_torch.parameters import Moment, make_bound
 from rgo_torch.projections import Renew, Renewed
@@ -63,7 +65,7 @@ class GradientProjector(Protection):
     ValueError
         If an option is not one of those listed, the model has nothing to project, the
         optimizer holds none of its parameters, a lazy module has no shape yet, or a
-        projector is attached already.
+        projector has one of its parameters already.
     TypeError
         If the update is to be projected of an optimizer that calls no hooks.
 
@@ -124,20 +126,19 @@ class GradientProjector(Protection):
             super().__init__(
                 model, optimizer, project, normalize, layout, bound, shared_inputs
             )
-            check_alone(
-                self.parameters.values(),
-                self._optimizers,
-                (ProjectedGradient, ProjectedUpdate),
-            )
+            check_alone(self.parameters.values(), self._optimizers)
             if project == "gradient":
                 self._gradients = {
                     name: ProjectedGradient(parameter, partial(self._kept.bring, name))
                     for name, parameter in self.parameters.items()
                 }
+                self._hooked = Hooked(self.parameters)
         if project == "update":
             self._updates = ProjectedUpdate(
                 self._optimizers, self.parameters, self._kept
             )
+        parameters = self.parameters.values()
+        claim(self, (one for p in parameters for one in (p.tensor, p.held)))
 
     def consolidate(
         self,
@@ -243,5 +244,7 @@ class GradientProjector(Protection):
         for gradient in self._gradients.values():
             gradient.remove()
         self._gradients.clear()
+        self._hooked.release()
         if self._updates is not None:
             self._updates.remove()
+        release(self)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -12,6 +13,7 @@ from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.adapters.shared import Groups, shared_layers, shared_parameters
 from rgo_torch.attachment import check_parameters
 from rgo_torch.distributed.gathered import gathered
+from rgo_torch.hooked import Hooked
 from rgo_torch.hooks import Uncopied
 from rgo_torch.layout import find_layout
 from rgo_torch.optimizers import (
@@ -28,7 +30,7 @@ from rgo_torch.parameters import (
     Projection,
     projected_parameters,
 )
-from rgo_torch.projections import Projections
+from rgo_torch.projections import Projections, Renewed
 from rgo_torch.skipped import Overrides, Skipped
 from rgo_torch.state.projector import loaded_parts, parts_of
 from rgo_torch.wrappers import named_parameters, original_model
@@ -77,6 +79,7 @@ class Protection(Uncopied):
         warn_of_strangers(
             self._optimizers, model, {id(p.held) for p in self.parameters.values()}
         )
+        self._hooked = Hooked({})
         self._kept = Projections(self.parameters, self.shared, normalize)
 
     @property
@@ -116,11 +119,12 @@ class Protection(Uncopied):
         RuntimeError
             If one was replaced by another: ``load_state_dict(..., assign=True)`` does
             so, and parametrizations do. If a module was replaced, or one was added, or
-            one has another shape.
+            one has another shape; if the hook on one is gone, as of swapped tensors.
         ValueError
             If the model was sharded since.
         """
         check_parameters(self._model, self.parameters, self._shapes)
+        self._hooked.check()
 
     def plasticity(self, damping: Damping) -> dict[str, float]:
         """Return how much of a step is still free, by parameter; see `RGO.plasticity`.
@@ -164,27 +168,50 @@ class Protection(Uncopied):
         return parts_of(self._kept)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned.
+        """Take over a copy of a state that `state_dict` returned.
 
         Raises
         ------
         ValueError
             If it is no such state, belongs to another network or holds NaN or
             infinity. Nothing has changed then.
+        TypeError
+            If second moments in it are not in float64: what was rounded does not come
+            back. Nothing has changed then either.
         """
         self.take_over(*self.loaded(state))
 
     def loaded(
         self, state: Mapping[str, Any], grown: Collection[str] = ()
     ) -> tuple[dict[str, Moment], dict[str, Projection]]:
-        """Return what a state holds, checked; of `grown` parameters with fewer outputs.
+        """Return copies of what a state holds, checked; `grown` had fewer outputs.
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             As `load_state_dict` does.
         """
         return loaded_parts(self._kept, state, grown)
+
+    @torch.inference_mode(False)
+    def renewed(
+        self,
+        state: Mapping[str, Any],
+        damping: Damping,
+        grown: Collection[str] = (),
+        mine: Callable[[str], bool] = lambda name: True,
+    ) -> Renewed:
+        """Return the moments of a state, and projections that are made of them anew.
+
+        Those of names that are `mine`: other workers make the rest.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `load_state_dict` and `rgo_core.consolidate` do.
+        """
+        moments, _ = self.loaded(state, grown)
+        return moments, self._kept.of_moments(moments, damping, mine)
 
     def take_over(
         self, moments: dict[str, Moment], projections: dict[str, Projection]

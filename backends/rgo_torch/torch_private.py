@@ -83,6 +83,24 @@ def gradient_hooks(tensor: Tensor) -> tuple[Any, ...]:
     return tuple((tensor._backward_hooks or {}).values())
 
 
+def address_of(tensor: Tensor) -> int:
+    """Return where autograd has a tensor, with the hooks that it calls.
+
+    `torch.utils.swap_tensors` gives the one in Python another: hooks are listed as
+    before, and not called. Nothing public tells, and a weak reference would forbid it.
+    """
+    found: int = tensor._cdata
+    return found
+
+
+def revive_gradient_hooks(tensor: Tensor) -> None:
+    """Have the hooks called that a swapped tensor lists, and those that are to come.
+
+    Where there is a list `register_hook` takes it for one that autograd has.
+    """
+    tensor._backward_hooks = tensor._backward_hooks
+
+
 def step_hooks(optimizer: Any) -> tuple[Any, ...]:
     """Return the hooks before an optimizer's step. Public is only how to add one."""
     return tuple(getattr(optimizer, "_optimizer_step_pre_hooks", {}).values())

@@ -47,6 +47,30 @@ def test_a_file_keeps_half_precision(tmp_path: Path) -> None:
     assert_same(load(tmp_path / "half.npz", before), before)
 
 
+def test_a_file_keeps_numbers_of_pythons_as_such(tmp_path: Path) -> None:
+    before = {"w": jnp.ones(2), "tasks": 3, "rate": 0.1, "done": True}
+    save(tmp_path / "numbers.npz", before)
+    fresh = {"w": jnp.zeros(2), "tasks": 0, "rate": 0.0, "done": False}
+    after = load(tmp_path / "numbers.npz", fresh)
+    assert_same(after.pop("w"), before.pop("w"))
+    assert after == before
+    assert [type(number) for number in after.values()] == [bool, float, int]
+    with pytest.raises(ValueError, match=r"tasks.*: expected float64 .*, got int64"):
+        load(tmp_path / "numbers.npz", fresh | {"tasks": 0.0})
+
+
+def test_a_leaf_that_is_no_number_is_refused_and_no_file_is_written(
+    tmp_path: Path,
+) -> None:
+    message = "name.*: expected a tree of arrays and numbers, got a str"
+    with pytest.raises(TypeError, match=message):
+        save(tmp_path / "odd.npz", {"name": "x"})
+    assert not (tmp_path / "odd.npz").exists()
+    save(tmp_path / "state.npz", {"name": jnp.ones(2)})
+    with pytest.raises(TypeError, match=message):
+        load(tmp_path / "state.npz", {"name": "x"})
+
+
 @pytest.mark.parametrize(
     ("like", "message"),
     [

@@ -109,12 +109,14 @@ def save(path: Path, found: dict[str, Any], group: Any) -> None:
     checkpoint.save(states, checkpoint_id=path, process_group=group)
 
 
-def loaded(path: Path, group: Any, **options: Any) -> dict[str, Any]:
+def loaded(
+    path: Path, group: Any, strict: bool = True, **options: Any
+) -> dict[str, Any]:
     """Return the state of a fresh start into which a checkpoint was loaded."""
     model, rgo = fresh(process_group=group, **options)
     states = {"model": model.state_dict(), "rgo": rgo.state_dict()}
     checkpoint.load(states, checkpoint_id=path, process_group=group)
-    rgo.load_state_dict(states["rgo"])
+    rgo.load_state_dict(states["rgo"], strict=strict)
     return rgo.state_dict()
 
 
@@ -147,6 +149,8 @@ def work(rank: int, folder: Path) -> None:
     save(folder / "of-4", found["gradient"], None)
     save(folder / "of-4-sharded", found["sharded"], None)
     found["sharded from 1"] = loaded(folder / "of-1", None, moments="sharded")
+    other = {"strict": False, "damping": 5.0, "moments": "sharded"}
+    found["sharded under its own"] = loaded(folder / "of-1", None, **other)
     if rank < 2:
         found["pair"] = trained(pair)
         found["pair sharded"] = trained(pair, moments="sharded")

@@ -136,6 +136,7 @@ BAD_STATES: dict[str, Callable[[dict], dict]] = {
     "weight: expected a state with the tensors": lambda state: without(state, "count"),
     "0.weight: expected a state with": lambda state: spoil(state, "matrix", [1.0]),
     "0.weight: expected a state": lambda state: state | {"0.weight": 3},
+    "expected the state of a projector, .* got a list": list,
 }
 
 

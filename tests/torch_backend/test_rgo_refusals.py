@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 from torch_backend.learning import learn, learner
 from torch_backend.nets import (
     CLASSES,
     assert_same,
     batch,
     batches,
+    gradients_of,
     hooks_of,
+    loss_of,
     mlp,
     sgd,
     weights_of,
@@ -191,6 +194,52 @@ def test_a_model_that_got_other_parameters_is_noticed() -> None:
     message = r"0.weight: the model has another parameter there"
     with pytest.raises(RuntimeError, match=message):
         rgo.begin_task(1)
+
+
+def test_a_parametrization_that_was_removed_is_noticed() -> None:
+    model = mlp()
+    parametrizations.weight_norm(model[0])
+    rgo = RGO(model, sgd(model))
+    parametrize.remove_parametrizations(model[0], "weight")
+    message = r"0.parametrizations.weight.original0: the model has another parameter"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(0)
+
+
+def test_tensors_that_were_swapped_are_noticed_and_a_new_rgo_projects_them() -> None:
+    model, rgo = learner(encode=False)
+    learn(model, rgo, 0)
+    weights = copy.deepcopy(model.state_dict())
+    rgo.optimizer.zero_grad(set_to_none=True)
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        model.load_state_dict(weights)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    message = "0.weight: the hook that projects its gradient is gone, as where tensors"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+    state = rgo.state_dict()
+    rgo.detach()
+    again = RGO(model, sgd(model), encode=False)
+    again.load_state_dict(state)
+    again.begin_task(1)
+    found = gradients_of(model, lambda: loss_of(model, *batch()))
+    with again.projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, *batch()))
+    for name, gradient in plain.items():
+        P = again.projector.projections[name]
+        torch.testing.assert_close(found[name], gradient @ P)
+        assert not torch.equal(found[name], gradient)
+
+
+def test_a_hook_that_was_removed_is_noticed() -> None:
+    model, rgo = learner()
+    model[2].bias._backward_hooks.clear()
+    with pytest.raises(RuntimeError, match=r"2.bias: the hook that projects its grad"):
+        rgo.begin_task(0)
+    rgo.detach()
+    rgo.projector.check_parameters()
 
 
 def test_outputs_that_were_added_in_place_are_refused_by_name() -> None:

@@ -85,6 +85,10 @@ BAD_STATES = {
         )
     ),
     "not a state of RGO: got a list": list,
+    "not a state of RGO: expected parameters by name, got a NoneType": edited(
+        parameters=None
+    ),
+    "not a state of RGO: expected options by name, got a str": edited(options="x"),
 }
 
 
@@ -97,6 +101,23 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(message: str) 
         rgo.load_state_dict(BAD_STATES[message](rgo.state_dict()))
     assert_same(rgo.state_dict(), before)
     assert torch.equal(model(batch()[0]), logits)
+
+
+def test_a_state_that_was_rounded_is_refused_and_nothing_changes() -> None:
+    model, rgo = learner()
+    learn(model, rgo, 0)
+    before = copy.deepcopy(rgo.state_dict())
+    halved = {
+        name: {
+            key: part.half() if part.is_floating_point() else part
+            for key, part in entry.items()
+        }
+        for name, entry in before["parameters"].items()
+    }
+    message = "0.weight: expected a matrix in float64, got torch.float16"
+    with pytest.raises(TypeError, match=message):
+        rgo.load_state_dict(before | {"parameters": halved})
+    assert_same(rgo.state_dict(), before)
 
 
 def test_a_state_of_another_network_is_refused() -> None:

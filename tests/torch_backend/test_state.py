@@ -1,6 +1,7 @@
 """A state goes every documented way into another process, and changes nothing there."""
 
 import copy
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -70,6 +72,14 @@ def test_a_checkpoint_into_the_state_of_a_fresh_start_is_whole(elsewhere: Path) 
     assert all(int(entry["count"]) for entry in found["parameters"].values())
 
 
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    found: dict[str, Any] = torch.load(file, weights_only=True)
+    return found
+
+
 def signs_of(**options: Any) -> Observe:
     return partial(second_moments, **{"reduce": "signs", **options})
 
@@ -80,6 +90,35 @@ def learned(**options: Any) -> tuple[nn.Sequential, RGO]:
     rgo.begin_task(0)
     rgo.end_task(batches())
     return model, rgo
+
+
+class Words(nn.Module):
+    """Has a second moment of each form: full, a sketch, a diagonal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 12)
+        self.body = nn.Linear(12, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(self.words(x)).relu())
+        return logits
+
+
+FORMS: dict[str, Any] = {"max_features": 10, "sketch_rows": 3}
+
+
+def mixed() -> Words:
+    torch.manual_seed(0)
+    return Words()
+
+
+def learn_words(rgo: RGO) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(9, (20,), generator=generator)
+    rgo.begin_task(0)
+    rgo.end_task([(x, x % 4)])
 
 
 def test_a_fresh_state_has_every_matrix_and_protects_nothing_when_loaded() -> None:
@@ -158,6 +197,106 @@ def test_a_state_made_under_another_option_is_refused_by_its_name(
     assert other.state_dict()["options"][option] == value
 
 
+def off_its_place(part: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that begins within the memory of another, as safetensors' do."""
+    memory = torch.empty(part.numel() + 1, dtype=part.dtype)
+    return memory[1:].view(part.shape).copy_(part)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_what_is_loaded_has_memory_of_its_own(inference: bool) -> None:
+    model = mixed()
+    rgo = RGO(model, sgd(model), **FORMS)
+    learn_words(rgo)
+    before = copy.deepcopy(rgo.state_dict())
+    state = before | {
+        "parameters": {
+            name: {key: off_its_place(part) for key, part in entry.items()}
+            for name, entry in before["parameters"].items()
+        }
+    }
+    other = RGO(model := mixed(), sgd(model), **FORMS)
+    with torch.inference_mode(inference):
+        other.load_state_dict(state)
+    for entry in state["parameters"].values():
+        for part in entry.values():
+            part.zero_()
+    assert_same(other.state_dict(), before)
+    for entry in other.state_dict()["parameters"].values():
+        for part in entry.values():
+            assert part.data_ptr() % 64 == 0  # as PyTorch allocates
+            assert not part.is_inference()
+
+
+def test_a_file_that_is_mapped_may_be_written_anew(tmp_path: Path) -> None:
+    _, rgo = learned()
+    before = copy.deepcopy(rgo.state_dict())
+    torch.save(before, tmp_path / "last.pt")
+    model = mlp()
+    other = RGO(model, sgd(model))
+    mapped = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)
+    other.load_state_dict(mapped)
+    storages = {
+        part.untyped_storage().data_ptr()
+        for entry in mapped["parameters"].values()
+        for part in entry.values()
+    }
+    for entry in other.state_dict()["parameters"].values():
+        for part in entry.values():
+            assert part.untyped_storage().data_ptr() not in storages
+    del mapped
+    torch.save(other.state_dict(), tmp_path / "last.pt")
+    assert_same(torch.load(tmp_path / "last.pt", weights_only=True), before)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"damping": 10.0},
+        {"damping": Relative(0.5)},
+        {"damping": Relative(0.1, most=1e-3)},
+        {"normalize": "all"},
+    ],
+)
+def test_projections_are_made_anew_where_a_run_goes_on_under_its_own_options(
+    changed: dict[str, Any],
+) -> None:
+    options: dict[str, Any] = {"damping": Relative(0.1), "normalize": "none", **FORMS}
+    options["observe"] = signs_of(curvature="ground-truth")
+    rgo = RGO(model := mixed(), sgd(model), **options)
+    learn_words(rgo)
+    state = copy.deepcopy(rgo.state_dict())
+    own = RGO(model := mixed(), sgd(model), **(options | changed))
+    learn_words(own)
+    other = RGO(model := mixed(), sgd(model), **(options | changed))
+    other.load_state_dict(state, strict=False)
+    assert_same(other.state_dict(), own.state_dict())
+    assert other.plasticity() == own.plasticity()
+    assert_same(rgo.state_dict(), state)
+
+
+def test_projections_stay_where_the_options_that_differ_do_not_matter_to_them() -> None:
+    _, rgo = learned(damping=0.5, observe=signs_of())
+    _, other = learned(damping=0.5, observe=signs_of(per="batch"))
+    state = rgo.state_dict()
+    spoiled = torch.full_like(state["parameters"]["0.bias"]["projection"], 0.5)
+    state["parameters"]["0.bias"] |= {"projection": spoiled}
+    other.load_state_dict(state, strict=False)
+    assert torch.equal(other.projector.projections["0.bias"], spoiled)
+
+
+def test_a_damping_too_small_for_a_state_is_refused_and_nothing_changes() -> None:
+    _, rgo = learned(damping=0.5)
+    state = rgo.state_dict()
+    matrix = state["parameters"]["0.weight"]["matrix"]
+    state["parameters"]["0.weight"] |= {"matrix": matrix - 1e-3 * torch.eye(12)}
+    _, other = learned(damping=1e-9)
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(ValueError, match=r"0.weight: I .* = 1e-09 is too small"):
+        other.load_state_dict(state, strict=False)
+    assert_same(other.state_dict(), before)
+
+
 def test_a_state_tells_the_limit_of_a_relative_damping() -> None:
     _, limited = learned(damping=Relative(0.1, most=0.5))
     _, free = learned(damping=Relative(0.1))
@@ -174,6 +313,20 @@ def test_a_state_tells_the_limit_of_a_relative_damping() -> None:
     free.load_state_dict(state)
     with pytest.raises(ValueError, match=r"most=None \(here 0\.5\)"):
         limited.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_a_damping_of_numpys_is_a_plain_number_in_the_state(
+    kind: type[np.floating[Any]],
+) -> None:
+    for damping in (kind(0.5), Relative(kind(0.5), most=kind(0.25))):
+        _, rgo = learned(damping=damping)
+        state = through_a_file(rgo.state_dict())
+        options = state["options"]
+        assert type(options["damping"]) is float
+        assert type(options["most"]) in (float, type(None))
+        _, other = learned(damping=Relative(0.5, most=0.25) if options["most"] else 0.5)
+        other.load_state_dict(nested_state(flat_state(state)))
 
 
 def test_a_state_of_the_first_version_is_taken() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_backend.nets import CLASSES, FEATURES, assert_same, hooks_of, sgd, train
 
 from rgo_torch import RGO
+from rgo_torch.statistics import Statistics
 
 NAN = float("nan")
 
@@ -157,6 +158,28 @@ def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="statistics must be 'per-task' or 'frozen'"):
         RGO(model, sgd(model), statistics="none")
     assert not list(hooks_of(model))
+
+
+@pytest.mark.parametrize("statistics", ["per-task", "frozen", "running"])
+def test_a_normalisation_without_parameters_that_was_replaced_is_refused(
+    statistics: Statistics,
+) -> None:
+    model = nn.Sequential(
+        nn.Linear(12, 8), nn.BatchNorm1d(8, affine=False), nn.Linear(8, 4)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of running statistics
+        rgo = RGO(model, sgd(model), statistics=statistics)
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if statistics == "running":  # as PyTorch leaves them
+        rgo.begin_task(0)
+        return
+    message = (
+        "^1: the BatchNorm1d that RGO was attached to was replaced, there is a new "
+        "SyncBatchNorm there, and its running statistics are not kept"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(0)
 
 
 class Scaled(nn.Linear):

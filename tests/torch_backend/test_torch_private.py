@@ -250,6 +250,26 @@ def test_hooks_on_gradients_and_steps_are_seen_until_they_are_removed() -> None:
         assert found(place) == (), CHANGED.format("place for hooks")
 
 
+def test_a_tensor_that_was_swapped_is_told_and_takes_hooks_again() -> None:
+    message = CHANGED.format("address behind a tensor")
+    weight, called = nn.Parameter(torch.ones(2)), []
+    weight.register_hook(lambda gradient: called.append("first"))
+    before = torch_private.address_of(weight)
+    weight.data = torch.ones(3, dtype=torch.float64)
+    weight.requires_grad_(False).requires_grad_(True)
+    assert torch_private.address_of(weight) == before, message
+    other = nn.Parameter(torch.ones(3))
+    torch.utils.swap_tensors(weight, other)
+    assert torch_private.address_of(weight) != before, message
+    assert torch_private.address_of(other) == before, message
+    weight.register_hook(lambda gradient: called.append("second"))
+    weight.sum().backward()
+    assert not called, CHANGED.format("list of hooks")
+    torch_private.revive_gradient_hooks(weight)
+    weight.sum().backward()
+    assert called == ["first", "second"], CHANGED.format("list of hooks")
+
+
 def test_optimizers_of_pytorch_call_hooks_and_others_may_not() -> None:
     class Bare:
         def step(self) -> None: ...

@@ -271,6 +271,21 @@ def test_several_workers_go_on_from_the_checkpoint_of_one_or_four(found: Found) 
             assert torch.equal(entry["projection"], projection)
 
 
+def test_several_workers_make_the_projections_of_a_state_anew(
+    folder: Path, found: Found
+) -> None:
+    model, rgo = fresh(damping=5.0)
+    states = {"model": model.state_dict(), "rgo": rgo.state_dict()}
+    checkpoint.load(states, checkpoint_id=folder / "of-1")
+    rgo.load_state_dict(states["rgo"], strict=False)
+    one = rgo.state_dict()["parameters"]
+    for of_worker in found:
+        mine = of_worker["sharded under its own"]["parameters"]
+        assert list(mine) == list(one)
+        for name, entry in mine.items():
+            assert_same(entry, {key: one[name][key] for key in entry})
+
+
 def test_every_worker_has_about_as_much_to_invert() -> None:
     model = torch.nn.Sequential(*(torch.nn.Linear(n, 5) for n in (64, 48, 48, 32, 32)))
     parameters = projected_parameters(model, find_layout(model).layers)

@@ -119,8 +119,11 @@ class Layer(ABC):
 
     def parameter(self, own: str) -> nn.Parameter | None:
         """Return the parameter of that name in the module, where it is one now."""
-        *path, last = own.split(".")
-        module = self.module.get_submodule(".".join(path)) if path else self.module
+        path, _, last = own.rpartition(".")
+        try:
+            module = self.module.get_submodule(path) if path else self.module
+        except AttributeError:  # gone, with the module that had it
+            return None
         return own_parameters(module).get(last)
 
     def full_name(self, own: str) -> str:

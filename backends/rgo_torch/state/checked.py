@@ -10,6 +10,7 @@ from typing import Any
 from rgo_core.scaling import NORMALIZE
 from rgo_torch.options.observing import CHOSEN
 from rgo_torch.projections import scalings
+from rgo_torch.state.belonging import check_axes, check_encoding
 
 # The first had neither options nor the parameters that were not observed yet.
 VERSION = 2
@@ -18,12 +19,15 @@ KEYS = (
     *("parameters", "statistics"),
 )
 
+# The options that a projection depends on, beside its second moment.
+PROJECTING = ("damping", "relative", "most", "weights", "biases")
+
 
 def checked_state(
     state: Mapping[str, Any],
     encoding: Mapping[str, Any] | None,
     options: Mapping[str, Any],
-    names: Collection[str],
+    axes: Mapping[str, str],
     *,
     strict: bool,
     grown: Collection[str],
@@ -35,23 +39,24 @@ def checked_state(
     state : mapping
     encoding, options : mapping
         What the encoding and the options must be.
-    names : collection of str
-        The parameters that it must hold.
+    axes : mapping of str to str
+        Those of the parameters that it must hold.
     strict : bool
         Whether the options must be these.
     grown : collection of str
-        Modules that were not there, or had fewer outputs.
+        Parameters that were not there, or had fewer outputs.
 
     Raises
     ------
     ValueError
         If it does not fit.
     """
+    held: Collection[str] = axes
     if not isinstance(state, Mapping):
         raise ValueError(f"not a state of RGO: got a {type(state).__name__}")
     if state.get("version") == 1:
         state = {"statistics": (), "options": None, **state, "version": VERSION}
-        names = ()
+        held = ()
     missing = [key for key in KEYS if key not in state]
     if missing:
         raise ValueError(f"not a state of RGO: it lacks {missing}")
@@ -60,17 +65,13 @@ def checked_state(
             f"expected a state of version 1 or {VERSION}, got {state['version']}"
         )
     _check_progress(state["finished"], state["current"])
-    if state["encoding"] != encoding:
-        raise ValueError(
-            "the state's encoding is not this one's: expected "
-            f"{encoding}, got {state['encoding']}"
-        )
+    _check_kinds(state)
+    check_encoding(state["encoding"], encoding)
     if strict and state["options"] is not None:
         _check_options(state["options"], options)
+    check_axes(state.get("axes") or {}, axes, grown)
     lacking = [
-        name
-        for name in names
-        if name not in state["parameters"] and _module_of(name) not in grown
+        name for name in held if name not in state["parameters"] and name not in grown
     ]
     if lacking:
         raise ValueError(
@@ -93,6 +94,15 @@ def check_observed(finished: int, count: int) -> None:
             f"the state has {finished} finished tasks, and no second moment of any "
             "parameter: nothing would be protected; was it loaded in part?"
         )
+
+
+def is_projected_alike(
+    found: Mapping[str, Any] | None, expected: Mapping[str, Any]
+) -> bool:
+    """Whether a state's options make the same projections; None: it tells none."""
+    return found is not None and all(
+        found.get(key) == expected[key] for key in PROJECTING
+    )
 
 
 def grown_names(grown: Collection[str], names: Collection[str]) -> set[str]:
@@ -120,6 +130,16 @@ def _check_progress(finished: Any, current: Any) -> None:
             "not a state of RGO: expected a count of finished tasks and, as the "
             f"current one, that or None, got {finished!r} and {current!r}"
         )
+
+
+def _check_kinds(state: Mapping[str, Any]) -> None:
+    for key, may_lack in (("parameters", False), ("options", True), ("axes", True)):
+        part = state.get(key)
+        if not isinstance(part, Mapping) and not (may_lack and part is None):
+            raise ValueError(
+                f"not a state of RGO: expected {key} by name, got a "
+                f"{type(part).__name__}"
+            )
 
 
 def _check_options(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -57,17 +57,20 @@ def grown(parameter: ProjectedParameter, entry: Any) -> Any:
 
 
 def loaded(parameter: ProjectedParameter, entry: Any) -> tuple[Moment, Projection]:
-    """Return the second moment and the projection of an entry of a state.
+    """Return the second moment and the projection of an entry of a state, copied.
 
     Raises
     ------
     ValueError
         If it has other parts than the parameter's, or other shapes.
+    TypeError
+        If its second moment is not in float64.
     """
     empty = empty_moment(parameter)
     expected = {key: tuple(part.shape) for key, part in empty._asdict().items()}
     projection = loaded_projection(parameter, entry, expected)
-    moment = type(empty)(*(entry[key] for key in empty._fields))
+    device = parameter.moment_device
+    moment = type(empty)(*(_copied(entry[key], device) for key in empty._fields))
     return placed_moment(parameter, moment), projection
 
 
@@ -76,7 +79,7 @@ def loaded_projection(
     entry: Any,
     others: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Projection:
-    """Return the projection of an entry of a state that may hold no more.
+    """Return the projection of an entry of a state that may hold no more, copied.
 
     Parameters
     ----------
@@ -98,4 +101,14 @@ def loaded_projection(
             f"got {list(parts) or type(entry).__name__}"
         )
     check_parts(parameter, {key: parts[key] for key in expected}, expected)
-    return kept(parameter, kind(*(parts[key] for key in shapes)))
+    device = parameter.tensor.device
+    return kept(parameter, kind(*(_copied(parts[key], device) for key in shapes)))
+
+
+def _copied(part: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor in memory of its own.
+
+    That of a state may be a file that is written anew, and where it begins (safetensors
+    does not align it) decides the last bits of a product.
+    """
+    return part.detach().to(device, copy=True)

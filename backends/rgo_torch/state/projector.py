@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rgo_torch.forms import fresh_parts, projection_parts
@@ -28,10 +29,11 @@ def parts_of(projections: Projections) -> dict[str, Any]:
     }
 
 
+@torch.inference_mode(False)  # autograd keeps no others
 def loaded_parts(
     projections: Projections, state: Mapping[str, Any], grown: Collection[str] = ()
 ) -> tuple[dict[str, Moment], dict[str, Projection]]:
-    """Return the moments and the projections that a state holds, checked.
+    """Return copies of the moments and projections that a state holds, checked.
 
     Parameters
     ----------
@@ -45,7 +47,14 @@ def loaded_parts(
     ------
     ValueError
         If it is no such state, belongs to another network or holds NaN or infinity.
+    TypeError
+        If second moments in it are not in float64.
     """
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            "expected the state of a projector, the tensors of each parameter by its "
+            f"name, got a {type(state).__name__}"
+        )
     moments: dict[str, Moment] = {}
     found: dict[str, Projection] = {}
     owned = projections.owned
