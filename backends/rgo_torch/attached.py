@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import Relative, split_damping
 from rgo_torch.adapters.guard import AdapterGuard
-from rgo_torch.attachment import check_normalizations, check_undriven
-from rgo_torch.claims import claim, release
+from rgo_torch.attachment import check_normalizations
 from rgo_torch.distributed.workers import Workers
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.hooks import Uncopied, remove_copied
@@ -22,6 +21,7 @@ from rgo_torch.options.advice import (
     encoded_shortcuts,
     frozen_copies,
     kept_by_entry,
+    large_states,
     left_plain,
     nothing_encoded,
     permuted_pretraining,
@@ -78,8 +78,6 @@ class Attached(Uncopied):
             note = permuted_pretraining(model)
             if note is not None:
                 warn_caller(note)
-        if scope.encodes:
-            check_undriven(model)
         remove_copied(model)
         with ExitStack() as undo:
             self.encoder = (
@@ -96,8 +94,7 @@ class Attached(Uncopied):
             )
             self._encoded: dict[str, Any] | None = None
             if self.encoder is not None:
-                claim(self.encoder, self.encoder.encodings.values())
-                undo.callback(_release, self.encoder)
+                undo.callback(self.encoder.detach)
                 self._encoded = told_encoding(self.encoder, model)
             self.projector = GradientProjector(
                 model,
@@ -138,6 +135,7 @@ class Attached(Uncopied):
             frozen_copies(self.model, outputs),
             drifting_statistics(self.statistics.modules, statistics),
             rounded_weights(held),
+            large_states(self.projector.parameters),
         )
         notes = [note for note in found if note is not None]
         for note in notes:  # which may be errors to whoever listens
@@ -150,11 +148,12 @@ class Attached(Uncopied):
         The state can still be read, and loaded into a new RGO.
         """
         self._is_attached = False
-        for part in (self.projector, self.statistics, self._guard, self._trained):
+        for part in (
+            *(self.projector, self.statistics),
+            *(self._guard, self._trained, self.encoder),
+        ):
             if part is not None:
                 part.detach()
-        if self.encoder is not None:
-            _release(self.encoder)
 
     def plasticity(self) -> dict[str, float]:
         """Return how much of a step is still free, by protected parameter.
@@ -239,8 +238,3 @@ class Attached(Uncopied):
         self.projector.check_parameters()
         if self.statistics.kind != "running":
             check_normalizations(self.model, self.statistics.modules)
-
-
-def _release(encoder: FeatureEncoder) -> None:
-    encoder.detach()
-    release(encoder)

@@ -9,7 +9,6 @@ from torch.optim import Optimizer
 from rgo_torch.claims import check_free
 from rgo_torch.distributed.gathered import mesh_of, sharded_modules
 from rgo_torch.distributed.tensor_parallel import is_cut
-from rgo_torch.encoding import FeatureEncoding
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
@@ -102,13 +101,6 @@ def check_alone(
             raise already_attached(name)
     for parameter in parameters:
         check_free(parameter.name, parameter.tensor, parameter.held)
-
-
-def check_undriven(model: nn.Module) -> None:
-    """Raise ValueError where an encoder drives a `FeatureEncoding` of a model."""
-    for name, module in named_modules(model):
-        if isinstance(module, FeatureEncoding):
-            check_free(name, module)
 
 
 def _exchanged(

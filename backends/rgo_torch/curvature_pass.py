@@ -95,7 +95,7 @@ def second_moments(
     layout : mapping of str to Axes or None, optional
         Axes of parameters by name, in place of those found; see `find_layout`.
     max_features, sketch_rows : int
-        A weight of more inputs than `max_features` gets a sketch of so many rows.
+        A weight of more inputs, or a longer bias, gets a sketch of so many rows.
     chunk_size : int, optional
         Larger batches are observed in parts of so many samples, in the memory of one
         part. Not with ``per="batch"``, and only where each sample's score does not

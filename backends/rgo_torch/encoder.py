@@ -12,6 +12,7 @@ from torch import nn
 from rgo_core._checks import check_integer
 from rgo_torch.adapters.lora import check_starts_at_zero, find_adapters
 from rgo_torch.adapters.shared import Groups, shared_layers
+from rgo_torch.claims import check_free, claim, release
 from rgo_torch.distributed.across import Across
 from rgo_torch.distributed.gathered import mesh_of
 from rgo_torch.encoding import FeatureEncoding
@@ -121,16 +122,14 @@ class FeatureEncoder(Uncopied):
             for name, module in named_modules(model)
             if isinstance(module, FeatureEncoding)
         }
-        if own and unencoded is not None:
-            raise ValueError(
-                "unencoded must be None for a model that says itself where to encode; "
-                f"it has the FeatureEncoding modules {list(own)}"
-            )
-        if own and places is not None:
-            raise ValueError(
-                "places must be None for a model that says itself where to encode; "
-                f"it has the FeatureEncoding modules {list(own)}"
-            )
+        for option, given in (("unencoded", unencoded), ("places", places)):
+            if own and given is not None:
+                raise ValueError(
+                    f"{option} must be None for a model that says itself where to "
+                    f"encode; it has the FeatureEncoding modules {list(own)}"
+                )
+        for name, module in own.items():
+            check_free(name, module)
         layers = find_layout(model, layout).layers
         found, last = _found_places(model, layers, places)
         # By whose name the permutation of a place is drawn, where not by its own.
@@ -153,6 +152,7 @@ class FeatureEncoder(Uncopied):
                 # Code that is compiled already does not look for new hooks.
                 torch.compiler.reset()
         self._reach_across(mesh_of(model))
+        claim(self, own.values())
 
     @property
     def encodings(self) -> Mapping[str, FeatureEncoding]:
@@ -186,6 +186,7 @@ class FeatureEncoder(Uncopied):
 
         A deep copy of the model that has hooks keeps its encoding.
         """
+        release(self)
         self._looks.close()
         if not self.places:
             self.set_task(0)

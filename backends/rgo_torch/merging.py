@@ -6,7 +6,9 @@ the weights, and adapters into the layers beside them, which nothing else knows 
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,8 +16,8 @@ from torch import nn
 from rgo_core import Axes
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.foldable import foldable_axes
 from rgo_torch.hooks import remove_copied
-from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.torch_private import own_parameters
 from rgo_torch.wrappers import named_modules, original_model
@@ -38,46 +40,75 @@ def merged_copy(
     Raises
     ------
     ValueError
-        If an encoding is not at a layer whose weight can be permuted, or that weight is
-        used by another layer too.
+        If an encoding is not at a layer whose weight can be permuted in its place.
     """
     layers = _foldable(encoder, parameters)
     copied = copy.deepcopy(original_model(model))
     remove_copied(copied)
+    modules = dict(named_modules(copied))
+    adapted = (getattr(module, "base_layer", None) for module in modules.values())
+    bases = [base for base in adapted if isinstance(base, nn.Module)]
+    _untie(copied, [*bases, *(modules[name] for name in layers)])
     if encoder is not None:
-        modules = dict(named_modules(copied))
-        for name, layer in layers.items():
+        for name, axes in layers.items():
             at_input = encoder.places[name] == "input"
-            encoding = encoder.encodings[name]
-            _fold(modules[name], layer.axes, encoding, at_input=at_input)
+            _fold(modules[name], axes, encoder.encodings[name], at_input=at_input)
     return _merged(copied)
 
 
 def _foldable(
     encoder: FeatureEncoder | None, parameters: Iterable[ProjectedParameter]
-) -> dict[str, Layer]:
-    """Return the layers whose weights can take the encoding, by name."""
+) -> dict[str, Axes]:
+    """Return the axes of the weights that can take the encoding, by layers' names."""
     if encoder is None:
         return {}
-    found: dict[str, Layer] = {}
+    found: dict[str, Axes] = {}
     for parameter in parameters:
-        layer, own = parameter.uses[0]
-        is_alone = len(parameter.uses) == 1
-        if own == "weight" and is_alone and not layer.axes[own].groups:
-            found[layer.name] = layer
+        for layer, own in parameter.uses:
+            if own != "weight" or layer.name not in encoder.places:
+                continue
+            at, encoding = encoder.places[layer.name], encoder.encodings[layer.name]
+            axes = foldable_axes(layer.module, encoding, at)
+            if axes is not None:
+                found[layer.name] = axes
     others = sorted(set(encoder.widths) - set(found))
     if others:
         raise ValueError(
             "expected encodings at layers with a weight of their own, which takes up "
-            f"one task's, got others: {', '.join(others)}"
+            "one task's: Linear, convolutions and embeddings as PyTorch has them, with "
+            "no forward, parameter or buffer beside, and no hook before the encoding; "
+            "use the model inside of task(t), or have RGO encode elsewhere; got "
+            f"others: {', '.join(others)}"
         )
     return {name: found[name] for name in encoder.widths}
+
+
+def _untie(model: nn.Module, modules: Iterable[nn.Module]) -> None:
+    """Give modules parameters of their own, in place of those that others hold too."""
+    holders = Counter(
+        id(parameter)
+        for _, module in named_modules(model)
+        for parameter in own_parameters(module).values()
+    )
+    is_untied = False
+    for module in modules:
+        for own, parameter in own_parameters(module).items():
+            if parameter is None or holders[id(parameter)] < 2:
+                continue
+            holders[id(parameter)] -= 1
+            is_untied, values = True, parameter.detach().clone()
+            setattr(module, own, nn.Parameter(values, parameter.requires_grad))
+    # As transformers notes that it is to tie them again when it loads.
+    for each in model.modules() if is_untied else ():
+        config: Any = getattr(each, "config", None)
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
 
 
 @torch.no_grad()
 def _fold(
     module: nn.Module,
-    axes: dict[str, Axes],
+    axes: Axes,
     encoding: FeatureEncoding,
     *,
     at_input: bool,
@@ -86,9 +117,9 @@ def _fold(
     weight = module.get_parameter("weight")
     if at_input:
         # sum_j W_j x[order_j] = sum_i W[inverse_i] x_i
-        axis, order = axes["weight"].inputs[0], encoding.inverse
+        axis, order = axes.inputs[0], encoding.inverse
     else:
-        (axis,), order = axes["weight"].outputs, encoding.permutation
+        (axis,), order = axes.outputs, encoding.permutation
         bias = own_parameters(module).get("bias")
         if bias is not None:
             bias.copy_(bias[order.to(bias.device)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rgo_core._checks import few_names
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.torch_private import has_step_hooks
 from rgo_torch.warning import warn_caller
@@ -156,7 +157,7 @@ def check_optimizers(
         trained = [p.name for p in unheld if p.held.requires_grad]
         if trained:
             warn_caller(
-                f"{', '.join(trained)}: held by no optimizer given, so that their "
+                f"{few_names(trained)}: held by no optimizer given, so that their "
                 "updates are not projected; give RGO all optimizers, in a list"
             )
         return

@@ -17,11 +17,12 @@ from rgo_torch.distributed.gathered import gathered
 from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooked import Hooked
-from rgo_torch.optimizers import Project, drop_momentum
+from rgo_torch.optimizers import Project
 from rgo_torch.parameters import Moment, make_bound
 from rgo_torch.projections import Renew, Renewed
 from rgo_torch.protection import Protection
 from rgo_torch.skipped import Overrides
+from rgo_torch.stepping import Stepping
 
 
 class GradientProjector(Protection):
@@ -54,11 +55,10 @@ class GradientProjector(Protection):
         Axes of parameters by name, in place of those found; None leaves a parameter
         unprotected. See `find_layout`.
     max_features, sketch_rows : int
-        A weight of more inputs than `max_features` keeps a sketch of its second moment,
-        of so many rows; None: every weight keeps the whole.
+        A weight of more inputs than `max_features`, or a longer bias, keeps a sketch of
+        so many rows; None: all keep the whole second moment.
     shared_inputs : iterable of iterable of str, optional
-        Layers with LoRA that take in the same features, by groups of names; they have
-        one projection, see `RGO`.
+        Layers with LoRA that take in the same features, by groups of names; see `RGO`.
 
     Raises
     ------
@@ -82,13 +82,11 @@ class GradientProjector(Protection):
     positions), see `rgo_core.project_factors`; nothing while P is the identity.
     ``"update"`` always costs ``n^2 m``, and a copy of the weights.
 
-    In ``"gradient"`` mode `torch.autograd.grad` in the parameters returns projected
-    gradients too; `paused` gives plain ones.
+    `torch.autograd.grad` returns projected gradients too; `paused` gives plain ones.
 
     References
     ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    equation 9 and Algorithm 1.
+    Liu and Liu (2022), equation 9 and Algorithm 1.
 
     Examples
     --------
@@ -121,6 +119,7 @@ class GradientProjector(Protection):
         bound = make_bound(max_features, sketch_rows)
         self._gradients: dict[str, ProjectedGradient] = {}
         self._updates: ProjectedUpdate | None = None
+        self._stepping: Stepping | None = None
         check_has_gradients(model, project)
         with gathered(model):  # for hooks are of what the model computes with
             super().__init__(
@@ -133,12 +132,11 @@ class GradientProjector(Protection):
                     for name, parameter in self.parameters.items()
                 }
                 self._hooked = Hooked(self.parameters)
+                self._stepping = Stepping(self._optimizers, self.parameters.values())
         if project == "update":
-            self._updates = ProjectedUpdate(
-                self._optimizers, self.parameters, self._kept
-            )
-        parameters = self.parameters.values()
-        claim(self, (one for p in parameters for one in (p.tensor, p.held)))
+            given = self._optimizers
+            self._updates = ProjectedUpdate(given, self.parameters, self._kept)
+        claim(self, (t for p in self.parameters.values() for t in (p.tensor, p.held)))
 
     def consolidate(
         self,
@@ -184,11 +182,10 @@ class GradientProjector(Protection):
 
         Notes
         -----
-        One Cholesky inverse of n x n in float64 for each parameter in `moments`.
-
-        Where gradients are projected, the optimizers' momentum of the parameters and
-        what is left in their ``grad`` are set to zero, and LBFGS's state emptied: the
-        old projections let it through. Projected updates need no such thing.
+        One Cholesky inverse of n x n in float64 for each parameter in `moments`. Where
+        gradients are projected, what is left in ``grad`` and the momentum in whatever
+        steps the parameters, given or not, are set to zero, and LBFGS's state emptied:
+        the old projections let them through.
         """
         self.check_parameters()
         check_mapping("moments", moments)
@@ -202,9 +199,11 @@ class GradientProjector(Protection):
                 f"there are {sorted(self.observed)}"
             )
         left = moments if donate and isinstance(moments, dict) else dict(moments)
+        if self._updates is not None:
+            self._updates.finish()
         self._kept.renew(left, damping, divide)
-        if self._updates is None:
-            drop_momentum(self._optimizers, self.parameters.values())
+        if self._stepping is not None:
+            self._stepping.drop_momentum()
         self.watch()
 
     def watch(self) -> None:
@@ -245,6 +244,7 @@ class GradientProjector(Protection):
             gradient.remove()
         self._gradients.clear()
         self._hooked.release()
-        if self._updates is not None:
-            self._updates.remove()
+        for part in (self._stepping, self._updates):
+            if part is not None:
+                part.remove()
         release(self)

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from rgo_torch.encoding import FeatureEncoding
 from rgo_torch.encoding_hooks import CELLS, DecodeStates, Encode, EncodeStates
 from rgo_torch.hooks import ModuleHook
-from rgo_torch.torch_private import forward_hooks, substituted_weights
+from rgo_torch.torch_private import (
+    forward_hooks,
+    has_substituted_weights,
+    substituted_weights,
+)
 
 # Of a name in the module, and a width.
 Make = Callable[[str, int], FeatureEncoding]
@@ -42,6 +46,8 @@ class EncodeRecurrence(Encode):
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Substitute the weights."""
+        if has_substituted_weights(module):  # an interrupt came before they went back
+            substituted_weights(module, {})
         found = {}
         for name, weight in weights_of(module):
             encoding = self.of(name)
@@ -67,6 +73,20 @@ class RestoreRecurrence(ModuleHook):
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         """Restore the weights."""
         substituted_weights(module, {})
+
+
+class OwnWeights:
+    """A handle like a hook's: when it is removed, a module has its own weights.
+
+    The forward in which they were substituted may have been interrupted.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def remove(self) -> None:
+        """Restore the weights."""
+        substituted_weights(self._module, {})
 
 
 def recurrent_hooks(

@@ -102,9 +102,10 @@ class RGO(Learned):
         which divides their memory by the workers. A state is whole then in
         `torch.distributed.checkpoint` alone.
     max_features : int, optional
-        A weight of more inputs keeps a sketch of its second moment (Frequent
-        Directions), of `sketch_rows` rows: ``n l`` numbers in place of ``n^2``, exact
-        while no more than l directions were seen. None: every weight keeps the whole.
+        A weight of more inputs, or a longer bias, keeps a sketch of its second moment
+        (Frequent Directions), of `sketch_rows` rows: ``n l`` numbers in place of
+        ``n^2``, exact while no more than l directions were seen. None: all keep the
+        whole, and a GiB and more for one is warned of.
     sketch_rows : int
         l, at least 1.
     shared_inputs : iterable of iterable of str, optional

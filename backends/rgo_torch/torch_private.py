@@ -4,6 +4,7 @@ No other file of this package has any: a test looks. Another test asks of each f
 here whether it still does what it says, and names the versions it was tried on.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -115,6 +116,21 @@ def has_step_hooks(optimizer: Any) -> bool:
     return bool(is_hooked) and hasattr(optimizer, "_optimizer_step_post_hooks")
 
 
+def steps_of(optimizer: Any) -> int:
+    """Return how many steps of an optimizer are going on, one inside of another.
+
+    Of those that call hooks. Nothing public tells, for no hook is called after a step
+    that raised: what calls them is on the stack.
+    """
+    hooked = getattr(type(optimizer).step, "__code__", None)
+    frame, found = inspect.currentframe(), 0
+    while frame is not None:
+        if frame.f_code is hooked and frame.f_locals.get("self") is optimizer:
+            found += 1
+        frame = frame.f_back
+    return found
+
+
 def forward_hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
     """Return the hooks before and after a module's forward, by their numbers.
 
@@ -152,6 +168,15 @@ def substituted_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Non
     module.__dict__.update(weights)
 
 
+def has_substituted_weights(module: nn.Module) -> bool:
+    """Whether a recurrent module computes with other tensors than its own."""
+    if isinstance(module, nn.RNNBase):
+        names = module._flat_weights_names
+        pairs = zip(names, module._flat_weights, strict=True)
+        return any(getattr(module, name) is not weight for name, weight in pairs)
+    return any(name in module.__dict__ for name in own_parameters(module))
+
+
 def is_view(tensor: Tensor) -> bool:
     """Whether a tensor is a view of another. Nothing public tells."""
     return tensor._is_view()
@@ -162,7 +187,7 @@ def is_compiled_in_place(module: nn.Module) -> bool:
     return module._compiled_call_impl is not None
 
 
-def convolves_as(module: nn.Module, known: type[nn.Conv1d] | type[nn.Conv2d]) -> bool:
+def convolves_as(module: nn.Module, known: Any) -> bool:
     """Whether a convolution computes what that class does.
 
     Its `forward` calls a private method, which a subclass may have overridden.

@@ -121,7 +121,8 @@ def test_a_square_weight_seen_along_other_axes_is_refused() -> None:
     other = attached(mlp(), encode=False, layout=SIDEWAYS)
     message = (
         r"2.weight: expected a second moment of Axes\(inputs=\(0,\), outputs=\(1,\)\), "
-        r"got one of Axes\(inputs=\(1,\), outputs=\(0,\)\) in the state"
+        r"got one of Axes\(inputs=\(1,\), outputs=\(0,\)\) in the state; make the RGO "
+        "with that in layout="
     )
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(nested_state(flat_state(state)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_backend.nets import batch as vectors
 from torch_backend.nets import (
     batches,
@@ -86,13 +86,14 @@ def test_an_encoding_that_no_weight_can_take_up_is_refused(model: nn.Module) -> 
         rgo.merge_for(0)
 
 
-def test_a_weight_that_two_layers_use_is_refused() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-    model[1].weight = model[0].weight
-    rgo = RGO(model, sgd(model))
-    rgo.begin_task(0)
-    with pytest.raises(ValueError, match="got others: 0, 1"):
-        rgo.merge_for(0)
+@pytest.mark.parametrize("own", ["weight", "bias"])
+def test_what_two_layers_use_is_written_into_each(own: str) -> None:
+    model = nn.Sequential(*(nn.Linear(12, 12) for _ in range(3)))
+    setattr(model[1], own, getattr(model[0], own))
+    rgo, (x, _) = learned(model), vectors()
+    merged = rgo.merge_for(1)
+    with rgo.task(1):
+        torch.testing.assert_close(merged(x), model(x))
 
 
 def test_a_task_that_was_never_begun_is_refused() -> None:
@@ -159,3 +160,33 @@ def test_what_is_merged_is_the_model_of_transformers() -> None:
     rgo = RGO(model, small.adamw(model), seed=7)
     rgo.begin_task(0)
     assert type(rgo.merge_for(0)) is type(small.bert())
+
+
+class Tied(nn.Module):
+    """A language model whose head has the embedding's weight, as GPT-2's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.inside = nn.Embedding(11, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.inside(self.words(x).mean(1))))
+
+
+@pytest.mark.parametrize("task", [0, 1, 2])
+def test_tied_weights_are_two_in_the_copy(task: int) -> None:
+    model = Tied()
+    rgo = RGO(model, sgd(model), seed=7)
+    for number in range(3):
+        rgo.begin_task(number)
+        data = [(torch.randint(11, (8, 4)), torch.randint(11, (8,)))]
+        train(model, sgd(model), data)
+        rgo.end_task(data)
+    merged, (x, _) = rgo.merge_for(task), data[0]
+    with rgo.task(task):
+        torch.testing.assert_close(merged(x), model(x))
+    assert merged.head.weight is not merged.words.weight
+    assert model.head.weight is model.words.weight

@@ -1,13 +1,25 @@
 """What an optimizer keeps of a finished task's gradients moves no weight afterwards."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch_backend.nets import assert_same, batches, mlp, sgd, train, weights_of
+from torch.optim import optimizer as optimizer_hooks
+from torch_backend.nets import (
+    Count,
+    assert_same,
+    batches,
+    loss_of,
+    mlp,
+    sgd,
+    train,
+    weights_of,
+)
 from torch_backend.projecting import consolidated
 
 from rgo_torch import RGO, GradientProjector, second_moments
@@ -129,3 +141,98 @@ def test_gradients_that_were_left_are_of_no_next_task() -> None:
     before = weights_of(model)
     optimizer.step()
     assert_same(weights_of(model), before)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_momentum_of_an_optimizer_that_came_later_is_dropped_too(
+    wrapped: bool,
+) -> None:
+    class Plain:
+        def __init__(self, inner: Optimizer) -> None:
+            self.inner = inner
+
+        def step(self) -> None:
+            self.inner.step()
+
+        def zero_grad(self) -> None:
+            self.inner.zero_grad()
+
+    model = mlp()
+    rgo = RGO(model, sgd(model))
+    later = OPTIMIZERS["momentum"](model)
+    rgo.begin_task(0)
+    train(model, Plain(later) if wrapped else later, batches())  # type: ignore[arg-type]
+    rgo.end_task(batches())
+    before = weights_of(model)
+    step_without_gradients(model, later)
+    assert_same(weights_of(model), before)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+def test_a_compiled_step_is_seen_and_not_compiled_again() -> None:
+    torch.compiler.reset()
+    model, count = mlp(), Count()
+    rgo = RGO(model, sgd(model))
+    later = OPTIMIZERS["momentum"](model)
+    step = torch.compile(later.step, backend=count)
+    graphs = []
+    for task in range(2):
+        rgo.begin_task(task)
+        for x, y in batches(3):
+            later.zero_grad()
+            loss_of(model, x, y).backward()
+            step()
+        rgo.end_task(batches())
+        assert not any(
+            later.state[p]["momentum_buffer"].any() for p in model.parameters()
+        )
+        graphs.append(count.graphs)
+    assert graphs[0] == graphs[1] <= 2  # the first step has no momentum yet
+    torch.compiler.reset()
+
+
+def test_optimizers_of_other_models_keep_what_they_have() -> None:
+    model, other = mlp(), mlp()
+    rgo = RGO(model, sgd(model))
+    kept = OPTIMIZERS["momentum"](other), torch.optim.LBFGS(other.parameters())
+    rgo.begin_task(0)
+    train(model, sgd(model), batches())
+    x, y = batches(1)[0]
+    for optimizer in kept:
+        optimizer.step(lambda: backward(other, x, y))
+    rgo.end_task(batches())
+    assert all(kept[0].state[p]["momentum_buffer"].any() for p in other.parameters())
+    assert kept[1].state
+
+
+def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    model.zero_grad()
+    loss = loss_of(model, x, y)
+    loss.backward()
+    return loss
+
+
+def test_what_notes_steps_keeps_nothing_alive_and_goes_with_the_projector() -> None:
+    gc.collect()
+    model, before = mlp(), len(global_hooks())
+    projector = GradientProjector(model, sgd(model))
+    assert len(global_hooks()) == before + 1
+    later = OPTIMIZERS["momentum"](model)
+    train(model, later, batches(1))
+    gone = weakref.ref(later)
+    del later
+    gc.collect()
+    assert gone() is None
+    projector.detach()
+    assert len(global_hooks()) == before
+    projector = GradientProjector(model, sgd(model))
+    gone = weakref.ref(projector)
+    del projector
+    gc.collect()
+    assert gone() is None
+    assert len(global_hooks()) == before
+
+
+def global_hooks() -> dict[int, Callable[..., None]]:
+    found: dict[int, Callable[..., None]] = optimizer_hooks._global_optimizer_post_hooks
+    return found

@@ -2,13 +2,23 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
-from torch_backend.nets import batch, batches, loss_of, mlp, sgd, weights_of
+from torch_backend.nets import (
+    Count,
+    assert_same,
+    batch,
+    batches,
+    loss_of,
+    mlp,
+    sgd,
+    weights_of,
+)
 from torch_backend.projecting import consolidated
 
 from rgo_torch import RGO, GradientProjector, second_moments
@@ -187,6 +197,179 @@ def test_a_step_that_raised_leaves_the_next_ones_projected() -> None:
             torch.testing.assert_close(
                 moved[0][name].mT, P @ moved[1][name].mT, rtol=1e-4, atol=1e-6
             )
+
+
+class Stopped(Optimizer):
+    """Raises as an interrupt does, after its step has changed the weights or before."""
+
+    at: str | None = None
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        if self.at == "before":
+            raise KeyboardInterrupt
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                p.add_(p.grad, alpha=-0.1)
+        if self.at == "after":
+            raise KeyboardInterrupt
+
+
+def stopped(optimizer: Stopped, at: str, step: Callable[[], object]) -> None:
+    optimizer.at = at
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    optimizer.at = None
+
+
+def with_gradients() -> tuple[nn.Module, Stopped]:
+    """Return a model with gradients, and what steps it."""
+    model = mlp()
+    loss_of(model, *batch()).backward()
+    return model, Stopped(model.parameters())
+
+
+def assert_moved_as(
+    model: nn.Module, before: dict[str, Tensor], steps: float = 1
+) -> None:
+    """Demand that a model has moved as by so many projected steps."""
+    other, optimizer = with_gradients()
+    consolidated(other, optimizer, project="update")
+    start = weights_of(other)
+    optimizer.step()
+    for name, p in weights_of(other).items():
+        moved = model.get_parameter(name) - before[name]
+        torch.testing.assert_close(
+            moved, steps * (p - start[name]), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("ends", ["step", "paused step", "task", "detach"])
+def test_a_step_that_was_interrupted_is_projected_before_whatever_follows(
+    ends: str,
+) -> None:
+    model, optimizer = with_gradients()
+    projector = consolidated(model, optimizer, project="update")
+    before = weights_of(model)
+    stopped(optimizer, "after", optimizer.step)
+    if ends == "detach":
+        projector.detach()
+    elif ends == "task":
+        kept = {n: p.clone() for n, p in projector.projections.items()}
+        projector.consolidate(second_moments(mlp(), batches(seed=5)), damping=0.01)
+        assert not torch.equal(projector.projections["0.weight"], kept["0.weight"])
+    else:
+        model.zero_grad()
+        with projector.paused() if ends == "paused step" else nullcontext():
+            optimizer.step()
+    assert_moved_as(model, before)
+
+
+def test_a_step_in_the_step_of_a_class_derived_from_it_is_projected_with_it() -> None:
+    class Again(Stopped):
+        def step(self, closure: None = None) -> None:  # type: ignore[override]
+            super().step()
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    p.add_(p.grad, alpha=-0.1)
+
+    model, _ = with_gradients()
+    optimizer = Again(model.parameters())
+    consolidated(model, optimizer, project="update")
+    before = weights_of(model)
+    stopped(optimizer, "after", optimizer.step)
+    optimizer.step()
+    assert_moved_as(model, before, 3)
+
+
+def test_what_is_inside_is_projected_after_a_step_around_it_raised() -> None:
+    model, inner = with_gradients()
+    outer = Outer(inner)
+    projector = consolidated(model, outer, project="update")
+    before = weights_of(model)
+    stopped(inner, "before", outer.step)
+    for _ in range(2):
+        inner.step()
+    assert_moved_as(model, before, 2)
+    before = weights_of(model)
+    outer.step()
+    assert_moved_as(model, before, 0.5)
+    stopped(inner, "after", outer.step)
+    projector.detach()
+    assert_moved_as(model, before, 1.5)
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("called", ["sub_", "add"])
+def test_an_interrupt_while_an_update_is_projected_loses_nothing(
+    at: int, called: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after an operation, as PyTorch sees a signal."""
+    model, optimizer = with_gradients()
+    consolidated(model, optimizer, project="update")
+    before, left = weights_of(model), [at]
+    place: Any = torch if called == "add" else Tensor
+    plain = getattr(place, called)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Tensor:
+        found: Tensor = plain(*args, **kwargs)
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, called, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.step()
+    model.zero_grad()
+    optimizer.step()
+    assert_moved_as(model, before)
+
+
+def test_weights_that_were_loaded_after_an_interrupt_stay_as_they_are() -> None:
+    for back in ("weights", "optimizer", "state"):
+        model, optimizer = with_gradients()
+        projector = consolidated(model, optimizer, project="update")
+        earlier, state = mlp().state_dict(), projector.state_dict()
+        steps = optimizer.state_dict()
+        optimizer.step()
+        # One that ran to its end, unless what comes back tells more than weights do.
+        stopped(optimizer, "after" if back == "weights" else "before", optimizer.step)
+        model.load_state_dict(earlier)
+        if back == "optimizer":
+            optimizer.load_state_dict(steps)
+        if back == "state":
+            projector.load_state_dict(state)
+        model.zero_grad()
+        optimizer.step()
+        assert_same(weights_of(model), weights_of(mlp()))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+def test_a_compiled_step_is_projected_as_a_plain_one_and_compiled_once() -> None:
+    torch.compiler.reset()
+    found, count, graphs = [], Count(), list[int]()
+    for is_compiled in (False, True):
+        model = mlp()
+        optimizer = Adam(model.parameters())
+        consolidated(model, optimizer, project="update")
+        step = optimizer.step
+        if is_compiled:
+            step = torch.compile(step, backend=count)
+        for x, y in batches(4):
+            optimizer.zero_grad()
+            loss_of(model, x, y).backward()
+            step()
+            graphs.append(count.graphs)
+        found.append(weights_of(model))
+    for name, plain in found[0].items():
+        torch.testing.assert_close(found[1][name], plain)
+    assert graphs[-1] == graphs[-3]
+    torch.compiler.reset()
 
 
 def test_a_wrapper_without_hooks_is_known_by_what_it_wraps() -> None:

@@ -14,6 +14,7 @@ from torch_backend.tolerance import assert_near
 
 from rgo_torch import FeatureEncoder, FeatureEncoding, second_moments
 from rgo_torch.layers.unrolling import stepped, unrolled
+from rgo_torch.recurrence import OwnWeights
 from rgo_torch.trees import leaves_of
 
 
@@ -169,6 +170,52 @@ def test_a_module_has_its_own_weights_after_its_forward(form: str) -> None:
     again = leaves_of(layer(x, states))
     encoder.detach()
     for one, other in zip(again, leaves_of(layer(x, states)), strict=True):
+        assert torch.equal(one, other)
+
+
+def interrupted(*args: object) -> None:
+    """Raise what PyTorch calls no hook after."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_forward_that_was_interrupted_leaves_the_next_one_as_it_is(form: str) -> None:
+    layer, encoder = encoded(form)
+    x, states = given_to(layer)
+    expected = {}
+    for task in (0, 1, 2):
+        encoder.set_task(task)
+        expected[task] = leaves_of(layer(x, states))
+    for task in (0, 1):
+        encoder.set_task(2)
+        handle = layer.register_forward_pre_hook(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            layer(x, states)
+        handle.remove()
+        encoder.set_task(task)
+        found = leaves_of(layer(x, states))
+        for one, other in zip(found, expected[task], strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_interrupted_is_undone_with_the_hooks(form: str) -> None:
+    layer, encoder = encoded(form)
+    x, states = given_to(layer)
+    before = {name: getattr(layer, name) for name, _ in layer.named_parameters()}
+    handle = layer.register_forward_pre_hook(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        layer(x, states)
+    handle.remove()
+    OwnWeights(layer).remove()
+    for name, parameter in before.items():
+        assert getattr(layer, name) is parameter
+    encoder.set_task(0)
+    encoded_first = leaves_of(layer(x, states))
+    encoder.detach()
+    for one, other in zip(encoded_first, leaves_of(layer(x, states)), strict=True):
         assert torch.equal(one, other)
 
 

@@ -144,3 +144,14 @@ def test_a_copy_made_after_attaching_is_the_same_function_in_every_task() -> Non
         assert torch.equal(late(x), model(x))
         assert torch.equal(early(x), model(x)) == (task == 0)
         rgo.end_task([batch(12)])
+
+
+def test_a_parameter_whose_state_is_large_is_warned_of_and_bounded() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 20_000), nn.Linear(20_000, 2))
+    message = "0.bias, 1.weight: more than a GiB of state each, 0.bias 4.5 GiB"
+    with pytest.warns(UserWarning, match=message):
+        RGO(model, sgd(model)).detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RGO(model, sgd(model), max_features=1000)

@@ -280,6 +280,40 @@ def test_optimizers_of_pytorch_call_hooks_and_others_may_not() -> None:
     assert not torch_private.has_step_hooks(Bare())
 
 
+def test_steps_that_are_going_on_are_counted_and_those_that_raised_are_not() -> None:
+    class Twice(torch.optim.SGD):
+        def step(self, closure: None = None) -> None:  # type: ignore[override]
+            super().step()
+            assert weight.isfinite().all(), "raised"
+
+    weight = nn.Parameter(torch.zeros(2))
+    torch.optim.SGD([weight])  # has the step of its class call hooks
+    optimizer, found = Twice([weight], lr=1.0), list[int]()
+    optimizer.register_step_pre_hook(
+        lambda *_: found.append(torch_private.steps_of(optimizer))
+    )
+    weight.grad = torch.full((2,), torch.inf)
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="raised"):
+            optimizer.step()
+    assert found == [1, 2, 1, 2], CHANGED.format("Optimizer")
+    assert torch_private.steps_of(optimizer) == 0, CHANGED.format("Optimizer")
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.GRUCell])
+def test_a_recurrent_module_with_other_weights_is_known(kind: type) -> None:
+    layer, message = kind(2, 3), CHANGED.format(kind.__name__)
+    name = next(n for n, _ in layer.named_parameters() if n.startswith("weight_hh"))
+    x, before = torch.ones(1, 2), layer.get_parameter(name)
+    plain = layer(x)[0]
+    assert not torch_private.has_substituted_weights(layer), message
+    torch_private.substituted_weights(layer, {name: 2 * before})
+    assert torch_private.has_substituted_weights(layer), message
+    torch_private.substituted_weights(layer, {})
+    assert not torch_private.has_substituted_weights(layer), message
+    assert torch.equal(layer(x)[0], plain), message
+
+
 def test_hooks_on_forward_are_seen_and_leave_no_flags() -> None:
     layer, message = nn.Linear(2, 2), CHANGED.format("place for hooks")
 

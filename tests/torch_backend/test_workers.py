@@ -279,6 +279,11 @@ def test_several_workers_make_the_projections_of_a_state_anew(
     checkpoint.load(states, checkpoint_id=folder / "of-1")
     rgo.load_state_dict(states["rgo"], strict=False)
     one = rgo.state_dict()["parameters"]
+    saved = alone()["state"]["parameters"]
+    assert not any(
+        torch.equal(entry["projection"], saved[name]["projection"])
+        for name, entry in one.items()
+    )
     for of_worker in found:
         mine = of_worker["sharded under its own"]["parameters"]
         assert list(mine) == list(one)

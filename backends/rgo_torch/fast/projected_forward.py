@@ -15,7 +15,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rgo_torch.fast import kept_whole
 from rgo_torch.fast.packed import PackedProduct
@@ -128,6 +128,19 @@ class ProjectedForward:
         # Without a look at the projection, lest all be compiled again when it changes;
         # and not where CUDA graphs may replay kernels, and nothing of Python.
         return inputs.device.type == "cpu" and not _is_exporting()
+
+
+def has_foreign_forward(module: nn.Module) -> bool:
+    """Whether a module calls another forward than its class's or a projected one.
+
+    A copy has its class's in place of a projected one.
+    """
+    forward = module.__dict__.get("forward")
+    return not (
+        forward is None
+        or isinstance(forward, ProjectedForward)
+        or forward == MethodType(type(module).forward, module)
+    )
 
 
 class _Projected(torch.autograd.Function):

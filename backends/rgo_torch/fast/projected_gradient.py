@@ -1,11 +1,13 @@
 """The gradient of one parameter, projected as it reaches the parameter."""
 
-from types import MethodType
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rgo_torch.fast.projected_forward import BringProjection, ProjectedForward
+from rgo_torch.fast.projected_forward import (
+    BringProjection,
+    ProjectedForward,
+    has_foreign_forward,
+)
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.torch_private import gradient_hooks
@@ -69,14 +71,6 @@ def _projected_forward(
     layer, own = parameter.uses[0]
     if own != "weight" or len(parameter.uses) > 1 or not isinstance(layer, RowLayer):
         return None
-    forward = layer.module.__dict__.get("forward")
-    if forward is not None and not _is_class_s(forward, layer.module):
-        return None  # someone else's
-    if not layer.is_plain:
+    if has_foreign_forward(layer.module) or not layer.is_plain:
         return None
     return ProjectedForward(layer, bring)
-
-
-def _is_class_s(forward: object, module: nn.Module) -> bool:
-    """Whether it is what a copy has in place of a projected forward: its class's."""
-    return forward == MethodType(type(module).forward, module)

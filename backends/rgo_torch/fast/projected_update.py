@@ -1,24 +1,37 @@
 """The updates of optimizers, projected after their steps."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from rgo_core._checks import few_names
 from rgo_torch.distributed.gathered import piece_of
 from rgo_torch.distributed.pieces import Update, projected_pieces
 from rgo_torch.hooks import remove_all
 from rgo_torch.optimizers import held_by, with_inner
-from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.parameters import ProjectedParameter, Projection
 from rgo_torch.projections import Projections
-from rgo_torch.torch_private import has_step_hooks, version_of
+from rgo_torch.torch_private import has_step_hooks, steps_of, version_of
 from rgo_torch.warning import warn_caller
+
+
+class Before(NamedTuple):
+    """A parameter before a step."""
+
+    piece: Tensor  # a copy
+    version: int
+    writes: float  # how often a step may write to it
 
 
 class ProjectedUpdate:
     """Projects what optimizers change, until it is removed.
+
+    A step that raises calls no hook after it: what it changed is projected by `finish`,
+    before the next one.
 
     Parameters
     ----------
@@ -36,7 +49,11 @@ class ProjectedUpdate:
         self._optimizers = optimizers
         self._parameters = parameters
         self._projections = projections
-        self._before: dict[str, Tensor] = {}
+        # What is not projected yet of the step that is going on, or of one that raised.
+        self._before: dict[str, Before] = {}
+        self._projected_by: Mapping[str, Projection] = {}
+        # How often a step writes to a parameter, at most: others may, after it raised.
+        self._writes: dict[str, int] = {}
         # To notice updates that no hook saw: who has stepped, and versions before.
         self._stepped: dict[int, Optimizer] = {}
         self._versions: dict[str, int] = {}
@@ -49,22 +66,41 @@ class ProjectedUpdate:
             for o in self._hooked
         }
         self._outermost: Optimizer | None = None
+        self._depth = 0  # of steps of its own inside of its step
         for given in self._hooked:
             self._handles += [
                 given.register_step_pre_hook(self._remember),
                 given.register_step_post_hook(self._project),
+                given.register_load_state_dict_pre_hook(self._go_back),
             ]
 
     def remove(self) -> None:
         """Leave updates alone from now on."""
         remove_all(self._handles)
+        self.finish()
+
+    def finish(self) -> None:
+        """Project what a step that raised has changed, if nothing else did since."""
+        self._outermost = None
+        if not self._before:
+            return
+        is_same = self._projected_by is self._projections.projections
+        self._before = {
+            name: before
+            for name, before in self._before.items()
+            if is_same and self._version(name) - before.version <= before.writes
+        }
+        paused, self._projections.paused = self._projections.paused, False
+        try:
+            self._project_pending()
+        finally:
+            self._projections.paused = paused
 
     def watch(self) -> None:
         """Notice from now on what changes projected parameters unprojected."""
         self._stepped = {}
         self._versions = {
-            name: version_of(piece_of(self._parameters[name].held))
-            for name in self._projections.names()
+            name: self._version(name) for name in self._projections.names()
         }
 
     def warn_of_others(self) -> None:
@@ -73,12 +109,12 @@ class ProjectedUpdate:
         changed = [
             name
             for name, version in self._versions.items()
-            if version_of(piece_of(own := self._parameters[name].held)) != version
-            and id(own) not in held
+            if self._version(name) != version
+            and id(self._parameters[name].held) not in held
         ]
         if changed:
             warn_caller(
-                f"{', '.join(changed)}: changed since the last task by something else "
+                f"{few_names(changed)}: changed since the last task by something else "
                 "than the optimizers given, whose updates alone are projected. For a "
                 "new optimizer detach() RGO, attach a new one to it and load this "
                 "one's state, or use project='gradient'"
@@ -91,50 +127,90 @@ class ProjectedUpdate:
                 optimizer.state.pop(parameter.held, None)
 
     def _remember(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        outermost = self._outermost
-        if outermost is not None and id(optimizer) in self._wrapped[id(outermost)]:
+        if self._is_inside(optimizer):
+            self._depth += optimizer is self._outermost
             return
         if any(callable(given) for given in (*args, *kwargs.values())):
             raise ValueError(
                 "project='update' needs step() without a closure, which may evaluate "
                 "the loss between updates; got one. Use project='gradient'"
             )
-        self._outermost = optimizer
+        self.finish()
+        self._outermost, self._depth = optimizer, 0
         self._stepped[id(optimizer)] = optimizer
-        self._before = {
-            name: piece_of(self._parameters[name].held).clone()
-            for name in self._names_of(optimizer)
-            if not self._projections.paused
-        }
+        self._projected_by = self._projections.projections
+        for name in () if self._projections.paused else self._names_of(optimizer):
+            piece = piece_of(self._parameters[name].held)
+            writes = self._writes.get(name, math.inf)
+            self._before[name] = Before(piece.clone(), version_of(piece), writes)
+
+    def _is_inside(self, optimizer: Optimizer) -> bool:
+        """Whether a step is part of another, which is projected as a whole."""
+        outer = self._outermost
+        if outer is None:
+            return False
+        if optimizer is outer:  # whose step calls that of the class it derives from
+            return steps_of(outer) > 1
+        return id(optimizer) in self._wrapped[id(outer)] and steps_of(outer) > 0
+
+    def _go_back(self, optimizer: Optimizer, state: Any) -> None:
+        """Forget a step that raised: who loads an earlier state has earlier weights."""
+        if self._outermost is None or not steps_of(self._outermost):
+            self._outermost = None
+            self._before.clear()
+
+    def _version(self, name: str) -> int:
+        return version_of(piece_of(self._parameters[name].held))
 
     def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
         """Return the parameters with a projection that an optimizer may step."""
-        projected = self._projections.names()
-        if len(self._hooked) == 1:
-            return projected
         held = held_by(optimizer)
-        return [n for n in projected if id(self._parameters[n].held) in held]
+        return [
+            name
+            for name in self._projections.names()
+            if id(own := self._parameters[name].held) in held
+            and (own.requires_grad or own.grad is not None)
+        ]
 
-    @torch.no_grad()
     def _project(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if optimizer is not self._outermost:
             return
+        if self._depth:
+            self._depth -= 1
+            return
         self._outermost = None
-        before, self._before = self._before, {}
+        for name, before in self._before.items():
+            writes = self._version(name) - before.version
+            self._writes[name] = max(self._writes.get(name, 0), writes)
+        self._project_pending()
+
+    @torch.no_grad()
+    def _project_pending(self) -> None:
         # In the weights' own memory: first the update alone, then all again.
-        waiting: dict[str, Tensor] = {}
+        pieces: dict[str, tuple[Tensor, int]] = {}
 
         def updates() -> Iterator[tuple[str, Update]]:
-            for name in before:
+            for name, before in self._before.items():
                 parameter = self._parameters[name]
                 projection = self._projections.bring(name)
                 assert projection is not None  # remembered because there is one
-                waiting[name] = piece_of(parameter.held).sub_(before[name])
-                yield name, Update(parameter, projection, waiting[name])
+                piece = piece_of(parameter.held)
+                pieces[name] = piece, version_of(piece)
+                piece.sub_(before.piece)
+                yield name, Update(parameter, projection, piece)
 
         try:
             for name, projected in projected_pieces(updates()):
-                torch.add(before[name], projected, out=waiting.pop(name))
-        finally:  # where memory ran out: updates as the optimizer made them
-            for name, piece in waiting.items():
-                piece.add_(before[name])
+                torch.add(self._before[name].piece, projected, out=pieces[name][0])
+        finally:  # where memory ran out: updates as the optimizer made them, for now
+            for name, (piece, version) in pieces.items():
+                # Versions tell what was done: an interrupt comes between any two lines.
+                done = version_of(piece) - version
+                if done == 1:
+                    piece.add_(self._before[name].piece)
+                elif done == 2:
+                    del self._before[name]
+            self._before = {
+                name: Before(before.piece, self._version(name), writes=0)
+                for name, before in self._before.items()
+            }

@@ -8,6 +8,7 @@ from torch import nn
 from rgo_core._checks import few_names
 from rgo_core._names import may_multiply
 from rgo_torch.layers.layer import Layer
+from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.places import CONVOLUTIONS
 from rgo_torch.skipped import ASKED, Skipped
 from rgo_torch.statistics import Statistics
@@ -107,6 +108,27 @@ def rounded_weights(parameters: Mapping[str, torch.Tensor]) -> str | None:
         "each step is also rounded along directions that earlier tasks have closed; "
         "the smaller the steps, the larger the part of what is learned that lies "
         "there. Keep the weights in float32, and compute under torch.autocast"
+    )
+
+
+def large_states(parameters: Mapping[str, ProjectedParameter]) -> str | None:
+    """Return advice on parameters whose second moment is a matrix of a gigabyte.
+
+    Parameters
+    ----------
+    parameters : mapping of str to ProjectedParameter
+    """
+    sizes = {name: each.state_bytes for name, each in parameters.items()}
+    found = [name for name, size in sizes.items() if size > 2**30]
+    if not found:
+        return None
+    largest = max(found, key=sizes.__getitem__)
+    n = parameters[largest].features
+    return (
+        f"{few_names(found)}: more than a GiB of state each, {largest} "
+        f"{sizes[largest] / 2**30:.1f} GiB for matrices of {n} x {n}, which also take "
+        "long to invert; max_features= bounds them, of weights and of biases, by a "
+        "sketch"
     )
 
 

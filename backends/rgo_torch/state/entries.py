@@ -69,8 +69,7 @@ def loaded(parameter: ProjectedParameter, entry: Any) -> tuple[Moment, Projectio
     empty = empty_moment(parameter)
     expected = {key: tuple(part.shape) for key, part in empty._asdict().items()}
     projection = loaded_projection(parameter, entry, expected)
-    device = parameter.moment_device
-    moment = type(empty)(*(_copied(entry[key], device) for key in empty._fields))
+    moment = type(empty)(*(_copied(entry[key]) for key in empty._fields))
     return placed_moment(parameter, moment), projection
 
 
@@ -101,14 +100,13 @@ def loaded_projection(
             f"got {list(parts) or type(entry).__name__}"
         )
     check_parts(parameter, {key: parts[key] for key in expected}, expected)
-    device = parameter.tensor.device
-    return kept(parameter, kind(*(_copied(parts[key], device) for key in shapes)))
+    return kept(parameter, kind(*(_copied(parts[key]) for key in shapes)))
 
 
-def _copied(part: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor in memory of its own.
+def _copied(part: Tensor) -> Tensor:
+    """Return a tensor in memory of its own, where it lies.
 
     That of a state may be a file that is written anew, and where it begins (safetensors
     does not align it) decides the last bits of a product.
     """
-    return part.detach().to(device, copy=True)
+    return part.detach().clone()

@@ -53,17 +53,20 @@ def test_every_dense_kernel_is_named() -> None:
     assert convert_network(module).dense == ("9/kernel", "12/kernel", "15/kernel")
 
 
+GROUPED = "convolutions of one group and numbers for padding, got Conv2d"
+
+
 @pytest.mark.parametrize(
     ("module", "got"),
     [
-        (resnet_18((3, 8, 8), 2, 0), r"Conv2d in ResNet|in ResNet"),
-        (nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "Tanh in Sequential"),
-        (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "Conv2d"),
-        (nn.Sequential(nn.Conv2d(2, 2, 3, padding="same")), "Conv2d"),
-        (nn.Sequential(nn.MaxPool2d(3, padding=1)), "MaxPool2d"),
-        (nn.Sequential(nn.MaxPool2d((2, 3))), "MaxPool2d"),
+        (resnet_18((3, 8, 8), 2, 0), r"got .*in ResNet"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "got .*Tanh in Sequential"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), GROUPED),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, padding="same")), GROUPED),
+        (nn.Sequential(nn.MaxPool2d(3, padding=1)), "got .*MaxPool2d"),
+        (nn.Sequential(nn.MaxPool2d((2, 3))), "got .*MaxPool2d"),
     ],
 )
 def test_what_it_cannot_convert_is_refused(module: nn.Module, got: str) -> None:
-    with pytest.raises(ValueError, match=rf"backend jax: expected .* got .*({got})"):
+    with pytest.raises(ValueError, match=rf"backend jax: expected .*({got})"):
         convert_network(module)
