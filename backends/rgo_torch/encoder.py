@@ -38,7 +38,7 @@ from rgo_torch.places import (
     output_places,
     renamed,
 )
-from rgo_torch.recurrence import recurrent_hooks
+from rgo_torch.recurrence import OwnWeights, recurrent_hooks
 from rgo_torch.skipped import Overrides
 from rgo_torch.wrappers import is_compiled, named_modules
 
@@ -62,9 +62,8 @@ class FeatureEncoder(Uncopied):
         on every machine and backend.
     unencoded : iterable of str, optional
         Names of the modules whose outputs stay as they are. The last layer of the model
-        where None, unless a matrix of one's own comes after it. Name every head
-        where there are several, and the shortcuts of a residual network: features that
-        are added must be in the same order.
+        where None, unless a matrix of one's own comes after it. Name every head where
+        there are several, and shortcuts: what is added must be in the same order.
     layout : mapping of str to Axes or None, optional
         See `find_layout`.
     places : iterable of str or Place, optional
@@ -81,8 +80,8 @@ class FeatureEncoder(Uncopied):
     ValueError
         If a name in `unencoded` is not that of a module that would be encoded or of the
         last layer, `unencoded` or `places` are given for a model with `FeatureEncoding`
-        modules, a place is none, its adapters did not start at zero, or `seed` is not
-        an integer of at least 0.
+        modules, another encoder has one of these, a place is none, its adapters did not
+        start at zero, or `seed` is not an integer of at least 0.
 
     Notes
     -----
@@ -211,6 +210,7 @@ class FeatureEncoder(Uncopied):
         elif isinstance(module, RECURRENT):
             make = partial(self._part, place)
             self._add(module, *recurrent_hooks(module, encoding, make))
+            self.handles.append(OwnWeights(module))
 
     def _encoding(self, name: str, place: FoundPlace) -> FeatureEncoding:
         width, axis = place.channels

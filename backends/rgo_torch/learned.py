@@ -42,10 +42,18 @@ class Learned(TaskCycle):
         Raises
         ------
         ValueError
-            If `task` was never begun, or the encoding is at a module without a weight
-            of its own that could take it up, such as a Flatten.
+            If `task` was never begun, or the encoding is at a module that cannot take
+            it up: one without a weight, as a Flatten, or whose outputs are more than a
+            product with its weight plus a bias, as of a class with a forward, parameter
+            or buffer of its own, or with a hook before the encoding.
         RuntimeError
             As `task` does; if the model is cut up over workers.
+
+        Notes
+        -----
+        Weights that are tied are two in the copy. One that is used without its layer,
+        ``F.linear(h, words.weight)``, cannot be seen, and the copy is another function
+        then: compare it inside of ``task(task)``.
         """
         if sharded_modules(self.model) or mesh_of(self.model) is not None:
             raise RuntimeError(

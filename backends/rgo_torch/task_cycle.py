@@ -53,7 +53,8 @@ class TaskCycle(Attached):
         RuntimeError
             If called inside of `task`, whose end would restore another encoding, after
             `detach`, if adapters were switched or something frozen beside them is
-            trained now, or as `GradientProjector.check_parameters` does.
+            trained now, if a batch normalisation was replaced, or as
+            `GradientProjector.check_parameters` does.
 
         Notes
         -----

@@ -46,9 +46,7 @@ def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
 def test_an_optimizer_of_a_part_of_the_model_is_welcome() -> None:
     model = mlp()
     optimizer = sgd(model[4])
-    message = (
-        "^0.weight, 0.bias, 2.weight and 1 more: held by no optimizer given, so that"
-    )
+    message = "^0.weight, 0.bias, 2.weight and 1 more: held by no optimizer given"
     with pytest.warns(UserWarning, match=message):
         projector = consolidated(model, optimizer, project="update")
     assert [name for name, _ in projector.unprotected] == [

@@ -14,7 +14,6 @@ from torch_backend.tolerance import assert_near
 
 from rgo_torch import FeatureEncoder, FeatureEncoding, second_moments
 from rgo_torch.layers.unrolling import stepped, unrolled
-from rgo_torch.recurrence import OwnWeights
 from rgo_torch.trees import leaves_of
 
 
@@ -209,14 +208,9 @@ def test_what_was_interrupted_is_undone_with_the_hooks(form: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         layer(x, states)
     handle.remove()
-    OwnWeights(layer).remove()
+    encoder.detach()
     for name, parameter in before.items():
         assert getattr(layer, name) is parameter
-    encoder.set_task(0)
-    encoded_first = leaves_of(layer(x, states))
-    encoder.detach()
-    for one, other in zip(encoded_first, leaves_of(layer(x, states)), strict=True):
-        assert torch.equal(one, other)
 
 
 STEPPED = ("gru", "lstm", "lstm, last state", "both ways", "gru cell", "lstm cell")
