@@ -274,3 +274,10 @@ def test_groups_are_symmetric_each_by_its_own_scale(backend: Backend) -> None:
     both = SecondMoment(np.stack([1e12 * np.eye(2), small]), np.asarray(1))
     with pytest.raises(ValueError, match="must be symmetric"):
         backend.call(consolidate, both, 1.0)
+
+
+def test_rounding_of_a_large_group_is_none_of_a_small_one(backend: Backend) -> None:
+    large = 1e12 * np.eye(2) + np.asarray([[0.0, 1e-3], [0.0, 0.0]])
+    both = SecondMoment(np.stack([large, np.eye(2)]), np.asarray(1))
+    found = backend.call(consolidate, both, 1.0, normalized=False)
+    assert_close(found[1], np.eye(2) / 2)

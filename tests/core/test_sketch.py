@@ -96,7 +96,9 @@ def test_what_a_sketch_misses_is_bounded_by_what_it_shrank(
 
 def test_what_is_dropped_over_many_blocks_is_counted(backend: Backend) -> None:
     rng = np.random.default_rng(0)
-    long, short = 1e5 * rng.normal(size=(60, 1)), 1e-2 * rng.normal(size=(60, 40, 100))
+    # More than rounding of the long one, and less than as much for each feature.
+    long = 3e5 * rng.normal(size=(60, 1))
+    short = 5e-3 * rng.normal(size=(60, 40, 100))
     vectors = np.concatenate([long[..., None] * np.eye(100)[:1], short], axis=1)
     sketch = sketch_of(backend, vectors[0], 4)
     for block in vectors[1:]:

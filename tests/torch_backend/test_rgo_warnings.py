@@ -155,3 +155,19 @@ def test_a_parameter_whose_state_is_large_is_warned_of_and_bounded() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RGO(model, sgd(model), max_features=1000)
+
+
+@pytest.mark.parametrize("given", ["all", "head"])
+@pytest.mark.filterwarnings("error")
+def test_frozen_weights_are_neither_written_to_nor_warned_of(given: str) -> None:
+    model = mlp()
+    model[:4].requires_grad_(False)
+    held = model if given == "all" else model[4]
+    optimizer = torch.optim.AdamW(held.parameters(), lr=0.01)
+    rgo = RGO(model, optimizer, encode=False)
+    for task in range(3):
+        rgo.begin_task(task)
+        version = model[0].weight._version
+        train(model, optimizer, batches(seed=task))
+        assert model[0].weight._version == version
+        rgo.end_task(batches(seed=task))
