@@ -9,7 +9,6 @@ from torch.optim import Optimizer
 
 from rgo_core.damping import Damping
 from rgo_core.scaling import Normalize
-from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.adapters.shared import Groups, shared_layers, shared_parameters
 from rgo_torch.attachment import check_parameters
 from rgo_torch.distributed.gathered import gathered
@@ -31,7 +30,7 @@ from rgo_torch.parameters import (
     projected_parameters,
 )
 from rgo_torch.projections import Projections, Renewed
-from rgo_torch.skipped import Overrides, Skipped
+from rgo_torch.skipped import FROZEN, Overrides, Skipped
 from rgo_torch.state.projector import loaded_parts, parts_of
 from rgo_torch.wrappers import named_parameters, original_model
 

@@ -7,6 +7,7 @@ from rgo_core import Axes
 
 Overrides = Mapping[str, Axes | None]
 ASKED = "left unprotected as asked"
+FROZEN = "frozen beside adapters"
 
 
 class Skipped(NamedTuple):

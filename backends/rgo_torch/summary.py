@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from rgo_core._checks import few_names
-from rgo_torch.adapters.lora import FROZEN
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector
+from rgo_torch.skipped import FROZEN
 
 # With less of a step free, half of what was learned first was lost after five tasks:
 # `docs/plasticity.md`.

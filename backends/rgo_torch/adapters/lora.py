@@ -16,8 +16,6 @@ from rgo_torch.layers.layer import Layer
 from rgo_torch.places import FoundPlace, found_place
 from rgo_torch.wrappers import named_modules, named_parameters
 
-FROZEN = "frozen beside adapters"
-
 _LORA = "peft.tuners.lora.layer"
 # Whose forward passes call lora_A and lora_B as modules of their own, or (Embedding)
 # are called again for each sample.
