@@ -51,10 +51,9 @@ class TaskCycle(Attached):
             If `task` is not the next one. A task that was begun and has not ended may
             be begun again.
         RuntimeError
-            If called inside of `task`, whose end would restore another encoding, after
-            `detach`, if adapters were switched or something frozen beside them is
-            trained now, if a batch normalisation was replaced, or as
-            `GradientProjector.check_parameters` does.
+            If called inside of `task` or after `detach`, if adapters were switched or
+            something frozen beside them is trained now, if a batch normalisation was
+            replaced, or as `GradientProjector.check_parameters` does.
 
         Notes
         -----
@@ -180,6 +179,8 @@ class TaskCycle(Attached):
 
         def seen() -> dict[str, Moment]:
             current = self._progress.check_begun("observe")
+            if together:  # to end the task
+                self._progress.check_not_looking("end_task")
             self._check_attached()
             self._check_model()
             with self.task(current):
@@ -204,6 +205,7 @@ class TaskCycle(Attached):
         each; they always do where moments are sharded.
         """
         self._progress.check_begun("consolidate")
+        self._progress.check_not_looking("consolidate")
         self._check_attached()
         self._check_model()
         parameters = self.projector.observed
@@ -233,8 +235,7 @@ class TaskCycle(Attached):
         ValueError
             If `task` was never begun.
         RuntimeError
-            After `detach`, where the model encodes no more; if the adapters that it
-            was trained with were switched.
+            After `detach`, or if the adapters that it was trained with were switched.
         """
         if self.encoder is not None:
             self._check_attached()
