@@ -23,6 +23,9 @@ def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
     check_axes("logits", logits, 1, "(..., c)")
     if mask is not None:
         check_mask(logits, mask, xp)
+        none = ~xp.all(xp.any(mask, axis=-1))
+        if not is_traced(none) and bool(none):
+            raise ValueError("mask must leave a class in play, got none")
         logits = xp.where(mask, logits, xp.full_like(logits, -xp.inf))
     raised = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return raised / xp.sum(raised, axis=-1, keepdims=True)
@@ -66,9 +69,6 @@ def check_mask(logits: Array, mask: Array, xp: Namespace) -> None:
             f"mask must have the {logits.shape[-1]} classes of the logits, "
             f"got shape {tuple(mask.shape)}"
         )
-    none = ~xp.all(xp.any(mask, axis=-1))
-    if not is_traced(none) and bool(none):
-        raise ValueError("mask must leave a class in play, got none")
     lead = zip(mask.shape[-2::-1], logits.shape[-2::-1], strict=False)
     if mask.ndim > logits.ndim or any(m not in (1, n) for m, n in lead):
         raise ValueError(

@@ -60,7 +60,7 @@ def score_cotangents(
     Returns
     -------
     array (k, ..., c)
-        k = 1 or c.
+        k = 1 or c. In float32 at the least: for `jax.vjp` cast to the outputs' dtype.
 
     Raises
     ------

@@ -142,7 +142,7 @@ class FeatureEncoder(Uncopied):
         self.places: dict[str, At] = {}
         self.handles: list[Any] = []
         self._encodings = own
-        self._looks = Looks(lambda: self.task_index, self.set_task)
+        self._looks = Looks[int]()
         if not own:
             for place in found:
                 if place.name not in excluded:
@@ -178,7 +178,7 @@ class FeatureEncoder(Uncopied):
 
     def task(self, task: int) -> AbstractContextManager[None]:
         """Encode for `task` inside the context."""
-        return self._looks.at(task)
+        return self._looks.at(task, lambda: self.task_index, self.set_task)
 
     def detach(self) -> None:
         """Remove every hook; `FeatureEncoding` modules go back to the identity.
@@ -186,7 +186,7 @@ class FeatureEncoder(Uncopied):
         A deep copy of the model that has hooks keeps its encoding.
         """
         release(self)
-        self._looks.close()
+        self._looks.close(self.set_task)
         if not self.places:
             self.set_task(0)
         self._reach_across(None)

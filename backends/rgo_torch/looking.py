@@ -13,45 +13,45 @@ class Looks(Generic[T]):
     Two generators that each hold a context close it in the order in which they are
     used up, which need not be that of a stack.
 
-    Parameters
-    ----------
-    current : callable
-        Returns what is in place.
-    put : callable
-        Puts it in place.
+    It keeps none of the functions that it is given: who has one of these is then in no
+    cycle with it, and gone with its last reference.
     """
 
-    def __init__(self, current: Callable[[], T], put: Callable[[T], None]) -> None:
-        self._current, self._put = current, put
+    def __init__(self) -> None:
         self._open: dict[object, T] = {}
         self._home: T | None = None  # what was in place before the first was opened
 
-    def __bool__(self) -> bool:
-        return bool(self._open)
-
-    @property
-    def home(self) -> T:
-        """What is in place outside of every context."""
-        return self._current() if self._home is None else self._home
+    def home(self, current: Callable[[], T]) -> T:
+        """Return what is in place outside of every context."""
+        return self._home if self._open and self._home is not None else current()
 
     @contextmanager
-    def at(self, value: T) -> Iterator[None]:
-        """Have a value in place inside the context."""
-        key, self._home = object(), self.home
-        self._open[key] = value
+    def at(
+        self, value: T, current: Callable[[], T], put: Callable[[T], None]
+    ) -> Iterator[None]:
+        """Have a value in place inside the context.
+
+        Parameters
+        ----------
+        value : object
+        current : callable
+            Returns what is in place.
+        put : callable
+            Puts it in place.
+        """
+        key, home = object(), self.home(current)
+        self._open[key], self._home = value, home
         try:
-            self._put(value)
+            put(value)
             yield
         finally:
             if key in self._open:
                 del self._open[key]
-                self._put(next(reversed(self._open.values()), self._home))
-                if not self._open:
-                    self._home = None
+                put(next(reversed(self._open.values()), home))
 
-    def close(self) -> None:
+    def close(self, put: Callable[[T], None]) -> None:
         """Put back what was in place before, for good: open contexts change nothing."""
         if self._open:
             self._open.clear()
-            self._put(self.home)
-            self._home = None
+            assert self._home is not None
+            put(self._home)

@@ -84,22 +84,25 @@ def _foldable(
 
 
 def _untie(model: nn.Module, modules: Iterable[nn.Module]) -> None:
-    """Give modules parameters of their own, in place of those that others hold too."""
+    """Untie all parameters, if one of these modules has one that others hold too."""
     holders = Counter(
         id(parameter)
         for _, module in named_modules(model)
         for parameter in own_parameters(module).values()
     )
-    is_untied = False
-    for module in modules:
+    mine = [p for m in modules for p in own_parameters(m).values() if p is not None]
+    if all(holders[id(parameter)] < 2 for parameter in mine):
+        return
+    # Whatever else is tied too: transformers ties all or none when it loads.
+    for _, module in named_modules(model):
         for own, parameter in own_parameters(module).items():
             if parameter is None or holders[id(parameter)] < 2:
                 continue
             holders[id(parameter)] -= 1
-            is_untied, values = True, parameter.detach().clone()
+            values = parameter.detach().clone()
             setattr(module, own, nn.Parameter(values, parameter.requires_grad))
     # As transformers notes that it is to tie them again when it loads.
-    for each in model.modules() if is_untied else ():
+    for each in model.modules():
         config: Any = getattr(each, "config", None)
         if getattr(config, "tie_word_embeddings", False):
             config.tie_word_embeddings = False

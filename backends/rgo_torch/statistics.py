@@ -53,7 +53,7 @@ class RunningStatistics:
         self.others = WatchedBuffers(model, self.modules.values())
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []
-        self._looks = Looks(self._current, self._put)
+        self._looks = Looks[dict[str, Running]]()
 
     def begin_task(self, task: int, *, is_new: bool) -> None:
         """Freeze the statistics where that is asked for, from the second task on.
@@ -77,12 +77,13 @@ class RunningStatistics:
 
     def task(self, task: int) -> AbstractContextManager[None]:
         """Use the statistics of a task that ended, inside the context."""
-        ended = task < len(self.kept)
-        return self._looks.at(_copied(self.kept[task]) if ended else self._looks.home)
+        ended, home = task < len(self.kept), self._looks.home(self._current)
+        asked = _copied(self.kept[task]) if ended else home
+        return self._looks.at(asked, self._current, self._put)
 
     def detach(self) -> None:
         """Let the normalisations go on as PyTorch's."""
-        self._looks.close()
+        self._looks.close(self._put)
         remove_all(self.handles)
 
     def state_dict(self) -> tuple[dict[str, Tensor], ...]:
@@ -157,6 +158,7 @@ class RunningStatistics:
             ]
 
 
+@torch.inference_mode(False)  # training writes to no others
 def _copied(statistics: Mapping[str, Running]) -> dict[str, Running]:
     return {
         name: Running(*(part.clone() for part in running))

@@ -34,11 +34,11 @@ class Stepping:
         parameters: Collection[ProjectedParameter],
     ) -> None:
         self._given, self._parameters = given, parameters
-        seen: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        seen = weakref.WeakValueDictionary[int, Optimizer]()
 
         def note(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if optimizer not in seen:
-                seen.add(optimizer)
+            if id(optimizer) not in seen:
+                seen[id(optimizer)] = optimizer
 
         self._seen = seen
         handle = register_optimizer_step_post_hook(note)
@@ -52,5 +52,7 @@ class Stepping:
     def drop_momentum(self) -> None:
         """Set to zero what any of them keeps of the parameters' gradients."""
         wanted = {id(parameter.held) for parameter in self._parameters}
-        others = [o for o in self._seen if not wanted.isdisjoint(held_by(o))]
+        # A list, for other threads step too.
+        seen = [reference() for reference in self._seen.valuerefs()]
+        others = [o for o in seen if o and not wanted.isdisjoint(held_by(o))]
         drop_momentum([*self._given, *others], self._parameters)

@@ -142,3 +142,13 @@ def test_a_loss_without_independent_outputs_is_refused() -> None:
     message = "loss must be 'binary' or 'squared-error', got 'cross-entropy'"
     with pytest.raises(ValueError, match=message):
         independent_cotangents(np.zeros((1, 2)), loss="cross-entropy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loss", ["binary", "squared-error"])
+def test_a_sample_without_outputs_in_play_has_no_curvature(
+    backend: Backend, loss: str
+) -> None:
+    mask = np.asarray([[True, False], [False, False]])
+    found = backend.call(independent_weights, np.ones((2, 2)), loss=loss, mask=mask)
+    assert not found[1].any()
+    assert found[0].any()

@@ -1,6 +1,8 @@
 """Contexts that look back at a task: in any order, and between any two calls."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -162,3 +164,25 @@ def test_a_detached_one_observes_and_loads_nothing() -> None:
         with pytest.raises(RuntimeError, match="this RGO was detached"):
             act()
     assert rgo.finished == 0
+
+
+def test_what_looks_back_is_gone_with_its_last_reference() -> None:
+    gc.disable()
+    try:
+        model = Normalised()
+        rgo = RGO(model, sgd(model))
+        gone = [weakref.ref(each) for each in (rgo.encoder, rgo.statistics)]
+        del rgo, model
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_statistics_put_in_place_without_gradients_serve_training() -> None:
+    rgo, model = learned("per-task", tasks=2)
+    rgo.begin_task(2)
+    left_open = in_task(rgo, 0)
+    with torch.inference_mode():
+        next(left_open)
+    train(model, sgd(model), data(0))
+    left_open.close()

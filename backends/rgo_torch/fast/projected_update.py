@@ -1,6 +1,5 @@
 """The updates of optimizers, projected after their steps."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,15 +22,15 @@ class Before(NamedTuple):
     """A parameter before a step."""
 
     piece: Tensor  # a copy
-    version: int
-    writes: float  # how often a step may write to it
+    version: int  # after a step whose projection raised; -1: of one that is going on
 
 
 class ProjectedUpdate:
     """Projects what optimizers change, until it is removed.
 
-    A step that raises calls no hook after it: what it changed is projected by `finish`,
-    before the next one.
+    A step that raises calls no hook after it. What it changed stays as it is: nobody
+    can tell it from what is restored then. Where projecting raises, `finish` projects
+    before the next step.
 
     Parameters
     ----------
@@ -52,8 +51,6 @@ class ProjectedUpdate:
         # What is not projected yet of the step that is going on, or of one that raised.
         self._before: dict[str, Before] = {}
         self._projected_by: Mapping[str, Projection] = {}
-        # How often a step writes to a parameter, at most: others may, after it raised.
-        self._writes: dict[str, int] = {}
         # To notice updates that no hook saw: who has stepped, and versions before.
         self._stepped: dict[int, Optimizer] = {}
         self._versions: dict[str, int] = {}
@@ -71,7 +68,6 @@ class ProjectedUpdate:
             self._handles += [
                 given.register_step_pre_hook(self._remember),
                 given.register_step_post_hook(self._project),
-                given.register_load_state_dict_pre_hook(self._go_back),
             ]
 
     def remove(self) -> None:
@@ -80,7 +76,7 @@ class ProjectedUpdate:
         self.finish()
 
     def finish(self) -> None:
-        """Project what a step that raised has changed, if nothing else did since."""
+        """Project what a projection that raised has left, if nothing changed that."""
         self._outermost = None
         if not self._before:
             return
@@ -88,7 +84,7 @@ class ProjectedUpdate:
         self._before = {
             name: before
             for name, before in self._before.items()
-            if is_same and self._version(name) - before.version <= before.writes
+            if is_same and self._version(name) == before.version
         }
         paused, self._projections.paused = self._projections.paused, False
         try:
@@ -141,8 +137,7 @@ class ProjectedUpdate:
         self._projected_by = self._projections.projections
         for name in () if self._projections.paused else self._names_of(optimizer):
             piece = piece_of(self._parameters[name].held)
-            writes = self._writes.get(name, math.inf)
-            self._before[name] = Before(piece.clone(), version_of(piece), writes)
+            self._before[name] = Before(piece.clone(), -1)
 
     def _is_inside(self, optimizer: Optimizer) -> bool:
         """Whether a step is part of another, which is projected as a whole."""
@@ -152,12 +147,6 @@ class ProjectedUpdate:
         if optimizer is outer:  # whose step calls that of the class it derives from
             return steps_of(outer) > 1
         return id(optimizer) in self._wrapped[id(outer)] and steps_of(outer) > 0
-
-    def _go_back(self, optimizer: Optimizer, state: Any) -> None:
-        """Forget a step that raised: who loads an earlier state has earlier weights."""
-        if self._outermost is None or not steps_of(self._outermost):
-            self._outermost = None
-            self._before.clear()
 
     def _version(self, name: str) -> int:
         return version_of(piece_of(self._parameters[name].held))
@@ -179,9 +168,6 @@ class ProjectedUpdate:
             self._depth -= 1
             return
         self._outermost = None
-        for name, before in self._before.items():
-            writes = self._version(name) - before.version
-            self._writes[name] = max(self._writes.get(name, 0), writes)
         self._project_pending()
 
     @torch.no_grad()
@@ -211,6 +197,6 @@ class ProjectedUpdate:
                 elif done == 2:
                     del self._before[name]
             self._before = {
-                name: Before(before.piece, self._version(name), writes=0)
+                name: Before(before.piece, self._version(name))
                 for name, before in self._before.items()
             }

@@ -31,6 +31,14 @@ class APDOptions(MethodOptions):
     clusters: Count = 2  # groups at first, as many more with each later clustering
     gap: Positive = 0.01  # beta: entries of a group that differ by no more are shared
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clusters > self.every:
+            raise ValueError(
+                f"option 'clusters': expected at most the {self.every} tasks that are "
+                f"clustered first (option 'every'), got {self.clusters}"
+            )
+
 
 class APD(Method):
     """Additive Parameter Decomposition (Yoon, Kim, Yang and Hwang, ICLR 2020).

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import Count
+from rgo_bench.streams.options import Count, Part, Positive
 
 # Keeps the normalisation finite where all Fisher entries are the same.
 TINY = 1e-32
@@ -18,9 +18,9 @@ TINY = 1e-32
 class EWCOptions(MethodOptions):
     """The options of `EWC`."""
 
-    strength: float = 10.0  # of the penalty
+    strength: Positive = 10.0  # of the penalty
     window: Count = 10  # steps over which squared gradients are averaged
-    decay: float = 0.9  # weight of the newest window in the running Fisher
+    decay: Part = 0.9  # weight of the newest window in the running Fisher
 
 
 class EWC(NetworkMethod):
@@ -45,7 +45,7 @@ class EWC(NetworkMethod):
     """
 
     options: EWCOptions
-    kept = (*NetworkMethod.kept, "running", "fisher", "anchor")
+    kept = (*NetworkMethod.kept, "running", "anchor")
 
     def __init__(self, setting: Setting, options: EWCOptions) -> None:
         super().__init__(setting, options)
@@ -72,6 +72,10 @@ class EWC(NetworkMethod):
             self.anchor = {
                 name: p.detach().clone() for name, p in self._parameters.items()
             }
+
+    def restored(self) -> None:
+        """Make the penalty's Fisher of the running one."""
+        self.fisher = normalized(self.running)
 
     def _zeros(self) -> dict[str, Tensor]:
         return {

@@ -9,7 +9,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, shared_layers, spread
 from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import Count, Positive
+from rgo_bench.streams.options import Count, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class GPMOptions(MethodOptions):
     """The options of `GPM`."""
 
     representations: Count = 300  # of as many samples, taken after a task
-    threshold_first: Positive = 0.95  # of the first layer: how much of them to keep
-    threshold: Positive = 0.99  # of the other layers
+    threshold_first: Part = 0.95  # of the first layer: how much of them to keep
+    threshold: Part = 0.99  # of the other layers
     rise: float = 0.0  # of both thresholds, with every task
     biases: Biases = "frozen"
 

@@ -168,7 +168,14 @@ class NetworkMethod(Method):
 def _state_of(value: Any) -> Any:
     if isinstance(value, torch.Generator):
         return value.get_state()
-    return value.state_dict() if hasattr(value, "state_dict") else dict(value)
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            "kept: expected a mapping, a generator of PyTorch's or what has a "
+            f"state_dict, got a {type(value).__name__}"
+        )
+    return dict(value)
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl_controller import Controller
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import Count, Positive
+from rgo_bench.streams.options import Count, Part, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class RCLOptions(MethodOptions):
     cost: Positive = 1e-4  # of a unit, in the reward
     step_size: Positive = 0.001  # Adam's, of networks and of the controller
     decay: Positive = 1e-4  # of |w|^2 / 2
-    validation: Positive = 0.1  # part of a task's samples that tells the reward
+    validation: Part = 0.1  # part of a task's samples that tells the reward
 
 
 class RCL(GrowingMethod):
@@ -82,6 +82,11 @@ class RCL(GrowingMethod):
             return
         with clock.phase("train"):
             held = max(1, round(self.options.validation * len(x)))
+            if held >= len(x):
+                raise ValueError(
+                    f"option 'validation': expected to leave some of {len(x)} samples "
+                    f"to train on, got {self.options.validation}"
+                )
             seed = self.setting.seed * 10_007 + self.current
             controller = Controller(
                 len(self.network.names),

@@ -34,8 +34,15 @@ def order_specs(
     """Return the runs of each method in so many orders of the same tasks.
 
     The first order is the stream's own.
+
+    Raises
+    ------
+    ValueError
+        If `options` name an order, or there are not so many orders of the tasks.
     """
-    return [
+    if "order" in options:
+        raise ValueError("option 'order': expected none, for it takes all orders")
+    specs = [
         make_spec(
             *(stream, method, seed),
             {**options, **({"order": order} if order else {})},
@@ -44,6 +51,14 @@ def order_specs(
         for method in methods
         for order in range(orders)
     ]
+    tasks = specs[0].stream_options.tasks
+    different = {tuple(task_order(tasks, order)) for order in range(orders)}
+    if len(different) < orders:
+        raise ValueError(
+            f"expected so many orders of {tasks} tasks that all differ, got {orders}, "
+            f"of which {len(different)} do"
+        )
+    return specs
 
 
 def disparities(records: Iterable[Record]) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """One run: a method learns a stream, and is tested on all tasks after each."""
 
+import contextlib
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -125,11 +127,19 @@ def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Run
     return TorchRun(spec, usable_device(device), compiled=compiled)
 
 
+HOUR = 3600  # seconds
+
+
 def _remove_leftovers(path: Path) -> None:
-    """Remove the checkpoint of a finished run, and what a kill left half-written."""
-    for leftovers in (f"{path.stem}.checkpoint", f".{path.stem}.*.tmp"):
-        for leftover in path.parent.glob(leftovers):
-            leftover.unlink(missing_ok=True)
+    """Remove the checkpoint of a finished run, and what a kill left half-written.
+
+    What another process is writing now is no leftover.
+    """
+    path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    for leftover in path.parent.glob(f".{path.stem}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < time.time() - HOUR:
+                leftover.unlink()
 
 
 def check_together(spec: Spec, *, compiled: bool) -> None:

@@ -1,5 +1,6 @@
 """The options of streams and methods: what their types say, and the checks of it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import NoneType
@@ -13,8 +14,8 @@ class Options:
     Raises
     ------
     ValueError
-        If an option is not what its type says: `Count`, `Positive`, one of the names
-        of a `Literal`, or None where ``| None`` allows it.
+        If an option is not what its type says: `Count`, `Positive`, `Part`, one of the
+        names of a `Literal`, or None where ``| None`` allows it.
     """
 
     def __post_init__(self) -> None:
@@ -61,6 +62,12 @@ def check_positive(option: str, value: object) -> None:
     _check(option, value, int | float, "a positive number")
 
 
+def check_part(option: str, value: object) -> None:
+    """Raise unless an option is a number above 0 and at most 1."""
+    expected = "a number above 0 and at most 1"
+    _check(option, value, int | float, expected, most=1)
+
+
 def check_choice(
     option: str, value: object, names: tuple[Any, ...], *, numbers: bool = False
 ) -> None:
@@ -71,9 +78,11 @@ def check_choice(
         raise ValueError(f"option {option!r}: expected one of {listed}, got {value!r}")
 
 
-def _check(option: str, value: Any, kind: Any, expected: str) -> None:
+def _check(
+    option: str, value: Any, kind: Any, expected: str, most: float = sys.float_info.max
+) -> None:
     is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if not is_number or not 0 < value < float("inf"):
+    if not is_number or not 0 < value <= most:
         raise ValueError(f"option {option!r}: expected {expected}, got {value!r}")
 
 
@@ -85,6 +94,7 @@ def _checks(kind: Any) -> list[Callable[[str, object], None]]:
 
 Count = Annotated[int, check_count]
 Positive = Annotated[float, check_positive]
+Part = Annotated[float, check_part]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ class RotatedOptions(StreamOptions):
         if self.step != FIXED_STEP:
             raise ValueError(
                 f"option 'step': expected {FIXED_STEP} with angles='fixed', got "
-                f"{self.step}; angles='drawn' allows others"
+                f"{self.step}; add step={FIXED_STEP}, or take angles='drawn'"
             )
 
 

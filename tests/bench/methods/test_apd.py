@@ -151,6 +151,11 @@ def test_options_that_count(option: str) -> None:
         APDOptions(**changes)
 
 
+def test_more_groups_than_tasks_to_cluster_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected at most the 1 tasks that are clus"):
+        APDOptions(every=1)
+
+
 def test_a_resumed_run_ends_with_the_same_parts() -> None:
     options = APDOptions(every=2, clusters=1)
     assert_resumes(APD(SETTING, options), APD(SETTING, options))

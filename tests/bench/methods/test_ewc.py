@@ -110,7 +110,7 @@ def test_normalising_equal_values_gives_zeros() -> None:
 
 def test_a_strong_penalty_holds_the_weights_where_they_were() -> None:
     moves = []
-    for strength in (0.0, 4.0):
+    for strength in (1e-12, 4.0):
         method = EWC(SETTING, EWCOptions(strength=strength, window=2))
         learn(method, 0)
         anchor, fisher = weights(method), method.fisher
@@ -129,3 +129,20 @@ def test_a_window_of_no_steps_is_refused() -> None:
 def test_a_resumed_run_ends_with_the_same_weights() -> None:
     options = EWCOptions(window=3)
     assert_resumes(EWC(SETTING, options), EWC(SETTING, options))
+
+
+def test_two_numbers_a_weight_are_kept_beside_it() -> None:
+    method = EWC(SETTING, EWCOptions())
+    learn(method, 0)
+    assert method.kept_bytes() == 3 * 4 * sum(
+        w.numel() for w in weights(method).values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("strength", -5.0), ("strength", float("nan")), ("decay", 3.0)],
+)
+def test_options_without_meaning_are_refused(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"option '{option}': expected a"):
+        EWCOptions(**{option: value})

@@ -159,3 +159,13 @@ def test_a_method_takes_no_name_that_there_is() -> None:
         ValueError, match="expected a new name, got 'rgo', which exists"
     ):
         register_method("rgo", METHODS["rgo"])
+
+
+def test_what_cannot_be_kept_is_told_by_its_kind() -> None:
+    class Counting(Plain):
+        kept = (*Plain.kept, "steps")
+        steps = 3
+
+    method = Counting(tiny_setting(), MethodOptions())
+    with pytest.raises(TypeError, match=r"kept: expected a mapping, .* got a int"):
+        method.state_dict()

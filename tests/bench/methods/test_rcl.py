@@ -7,6 +7,7 @@ from bench.small_settings import (
     HIDDEN,
     SPLIT,
     assert_resumes,
+    begin,
     learn,
     samples,
     tiny_setting,
@@ -16,6 +17,7 @@ from torch import Tensor
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl import RCL, RCLOptions, reward
 from rgo_bench.methods.rcl_controller import Controller
+from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 FEW = RCLOptions(trials=3, most=4)
@@ -110,11 +112,25 @@ def test_bytes_are_those_of_the_kept_network_alone() -> None:
     assert copy.deepcopy(method).kept_bytes() == method.kept_bytes()
 
 
-@pytest.mark.parametrize("option", ["trials", "most", "cost", "validation"])
+@pytest.mark.parametrize("option", ["trials", "most", "cost"])
 def test_options_without_meaning_are_refused(option: str) -> None:
     changes: dict[str, Any] = {option: 0}
     with pytest.raises(ValueError, match=f"option '{option}': expected a positive"):
         RCLOptions(**changes)
+
+
+@pytest.mark.parametrize("part", [0, 3])
+def test_what_is_held_back_is_a_part(part: float) -> None:
+    with pytest.raises(ValueError, match="'validation': expected a number above 0 and"):
+        RCLOptions(validation=part)
+
+
+def test_a_task_of_which_all_is_held_back_is_refused() -> None:
+    method = RCL(SETTING, RCLOptions(trials=1, validation=1))
+    learn(method, 0)
+    x, y = begin(method, 1)
+    with pytest.raises(ValueError, match=r"expected to leave some of .* samples"):
+        method.end_task(x, y, Clock(SETTING.device))
 
 
 def test_a_resumed_run_ends_with_the_same_weights() -> None:

@@ -1,5 +1,6 @@
 """Runs that were cut off go on where they were."""
 
+import os
 import signal
 import sys
 import time
@@ -147,9 +148,12 @@ def test_what_a_kill_left_behind_is_removed_at_the_end(tmp_path: Path) -> None:
     of_others = [".seed-00.json.1.tmp", ".seed-1.checkpoint.1.tmp", "seed-1.checkpoint"]
     for name in (*leftovers, *of_others):
         (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (0, 0))
+    written_now = ".seed-0.json.46.tmp"  # by another process
+    (folder / written_now).write_bytes(b"half")
     run(spec, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["seed-0.json", *of_others]
+        ["seed-0.json", written_now, *of_others]
     )
     # Killed between writing the record and removing the checkpoint.
     (folder / "seed-0.checkpoint").write_bytes(b"whatever")

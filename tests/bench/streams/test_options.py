@@ -7,6 +7,7 @@ import pytest
 from rgo_bench.streams.options import (
     Count,
     Options,
+    Part,
     Positive,
     StreamOptions,
     check_choice,
@@ -45,17 +46,20 @@ def test_a_learning_rate_may_be_an_integer() -> None:
 class SomeOptions(Options):
     most: Count | None = None
     rate: Positive = 0.5
+    part: Part = 0.5
     kind: Literal["a", "b"] | None = None
 
 
 def test_types_say_what_options_may_be() -> None:
     assert SomeOptions(most=3, kind="a").as_dict() == {
-        **{"most": 3, "rate": 0.5, "kind": "a"}
+        **{"most": 3, "rate": 0.5, "part": 0.5, "kind": "a"}
     }
     assert SomeOptions().choices == {"kind": (None, "a", "b")}
     for given, message in (
         ({"most": 0}, "option 'most': expected a positive integer, got 0"),
         ({"rate": None}, "option 'rate': expected a positive number, got None"),
+        ({"rate": float("inf")}, "option 'rate': expected a positive number, got inf"),
+        ({"part": 1.5}, "option 'part': expected a number above 0 and at most 1, got"),
         ({"kind": "c"}, "option 'kind': expected one of null, a, b, got 'c'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -4,6 +4,7 @@ from bench.short_runs import SETTINGS
 from typer.testing import CliRunner
 
 from rgo_bench.cli.app import app
+from rgo_bench.report.orders import order_specs
 from rgo_bench.streams import make_stream
 from rgo_bench.streams.reordered import task_order
 
@@ -43,3 +44,18 @@ def test_the_command_runs_every_order_and_prints_the_disparity(
     (row,) = (x.split() for x in result.output.splitlines() if x.split()[:1] == ["sgd"])
     assert row[1] == "2"
     assert 0 < float(row[-2]) <= float(row[-1])
+
+
+def test_orders_are_those_that_are_counted() -> None:
+    specs = order_specs("permuted-digits", ["sgd"], orders=4, seed=0, options=FEW)
+    assert [spec.stream_options.order for spec in specs] == [None, 1, 2, 3]
+    with pytest.raises(ValueError, match="option 'order': expected none, for it takes"):
+        order_specs(
+            "permuted-digits", ["sgd"], orders=2, seed=0, options={**FEW, "order": 2}
+        )
+    with pytest.raises(
+        ValueError, match=r"orders of 2 tasks that all differ, got 3, of"
+    ):
+        order_specs(
+            "permuted-digits", ["sgd"], orders=3, seed=0, options={**FEW, "tasks": 2}
+        )

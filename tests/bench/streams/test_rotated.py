@@ -78,7 +78,7 @@ def test_images_lie_row_by_row_in_memory_and_stay_float32() -> None:
         (
             {"step": 36.0},
             "option 'step': expected 9.0 with angles='fixed', got 36.0; "
-            "angles='drawn' allows others",
+            "add step=9.0, or take angles='drawn'",
         ),
         ({"tasks": 0}, "option 'tasks': expected a positive integer, got 0"),
     ],

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +36,11 @@ def test_a_system_without_the_field_is_told(
     monkeypatch.setattr(memory, "_STATUS", status)
     with pytest.raises(OSError, match="expected a line VmRSS, got none"):
         memory._kibibytes("VmRSS")
+
+
+def test_what_a_process_s_first_optimizer_imports_is_no_run_s() -> None:
+    code = "import rgo_bench.zoo.memory as m, sys; m.peak_meter(); print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert "torch._dynamo" in run.stdout.split()
