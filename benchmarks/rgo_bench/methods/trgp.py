@@ -20,7 +20,7 @@ from rgo_bench.methods.representations import (
 )
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import Part
+from rgo_bench.streams.options import Positive
 from rgo_torch.hooks import remove_all
 from rgo_torch.layers.rows import rows_of
 from rgo_torch.observation.calls import evaluating
@@ -34,7 +34,7 @@ class TRGPOptions(GPMOptions):
 
     # The least part of a gradient in a related task's subspace; 0.2 in the authors'
     # program for permuted MNIST, 0.5 in their paper.
-    related: Part = 0.2
+    related: Positive = 0.2
 
 
 # By layer: each related task's scale Q (k, k).

@@ -184,8 +184,9 @@ def test_biases_are_trained_unless_frozen() -> None:
     ("option", "value", "expected"),
     [
         ("representations", 0, "a positive integer"),
-        ("threshold_first", 0.0, "a positive number"),
-        ("threshold", -1.0, "a positive number"),
+        ("threshold_first", 0.0, "a number above 0 and at most 1"),
+        ("threshold", -1.0, "a number above 0 and at most 1"),
+        ("threshold", 5.0, "a number above 0 and at most 1"),
         ("biases", "none", "one of free, frozen"),
     ],
 )
