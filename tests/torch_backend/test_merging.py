@@ -1,5 +1,6 @@
 """A merged copy is a plain model with the outputs of one task."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,6 +172,7 @@ class Tied(nn.Module):
         self.words, self.inside = nn.Embedding(11, 6), nn.Linear(6, 6)
         self.head = nn.Linear(6, 11, bias=False)
         self.head.weight = self.words.weight
+        self.config = SimpleNamespace(tie_word_embeddings=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.inside(self.words(x).mean(1))))
@@ -189,4 +191,6 @@ def test_tied_weights_are_two_in_the_copy(task: int) -> None:
     with rgo.task(task):
         torch.testing.assert_close(merged(x), model(x))
     assert merged.head.weight is not merged.words.weight
+    assert not merged.config.tie_word_embeddings
     assert model.head.weight is model.words.weight
+    assert model.config.tie_word_embeddings
