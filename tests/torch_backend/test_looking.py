@@ -88,6 +88,7 @@ def test_between_a_forward_pass_and_its_backward_pass_another_task_may_be_seen()
         assert torch.equal(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_an_exported_program_keeps_the_task_that_it_was_made_in() -> None:
     model = mlp().eval()
     encoder = FeatureEncoder(model)
