@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bench.sample_records import record_of
 
@@ -60,10 +61,30 @@ def test_what_does_not_compare_is_refused(records: list[Record], message: str) -
 
 def test_the_picture_has_every_run_it_can_place() -> None:
     rows = comparisons([of("sgd", 50.0), of("rgo", 91.0, 2**20)])
-    memory, time = figure_comparison(rows).axes
-    assert [text.get_text() for text in memory.texts] == ["rgo"]
-    assert [text.get_text() for text in time.texts] == ["rgo", "sgd"]
+    figure = figure_comparison(rows)
+    memory, time = figure.axes
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["rgo", "sgd"]
+    placed = [
+        [bars[0].get_xdata()[0] for bars in axes.containers] for axes in (memory, time)
+    ]
+    np.testing.assert_equal(placed, [[1.0, np.nan], [6.0, 6.0]])
     assert memory.get_xscale() == time.get_xscale() == "log"
+
+
+def test_of_very_many_runs_a_method_s_default_is_drawn() -> None:
+    records = [of("rgo", 91.0)]
+    for method in ("rgo", "sgd"):
+        for number in range(20):
+            record = of(method, 50.0 + number)
+            config = {**record.config, "lr": 0.01 * (number + 1)}
+            records.append(replace(record, variant=f"lr={number}", config=config))
+    rows = comparisons(records)
+    assert len(rows) == 41
+    (legend,) = figure_comparison(rows).legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(names) == 21
+    assert [name for name in names if name.startswith("rgo")] == ["rgo"]
 
 
 def test_the_command_chooses_and_draws(
