@@ -48,7 +48,8 @@ def save(path: str | Path, tree: Any) -> None:
     """
     arrays = {name: _stored(name, leaf) for name, leaf in _named(tree)}
     with Path(path).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        # No option: older NumPy takes each for an array of that name.
+        np.savez(file, **arrays)
 
 
 def load(path: str | Path, like: Any) -> Any:
@@ -119,7 +120,9 @@ def _check_kept(path: str | Path, tree: Any) -> None:
 
 
 def _stored(name: str, leaf: Any) -> np.ndarray[Any, Any]:
-    if not (hasattr(leaf, "dtype") or isinstance(leaf, NUMBERS)):
+    is_number = isinstance(leaf, NUMBERS)
+    # An array of objects would be pickled.
+    if not is_number and getattr(leaf, "dtype", object) == object:
         raise TypeError(
             f"{name}: expected a tree of arrays and numbers, got a "
             f"{type(leaf).__name__}"

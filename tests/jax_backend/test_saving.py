@@ -65,6 +65,8 @@ def test_a_leaf_that_is_no_number_is_refused_and_no_file_is_written(
     message = "name.*: expected a tree of arrays and numbers, got a str"
     with pytest.raises(TypeError, match=message):
         save(tmp_path / "odd.npz", {"name": "x"})
+    with pytest.raises(TypeError, match="of arrays and numbers, got a ndarray"):
+        save(tmp_path / "odd.npz", {"name": np.asarray([None])})
     assert not (tmp_path / "odd.npz").exists()
     save(tmp_path / "state.npz", {"name": jnp.ones(2)})
     with pytest.raises(TypeError, match=message):

@@ -89,6 +89,7 @@ def test_between_a_forward_pass_and_its_backward_pass_another_task_may_be_seen()
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr:UserWarning")
 def test_an_exported_program_keeps_the_task_that_it_was_made_in() -> None:
     model = mlp().eval()
     encoder = FeatureEncoder(model)
