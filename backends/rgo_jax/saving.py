@@ -13,6 +13,7 @@ from rgo_jax.forms import Moment
 from rgo_jax.projection import ProjectionState
 
 NUMBERS = (bool, int, float, complex)
+PICKLED = np.dtype(object)
 
 
 def save(path: str | Path, tree: Any) -> None:
@@ -49,7 +50,7 @@ def save(path: str | Path, tree: Any) -> None:
     arrays = {name: _stored(name, leaf) for name, leaf in _named(tree)}
     with Path(path).open("wb") as file:
         # No option: older NumPy takes each for an array of that name.
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: str | Path, like: Any) -> Any:
@@ -120,9 +121,8 @@ def _check_kept(path: str | Path, tree: Any) -> None:
 
 
 def _stored(name: str, leaf: Any) -> np.ndarray[Any, Any]:
-    is_number = isinstance(leaf, NUMBERS)
-    # An array of objects would be pickled.
-    if not is_number and getattr(leaf, "dtype", object) == object:
+    dtype = getattr(leaf, "dtype", PICKLED)
+    if not isinstance(leaf, NUMBERS) and dtype == PICKLED:
         raise TypeError(
             f"{name}: expected a tree of arrays and numbers, got a "
             f"{type(leaf).__name__}"

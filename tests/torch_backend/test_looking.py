@@ -88,15 +88,13 @@ def test_between_a_forward_pass_and_its_backward_pass_another_task_may_be_seen()
         assert torch.equal(found, expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr:UserWarning")
 def test_an_exported_program_keeps_the_task_that_it_was_made_in() -> None:
     model = mlp().eval()
     encoder = FeatureEncoder(model)
     x = torch.randn(4, FEATURES)
     with encoder.task(1), torch.no_grad():
         expected = model(x)
-        program = torch.export.export(model, (x,)).module()
+        program = torch.export.export(model, (x,), strict=False).module()
     encoder.set_task(2)
     with torch.no_grad():
         assert torch.equal(program(x), expected)
