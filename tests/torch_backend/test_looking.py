@@ -88,6 +88,9 @@ def test_between_a_forward_pass_and_its_backward_pass_another_task_may_be_seen()
         assert torch.equal(found, expected)
 
 
+# PyTorch 2.6 tells so of what a hook holds.
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr:UserWarning")
+@pytest.mark.filterwarnings("ignore:Node .* target .*:UserWarning")
 def test_an_exported_program_keeps_the_task_that_it_was_made_in() -> None:
     model = mlp().eval()
     encoder = FeatureEncoder(model)
