@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rgo_core._checks import check_integer
 from rgo_core._draws import host_generator
+from rgo_core._matrices import widened
 from rgo_core._namespace import device_of
 from rgo_core._typing import Array, Namespace
 
@@ -134,9 +135,7 @@ def both_means(output_gradients: Array, xp: Namespace, *, groups: int = 0) -> Me
     last = output_gradients.ndim - 2
     of_groups = range(last - groups, last)
     summed = tuple(i for i in range(output_gradients.ndim) if i not in of_groups)
-    # Squares leave the range of half precision.
-    wide = xp.result_type(output_gradients.dtype, xp.float32)
-    totals, each = outputs * xp.astype(plain, wide), xp.astype(output_gradients, wide)
+    totals, each = outputs * widened(plain, xp), widened(output_gradients, xp)
     found = xp.sum(totals * totals, axis=summed)
     expected = xp.sum(each * each, axis=summed)
     return Means(plain, contrast, found, expected)

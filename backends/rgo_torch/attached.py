@@ -74,14 +74,14 @@ class Attached(Uncopied):
         self._observing = chosen.observing
         self._forms = {"layout": scope.layout, **forms}
         self._workers = workers
-        if scope.encodes and not scope.is_beside:
-            note = permuted_pretraining(model)
-            if note is not None:
-                warn_caller(note)
+        permutes = scope.encodes and not scope.is_beside
+        _warn_of([permuted_pretraining(model)] if permutes else [])
         remove_copied(model)
         with ExitStack() as undo:
-            self.encoder = (
-                FeatureEncoder(
+            self.encoder: FeatureEncoder | None = None
+            self._encoded: dict[str, Any] | None = None  # as a state tells it
+            if scope.encodes:
+                self.encoder = FeatureEncoder(
                     model,
                     seed=seed,
                     unencoded=unencoded,
@@ -89,11 +89,6 @@ class Attached(Uncopied):
                     places=scope.places,
                     shared_inputs=forms["shared_inputs"],
                 )
-                if scope.encodes
-                else None
-            )
-            self._encoded: dict[str, Any] | None = None
-            if self.encoder is not None:
                 undo.callback(self.encoder.detach)
                 self._encoded = told_encoding(self.encoder, model)
             self.projector = GradientProjector(
@@ -137,10 +132,7 @@ class Attached(Uncopied):
             rounded_weights(held),
             large_states(self.projector.parameters),
         )
-        notes = [note for note in found if note is not None]
-        for note in notes:  # which may be errors to whoever listens
-            warn_caller(note)
-        return notes
+        return _warn_of(found)
 
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer, for good.
@@ -238,3 +230,11 @@ class Attached(Uncopied):
         self.projector.check_parameters()
         if self.statistics.kind != "running":
             check_normalizations(self.model, self.statistics.modules)
+
+
+def _warn_of(found: Iterable[str | None]) -> list[str]:
+    """Warn of what was found, and return it."""
+    notes = [note for note in found if note is not None]
+    for note in notes:  # which may be errors to whoever listens
+        warn_caller(note)
+    return notes

@@ -24,3 +24,12 @@ def learn(model: nn.Module, rgo: RGO, task: int) -> None:
     rgo.begin_task(task)
     train(model, rgo.optimizer, batches(seed=task))
     rgo.end_task(batches(seed=task))
+
+
+def learned(**options: object) -> tuple[nn.Sequential, RGO]:
+    """Return a model that was observed, not trained, in one task."""
+    model = mlp()
+    rgo = RGO(model, sgd(model), **options)
+    rgo.begin_task(0)
+    rgo.end_task(batches())
+    return model, rgo

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_backend.nets import FEATURES, batches, compiled, mlp, sgd, train
-from torch_backend.test_statistics import Normalised, data, learned, running
+from torch_backend.normalised import Normalised, data, learned, running
 
 from rgo_torch import RGO, FeatureEncoder, FeatureEncoding
 

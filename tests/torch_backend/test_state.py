@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_backend.nets import assert_same, batch, batches, mlp, sgd, train, wide_mlp
+from torch_backend.learning import learned
+from torch_backend.nets import assert_same, mlp, sgd, wide_mlp
 from torch_backend.state_routes import (
     ROUTES,
     all_states,
@@ -25,7 +26,6 @@ from torch_backend.state_routes import (
 )
 
 from rgo_core import Relative
-from rgo_core.scaling import Normalize
 from rgo_torch import RGO, flat_state, nested_state, second_moments
 from rgo_torch.options.observing import Observe
 from rgo_torch.state.entries import loaded
@@ -82,14 +82,6 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 def signs_of(**options: Any) -> Observe:
     return partial(second_moments, **{"reduce": "signs", **options})
-
-
-def learned(**options: Any) -> tuple[nn.Sequential, RGO]:
-    model = mlp()
-    rgo = RGO(model, sgd(model), **options)
-    rgo.begin_task(0)
-    rgo.end_task(batches())
-    return model, rgo
 
 
 class Words(nn.Module):
@@ -342,88 +334,3 @@ def test_a_state_of_the_first_version_is_taken() -> None:
     fresh = RGO(other, sgd(other))
     fresh.load_state_dict(old)
     assert set(fresh.projector.projections) == set(old["parameters"])
-
-
-def grown(model: nn.Sequential, outputs: int) -> nn.Sequential:
-    """Return the model with a wider head, whose first rows are the old ones."""
-    old, new = model[4], nn.Linear(8, outputs)
-    with torch.no_grad():
-        new.weight[: old.out_features] = old.weight
-        new.bias[: old.out_features] = old.bias
-    model[4] = new
-    return model
-
-
-@pytest.mark.parametrize("normalize", ["weights", "all"])
-def test_a_head_that_grows_keeps_the_projections_of_its_old_rows(
-    normalize: Normalize,
-) -> None:
-    model, rgo = learned(normalize=normalize)
-    x, state = batch()[0], rgo.state_dict()
-    with rgo.task(0):
-        before = model(x)
-    rgo.detach()
-    optimizer = sgd(grown(model, 7))
-    wider = RGO(model, optimizer, normalize=normalize)
-    message = r"4.bias: expected a matrix of shape \(7, 7\), got \(4, 4\)"
-    with pytest.raises(ValueError, match=message):
-        wider.load_state_dict(state)
-    wider.load_state_dict(state, grown=["4"])
-    assert wider.finished == 1
-    for name, entry in state["parameters"].items():
-        P = wider.projector.projections[name]
-        if name != "4.bias":
-            assert torch.equal(P, entry["projection"])
-            continue
-        expected = torch.block_diag(entry["projection"], torch.eye(3))
-        assert torch.equal(P, expected)
-    wider.begin_task(1)
-    train(model, optimizer, [(x, y + 3) for x, y in batches(20, seed=4)])
-    wider.end_task([(x, y + 3) for x, y in batches(seed=4)])
-    assert wider.projector.moments["4.bias"].matrix.shape == (7, 7)
-    if normalize == "all":  # which opens closed directions again
-        return
-    with wider.task(0):
-        assert torch.dist(model(x)[:, :4], before) < 0.3 * before.norm()
-
-
-def test_a_module_that_is_new_is_named_or_refused() -> None:
-    class Heads(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Linear(12, 8)
-            self.heads = nn.ModuleList([nn.Linear(8, 4)])
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            head: torch.Tensor = self.heads[-1](self.body(x).relu())
-            return head
-
-    model = Heads()
-    rgo = RGO(model, sgd(model), encode=False)
-    rgo.begin_task(0)
-    rgo.end_task(batches())
-    state = rgo.state_dict()
-    rgo.detach()
-    model.heads.append(nn.Linear(8, 4))
-    more = RGO(model, sgd(model), encode=False)
-    message = r"lacks the parameters \['heads.1.weight', 'heads.1.bias'\]; if their"
-    with pytest.raises(ValueError, match=message):
-        more.load_state_dict(state)
-    more.load_state_dict(state, grown=["heads.1"])
-    more.begin_task(1)
-    more.end_task(batches())
-    assert int(more.projector.moments["heads.1.weight"].count)
-    assert int(more.projector.moments["body.weight"].count) == 96
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("4", "grown must be names in a list, got the string '4'"),
-        (["5"], r"grown must name modules among \['0', '2', '4'\], got \['5'\]"),
-    ],
-)
-def test_grown_names_modules(given: Any, message: str) -> None:
-    _, rgo = learned()
-    with pytest.raises(ValueError, match=message):
-        rgo.load_state_dict(rgo.state_dict(), grown=given)

@@ -48,7 +48,7 @@ class ProjectedUpdate:
         self._optimizers = optimizers
         self._parameters = parameters
         self._projections = projections
-        # What is not projected yet of the step that is going on, or of one that raised.
+        # Of the step that is going on, and of one whose projection raised.
         self._before: dict[str, Before] = {}
         self._projected_by: Mapping[str, Projection] = {}
         # To notice updates that no hook saw: who has stepped, and versions before.

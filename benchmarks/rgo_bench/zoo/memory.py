@@ -17,7 +17,7 @@ def peak_meter() -> Callable[[], float | None]:
 
     Linux alone resets its count of the most that was held; elsewhere None is told.
     """
-    # The first optimizer of a process imports a compiler, 66 MiB.
+    # The first optimizer of a process imports a compiler, which is large.
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
     gc.collect()
     if not sys.platform.startswith("linux") or not _reset():
