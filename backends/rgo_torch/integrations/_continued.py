@@ -146,6 +146,11 @@ class Continued:
         else:
             self._rgo.load_state_dict(state_dict)
 
+    @property
+    def _is_new(self) -> bool:
+        """Whether nothing was learned or loaded yet."""
+        return self._rgo is None and not self._awaited
+
     def _state(self) -> dict[str, Any]:
         return dict(self._awaited) if self._rgo is None else self._rgo.state_dict()
 

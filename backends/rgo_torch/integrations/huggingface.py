@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -13,25 +14,17 @@ from rgo_torch.integrations._continued import Continued, MaskOfTask
 from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.score import Score
-from rgo_torch.wrappers import original_model
 
 try:
     from transformers import TrainerCallback
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-        MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-    )
+
+    from rgo_torch.integrations._language_models import assumed_shift
+    from rgo_torch.integrations._trainer_checkpoint import state_file, write_state
 except ImportError as error:
     raise ImportError(
         "rgo_torch.integrations.huggingface needs transformers: "
         "pip install 'transformers[torch]'"
     ) from error
-
-CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-UNSHIFTED = frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()) | frozenset(
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()
-)
 
 
 class RGOCallback(Continued, TrainerCallback):
@@ -61,9 +54,14 @@ class RGOCallback(Continued, TrainerCallback):
         If an option is none of RGO's.
     ValueError
         If `mask` and `score` are both given, or `max_batches` is not an integer > 0.
+        By a training that is resumed, if neither its checkpoint nor `load_state_dict`
+        gives RGO's state: what was learned before would not be protected.
 
     Notes
     -----
+    Into each checkpoint that holds the optimizer's state goes RGO's, as ``rgo.pt``; a
+    training that is resumed takes it from there if there is none yet. Not with FSDP.
+
     The Trainer makes a new optimizer for each training. RGO is attached to it when
     training begins, and takes over the state of the one before.
 
@@ -115,7 +113,14 @@ class RGOCallback(Continued, TrainerCallback):
                 "RGO does not serve; start one process for each with torchrun, or show "
                 "one with CUDA_VISIBLE_DEVICES"
             )
+        if state.global_step and self._is_new:
+            self._resume(args, state)
         self._begin(model, optimizer, train_dataloader)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write RGO's state into the checkpoint."""
+        if args.should_save and not args.save_only_model and not args.fsdp:
+            write_state(self.state_dict(), args, state)
 
     def on_train_end(
         self,
@@ -128,6 +133,15 @@ class RGOCallback(Continued, TrainerCallback):
     ) -> None:
         """End the task with the Trainer's training batches."""
         self._end(train_dataloader)
+
+    def _resume(self, args: Any, state: Any) -> None:
+        if not (file := state_file(args, state)).is_file():
+            raise ValueError(
+                f"the Trainer resumes after step {state.global_step}, and RGO would "
+                f"protect nothing: expected its state as {file}, or given to "
+                "load_state_dict before train(), got neither"
+            )
+        self.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
 
     def _own_score(self, mask: Tensor | None, *, tried: bool = False) -> Score:
         alignment = copy(self._alignment) if tried else self._alignment
@@ -213,31 +227,6 @@ def _aligned_score(
         return label_score(logits, labels, curvature=curvature, mask=mask)
 
     return SampleScore(score)
-
-
-def is_causal(model: nn.Module) -> bool:
-    """Tell whether a model predicts each next token, by the names of its classes."""
-    return bool(CAUSAL & _class_names(_behind_wrappers(model)))
-
-
-def assumed_shift(model: nn.Module) -> tuple[bool, bool]:
-    """Return `is_causal`, and whether the model is of a kind for which that is sure."""
-    inner, causal = _behind_wrappers(model), is_causal(model)
-    other = bool(UNSHIFTED & _class_names(inner)) or bool(
-        getattr(getattr(inner, "config", None), "is_encoder_decoder", False)
-    )
-    return causal, causal != other
-
-
-def _class_names(model: nn.Module) -> set[str]:
-    return {kind.__name__ for kind in type(model).__mro__}
-
-
-def _behind_wrappers(model: nn.Module) -> nn.Module:
-    """Return what is behind adapters, `torch.compile` and the like, in any order."""
-    model = original_model(model)
-    base = getattr(model, "get_base_model", None)
-    return original_model(base()) if callable(base) else model
 
 
 def _logits(output: Any) -> Tensor:
