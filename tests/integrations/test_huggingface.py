@@ -200,6 +200,11 @@ def test_a_training_is_not_resumed_without_what_rgo_learned(tmp_path: Path) -> N
     second = trainer(Classifier(), tmp_path / "1", given, 1, **EVERY_STEP)
     second.train(resume_from_checkpoint=True)
     assert given.state_dict()["finished"] == 2
+    model, new = Classifier(), RGOCallback(seed=3)
+    new.attach(model, adamw(model.parameters()))
+    second = trainer(model, tmp_path / "1", new, 1, **EVERY_STEP)
+    second.train(resume_from_checkpoint=tmp_path / "1" / "checkpoint-2")
+    assert new.state_dict()["finished"] == 1
 
 
 def test_a_checkpoint_of_the_model_alone_has_no_state_of_rgo(tmp_path: Path) -> None:

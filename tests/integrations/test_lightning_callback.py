@@ -172,6 +172,23 @@ def test_a_fit_that_goes_on_from_its_checkpoint_ends_as_if_it_had_not_stopped(
     assert_same(loaded.state_dict(), both[0].state_dict())
 
 
+def test_a_fit_from_a_checkpoint_without_what_rgo_learned_is_refused(
+    tmp_path: Path,
+) -> None:
+    plain = trainer(lightning.Callback(), tmp_path)
+    plain.fit(Module(), loader(0))
+    plain.save_checkpoint(tmp_path / "plain.ckpt")
+    again = {"ckpt_path": tmp_path / "plain.ckpt", "weights_only": False}
+    module, tasks = Module(), RGOCallback()
+    longer = trainer(tasks, tmp_path, max_epochs=STEPS + 1)
+    with pytest.raises(ValueError, match="which holds no state of RGO"):
+        longer.fit(module, loader(0), **again)
+    tasks.attach(module, sgd(module.parameters()))
+    longer = trainer(tasks, tmp_path, max_epochs=STEPS + 1)
+    longer.fit(module, loader(0), **again)
+    assert tasks.state_dict()["finished"] == 1
+
+
 def test_a_module_with_two_optimizers_is_refused(tmp_path: Path) -> None:
     class Two(Module):
         def configure_optimizers(self) -> Any:

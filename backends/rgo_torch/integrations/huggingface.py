@@ -139,7 +139,8 @@ class RGOCallback(Continued, TrainerCallback):
             raise ValueError(
                 f"the Trainer resumes after step {state.global_step}, and RGO would "
                 f"protect nothing: expected its state as {file}, or given to "
-                "load_state_dict before train(), got neither"
+                "load_state_dict before train(), got neither; where nothing was "
+                "learned before, call attach(model, optimizer), with any optimizer"
             )
         self.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
 

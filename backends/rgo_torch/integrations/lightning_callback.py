@@ -81,6 +81,7 @@ class RGOCallback(Continued, Callback):
         If an option is none of RGO's.
     ValueError
         If `mask` and `score` are both given, or `max_batches` is not an integer > 0.
+        By a fit from a checkpoint without RGO's state, if none was loaded.
 
     Notes
     -----
@@ -118,6 +119,13 @@ class RGOCallback(Continued, Callback):
             raise ValueError(
                 "RGO serves a module with one optimizer, got "
                 f"{len(trainer.optimizers)}; call rgo_torch.RGO in your own loop"
+            )
+        if trainer.ckpt_path and self._is_new:
+            raise ValueError(
+                f"the fit goes on from {trainer.ckpt_path}, which holds no state of "
+                "RGO, and RGO would protect nothing; expected it there, or given to "
+                "load_state_dict before fit(); where nothing was learned before, call "
+                "attach(module, optimizer) first, with any optimizer"
             )
         batches = TrainingBatches(trainer)
         loader, prepare = trainer.train_dataloader, batches.prepared
