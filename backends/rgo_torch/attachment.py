@@ -14,6 +14,7 @@ from rgo_torch.fast.projected_update import ProjectedUpdate
 from rgo_torch.hooks import already_attached
 from rgo_torch.optimizers import Project
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.statistics import normalizations
 from rgo_torch.torch_private import gradient_hooks, step_hooks
 from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 
@@ -76,15 +77,18 @@ def check_has_gradients(model: nn.Module, project: Project) -> None:
         )
 
 
-def check_normalizations(
-    model: nn.Module, normalizations: Mapping[str, nn.Module]
-) -> None:
+def check_normalizations(model: nn.Module, known: Mapping[str, nn.Module]) -> None:
     """Raise RuntimeError unless a model has the normalisations that it had."""
     now = dict(named_modules(model))
-    for name, module in normalizations.items():
+    lost = "its running statistics are not kept"
+    for name, module in known.items():
         if now.get(name) is not module:
-            lost = "its running statistics are not kept"
             raise RuntimeError(_replaced(name, module, now.get(name), lost))
+    for name in normalizations(model).keys() - known.keys():
+        raise RuntimeError(
+            f"{name}: the {type(now[name]).__name__} was not there when RGO was "
+            f"attached, and {lost}; make all parts of the model before"
+        )
 
 
 def check_alone(

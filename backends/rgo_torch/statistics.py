@@ -30,6 +30,15 @@ class Running(NamedTuple):
     variance: Tensor
 
 
+def normalizations(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules of a model that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in named_modules(model)
+        if all(isinstance(own_buffers(module).get(n), Tensor) for n in NAMES)
+    }
+
+
 class RunningStatistics:
     """Keeps the running statistics of a model's normalisations for each task.
 
@@ -45,11 +54,7 @@ class RunningStatistics:
 
     def __init__(self, model: nn.Module, kind: Statistics) -> None:
         self.kind = kind
-        self.modules = {
-            name: module
-            for name, module in named_modules(model)
-            if all(isinstance(own_buffers(module).get(n), Tensor) for n in NAMES)
-        }
+        self.modules = normalizations(model)
         self.others = WatchedBuffers(model, self.modules.values())
         self.kept: list[dict[str, Running]] = []  # one for each task that ended
         self.handles: list[Any] = []

@@ -150,6 +150,15 @@ def test_a_normalisation_without_parameters_that_was_replaced_is_refused(
         rgo.begin_task(0)
 
 
+def test_a_normalisation_without_parameters_that_was_added_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4))
+    rgo = RGO(model, sgd(model))
+    model.append(nn.BatchNorm1d(4, affine=False))
+    message = "^2: the BatchNorm1d was not there when RGO was attached, and its running"
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(0)
+
+
 class Scaled(nn.Linear):
     """Divides by a scale that follows what it sees, as codebooks and observers do."""
 
