@@ -16,11 +16,12 @@ from integrations.own_loop import (
     sgd,
     task_data,
 )
-from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch_backend.nets import assert_same, weights_of
 
 lightning = pytest.importorskip("lightning")
+
+from integrations.lightning_trainers import Module, trainer  # noqa: E402
 
 from rgo_torch import second_moments  # noqa: E402
 from rgo_torch.integrations.lightning_callback import RGOCallback  # noqa: E402
@@ -29,54 +30,8 @@ from rgo_torch.integrations.lightning_callback import RGOCallback  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-class Module(lightning.LightningModule):
-    """The wrapped network, with automatic or manual optimization."""
-
-    def __init__(
-        self, make_optimizer: MakeOptimizer = sgd, manual: bool = False
-    ) -> None:
-        super().__init__()
-        self.network = Wrapped().network
-        self.make_optimizer = make_optimizer
-        self.automatic_optimization = not manual
-
-    def forward(self, x: Any) -> Any:
-        return self.network(x)
-
-    def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.parameters())
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        x, y = batch
-        loss = functional.cross_entropy(self(x), y)
-        if not self.automatic_optimization:
-            optimizer = self.optimizers()
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
-        return loss
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
-        return self(batch[0])
-
-
 def loader(task: int) -> DataLoader:
     return DataLoader([task_data(task)], batch_size=None)
-
-
-def trainer(tasks: Any, folder: Path, **options: Any) -> Any:
-    given = {
-        "max_epochs": STEPS,
-        "callbacks": [tasks],
-        "accelerator": "cpu",
-        "precision": "64-true",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": folder,
-    }
-    return lightning.Trainer(**given | options)
 
 
 def fit(module: Module, tasks: Any, folder: Path) -> None:
