@@ -13,7 +13,7 @@ from bench.small_images import NAMES, idx_bytes, small_images
 
 from rgo_bench.data import ImageSet
 from rgo_bench.data.cifar100 import find_cifar100
-from rgo_bench.data.idx_folder import find_idx_files
+from rgo_bench.data.idx import find_idx_files
 from rgo_bench.data.miniimagenet import find_miniimagenet
 from rgo_bench.data.places import cache_folder
 

@@ -1,6 +1,5 @@
 """Images in classes of equal sizes, decoded once and kept as mapped arrays."""
 
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.data.places import cache_folder
-
-PARTS = ("train", "test")
 
 
 class ClassSizes(NamedTuple):
@@ -30,48 +27,28 @@ class ClassSizes(NamedTuple):
         return self.train + self.test
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one image."""
-        return (3, self.side, self.side)
+    def shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """The shapes of all training and of all test images."""
+        counts = {"train": self.train, "test": self.test}
+        rest = (3, self.side, self.side)
+        return {part: (self.classes * n, *rest) for part, n in counts.items()}
 
 
 def cached_image_set(
     name: str, blocks: Iterable[NDArray[np.uint8]], sizes: ClassSizes
 ) -> ImageSet:
-    """Return the images of classes, from the user's cache when they are there.
+    """Return the images of classes, mapped into memory and read-only.
 
-    Parameters
-    ----------
-    name : str
-        The folder in the cache: another one for other images.
-    blocks : iterable of array
-        The images of each class, of shape ``(sizes.images, *sizes.shape)``, in the
-        order of the labels. Asked for only when the cache lacks them.
-    sizes : ClassSizes
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 3, side, side)``, mapped into memory and read-only, class
-        after class.
-
-    Raises
-    ------
-    OSError
-        If the cache cannot be written.
-    ValueError
-        If a file in the cache is damaged.
-
-    Notes
-    -----
-    The arrays are written into a temporary folder that is renamed when it is whole;
-    of two processes that write the same one, the second uses the first one's. Nothing
-    old is removed from the cache.
+    They come class after class from the folder `name` in the user's cache. Only where
+    that is missing are `blocks` asked for, the images (sizes.images, 3, side, side) of
+    each class in the order of the labels. Nothing old is removed from the cache.
     """
     folder = cache_folder() / name
     if not folder.is_dir():
         _write(folder, blocks, sizes)
-    train, test = (_open(folder / f"{part}.npy", sizes, part) for part in PARTS)
+    train, test = (
+        _open(folder / f"{part}.npy", shape) for part, shape in sizes.shapes.items()
+    )
     labels = np.arange(sizes.classes)
     train_labels, test_labels = labels.repeat(sizes.train), labels.repeat(sizes.test)
     return ImageSet(train, train_labels, test, test_labels)
@@ -80,9 +57,15 @@ def cached_image_set(
 def _write(
     folder: Path, blocks: Iterable[NDArray[np.uint8]], sizes: ClassSizes
 ) -> None:
+    """Fill a temporary folder, which is renamed when it is whole.
+
+    Of two processes that write the same one, the second uses the first one's.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
+    ) as temporary:
+        part = Path(temporary)
         _fill(part, blocks, sizes)
         part.chmod(0o755)
         try:
@@ -90,14 +73,12 @@ def _write(
         except OSError:
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _fill(folder: Path, blocks: Iterable[NDArray[np.uint8]], sizes: ClassSizes) -> None:
     train, test = (
-        open_memmap(folder / f"{part}.npy", "w+", np.uint8, _shape(sizes, part))
-        for part in PARTS
+        open_memmap(folder / f"{part}.npy", "w+", np.uint8, shape)
+        for part, shape in sizes.shapes.items()
     )
     for label, block in enumerate(blocks):
         train[label * sizes.train :][: sizes.train] = block[: sizes.train]
@@ -106,8 +87,7 @@ def _fill(folder: Path, blocks: Iterable[NDArray[np.uint8]], sizes: ClassSizes) 
     test.flush()
 
 
-def _open(path: Path, sizes: ClassSizes, part: str) -> NDArray[np.uint8]:
-    shape = _shape(sizes, part)
+def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -120,8 +100,3 @@ def _open(path: Path, sizes: ClassSizes, part: str) -> NDArray[np.uint8]:
         f"{path}: expected decoded images of shape {shape}, got {found}; remove the "
         f"folder {path.parent}, and it is made again"
     )
-
-
-def _shape(sizes: ClassSizes, part: str) -> tuple[int, ...]:
-    count = sizes.train if part == "train" else sizes.test
-    return (sizes.classes * count, *sizes.shape)

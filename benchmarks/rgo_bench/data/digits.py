@@ -13,22 +13,11 @@ TEST_EVERY = 6
 
 
 def load_digits() -> ImageSet:
-    """Return scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
+    """Return scikit-learn's 1,797 handwritten digits, images of shape (N, 8, 8).
 
     Every sixth image is a test image: 300 test and 1,497 training images. The
     images lie ordered by writer, so that each part has digits of every writer.
     Pixels are scaled from 0..16 to 0..255, the range of MNIST.
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 8, 8)``.
-
-    Examples
-    --------
-    >>> images = load_digits()
-    >>> images.train_images.shape, images.test_images.shape
-    ((1497, 8, 8), (300, 8, 8))
     """
     pixels, labels = _bundled()
     images = np.rint(pixels * (255 / BRIGHTEST)).astype(np.uint8)

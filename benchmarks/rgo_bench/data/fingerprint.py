@@ -10,11 +10,8 @@ DIGITS = 8
 def content_fingerprint(files: Mapping[str, Path]) -> str:
     """Return eight characters that tell files of other content apart.
 
-    Parameters
-    ----------
-    files : mapping
-        The path of each file by its name in the data set; where a file lies and what
-        it is called there does not matter.
+    Files go by their names in the data set; where one lies and what it is called there
+    does not matter.
     """
     total = sha256()
     for name in sorted(files):
@@ -26,13 +23,9 @@ def content_fingerprint(files: Mapping[str, Path]) -> str:
 def listing_fingerprint(files: Iterable[Path], *, times: bool) -> str:
     """Return eight characters that tell other lists of files apart, without reading.
 
-    Parameters
-    ----------
-    files : iterable of Path
-        Of each, the name, the folder's name and the size count.
-    times : bool
-        Whether the time of the last change counts too: it betrays an edit that keeps
-        the size, and differs between copies on different machines.
+    Of each, the name, the folder's name and the size count, and with `times` that of
+    the last change too: it betrays an edit that keeps the size, and differs between
+    copies on different machines.
     """
     total = sha256()
     for path in files:

@@ -1,6 +1,7 @@
-"""Image sets that are a folder of JPEG files for each class."""
+"""Image sets of JPEG files: a folder for each class, or one folder and lists."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,44 +14,77 @@ from rgo_bench.data.places import is_clutter
 
 SPLITS: Final = ("train", "val", "test")
 SUFFIXES: Final = (".jpg", ".jpeg")
+IMAGES: Final = "images"
+COLUMNS: Final = ("filename", "label")
 
 
 def find_jpeg_classes(folder: Path) -> dict[str, list[Path]]:
-    """Find the JPEG files of every class.
+    """Find the JPEG files of every class by its name, both in the order of names.
 
     A class is a folder of JPEG files, here or in a subfolder ``train``, ``val`` or
     ``test``; what lies there under one class's name is one class. What systems leave
     there (``._*``, ``__MACOSX`` and the like) is ignored.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look; it need not exist.
-
-    Returns
-    -------
-    dict
-        The files of each class, in the order of their names, by the class's name, in
-        that order.
     """
     classes: dict[str, list[Path]] = {}
     for parent in (folder, *(folder / split for split in SPLITS)):
         for place in parent.glob("*"):
-            files = jpeg_files(place)
+            files = _jpeg_files(place)
             if files:
                 classes.setdefault(place.name, []).extend(files)
-    return in_order(classes)
+    return _in_order(classes)
 
 
-def in_order(classes: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
-    """Return the classes in the order of their names, each with its files in theirs."""
-    return {
-        name: sorted(files, key=lambda path: path.name)
-        for name, files in sorted(classes.items())
-    }
+def find_lists(folder: Path) -> list[Path]:
+    """Return the paths of the lists ``train.csv``, ``val.csv`` and ``test.csv``.
+
+    None where there is no folder ``images`` of JPEG files beside them; where there is
+    one, and a list is missing, FileNotFoundError.
+    """
+    if not _jpeg_files(folder / IMAGES):
+        return []
+    lists = [folder / f"{split}.csv" for split in SPLITS]
+    missing = [path.name for path in lists if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: expected the lists {', '.join(path.name for path in lists)}, "
+            f"of the columns {', '.join(COLUMNS)}, beside the images in {IMAGES}/, got "
+            f"no {', no '.join(missing)}"
+        )
+    return lists
 
 
-def jpeg_files(folder: Path) -> list[Path]:
+def read_lists(folder: Path, lists: list[Path]) -> dict[str, list[Path]]:
+    """Return the files of every class that lists name, as `find_jpeg_classes` does."""
+    there = {path.name: path for path in _jpeg_files(folder / IMAGES)}
+    classes: dict[str, list[Path]] = {}
+    seen: set[str] = set()
+    for path in lists:
+        for name, label in _rows(path):
+            if name in seen or name not in there:
+                raise ValueError(
+                    f"{path}: expected each JPEG file of {IMAGES}/ at most once, got "
+                    f"{name!r}, which is "
+                    f"{'named twice' if name in seen else 'not there'}"
+                )
+            seen.add(name)
+            classes.setdefault(label, []).append(there[name])
+    return _in_order(classes)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the file's name and the label of every row of a list."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {*COLUMNS} <= {*(rows.fieldnames or ())}:
+            raise ValueError(
+                f"{path}: expected the columns {' and '.join(COLUMNS)}, got "
+                f"{', '.join(rows.fieldnames or ()) or 'none'}"
+            )
+        for row in rows:
+            yield row["filename"], row["label"]
+
+
+def _jpeg_files(folder: Path) -> list[Path]:
     """Return the JPEG files in a folder; none where it is no folder, or clutter."""
     if is_clutter(folder) or not folder.is_dir():
         return []
@@ -61,14 +95,22 @@ def jpeg_files(folder: Path) -> list[Path]:
     ]
 
 
+def _in_order(classes: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+    return {
+        name: sorted(files, key=lambda path: path.name)
+        for name, files in sorted(classes.items())
+    }
+
+
 def check_jpeg_classes(
     folder: Path, classes: Mapping[str, Sequence[Path]], sizes: ClassSizes
 ) -> None:
     """Raise unless there are as many classes and files as there must be."""
     if len(classes) != sizes.classes:
+        others = " and others" if len(classes) > 3 else ""
         raise ValueError(
             f"{folder}: expected {sizes.classes} folders of JPEG files, one for each "
-            f"class, got {len(classes)}: {_listed(classes)}"
+            f"class, got {len(classes)}: {', '.join(list(classes)[:3])}{others}"
         )
     for name, files in classes.items():
         if len(files) != sizes.images:
@@ -78,26 +120,10 @@ def check_jpeg_classes(
             )
 
 
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:3])
-    return f"{shown} and others" if len(names) > 3 else shown
-
-
 def read_jpeg_classes(
     classes: Mapping[str, Sequence[Path]], sizes: ClassSizes
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decode class after class.
-
-    Yields
-    ------
-    array of uint8
-        The images of a class, of shape ``(sizes.images, *sizes.shape)``, RGB.
-
-    Raises
-    ------
-    ValueError
-        If a file is not a whole JPEG image of the size.
-    """
+    """Decode class after class: RGB images of shape (sizes.images, 3, side, side)."""
     for files in classes.values():
         yield np.stack([_decode(path, sizes.side) for path in files])
 

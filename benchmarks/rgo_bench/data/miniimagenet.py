@@ -10,9 +10,10 @@ from rgo_bench.data.image_set import ImageSet
 from rgo_bench.data.jpeg_classes import (
     check_jpeg_classes,
     find_jpeg_classes,
+    find_lists,
     read_jpeg_classes,
+    read_lists,
 )
-from rgo_bench.data.listed_classes import find_lists, read_lists
 from rgo_bench.data.miniimagenet_pickles import FILES, read_pickled_classes
 from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
 
@@ -45,41 +46,27 @@ def load_miniimagenet(
     ``val`` and ``test``; or all of them in a folder ``images``, beside the lists
     ``train.csv``, ``val.csv`` and ``test.csv``; or the pickles
     ``mini-imagenet-cache-train.pkl``, ``-val.pkl`` and ``-test.pkl``. All classes are
-    gathered. Without `data` the images are looked for in the folder that the
-    environment variable ``RGO_DATA`` names, then in the user's cache; they cannot be
-    downloaded.
+    gathered. If given, `data` is the only folder to look in. Else the images are looked
+    for in the folder that the environment variable ``RGO_DATA`` names, then in the
+    user's cache; they cannot be downloaded.
 
     Classes are numbered in the order of their names. Of each class the first 500
     images, in the order of the files' names or of the pickle's rows, are for training
     and the last 100 for testing: always the same ones.
 
-    Parameters
-    ----------
-    data : Path, optional
-        The only folder to look in.
-    sizes : ClassSizes, optional
-        The numbers of classes and images and their size; miniImageNet's by default.
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 3, 84, 84)``, mapped into memory.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the images are nowhere.
-    ValueError
-        If there are more or fewer classes or images, or a file is not as expected.
-
-    Notes
-    -----
     The first call decodes everything into 1.3 GB of the user's cache, which later calls
     map: they only list the files, to see whether a name, a size or a time changed.
     """
     source = locate(find_miniimagenet, data)
     if source is None:
-        raise FileNotFoundError(_advice())
+        what = (
+            "a folder of its 600 JPEG files of 84 x 84 pixels for each of its 100 "
+            f"classes,\nor its pickles {', '.join(FILES)}"
+        )
+        raise FileNotFoundError(
+            "miniImageNet is not on this machine and cannot be downloaded.\n"
+            f"{place_advice(what, cache_folder() / SUBFOLDERS[1])}"
+        )
     if source.classes:
         check_jpeg_classes(source.folder, source.classes, sizes)
         blocks = read_jpeg_classes(source.classes, sizes)
@@ -102,14 +89,9 @@ def fingerprint_miniimagenet(folder: Path) -> str:
 
 
 def find_miniimagenet(folder: Path) -> Source:
-    """Find pickles, folders of JPEG files or lists in a folder or its subfolders.
+    """Find pickles, lists or folders of JPEG files in a folder or its subfolders.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there are none, or images in one folder lack a list.
-    ValueError
-        If a list is none, or names a file that is not there.
+    Images in one folder that lack a list are refused, as if there were none.
     """
     for place in (folder / name for name in SUBFOLDERS):
         pickles = {name: place / name for name in FILES}
@@ -125,15 +107,4 @@ def find_miniimagenet(folder: Path) -> Source:
         f"{folder}: expected miniImageNet, as folders of JPEG files, as images/ beside "
         f"lists, or as {', '.join(FILES)}, here or in a subfolder "
         f"{' or '.join(SUBFOLDERS[1:])}, got neither; there is: {found_in(folder)}"
-    )
-
-
-def _advice() -> str:
-    what = (
-        "a folder of its 600 JPEG files of 84 x 84 pixels for each of its 100 "
-        f"classes,\nor its pickles {', '.join(FILES)}"
-    )
-    return (
-        "miniImageNet is not on this machine and cannot be downloaded.\n"
-        f"{place_advice(what, cache_folder() / SUBFOLDERS[1])}"
     )

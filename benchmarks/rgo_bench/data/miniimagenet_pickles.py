@@ -19,27 +19,13 @@ _LARGEST_REST = 1024
 def read_pickled_classes(
     files: Mapping[str, Path], sizes: ClassSizes
 ) -> Iterator[NDArray[np.uint8]]:
-    """Read the classes of all files, in the order of their names.
+    """Yield the images of each class of all files, in the order of the classes' names.
 
     A file holds a dictionary with ``"image_data"``, the images of shape
     ``(N, side, side, 3)``, taken as RGB, and ``"class_dict"``, the rows of each class
-    by its name. Of the pickles nothing is run.
-
-    Yields
-    ------
-    array of uint8
-        The images of a class, of shape ``(sizes.images, *sizes.shape)``, in the order
-        of their rows.
-
-    Raises
-    ------
-    ValueError
-        If a file is not a pickle of arrays alone, or has not the form or the numbers
-        of images and classes expected.
-
-    Notes
-    -----
-    Holds all files in memory: 1.3 GB for miniImageNet.
+    by its name. Of the pickles nothing is run. A class's images come in the order of
+    their rows, of shape ``(sizes.images, 3, side, side)``. All files are held in
+    memory: 1.3 GB for miniImageNet.
     """
     classes: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
     for path in files.values():

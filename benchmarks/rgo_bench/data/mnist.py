@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rgo_bench.data.download import download
 from rgo_bench.data.fingerprint import content_fingerprint
-from rgo_bench.data.idx_folder import FILES, find_idx_files, read_idx_files
+from rgo_bench.data.idx import FILES, find_idx_files, read_idx_files
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.data.places import cache_folder, locate, place_advice
 
@@ -27,30 +27,14 @@ SHA256 = {
 
 
 def load_mnist(data: Path | None = None) -> ImageSet:
-    """Read MNIST, or another image set in its four IDX files.
+    """Read MNIST's images (N, 28, 28), or another image set in four such IDX files.
 
     A folder holds the four files itself or in a subfolder ``mnist``, or where
-    torchvision puts them, ``MNIST/raw``. Without `data` the files are looked for in the
-    folder that the environment variable ``RGO_DATA`` names, then in the user's cache,
-    and are then downloaded into that cache.
-
-    Parameters
-    ----------
-    data : Path, optional
-        The only folder to look in. Fashion-MNIST and other sets of the same form
-        may stand there: only downloads are compared with MNIST's checksums.
-
-    Returns
-    -------
-    ImageSet
-        Images of shape ``(N, 28, 28)`` for MNIST.
-
-    Raises
-    ------
-    FileNotFoundError
-        If `data` lacks a file, or the files are nowhere and cannot be downloaded.
-    ValueError
-        If a file is not a good IDX file.
+    torchvision puts them, ``MNIST/raw``. If given, `data` is the only folder to look
+    in. Else they are looked for in the folder that the environment variable
+    ``RGO_DATA`` names, then in the user's cache, and are then downloaded into that
+    cache. Fashion-MNIST and other sets of the same form may stand in their place: only
+    downloads are compared with MNIST's checksums.
     """
     files = locate(find_idx_files, data)
     return read_idx_files(files or download_mnist(cache_folder()))
@@ -64,31 +48,13 @@ def fingerprint_mnist(folder: Path) -> str:
 def download_mnist(
     folder: Path, *, mirror: str = MIRROR, checksums: Mapping[str, str] = SHA256
 ) -> dict[str, Path]:
-    """Download the four files into the subfolder ``mnist`` of a folder.
-
-    A file that is there already with the right checksum is not loaded again, and
-    none with a wrong one is left behind.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to make the subfolder.
-    mirror : str
-        The address that the file names are appended to.
-    checksums : mapping
-        The SHA-256 of each compressed file.
-
-    Returns
-    -------
-    dict
-        The path of each name of `rgo_bench.data.idx_folder.FILES`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file cannot be downloaded, saved, or has another checksum.
-    """
-    advice = _advice(folder, mirror)
+    """Download each of `FILES`, compressed, into a subfolder ``mnist``."""
+    names = "\n".join(f"  {name}.gz" for name in FILES)
+    files = f"these four files (with or without .gz)\n{names}"
+    advice = (
+        f"MNIST is not on this machine and could not be downloaded from {mirror}\n"
+        f"{place_advice(files, folder / 'mnist')}"
+    )
     return {
         name: download(
             f"{mirror}{name}.gz",
@@ -98,12 +64,3 @@ def download_mnist(
         )
         for name in FILES
     }
-
-
-def _advice(folder: Path, mirror: str) -> str:
-    names = "\n".join(f"  {name}.gz" for name in FILES)
-    files = f"these four files (with or without .gz)\n{names}"
-    return (
-        f"MNIST is not on this machine and could not be downloaded from {mirror}\n"
-        f"{place_advice(files, folder / 'mnist')}"
-    )

@@ -22,26 +22,12 @@ def cache_folder() -> Path:
 
 
 def locate(find: Callable[[Path], Found], data: Path | None) -> Found | None:
-    """Find a data set in the folder named, or else where data sets usually are.
+    """Return what `find` returns for the first folder in which it finds a data set.
 
-    Parameters
-    ----------
-    find : callable
-        Finds the data set in a folder, or raises FileNotFoundError.
-    data : Path or None
-        The only folder to look in; ``~`` is the user's home. Where None, the folder
-        that the environment variable ``RGO_DATA`` names is looked in, then the user's
-        cache.
-
-    Returns
-    -------
-    object or None
-        What `find` returned; None when it is in none of the usual folders.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not in `data`.
+    `find` raises FileNotFoundError where there is none. If given, `data` is the only
+    folder to look in, and the error passes; ``~`` is the user's home. Else it is looked
+    for in the folder that the environment variable ``RGO_DATA`` names, then in the
+    user's cache; None if it is in neither.
     """
     if data is not None:
         return find(data.expanduser())

@@ -150,7 +150,7 @@ def named(module: str, name: str) -> bytes:
         ("_codecs", "lookup"),
         ("numpy.core.multiarray", "scalar"),
         ("numpy.core.multiarray.os", "system"),
-        ("rgo_bench.data.pickled_parts", "PickledArray"),
+        ("rgo_bench.data.array_pickle", "PickledArray"),
         ("", ""),
     ],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bench.small_archives import COUNTS, cifar_records, write_cifar_binary
 
-from rgo_bench.data.cifar_binary import read_cifar_binary
+from rgo_bench.data.cifar100 import read_cifar_binary
 
 
 def test_pixels_are_red_green_blue_and_labels_are_the_fine_ones(tmp_path: Path) -> None:

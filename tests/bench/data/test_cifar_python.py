@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from bench.small_archives import COUNTS, write_cifar_binary, write_cifar_python
 
-from rgo_bench.data.cifar_binary import Images, read_cifar_binary
-from rgo_bench.data.cifar_python import read_cifar_python
+from rgo_bench.data.cifar100 import Images, read_cifar_binary, read_cifar_python
 
 
 def assert_same(mine: Images, theirs: Images) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bench.small_images import NAMES, idx_bytes
 
 from rgo_bench.data import ImageSet
-from rgo_bench.data.idx_folder import find_idx_files, read_idx_files
+from rgo_bench.data.idx import find_idx_files, read_idx_files
 
 ALL = ", ".join(f"no {name}" for name in NAMES)
 

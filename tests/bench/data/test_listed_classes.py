@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from bench.small_archives import CLASS_NAMES, write_listed
 
-from rgo_bench.data.listed_classes import find_lists, read_lists
+from rgo_bench.data.jpeg_classes import find_lists, read_lists
 
 
 def test_the_files_of_a_class_come_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench.small_images import NAMES, idx_bytes
 
 from rgo_bench.data import ImageSet
-from rgo_bench.data.idx_folder import read_idx_files
+from rgo_bench.data.idx import read_idx_files
 from rgo_bench.data.mnist import (
     SHA256,
     download_mnist,

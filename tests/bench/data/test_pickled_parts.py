@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rgo_bench.data.pickled_parts import (
+from rgo_bench.data.array_pickle import (
     ARRAY_CLASS,
     PickledType,
     dtype_of,
