@@ -1,17 +1,10 @@
 """Streams of the handwritten digits that come with scikit-learn."""
 
 import torch
-from torch import Tensor
 
 from rgo_bench.data import load_digits
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.streams.tasks import (
-    TASKS,
-    Samples,
-    Task,
-    divided,
-    join,
-)
+from rgo_bench.zoo.streams.tasks import TASKS, Samples, Task, divided, join
 
 SIDE = 8
 CLASSES_OF_A_TASK = 3
@@ -19,18 +12,7 @@ TEST_EVERY = 3  # of split digits: a test set of a hundred images is too coarse
 
 
 def permuted_digits(seed: int) -> list[Task]:
-    """Return tasks of all ten digits, each with its pixels in an order of its own.
-
-    Returns
-    -------
-    list of Task
-        Images (N, 1, 8, 8), of mean 0 and deviation 1 over the training set.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    """
+    """Return tasks of all ten `digits`, each with its pixels in an order of its own."""
     train, test = digits()
     tasks = []
     for index in range(TASKS):
@@ -44,28 +26,15 @@ def permuted_digits(seed: int) -> list[Task]:
 
 
 def split_digits(seed: int) -> list[Task]:
-    """Return tasks of three other digits each, which share three outputs.
-
-    Parameters
-    ----------
-    seed : int
-        Draws which digits a task has, and in which order.
-
-    Returns
-    -------
-    list of Task
-        Images (N, 1, 8, 8), labels 0 to 2.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    """
+    """Return tasks of three other `digits` each, which share three outputs."""
     return split(divided(*join(digits()), every=TEST_EVERY), 10, seed)
 
 
 def split(whole: Task, classes: int, seed: int) -> list[Task]:
-    """Return tasks of three other classes each, of so many, as the seed draws them."""
+    """Return tasks of three other classes each, of so many, as the seed draws them.
+
+    It draws which classes a task has and in which order they get its labels 0 to 2.
+    """
     order = task_generator(seed, 0, "classes").permutation(classes)
     return [
         Task(*(only_classes(part, own.tolist()) for part in whole))
@@ -87,16 +56,13 @@ def only_classes(samples: Samples, classes: list[int]) -> Samples:
 
 
 def digits() -> Task:
-    """Return the digits as images (N, 1, 8, 8) of mean 0 and deviation 1."""
+    """Return images (N, 1, 8, 8), of mean 0 and deviation 1 over the training set."""
     bundled = load_digits()
     train, test = (
         torch.from_numpy(images).float()[:, None]
         for images in (bundled.train_images, bundled.test_images)
     )
     labels = map(torch.from_numpy, (bundled.train_labels, bundled.test_labels))
-    scaled = (_scaled(images, train) for images in (train, test))
+    mean, deviation = train.mean(), train.std()
+    scaled = ((images - mean) / deviation for images in (train, test))
     return Task(*map(Samples, scaled, labels))
-
-
-def _scaled(images: Tensor, training: Tensor) -> Tensor:
-    return (images - training.mean()) / training.std()

@@ -17,20 +17,11 @@ PAPER = 0.5  # how much of the photograph's brightness shines through
 def digits_on_photographs(seed: int) -> list[Task]:
     """Return tasks in which each pixel of a digit on a photograph is labelled.
 
-    A task has three other digits, as in `split_digits`. A digit lies anywhere on a
-    piece of scikit-learn's two photographs, darkened by half. Pixels of its ink have
-    the label 1, 2 or 3; all others are background, 0. Background is learned, but not
-    tested: three quarters of an image, it would hide what is forgotten.
-
-    Returns
-    -------
-    list of Task
-        Images (N, 1, 16, 16), labels (N, 256).
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
+    Images are (N, 1, 16, 16), labels (N, 256). A task has three other digits, as in
+    `split_digits`. A digit lies anywhere on a piece of scikit-learn's two photographs,
+    darkened by half. Pixels of its ink have the label 1, 2 or 3; all others are
+    background, 0. Background is learned, but not tested: three quarters of an image, it
+    would hide what is forgotten.
     """
     photographs = _photographs()
     tasks = []

@@ -18,24 +18,7 @@ def speakers(seed: int) -> list[Task]:
 
     Each task has three other speakers, who share three outputs. Utterances are twelve
     coefficients of a linear prediction of the recorded sound, frame by frame (Kudo,
-    Toyama and Shimbo, 1999).
-
-    Parameters
-    ----------
-    seed : int
-        Draws which speakers a task has.
-
-    Returns
-    -------
-    list of Task
-        Signals (N, 12, 29), zero after their end; labels 0 to 2.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    ModuleNotFoundError
-        If sktime is not installed.
+    Toyama and Shimbo, 1999): signals (N, 12, 29), zero after their end.
     """
     train, test = map(_read, ("TRAIN", "TEST"))
     centre, scale = train.x.mean((0, 2)), train.x.std((0, 2))

@@ -44,26 +44,8 @@ def module_snippets(seed: int, tokenize: Tokenize | None = None) -> list[Task]:
     """Return tasks of telling which module of Python's a snippet of code is from.
 
     Each task has four other modules, which share four outputs. A snippet is 32 words
-    or signs that follow each other, and no two snippets overlap.
-
-    Parameters
-    ----------
-    seed : int
-        Draws which modules a task has.
-    tokenize : callable, optional
-        Makes numbers of a text; `hashed_words` where None.
-
-    Returns
-    -------
-    list of Task
-        Numbers (N, 32) below 1000, labels 0 to 3.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    FileNotFoundError
-        If Python came without the source of a module.
+    or signs that follow each other, and no two snippets overlap: numbers (N, 32) below
+    1000, which `tokenize` makes of a text, or `hashed_words` where None.
     """
     tokenize = hashed_words if tokenize is None else tokenize
     order = task_generator(seed, 0, "classes").permutation(len(MODULES))
@@ -81,24 +63,9 @@ def next_bytes(seed: int) -> list[Task]:
 
     Python's modules, the topics of its help, the headers of NumPy; each in a cipher of
     its own, which puts one symbol in the place of another throughout. Without it the
-    three have so much in common that little is forgotten.
-
-    Parameters
-    ----------
-    seed : int
-        Draws the order of the three, which stretches of them are used, the ciphers.
-
-    Returns
-    -------
-    list of Task
-        Symbols (N, 32) below 98, and for each the one that follows.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    FileNotFoundError
-        If Python came without the source of a module.
+    three have so much in common that little is forgotten. The seed draws the order of
+    the three, which stretches of them are used, and the ciphers. Symbols (N, 32) are
+    below 98, with the one that follows for each.
     """
     order = task_generator(seed, 0, "classes").permutation(TASKS)
     tasks = []

@@ -41,12 +41,6 @@ class Task(NamedTuple):
 def divided(x: Tensor, y: Tensor, *, every: int) -> Task:
     """Divide samples: every `every`-th is a test sample, all others are for training.
 
-    Parameters
-    ----------
-    x, y : Tensor (N, ...)
-    every : int
-        At least 2.
-
     Examples
     --------
     >>> task = divided(torch.arange(5), torch.arange(5), every=3)
