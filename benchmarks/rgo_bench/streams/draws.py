@@ -11,26 +11,10 @@ _KEYS = {"samples": 0, "transform": 1, "order": 2, "classes": 3}
 
 
 def task_generator(seed: int, task: int, purpose: Purpose) -> np.random.Generator:
-    """Return the generator of one purpose in one task.
+    """Return a fresh generator: the same arguments give the same draws anywhere.
 
-    Parameters
-    ----------
-    seed : int
-        The seed of the stream, not negative.
-    task : int
-        Which task, from 0; 0 for what is drawn once for all tasks.
-    purpose : {"samples", "transform", "order", "classes"}
-        What the draws decide, so that no two purposes share their numbers.
-
-    Returns
-    -------
-    numpy.random.Generator
-        A fresh PCG64 generator; the same arguments give the same draws anywhere.
-
-    Raises
-    ------
-    ValueError
-        If the seed is not an integer of at least 0.
+    No two purposes share their numbers. Task 0 is also that of what is drawn once for
+    all tasks.
     """
     check_seed(seed)
     key = (_KEYS[purpose], task)

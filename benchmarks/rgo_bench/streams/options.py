@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+Check = Callable[[str, object], None]  # of an option's name and value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a stream or a method lets the user choose.
 
-    Raises
-    ------
-    ValueError
-        If an option is not what its type says: `Count`, `Positive`, `Part`, one of the
-        names of a `Literal`, or None where ``| None`` allows it.
+    Every option must be what its type says: `Count`, `Positive`, `Part`, one of the
+    names of a `Literal`, or None where ``| None`` allows it.
     """
 
     def __post_init__(self) -> None:
@@ -52,22 +51,6 @@ def choices(kind: Any) -> tuple[Any, ...]:
     return (None, *listed) if listed else ()
 
 
-def check_count(option: str, value: object) -> None:
-    """Raise unless an option is a positive integer."""
-    _check(option, value, int, "a positive integer")
-
-
-def check_positive(option: str, value: object) -> None:
-    """Raise unless an option is a positive, finite number."""
-    _check(option, value, int | float, "a positive number")
-
-
-def check_part(option: str, value: object) -> None:
-    """Raise unless an option is a number above 0 and at most 1."""
-    expected = "a number above 0 and at most 1"
-    _check(option, value, int | float, expected, most=1)
-
-
 def check_choice(
     option: str, value: object, names: tuple[Any, ...], *, numbers: bool = False
 ) -> None:
@@ -78,23 +61,26 @@ def check_choice(
         raise ValueError(f"option {option!r}: expected one of {listed}, got {value!r}")
 
 
-def _check(
-    option: str, value: Any, kind: Any, expected: str, most: float = sys.float_info.max
-) -> None:
-    is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= most:
-        raise ValueError(f"option {option!r}: expected {expected}, got {value!r}")
-
-
-def _checks(kind: Any) -> list[Callable[[str, object], None]]:
+def _checks(kind: Any) -> list[Check]:
     if get_origin(kind) is Annotated:
         return list(kind.__metadata__)
     return [check for part in get_args(kind) for check in _checks(part)]
 
 
-Count = Annotated[int, check_count]
-Positive = Annotated[float, check_positive]
-Part = Annotated[float, check_part]
+def _number(kind: Any, expected: str, most: float = sys.float_info.max) -> Check:
+    """Return the check that an option is a finite number above 0 and at most `most`."""
+
+    def check(option: str, value: Any) -> None:
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_number or not 0 < value <= most:
+            raise ValueError(f"option {option!r}: expected {expected}, got {value!r}")
+
+    return check
+
+
+Count = Annotated[int, _number(int, "a positive integer")]
+Positive = Annotated[float, _number(int | float, "a positive number")]
+Part = Annotated[float, _number(int | float, "a number above 0 and at most 1", most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,18 +87,7 @@ def make_stream(
     return stream if settings.order is None else ReorderedStream(stream, settings.order)
 
 
-_PERMUTED_MNIST = StreamOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
-_ROTATED_MNIST = RotatedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1)
-_PERMUTED_DIGITS = StreamOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1)
-_ROTATED_DIGITS = RotatedOptions(
-    tasks=5, samples=1400, batch=10, epochs=5, lr=0.1, angles="drawn", step=36.0
-)
-
-_SPLIT_CIFAR100 = SplitOptions(tasks=20, samples=2500, batch=10, epochs=8, lr=0.03)
-_SPLIT_MINIIMAGENET = _SPLIT_CIFAR100
-_SPLIT_DIGITS = SplitOptions(
-    tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
-)
+_TABLE_1 = SplitOptions(tasks=20, samples=2500, batch=10, epochs=8, lr=0.03)
 
 
 def _protocol(
@@ -128,19 +117,19 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
     {
         "permuted-mnist": StreamEntry(
             "MNIST, the pixels shuffled afresh in every task",
-            _PERMUTED_MNIST,
+            StreamOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
             MNIST,
             permuted_stream,
         ),
         "rotated-mnist": StreamEntry(
             "MNIST, turned further in every task",
-            _ROTATED_MNIST,
+            RotatedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
             MNIST,
             rotated_stream,
         ),
         "split-cifar100": StreamEntry(
             "CIFAR-100, five classes in every task",
-            _SPLIT_CIFAR100,
+            _TABLE_1,
             CIFAR100,
             partial(split_stream, prepare=minus_mean_image),
             network="resnet-18",
@@ -149,7 +138,7 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
         ),
         "split-miniimagenet": StreamEntry(
             "miniImageNet, five classes in every task",
-            _SPLIT_MINIIMAGENET,
+            _TABLE_1,
             MINIIMAGENET,
             partial(split_stream, prepare=standardized_bgr),
             network="resnet-18",
@@ -158,19 +147,29 @@ STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
         ),
         "permuted-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
-            _PERMUTED_DIGITS,
+            StreamOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1),
             DIGITS,
             permuted_stream,
         ),
         "rotated-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, turned further in every task",
-            _ROTATED_DIGITS,
+            RotatedOptions(
+                tasks=5,
+                samples=1400,
+                batch=10,
+                epochs=5,
+                lr=0.1,
+                angles="drawn",
+                step=36.0,
+            ),
             DIGITS,
             rotated_stream,
         ),
         "split-digits": StreamEntry(
             "scikit-learn's 8 x 8 digits, two classes in every task",
-            _SPLIT_DIGITS,
+            SplitOptions(
+                tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
+            ),
             DIGITS,
             partial(split_stream, prepare=scaled),
             measures_training=True,

@@ -7,14 +7,7 @@ from rgo_bench.streams.stream import Samples, Stream
 
 
 class ReorderedStream(Stream):
-    """The tasks of a stream, samples and all, in an order drawn from a number.
-
-    Parameters
-    ----------
-    stream : Stream
-    order : int
-        Which order: 0 is the stream's own, others are drawn, the same for all seeds.
-    """
+    """The tasks of a stream, samples and all, in an order as `task_order` draws it."""
 
     def __init__(self, stream: Stream, order: int) -> None:
         super().__init__(
@@ -40,7 +33,8 @@ class ReorderedStream(Stream):
 def task_order(tasks: int, order: int) -> list[int]:
     """Return which task comes first, second and so on in an order.
 
-    Only order 0 is the tasks' own, unless there is but one task.
+    Only order 0 is the tasks' own, unless there is but one task. Others are drawn, the
+    same for all seeds of a stream.
 
     Examples
     --------

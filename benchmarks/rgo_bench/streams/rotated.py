@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
+import numpy as np
+from scipy import ndimage, sparse
+
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.streams.options import Positive, StreamOptions
-from rgo_bench.streams.rotation import rotation_operator
 from rgo_bench.streams.transformed import Transform, TransformedStream
 
 Angles: TypeAlias = Literal["fixed", "drawn"]
@@ -63,6 +65,23 @@ def rotated_stream(
         return lambda flat: (operator @ flat.T).T.copy()
 
     return TransformedStream(name, images, settings, seed=seed, transform=transform)
+
+
+def rotation_operator(height: int, width: int, degrees: float) -> sparse.csr_array:
+    """Return the float32 matrix that turns flattened images about their center.
+
+    Applied from the left, it turns counter-clockwise an image whose first row is on
+    top, as Pillow and torchvision do. Bilinear interpolation, no expansion, and 0 where
+    the turned image has no pixel: what ``scipy.ndimage.rotate(image, degrees, order=1,
+    reshape=False)`` computes. Rotation is linear in the pixels, so one matrix turns any
+    number of images. It is made of a dense one in float64: 5 MB and 50 ms for 28 x 28
+    pixels.
+    """
+    size = height * width
+    # A column is what becomes of the image in which one pixel alone is lit.
+    lit = np.eye(size).reshape(size, height, width)
+    turned = ndimage.rotate(lit, degrees, axes=(2, 1), order=1, reshape=False)
+    return sparse.csr_array(turned.reshape(size, size).T, dtype=np.float32)
 
 
 def task_angle(settings: RotatedOptions, seed: int, task: int) -> float:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.streams.held_back import hold_back
 from rgo_bench.streams.options import Count, StreamOptions
 from rgo_bench.streams.stream import Samples, Stream
 
@@ -37,30 +36,11 @@ class SplitStream(Stream):
     A task trains on images drawn without replacement from the training images of its
     classes, and tests on all their test images. Labels are those of the image set; the
     head has an output for each of its classes, of which a task's mask leaves its own.
+    Grey images get an axis of one channel.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        Grey images get an axis of one channel.
-    settings : SplitOptions
-        The options chosen.
-    seed : int
-        Decides which classes a task has and which images it trains on.
-    show : callable
-        Makes inputs of images.
-
-    Raises
-    ------
-    ValueError
-        If the tasks need more classes or a task more images than there are.
-
-    Notes
-    -----
-    Only the images of the task that is asked for become floating-point numbers. Test
-    samples are made anew at every call, for those of miniImageNet's 20 tasks would
-    take 850 MB.
+    Only the images of the task that is asked for become floating-point numbers, by
+    `show`. Test samples are made anew at every call, for those of miniImageNet's 20
+    tasks would take 850 MB.
     """
 
     def __init__(
@@ -125,16 +105,36 @@ def split_stream(
     return SplitStream(name, images, settings, seed=seed, show=prepare(images))
 
 
+def hold_back(images: ImageSet, count: int | None) -> ImageSet:
+    """Return an image set that tests on the last `count` training images of each class.
+
+    They train no more, and the test images are left out: options can be chosen by what
+    is held back without them. None leaves the set as it is.
+    """
+    if count is None:
+        return images
+    labels = images.train_labels
+    rows = [np.flatnonzero(labels == label) for label in range(images.classes)]
+    fewest = min(map(len, rows))
+    if count >= fewest:
+        raise ValueError(
+            f"option 'held_back': expected fewer than the {fewest} training images of "
+            f"the smallest class, got {count}"
+        )
+    kept = np.sort(np.concatenate([row[:-count] for row in rows]))
+    held = np.sort(np.concatenate([row[-count:] for row in rows]))
+    return ImageSet(
+        images.train_images[kept],
+        labels[kept],
+        images.train_images[held],
+        labels[held],
+    )
+
+
 def task_classes(
     name: str, classes: int, settings: SplitOptions, seed: int
 ) -> NDArray[np.int64]:
-    """Return the classes of every task, of shape ``(tasks, classes_per_task)``.
-
-    Raises
-    ------
-    ValueError
-        If there are too few classes.
-    """
+    """Return the classes of every task, of shape ``(tasks, classes_per_task)``."""
     tasks, each = settings.tasks, settings.classes_per_task
     if tasks * each > classes:
         raise ValueError(

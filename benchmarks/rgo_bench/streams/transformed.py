@@ -26,28 +26,8 @@ class TransformedStream(Stream):
     all when there are fewer) without replacement, and tests on all test images.
     Pixels are divided by 255 and flattened. All classes are in play in every task.
 
-    Parameters
-    ----------
-    name : str
-        The name of the stream.
-    images : ImageSet
-        The images that every task shows.
-    settings : StreamOptions
-        The options chosen.
-    seed : int
-        Decides which images a task trains on.
-    transform : callable
-        From a task's index to its `Transform`.
-
-    Raises
-    ------
-    ValueError
-        If a task needs more images than the pool has.
-
-    Notes
-    -----
-    Test samples are kept, which takes 31 MB a task for MNIST. The transform is not
-    kept: it is made anew for training and for the first test.
+    Test samples are kept, which takes 31 MB a task for MNIST. `transform`, from a
+    task's index to its `Transform`, is called anew for training and for the first test.
     """
 
     def __init__(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rgo_bench.data import ImageSet
-from rgo_bench.streams.held_back import hold_back
+from rgo_bench.streams.split import hold_back
 
 
 def image_set() -> ImageSet:

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from rgo_bench.data import load_mnist
-from rgo_bench.streams.rotation import rotation_operator
+from rgo_bench.streams.rotated import rotation_operator
 
 ANGLES = st.one_of(st.floats(-360, 360), st.integers(-4, 4).map(lambda n: 90.0 * n))
 
