@@ -47,8 +47,7 @@ def read_array_pickle(path: Path, *, largest: int) -> dict[str, Any]:
     allocate whatever a hostile pickle asks for.
 
     Keys become text, in inner dictionaries too. Arrays may be read-only. Takes about as
-    much memory as the file has bytes, `largest` at most: ValueError if it has more or
-    none, is no pickle, or holds something else.
+    much memory as the file has bytes; one of more than `largest` is not read.
     """
     size = path.stat().st_size
     if not 0 < size <= largest:

@@ -44,7 +44,8 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
     A name may end in ``.gz`` or not, may be spelled ``train-images-idx3-ubyte`` or
     ``train-images.idx3-ubyte``, with ``test`` for ``t10k``, and may begin with the name
     of a set, as EMNIST's do. A folder of one of these names may hold the file. Of
-    several sets in one folder that without a name is taken, or none: FileNotFoundError.
+    several whole sets in one folder the one without a name is taken; where all have
+    names, none is.
     """
     places = (_files_in(folder / name) for name in SUBFOLDERS)
     files = max(places, key=len)  # the first of the fullest

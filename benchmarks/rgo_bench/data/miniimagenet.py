@@ -91,7 +91,7 @@ def fingerprint_miniimagenet(folder: Path) -> str:
 def find_miniimagenet(folder: Path) -> Source:
     """Find pickles, lists or folders of JPEG files in a folder or its subfolders.
 
-    Images in one folder that lack a list are refused, as if there were none.
+    Images in one folder that lack a list are a FileNotFoundError, as none are.
     """
     for place in (folder / name for name in SUBFOLDERS):
         pickles = {name: place / name for name in FILES}

@@ -11,10 +11,10 @@ _KEYS = {"samples": 0, "transform": 1, "order": 2, "classes": 3}
 
 
 def task_generator(seed: int, task: int, purpose: Purpose) -> np.random.Generator:
-    """Return a fresh generator: the same arguments give the same draws anywhere.
+    """Return a fresh generator of one purpose in one task.
 
-    No two purposes share their numbers. Task 0 is also that of what is drawn once for
-    all tasks.
+    The same arguments give the same draws anywhere, and no two purposes share theirs.
+    Task 0 is also that of what is drawn once for all tasks.
     """
     check_seed(seed)
     key = (_KEYS[purpose], task)

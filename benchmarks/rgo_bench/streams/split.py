@@ -108,8 +108,8 @@ def split_stream(
 def hold_back(images: ImageSet, count: int | None) -> ImageSet:
     """Return an image set that tests on the last `count` training images of each class.
 
-    They train no more, and the test images are left out: options can be chosen by what
-    is held back without them. None leaves the set as it is.
+    They train no more, and the set's own test images are left out, so that no option
+    can be chosen by those. None leaves the set as it is.
     """
     if count is None:
         return images
