@@ -24,7 +24,7 @@ SUBFOLDERS = (".", "mnist", "MNIST", "raw", "MNIST/raw", "mnist/raw")
 # As published, or "emnist-digits-test-images-idx3-ubyte" and the like.
 _NAME = re.compile(
     r"(?P<set>(?:[a-z0-9]+-)*?)(?P<part>train|t10k|test)-"
-    r"(?P<kind>images[-.]idx3|labels[-.]idx1)-ubyte(?P<packed>\.gz)?",
+    r"(?P<kind>images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?",
     re.IGNORECASE,
 )
 _ELEMENT_TYPES = {
