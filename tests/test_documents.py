@@ -1,22 +1,16 @@
 """The examples of the README and of the documentation run as they stand."""
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from bench.small_settings import assert_resumes, tiny_setting
 from documents import ROOT, code_blocks, loader
 from torch import nn
 from torch.nn import functional
 from torch_backend.nets import assert_same
 
 import rgo_torch
-from rgo_bench.methods import MethodOptions, NetworkMethod
-from rgo_bench.runs.attempts import import_plugins
 from rgo_torch.layers.kinds import KINDS
 
 
@@ -108,60 +102,3 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
     assert np.mean(right) > 0.8
     for block in rest:
         exec(block, names)
-
-
-OWN = ["permuted-digits", "--plugin", "l2"]
-SHORT = ["--set", "tasks=2", "--set", "samples=50", "--set", "epochs=1"]
-
-
-def with_own_method(folder: Path, *arguments: str) -> str:
-    """Return what `rgo-bench` prints in a folder with the method of the page."""
-    (folder / "l2.py").write_text("\n".join(code_blocks("docs/own-method.md")))
-    main = "from rgo_bench.cli.app import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", main, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_what_a_method_of_one_s_own_keeps_outlives_a_break() -> None:
-    _, block = code_blocks("docs/own-method.md")
-    scope: dict[str, Any] = {"NetworkMethod": NetworkMethod}
-    exec(block, scope)
-    ended, fresh = (scope["Counting"](tiny_setting(), MethodOptions()) for _ in "ab")
-    assert_resumes(ended, fresh)
-    assert len(fresh.seen) == 3  # of the tasks before the break too
-
-
-@pytest.mark.parametrize("name", ["l2.py", "own/l2", "./l2"])
-def test_a_path_is_no_name_of_a_plugin(name: str) -> None:
-    message = f"--plugin: expected the name of a module, .* got the path {name!r}"
-    with pytest.raises(ValueError, match=message):
-        import_plugins([name])
-
-
-@pytest.mark.parametrize(("jobs", "methods"), [("1", "l2,sgd"), ("2", "l2")])
-def test_a_method_of_one_s_own_runs(jobs: str, methods: str, tmp_path: Path) -> None:
-    with_own_method(tmp_path, "run", *OWN, "--method", methods, *SHORT, "--jobs", jobs)
-    assert len(list(tmp_path.rglob("l2/**/seed-0.json"))) == 1
-
-
-@pytest.mark.parametrize(
-    "command", ["orders --orders 2", "orders --orders 2 --jobs 2", "cost --repeats 1"]
-)
-def test_a_method_of_one_s_own_is_measured(command: str, tmp_path: Path) -> None:
-    name, *more = command.split()
-    shown = with_own_method(tmp_path, name, *OWN, "--method", "l2", *SHORT, *more)
-    assert sum(line.split()[:1] == ["l2"] for line in shown.splitlines()) == 1
-
-
-def test_a_method_of_one_s_own_is_compared_by_its_records(tmp_path: Path) -> None:
-    with_own_method(tmp_path, "run", *OWN, "--method", "l2", *SHORT)
-    asked = ["--stream", "permuted-digits", "--method", "l2", "--tasks", "2"]
-    shown = with_own_method(tmp_path, "compare", "results", *asked)
-    assert sum(line.split()[:1] == ["l2"] for line in shown.splitlines()) == 1

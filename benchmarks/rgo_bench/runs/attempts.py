@@ -49,7 +49,7 @@ class Manner:
     threads: int = 1
     compiled: bool = False
     force: bool = False
-    plugins: tuple[str, ...] = ()  # modules that register methods
+    plugins: tuple[str, ...] = ()  # modules that register what a run names
 
 
 def unrecorded(specs: Sequence[Spec], manner: Manner) -> list[Spec]:
@@ -62,7 +62,7 @@ def unrecorded(specs: Sequence[Spec], manner: Manner) -> list[Spec]:
 
 
 def import_plugins(names: Iterable[str]) -> None:
-    """Import modules that register methods, from the working folder too.
+    """Import modules that register what a run names, from the working folder too.
 
     Raises
     ------

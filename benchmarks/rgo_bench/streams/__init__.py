@@ -1,7 +1,12 @@
 """Streams of tasks: what `rgo-bench run` learns."""
 
 from rgo_bench.streams.options import StreamOptions
-from rgo_bench.streams.registry import STREAMS, StreamEntry, make_stream
+from rgo_bench.streams.registry import (
+    STREAMS,
+    StreamEntry,
+    make_stream,
+    register_stream,
+)
 from rgo_bench.streams.stream import Samples, Stream
 
 __all__ = [
@@ -11,4 +16,5 @@ __all__ = [
     "StreamEntry",
     "StreamOptions",
     "make_stream",
+    "register_stream",
 ]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, final
 
 from rgo_bench.data import ImageSet
+from rgo_bench.entries import add_entry
 from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.permuted import permuted_stream
 from rgo_bench.streams.pixels import minus_mean_image, scaled, standardized_bgr
@@ -113,66 +114,83 @@ def _protocol(
     }
 
 
-STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(
-    {
-        "permuted-mnist": StreamEntry(
-            "MNIST, the pixels shuffled afresh in every task",
-            StreamOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
-            MNIST,
-            permuted_stream,
+_streams: dict[str, StreamEntry[Any]] = {
+    "permuted-mnist": StreamEntry(
+        "MNIST, the pixels shuffled afresh in every task",
+        StreamOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
+        MNIST,
+        permuted_stream,
+    ),
+    "rotated-mnist": StreamEntry(
+        "MNIST, turned further in every task",
+        RotatedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
+        MNIST,
+        rotated_stream,
+    ),
+    "split-cifar100": StreamEntry(
+        "CIFAR-100, five classes in every task",
+        _TABLE_1,
+        CIFAR100,
+        partial(split_stream, prepare=minus_mean_image),
+        network="resnet-18",
+        measures_training=True,
+        protocol=_protocol(lr=0.4, representations=125, threshold=0.97),
+    ),
+    "split-miniimagenet": StreamEntry(
+        "miniImageNet, five classes in every task",
+        _TABLE_1,
+        MINIIMAGENET,
+        partial(split_stream, prepare=standardized_bgr),
+        network="resnet-18",
+        measures_training=True,
+        protocol=_protocol(lr=0.2, representations=100, threshold=0.985),
+    ),
+    "permuted-digits": StreamEntry(
+        "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
+        StreamOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1),
+        DIGITS,
+        permuted_stream,
+    ),
+    "rotated-digits": StreamEntry(
+        "scikit-learn's 8 x 8 digits, turned further in every task",
+        RotatedOptions(
+            tasks=5,
+            samples=1400,
+            batch=10,
+            epochs=5,
+            lr=0.1,
+            angles="drawn",
+            step=36.0,
         ),
-        "rotated-mnist": StreamEntry(
-            "MNIST, turned further in every task",
-            RotatedOptions(tasks=20, samples=10_000, batch=10, epochs=1, lr=0.1),
-            MNIST,
-            rotated_stream,
+        DIGITS,
+        rotated_stream,
+    ),
+    "split-digits": StreamEntry(
+        "scikit-learn's 8 x 8 digits, two classes in every task",
+        SplitOptions(
+            tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
         ),
-        "split-cifar100": StreamEntry(
-            "CIFAR-100, five classes in every task",
-            _TABLE_1,
-            CIFAR100,
-            partial(split_stream, prepare=minus_mean_image),
-            network="resnet-18",
-            measures_training=True,
-            protocol=_protocol(lr=0.4, representations=125, threshold=0.97),
-        ),
-        "split-miniimagenet": StreamEntry(
-            "miniImageNet, five classes in every task",
-            _TABLE_1,
-            MINIIMAGENET,
-            partial(split_stream, prepare=standardized_bgr),
-            network="resnet-18",
-            measures_training=True,
-            protocol=_protocol(lr=0.2, representations=100, threshold=0.985),
-        ),
-        "permuted-digits": StreamEntry(
-            "scikit-learn's 8 x 8 digits, the pixels shuffled afresh in every task",
-            StreamOptions(tasks=10, samples=1400, batch=10, epochs=5, lr=0.1),
-            DIGITS,
-            permuted_stream,
-        ),
-        "rotated-digits": StreamEntry(
-            "scikit-learn's 8 x 8 digits, turned further in every task",
-            RotatedOptions(
-                tasks=5,
-                samples=1400,
-                batch=10,
-                epochs=5,
-                lr=0.1,
-                angles="drawn",
-                step=36.0,
-            ),
-            DIGITS,
-            rotated_stream,
-        ),
-        "split-digits": StreamEntry(
-            "scikit-learn's 8 x 8 digits, two classes in every task",
-            SplitOptions(
-                tasks=5, samples=280, batch=10, epochs=5, lr=0.1, classes_per_task=2
-            ),
-            DIGITS,
-            partial(split_stream, prepare=scaled),
-            measures_training=True,
-        ),
-    }
-)
+        DIGITS,
+        partial(split_stream, prepare=scaled),
+        measures_training=True,
+    ),
+}
+STREAMS: Final[Mapping[str, StreamEntry[Any]]] = MappingProxyType(_streams)
+
+
+def register_stream(name: str, entry: StreamEntry[Any]) -> None:
+    """Add a stream of your own to `STREAMS`.
+
+    Parameters
+    ----------
+    name : str
+        What ``rgo-bench run`` calls it.
+    entry : StreamEntry
+        Its summary, default options, data, and how it is built.
+
+    Raises
+    ------
+    ValueError
+        If there is a stream of this name.
+    """
+    add_entry("stream", _streams, name, entry)
