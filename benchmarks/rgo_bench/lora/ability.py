@@ -29,12 +29,8 @@ def retrieval(model: nn.Module) -> float:
 
     Of the documentation of functions of the standard library the first sentence, and
     what comes after it: of all that come after, is it the one of most similar features?
-    MiniLM was trained for such questions.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Of MiniLM's word pieces, with a `body`; in eval mode inside of this function.
+    MiniLM was trained for such questions. The model takes its word pieces, has a
+    `body`, and is in eval mode inside of this function.
     """
     with evaluating(model):
         first, rest = (_features(model, pieces) for pieces in documentation())

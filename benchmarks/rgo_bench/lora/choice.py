@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from rgo_bench.lora.methods import (
-    Each,
-    Encoded,
-    Frozen,
-    Method,
-    Protected,
-    Unencoded,
-)
+from rgo_bench.lora.methods import Each, Encoded, Frozen, Method, Protected, Unencoded
 from rgo_bench.lora.rivals import Elastic, Full, Orthogonal, Replay
 
 _METHODS: Final[Mapping[str, tuple[str, type[Method]]]] = {

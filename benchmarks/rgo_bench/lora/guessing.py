@@ -18,23 +18,13 @@ BATCH: Final = 16
 def guessed(learner: Protected, tasks: Sequence[Task]) -> dict[str, float]:
     """Return how often the task is guessed, and the accuracy with that guess.
 
+    In percent: "given" is the accuracy with the task known, "WAY tasks" and "WAY
+    accuracy" are those of each way to guess, after the last task, on some test samples.
+
     Every sample is classified under each task's encoding. "confidence" takes the task
     of the largest probability. "moment" takes that under which the head's inputs lie
     most in the directions that its second moment H has seen, ``h^T P h / h^T h``
     least: P is the head's projection.
-
-    Parameters
-    ----------
-    learner : Protected
-        After the last task.
-    tasks : sequence of Task
-        Of whose test samples some are taken.
-
-    Returns
-    -------
-    dict of str to float
-        In percent: "given" (the accuracy with the task known), and for each way
-        "WAY tasks" and "WAY accuracy".
     """
     some = [task.test.spread(SAMPLES) for task in tasks]
     x, y = join(some)
@@ -56,12 +46,10 @@ def guessed(learner: Protected, tasks: Sequence[Task]) -> dict[str, float]:
 
 def _under(learner: Protected, task: int, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits under a task, and the share of the head's inputs left free."""
-    (name,) = [
-        n
-        for n in learner.rgo.projector.projections
-        if n.endswith("default.weight") and ".head." in n
-    ]
-    projection: Any = learner.rgo.projector.projections[name]
+    projections = learner.rgo.projector.projections
+    heads = (name for name in projections if ".head." in name)
+    (name,) = (name for name in heads if name.endswith("default.weight"))
+    projection: Any = projections[name]
     head = learner.model.get_submodule(name.removesuffix(".weight"))
     taken: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, args: taken.append(args[0]))

@@ -37,8 +37,6 @@ class Orthogonal(Method):
     adapter i. Those are frozen and stay in the sum, which is the same as to merge them
     into the layer beside. The head is shared, for the task is not asked for in testing.
 
-    References
-    ----------
     Wang et al., "Orthogonal Subspace Learning for Language Model Continual Learning",
     Findings of EMNLP 2023, equations 7 and 8.
     """
@@ -82,15 +80,13 @@ class Elastic(Method):
     F is the sum over tasks of the mean squared gradient of a sample's loss, each
     task's divided by its largest entry.
 
-    References
-    ----------
     Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
     """
 
     def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
         super().__init__(entry, seed, options)
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
-        self._fisher: list[Tensor] = []
+        self._fisher = [torch.zeros_like(p) for p in self._trained]
         self._kept: list[Tensor] = []
 
     def end_task(self, samples: Samples) -> None:
@@ -103,10 +99,8 @@ class Elastic(Method):
             for total, gradient in zip(found, gradients, strict=True):
                 total += gradient.square()
         largest = max(float(total.max()) for total in found)
-        found = [total / max(largest, 1e-30) for total in found]
-        if self._fisher:
-            found = [a + b for a, b in zip(self._fisher, found, strict=True)]
-        self._fisher = found
+        sums = zip(self._fisher, found, strict=True)
+        self._fisher = [old + total / max(largest, 1e-30) for old, total in sums]
         self._kept = [p.detach().clone() for p in self._trained]
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -128,8 +122,6 @@ class Replay(Method):
 
     As many are kept as fit into the bytes of RGO's state: of text, all of them.
 
-    References
-    ----------
     Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019.
     """
 

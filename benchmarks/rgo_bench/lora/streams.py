@@ -44,34 +44,15 @@ LANGUAGES: Final = (
 def text_stream(name: str, seed: int) -> list[Task]:
     """Return four tasks of telling which of four sources a snippet of text is from.
 
-    Each task has four other sources, which share four outputs. A snippet is 22 word
-    pieces that follow each other, and no two overlap.
-
-    Parameters
-    ----------
-    name : str
-        A key of `SOURCES`.
-    seed : int
-        Draws which sources a task has.
-
-    Returns
-    -------
-    list of Task
-        Word pieces of MiniLM (N, 24), labels 0 to 3.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    ModuleNotFoundError
-        If a package whose text is read is not installed.
+    Each task has four other sources, drawn by the seed, which share four outputs. A
+    snippet is 22 word pieces of MiniLM that follow each other, between its first and
+    last sign (N, 24), and no two overlap.
     """
     names, text_of = SOURCES[name]
     order = task_generator(seed, 0, "classes").permutation(len(names))
     pieces = minilm_pieces()
     tasks = []
-    for index in range(TASKS):
-        own = order[CLASSES * index :][:CLASSES]
+    for own in order.reshape(TASKS, CLASSES):
         snippets = [_snippets(text_of(names[i]), pieces) for i in own]
         tasks.append(told_apart(snippets, every=TEST_EVERY))
     return tasks
@@ -79,8 +60,7 @@ def text_stream(name: str, seed: int) -> list[Task]:
 
 def package_text(name: str) -> str:
     """Return the docstrings of what a package has, in the order of the names."""
-    module = need(name)
-    return "\n".join(dict.fromkeys(_docstrings(module)))
+    return "\n".join(dict.fromkeys(_docstrings(need(name))))
 
 
 def language_text(name: str) -> str:

@@ -16,22 +16,7 @@ def topics(seed: int) -> list[Task]:
     """Return eight tasks of telling which of four topics a sentence speaks of.
 
     Each topic has ten words of a hundred, which every task draws anew; a sentence is
-    eight of its topic's words.
-
-    Parameters
-    ----------
-    seed : int
-        Draws the words of the topics, and the sentences.
-
-    Returns
-    -------
-    list of Task
-        Words (N, 8) below 100, labels 0 to 3.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
+    eight of its topic's words: (N, 8) below 100.
     """
     tasks = []
     for index in range(TASKS):

@@ -31,13 +31,7 @@ CURVATURE_BATCH = 64
 
 
 class Learner:
-    """A model, its optimizer, and what happens around the training of a task.
-
-    Attributes
-    ----------
-    model : nn.Module
-    optimizer : Optimizer
-    """
+    """A model, its optimizer, and what happens around the training of a task."""
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
@@ -110,13 +104,7 @@ def steps_of(entry: Entry, method: str) -> int:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise unless RGO has these options.
-
-    Raises
-    ------
-    ValueError
-        If it has not.
-    """
+    """Raise unless RGO has these options."""
     given = {"model", "optimizer", "seed", "observe", "old"}
     own = set(inspect.signature(rgo_torch.RGO).parameters) - given
     known = sorted(own.union(FLAT))
