@@ -8,7 +8,7 @@ import torch
 
 import rgo_torch
 from rgo_bench.paper.choices import chosen
-from rgo_bench.zoo.models.hugging_face import need
+from rgo_bench.zoo.models.hugging_face import MINILM_SIZE, need, size_of
 
 MAX_FEATURES: Final = 1024
 SKETCHES: Final = (None, 128, 64)  # rows; None: whole second moments
@@ -19,7 +19,6 @@ class Large:
     """A model of transformers, by its published sizes."""
 
     kind: str
-    config: str
     sizes: Mapping[str, Any]
     shared: Sequence[Sequence[str]]  # layers that take in the same features
 
@@ -27,27 +26,16 @@ class Large:
 LARGE: Final[Mapping[str, Large]] = {
     "llama-3-8b": Large(
         kind="LlamaForCausalLM",
-        config="LlamaConfig",
         sizes={
             "vocab_size": 128256,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
             "num_key_value_heads": 8,
+            **size_of(4096, depth=32, heads=32, inner=14336),
         },
         shared=[("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")],
     ),
     "minilm-l6": Large(
         kind="BertModel",
-        config="BertConfig",
-        sizes={
-            "vocab_size": 30522,
-            "hidden_size": 384,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 12,
-        },
+        sizes={"vocab_size": 30522, **MINILM_SIZE},
         shared=[("query", "key", "value")],
     ),
 }
@@ -67,34 +55,14 @@ class StateRow(NamedTuple):
 
 
 def state_rows(
-    models: Iterable[str],
-    *,
-    rank: int = 16,
-    sketches: Iterable[int | None] = SKETCHES,
+    models: Iterable[str], *, rank: int = 16, sketches: Iterable[int | None] = SKETCHES
 ) -> list[StateRow]:
     """Return the state of RGO beside LoRA on all linear layers, for each sketch.
 
     With a second moment for each adapter, and with one for all that take in the same
-    features (``shared_inputs``).
-
-    The models are built on PyTorch's meta device, of shapes alone. Weights of more than
-    1024 inputs keep a sketch.
-
-    Parameters
-    ----------
-    models : iterable of str
-        Keys of `LARGE`.
-    rank : int
-        r of the adapters.
-    sketches : iterable of int or None
-        Rows of a sketch; None for whole second moments.
-
-    Raises
-    ------
-    ValueError
-        If a model is none of `LARGE`.
-    ModuleNotFoundError
-        If transformers or peft is not installed.
+    features (``shared_inputs``). Weights of more than 1024 inputs keep a sketch of so
+    many rows, or the whole where None. The models are built on PyTorch's meta device,
+    of shapes alone.
     """
     rows = []
     for name in chosen("model", list(models), LARGE):
@@ -127,8 +95,8 @@ def state_rows(
 
 
 def _adapted(large: Large, rank: int) -> Any:
-    transformers, peft = need("transformers"), need("peft")
-    config = getattr(transformers, large.config)(**large.sizes)
+    kind, peft = getattr(need("transformers"), large.kind), need("peft")
     targets = peft.LoraConfig(r=rank, target_modules="all-linear")
     with torch.device("meta"):
-        return peft.get_peft_model(getattr(transformers, large.kind)(config), targets)
+        model = kind(kind.config_class(**large.sizes))
+        return peft.get_peft_model(model, targets)

@@ -2,30 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 import rgo_torch
-from rgo_bench.lora.model import adapted
 from rgo_bench.lora.registry import Entry
 from rgo_bench.zoo import methods as zoo
 from rgo_bench.zoo.loss import score
+from rgo_bench.zoo.models.hugging_face import need
 from rgo_bench.zoo.streams import Samples
+
+ALPHA: Final = 16
 
 
 class Method(zoo.Learner):
     """An adapter, trained plainly.
 
-    Parameters
-    ----------
-    entry : Entry
-        The stream's model, and how it is trained.
-    seed : int
-        Draws the encoding; the model is drawn from PyTorch's generator.
-    options : mapping
-        Of `rgo_torch.RGO`.
+    The seed draws the encoding; the model is drawn from PyTorch's generator.
     """
 
     def __init__(self, entry: Entry, seed: int, options: Mapping[str, Any]) -> None:
@@ -34,9 +29,17 @@ class Method(zoo.Learner):
         self.optimizer = self.make_optimizer()
 
     def build(self) -> nn.Module:
-        """Return the model."""
+        """Return the model with LoRA on some layers, beside a new head."""
         entry = self.entry
-        return adapted(entry.build(), entry.targets, entry.head, entry.rank)
+        peft = need("peft")
+        config = peft.LoraConfig(
+            r=entry.rank,
+            lora_alpha=ALPHA,
+            target_modules=list(entry.targets),
+            modules_to_save=None if entry.head is None else [entry.head],
+        )
+        model: nn.Module = peft.get_peft_model(entry.build(), config)
+        return model
 
     def make_optimizer(self) -> Optimizer:
         """Return AdamW over what is trained."""
@@ -48,13 +51,7 @@ class Frozen(Method):
     """The head alone is trained."""
 
     def build(self) -> nn.Module:
-        """Return the model without an adapter.
-
-        Raises
-        ------
-        ValueError
-            If it has no new head.
-        """
+        """Return the model without an adapter, but with a new head."""
         if self.entry.head is None:
             raise ValueError(
                 "frozen: expected a stream with a new head to be trained, got one of "

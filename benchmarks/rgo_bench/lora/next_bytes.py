@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rgo_bench.lora.streams import LANGUAGES, PACKAGES, language_text, package_text
 from rgo_bench.streams.draws import task_generator
 from rgo_bench.zoo.loss import accuracy, loss
-from rgo_bench.zoo.models.hugging_face import drawn
+from rgo_bench.zoo.models.hugging_face import ENDLESS, drawn, size_of
 from rgo_bench.zoo.streams import Task
 from rgo_bench.zoo.streams.tasks import divided
 from rgo_bench.zoo.turns import take_steps
@@ -68,17 +68,11 @@ def english(model: nn.Module) -> float:
 def _drawn() -> nn.Module:
     return drawn(
         "LlamaForCausalLM",
-        "LlamaConfig",
         vocab_size=256,
         max_position_embeddings=BYTES,
-        hidden_size=96,
-        intermediate_size=192,
-        num_hidden_layers=3,
-        num_attention_heads=4,
         num_key_value_heads=4,
-        bos_token_id=None,
-        eos_token_id=None,
-        use_cache=False,
+        **size_of(96, depth=3, heads=4, inner=192),
+        **ENDLESS,
     )
 
 

