@@ -1,6 +1,5 @@
 """The command ``rgo-bench lora``."""
 
-import io
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +9,15 @@ import typer
 
 from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
-from rgo_bench.cli.terminal import Format, show
+from rgo_bench.cli.terminal import Format, errors, show
 from rgo_bench.lora.choice import METHODS
 from rgo_bench.lora.registry import STREAMS
 from rgo_bench.lora.table import lora_sheet
 from rgo_bench.lora.training import learn
 from rgo_bench.paper.choices import chosen
-from rgo_bench.records import replace_file
 from rgo_bench.runs.spec import parse_options
-from rgo_bench.zoo.record import ZooRecord, read_zoo_records
-from rgo_bench.zoo.recorded import Asked, recorded
+from rgo_bench.zoo.record import Asked, read_zoo_records
+from rgo_bench.zoo.recorded import recorded
 
 
 def lora(
@@ -58,19 +56,11 @@ def lora(
         for of in (STREAMS[name],)
     ]
     options = parse_options(set_ or [])
-    recorded(learn, asked, out, options=options, force=force, kind="lora")
+    tell = errors.print
+    recorded(learn, asked, out, options=options, tell=tell, force=force, kind="lora")
     records = read_zoo_records(out, "lora")
     if plot is not None:
-        _draw(records, plot)
+        from rgo_bench.lora.plot import write_lora_figure  # loads Matplotlib
+
+        write_lora_figure(records, plot)
     show(lora_sheet(records), format_)
-
-
-def _draw(records: list[ZooRecord], path: Path) -> None:
-    import matplotlib as mpl  # here: it takes long to load
-
-    from rgo_bench.lora.plot import STYLE, lora_figure
-
-    picture = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        lora_figure(records).savefig(picture, format="svg", metadata={"Date": None})
-    replace_file(path, picture.getvalue())

@@ -4,15 +4,16 @@ from functools import cache
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rgo_bench.lora.streams import LANGUAGES, PACKAGES, language_text, package_text
 from rgo_bench.streams.draws import task_generator
-from rgo_bench.zoo.loss import accuracy, loss
+from rgo_bench.zoo.loss import accuracy
+from rgo_bench.zoo.methods import Learner
 from rgo_bench.zoo.models.hugging_face import ENDLESS, drawn, size_of
 from rgo_bench.zoo.streams import Task
 from rgo_bench.zoo.streams.tasks import divided
-from rgo_bench.zoo.turns import take_steps
+from rgo_bench.zoo.training import Turns
 
 TASKS: Final = 4
 BYTES: Final = 48  # of a window
@@ -30,24 +31,8 @@ STEPS, BATCH, RATE = 2000, 32, 2e-3
 def languages(seed: int) -> list[Task]:
     """Return four tasks of predicting the next byte, each in another language.
 
-    Sphinx's messages, in UTF-8.
-
-    Parameters
-    ----------
-    seed : int
-        Draws the languages.
-
-    Returns
-    -------
-    list of Task
-        Bytes (N, 48), and for each the one that follows.
-
-    Raises
-    ------
-    ValueError
-        If `seed` is not an integer of at least 0.
-    ModuleNotFoundError
-        If Sphinx is not installed.
+    Sphinx's messages, in UTF-8: bytes (N, 48), and for each the one that follows. The
+    seed draws the languages.
     """
     order = task_generator(seed, 0, "classes").permutation(len(LANGUAGES))[:TASKS]
     return [_task(language_text(LANGUAGES[i]), WINDOWS) for i in order]
@@ -82,16 +67,8 @@ def _trained() -> dict[str, Any]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = _drawn()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-
-    take_steps(
-        optimizer,
-        lambda x, y: loss(model(x), y),
-        _english().train,
-        steps=STEPS,
-        batch=BATCH,
-        generator=torch.Generator().manual_seed(0),
-    )
+    learner = Learner(model, torch.optim.AdamW(model.parameters(), lr=RATE))
+    Turns(learner, seed=0, batch=BATCH).take_steps(_english().train, STEPS)
     return model.state_dict()
 
 
@@ -105,6 +82,6 @@ def _task(text: str, windows: int | None) -> Task:
     """Return stretches of a text that follow each other, and what comes after each."""
     numbers = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).long()
     count = (len(numbers) - 1) // BYTES
-    x, y = numbers[: count * BYTES], numbers[1 : count * BYTES + 1]
-    whole: list[Tensor] = [part.reshape(count, BYTES) for part in (x, y)]
-    return divided(*(part[:windows] for part in whole), every=TEST_EVERY)
+    parts = (numbers[: count * BYTES], numbers[1 : count * BYTES + 1])
+    x, y = (part.reshape(count, BYTES)[:windows] for part in parts)
+    return divided(x, y, every=TEST_EVERY)

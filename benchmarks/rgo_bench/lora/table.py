@@ -15,7 +15,7 @@ OWN: Final = ["retrieval", "english"]  # what the body could do before, by its s
 NAMES: Final = ["stream", "method", "variant"]
 MEASURES: Final = ["acc", "bwt", "learned", "seconds", "state"]
 COLUMNS: Final = [
-    *(*NAMES, "seeds", "acc", "bwt", "learned", "seconds", "time", "state", "ability"),
+    *(*NAMES, "seeds", "acc", "bwt", "learned", "seconds", "time", "state", "ability")
 ]
 _STATE: Final = decimals("state", ".1f", unit=" MiB")
 NUMBERS: Final[dict[str, Cell]] = {
@@ -37,7 +37,10 @@ def lora_rows(records: Iterable[ZooRecord]) -> pd.DataFrame:
     The state is MiB beside the adapter. The ability is what the body can still do of
     what it could, in percent. NaN where not known.
     """
-    ordered = sorted(records, key=_place)
+    methods = list(METHODS)
+    ordered = sorted(
+        records, key=lambda r: (r.model, methods.index(r.method), r.variant, r.seed)
+    )
     frame = zoo_frame(ordered).rename(columns={"model": "stream"})
     abilities = pd.DataFrame([each.abilities for each in ordered], columns=OWN)
     frame["ability"] = abilities.astype(float).max(axis=1)
@@ -53,8 +56,3 @@ def lora_sheet(records: Iterable[ZooRecord]) -> Sheet:
     rows = lora_rows(records)
     grid = grid_of(TITLE, rows, ["stream"], NUMBERS)
     return Sheet([grid._replace(names=2)], rows[COLUMNS])
-
-
-def _place(record: ZooRecord) -> tuple[str, int, str, int]:
-    methods = list(METHODS)
-    return record.model, methods.index(record.method), record.variant, record.seed

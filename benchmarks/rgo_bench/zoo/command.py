@@ -9,11 +9,12 @@ import typer
 
 from rgo_bench.cli import options as option
 from rgo_bench.cli.seeds import parse_seeds
-from rgo_bench.cli.terminal import Format, show
+from rgo_bench.cli.terminal import Format, errors, show
 from rgo_bench.paper.choices import chosen
 from rgo_bench.runs.spec import parse_options
 from rgo_bench.zoo.methods import METHODS, steps_of
-from rgo_bench.zoo.recorded import Asked, recorded
+from rgo_bench.zoo.record import Asked
+from rgo_bench.zoo.recorded import recorded
 from rgo_bench.zoo.registry import ZOO
 from rgo_bench.zoo.table import zoo_sheet
 from rgo_bench.zoo.training import train
@@ -49,5 +50,6 @@ def zoo(
         for name, by_method, seed in product(wanted, by, parse_seeds(seeds or "0"))
     ]
     options = parse_options(set_ or [])
-    records = recorded(train, asked, out, options=options, force=force)
+    tell = errors.print
+    records = recorded(train, asked, out, options=options, tell=tell, force=force)
     show(zoo_sheet(records), format_)

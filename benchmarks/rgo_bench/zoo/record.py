@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import pandas as pd
 
@@ -15,6 +15,17 @@ from rgo_bench.records import variant_name, write_json
 LATER: Final = {"abilities"}
 NAMES: Final = ["model", "method", "variant"]
 MEASURES: Final = ["protected", "acc", "bwt", "learned", "seconds", "peak", "state"]
+
+
+class Asked(NamedTuple):
+    """A run that is asked for."""
+
+    name: str  # of the model or stream, in its registry
+    model: str  # as records name it
+    method: str
+    seed: int
+    steps: int  # of a task
+    options: Mapping[str, Any] = {}  # of RGO, where they are not the method's
 
 
 @final
@@ -72,44 +83,24 @@ class ZooRecord:
         return self.seconds["train"] + self.seconds["consolidate"]
 
 
-def zoo_path(
-    out: Path,
-    *,
-    model: str,
-    method: str,
-    options: Mapping[str, Any],
-    seed: int,
-    kind: str = "zoo",
-) -> Path:
+def zoo_path(out: Path, run: Asked | ZooRecord, kind: str = "zoo") -> Path:
     """Return where a record is kept: ``OUT/MODEL/METHOD/[VARIANT/]KIND-SEED.json``.
 
     The kind tells the command that made it, ``"zoo"`` or ``"lora"``.
     """
-    return out / model / method / variant_name(options, {}) / f"{kind}-{seed}.json"
+    folder = out / run.model / run.method / variant_name(run.options, {})
+    return folder / f"{kind}-{run.seed}.json"
 
 
 def write_zoo_record(out: Path, record: ZooRecord, kind: str = "zoo") -> Path:
     """Write a record, whole or not at all, and return its file."""
-    path = zoo_path(
-        out,
-        kind=kind,
-        model=record.model,
-        method=record.method,
-        options=record.options,
-        seed=record.seed,
-    )
+    path = zoo_path(out, record, kind)
     write_json(path, asdict(record))
     return path
 
 
 def read_zoo_record(path: Path) -> ZooRecord:
-    """Read a record.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a record of the zoo.
-    """
+    """Read a record."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:

@@ -60,10 +60,7 @@ def _optimized(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(record: ZooRecord) -> tuple[int, int, str, int]:
-    models, methods = list(ZOO), list(METHODS)
-    return (
-        models.index(record.model) if record.model in models else len(models),
-        methods.index(record.method) if record.method in methods else len(methods),
-        record.variant,
-        record.seed,
-    )
+    # What is not known stands last.
+    model = [*ZOO, record.model].index(record.model)
+    method = [*METHODS, record.method].index(record.method)
+    return model, method, record.variant, record.seed

@@ -11,6 +11,7 @@ pytest.importorskip("sphinx")
 
 from rgo_bench.lora import next_bytes
 from rgo_bench.lora.training import learn
+from rgo_bench.zoo.record import Asked
 
 # Theirs.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -51,7 +52,7 @@ def test_the_model_is_trained_once_and_frozen() -> None:
 
 @pytest.mark.parametrize("method", ["lora", "rgo", "each"])
 def test_an_adapter_learns_languages(method: str) -> None:
-    record = learn("bytes", method, 0, options={}, steps=3, environment={})
+    record = learn(Asked("bytes", "llama-bytes", method, 0, steps=3), {})
     assert record.model == "llama-bytes"
     assert [len(row) for row in record.accuracy] == [1, 2, 3, 4]
     assert set(record.abilities) == {"english"}
@@ -60,4 +61,4 @@ def test_an_adapter_learns_languages(method: str) -> None:
 
 def test_without_a_new_head_there_is_nothing_to_train_alone() -> None:
     with pytest.raises(ValueError, match="frozen: expected a stream with a new head"):
-        learn("bytes", "frozen", 0, options={}, steps=1, environment={})
+        learn(Asked("bytes", "llama-bytes", "frozen", 0, steps=1), {})

@@ -14,7 +14,7 @@ from rgo_bench.lora.methods import Method
 from rgo_bench.lora.registry import Entry
 from rgo_bench.lora.rivals import Elastic, Orthogonal, Replay
 from rgo_bench.lora.training import learn
-from rgo_bench.zoo.record import ZooRecord
+from rgo_bench.zoo.record import Asked, ZooRecord
 
 # Theirs.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -26,7 +26,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learned(method: str, steps: int = 40, **options: object) -> ZooRecord:
-    return learn("modules", method, 0, options=options, steps=steps, environment={})
+    return learn(Asked("modules", "tiny-modules", method, 0, steps, options), {})
 
 
 def test_every_method_has_a_class() -> None:
@@ -37,7 +37,7 @@ def test_every_method_has_a_class() -> None:
 def test_a_method_learns_each_task_and_is_tested_on_all(method: str) -> None:
     record = learned(method, steps=3)
     assert [len(row) for row in record.accuracy] == [1, 2]
-    assert record.model == "minilm-modules"
+    assert record.model == "tiny-modules"
     assert record.training == {"steps": 3, "batch": 16, "lr": 1e-3}
     assert (record.state_bytes > 0) == method.startswith(("rgo", "ewc", "o-", "er"))
     assert (record.protected > 0) == method.startswith("rgo")

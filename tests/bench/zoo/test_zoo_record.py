@@ -38,7 +38,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_run_without_options_has_no_folder_for_them(tmp_path: Path) -> None:
-    path = zoo_path(tmp_path, model="vit", method="plain", options={}, seed=3)
+    path = zoo_path(tmp_path, zoo_record(model="vit", seed=3))
     assert path == tmp_path / "vit" / "plain" / "zoo-3.json"
 
 

@@ -5,9 +5,9 @@ import torch
 
 from rgo_bench.zoo import training
 from rgo_bench.zoo.methods import METHODS, uses_sgd
+from rgo_bench.zoo.record import Asked, ZooRecord
 from rgo_bench.zoo.registry import ZOO
-from rgo_bench.zoo.training import train
-from rgo_bench.zoo.turns import Turns
+from rgo_bench.zoo.training import Turns
 
 
 @pytest.fixture(autouse=True)
@@ -15,9 +15,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def train(name: str, method: str, seed: int, *, steps: int) -> ZooRecord:
+    return training.train(Asked(name, name, method, seed, steps), {})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_of_a_few_steps_ends_in_a_record(method: str) -> None:
-    record = train("mixer", method, 0, options={}, steps=2, environment={})
+    record = train("mixer", method, 0, steps=2)
     lengths = [3] if method == "joint" else [1, 2, 3]
     assert [len(row) for row in record.accuracy] == lengths
     assert all(0 <= value <= 100 for row in record.accuracy for value in row)
@@ -48,18 +52,12 @@ def test_with_a_frozen_body_the_head_alone_is_trained() -> None:
 
 
 def test_a_run_depends_on_its_seed_alone() -> None:
-    runs = [
-        train("resnet-batch", "rgo", seed, options={}, steps=2, environment={})
-        for seed in (0, 0, 1)
-    ]
+    runs = [train("resnet-batch", "rgo", seed, steps=2) for seed in (0, 0, 1)]
     assert runs[0].accuracy == runs[1].accuracy != runs[2].accuracy
 
 
 def test_with_nothing_to_protect_yet_rgo_learns_as_plain_does() -> None:
-    plain, rgo = (
-        train("mixer", method, 0, options={}, steps=20, environment={})
-        for method in ("plain", "rgo")
-    )
+    plain, rgo = (train("mixer", method, 0, steps=20) for method in ("plain", "rgo"))
     assert rgo.accuracy[0] == plain.accuracy[0]
 
 
@@ -67,4 +65,4 @@ def test_a_run_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     steep = {"mixer": replace(ZOO["mixer"], lr=1e30)}
     monkeypatch.setattr(training, "ZOO", steep)
     with pytest.raises(ValueError, match="loss: expected a finite number, got"):
-        train("mixer", "plain", 0, options={}, steps=20, environment={})
+        train("mixer", "plain", 0, steps=20)
