@@ -28,6 +28,11 @@ class Method(zoo.Learner):
         self.model = self.build()
         self.optimizer = self.make_optimizer()
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of AdamW."""
+        return self.entry.lr
+
     def build(self) -> nn.Module:
         """Return the model with LoRA on some layers, beside a new head."""
         entry = self.entry
@@ -44,7 +49,7 @@ class Method(zoo.Learner):
     def make_optimizer(self) -> Optimizer:
         """Return AdamW over what is trained."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        return AdamW(trained, lr=self.entry.lr)
+        return AdamW(trained, lr=self.lr)
 
 
 class Frozen(Method):

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
 from rgo_bench.lora.methods import Method
 from rgo_bench.lora.registry import Entry
@@ -21,13 +20,14 @@ REPLAY_BYTES: Final = 23_012_752
 class Full(Method):
     """The whole model is trained, at a tenth of the adapters' rate."""
 
+    @property
+    def lr(self) -> float:
+        """A tenth of the adapters' learning rate."""
+        return self.entry.lr / 10
+
     def build(self) -> nn.Module:
         """Return the model without an adapter, thawed."""
         return self.entry.build().requires_grad_(True)
-
-    def make_optimizer(self) -> Optimizer:
-        """Return AdamW over everything."""
-        return AdamW(self.model.parameters(), lr=self.entry.lr / 10)
 
 
 class Orthogonal(Method):

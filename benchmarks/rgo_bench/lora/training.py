@@ -35,7 +35,7 @@ def learn(asked: Asked, environment: Mapping[str, Any]) -> ZooRecord:
         abilities |= guessed(learner, tasks)
     return turns.record(
         asked,
-        lr=entry.lr,
+        lr=learner.lr,
         peak_mib=most,
         abilities=abilities,
         environment=environment,
