@@ -50,13 +50,7 @@ class Network(NamedTuple):
 
 
 def convert_network(module: nn.Module) -> Network:
-    """Return the function of a Sequential that may hold any of `LAYERS`.
-
-    Raises
-    ------
-    ValueError
-        If there is something else in it.
-    """
+    """Return the function of a Sequential of `LAYERS`; ValueError for another."""
     layers = {}
     for name, layer in module.named_children():
         make = LAYERS.get(type(layer))

@@ -30,19 +30,8 @@ HOST = torch.device("cpu")
 class JitRun:
     """A run of JAX under way, of one or more seeds that are learned at once.
 
-    Weights, permutations and the order of the samples are those of PyTorch's run.
-
-    Parameters
-    ----------
-    specs : sequence of Spec
-        Alike but for their seeds.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-
-    Raises
-    ------
-    ValueError
-        If the method, an option, the network or the device is none that is there.
+    The specs are alike but for their seeds. Weights, permutations and the order of the
+    samples are those of PyTorch's run.
     """
 
     def __init__(self, specs: Sequence[Spec], device: str = "cpu") -> None:

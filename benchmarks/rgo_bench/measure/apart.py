@@ -15,10 +15,7 @@ def ask(
 ) -> Any:
     """Put a question to a module of this room, and return what its process answers.
 
-    Raises
-    ------
-    RuntimeError
-        If the process fails; with what it said.
+    A process that fails raises RuntimeError with what it said.
     """
     limits = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
     process = subprocess.run(

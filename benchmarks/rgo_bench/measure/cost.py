@@ -43,32 +43,8 @@ def measure_costs(
 ) -> list[Cost]:
     """Run each method `repeats` times in turn and return what every run took.
 
-    Parameters
-    ----------
-    stream : str
-    methods : sequence of str
-        Names, for instance ``rgo``, ``rgo:jax`` or ``rgo:jax:5``, which is five seeds
-        at once (see `parse_subject`).
-    options : mapping
-        Of the stream, for all methods, and of the methods that have them.
-    repeats : int
-        Whole runs of each method; the first ones of all methods come first.
-    threads : int
-        Of every process.
-    plugins : sequence of str
-        Modules that register methods.
-    ran : callable
-        Told of every run as it ends.
-
-    Returns
-    -------
-    list of Cost
-        In the order run.
-
-    Raises
-    ------
-    RuntimeError
-        If a run fails; with what it said.
+    Methods are named as `parse_subject` reads them; each has those of the options that
+    are its own or the stream's. `ran` is told of every run as it ends.
     """
     costs = []
     for _ in range(repeats):
@@ -87,12 +63,7 @@ def measure_costs(
 
 
 def parse_subject(text: str) -> tuple[str, str, int]:
-    """Read ``METHOD[:BACKEND[:SEEDS]]``: what is timed.
-
-    Raises
-    ------
-    ValueError
-        If the text is not of this form, or several seeds are not JAX's.
+    """Read ``METHOD[:BACKEND[:SEEDS]]``: what is timed, several seeds at once.
 
     Examples
     --------
@@ -111,13 +82,7 @@ def parse_subject(text: str) -> tuple[str, str, int]:
 def own_options(
     stream: str, subject: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the options that the stream or the subject's method has.
-
-    Examples
-    --------
-    >>> own_options("permuted-mnist", "sgd", {"tasks": 2, "observed": 100})
-    {'tasks': 2}
-    """
+    """Return the options that the stream or the subject's method has."""
     method, _, _ = parse_subject(subject)
     check_name("stream", stream, STREAMS)
     check_name("method", method, METHODS)

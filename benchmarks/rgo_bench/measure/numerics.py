@@ -28,23 +28,7 @@ def measure_errors(
 ) -> list[FormError]:
     """Compute the raw P of random float32 vectors in every form, against the truth.
 
-    Parameters
-    ----------
-    features : int
-        n.
-    vectors : int
-        How many curvature vectors are folded in; their damping is 1.
-    seed : int
-
-    Returns
-    -------
-    list of FormError
-        For each of `KINDS` each of `FORMS`.
-
-    Notes
-    -----
-    The truth is ``V diag(1 / (1 + s^2 / alpha)) V^T`` of the vectors' singular values
-    and directions, in float64: it squares no condition, and inverts no matrix.
+    For each of `KINDS` each of `FORMS`, for n features and a damping of 1.
     """
     found = []
     for place, (kind, draw) in enumerate(KINDS.items()):
@@ -57,7 +41,11 @@ def measure_errors(
 
 
 def exact_projection(rows: Matrix) -> Matrix:
-    """Return ``(I + sum g g^T / alpha)^-1`` from a singular value decomposition."""
+    """Return ``(I + sum g g^T / alpha)^-1`` from a singular value decomposition.
+
+    That is ``V diag(1 / (1 + s^2 / alpha)) V^T`` of the vectors' singular values and
+    directions, in float64: it squares no condition, and inverts no matrix.
+    """
     triangle = np.linalg.qr(rows.astype(np.float64), mode="r")
     _, values, right = np.linalg.svd(triangle)
     closed = np.ones(rows.shape[1])

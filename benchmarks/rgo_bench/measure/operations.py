@@ -31,22 +31,8 @@ def step_operations(
     A layer of n inputs and m outputs that sees r rows (samples times positions) takes
     ``r n m`` forward, as many for its weight's gradient, and as many for its input's
     unless it is the first. Projecting takes ``n^2 min(r, m)`` for the weight's
-    gradient, ``n^2 m`` for its update, and ``m^2`` for the bias.
-
-    Parameters
-    ----------
-    network : nn.Module
-        On the host; run once, in its own mode.
-    x : Tensor
-        A mini-batch, on the host.
-    updates : bool
-        Whether updates are projected, which are whole, and not gradients, which are
-        products of what a layer meets.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022,
-    appendix B.2.
+    gradient, ``n^2 m`` for its update, which is whole, and ``m^2`` for the bias (Liu
+    and Liu, ICLR 2022, appendix B.2). The network is run once, in its own mode.
 
     Examples
     --------

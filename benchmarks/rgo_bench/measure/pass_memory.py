@@ -37,25 +37,8 @@ def measure_memory(
 ) -> PassMemory:
     """Measure the memory of a training step and of a curvature pass.
 
-    Each runs in a process of its own: on the host by the most that the process held,
-    on CUDA by what PyTorch allocated.
-
-    Parameters
-    ----------
-    network : str
-        One of `rgo_bench.measure.subjects.SUBJECTS`.
-    input_shape : sequence of int
-    batch : int
-        Samples of a step, and of a mini-batch of the pass.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-
-    Raises
-    ------
-    OSError
-        If the host does not tell what a process holds now, as Linux does.
-    RuntimeError
-        If a process fails; with what it said.
+    Each runs in a process of its own: on the host, which must be Linux, by the most
+    that the process held, on CUDA by what PyTorch allocated.
     """
     if device == "cpu" and not STATM.exists():
         raise OSError(f"memory on the CPU is measured by {STATM}, which is not here")

@@ -61,23 +61,10 @@ def profile_step(
 ) -> StepProfile:
     """Time the parts of a step on the CPU, in turn, by the time of this thread alone.
 
-    Parameters
-    ----------
-    network : str
-        One of `rgo_bench.measure.subjects.SUBJECTS`.
-    input_shape : sequence of int
-        Of one sample.
-    batch : int
-    optimizer : {"sgd", "adamw"}
-        With AdamW updates are projected.
-    rounds : int
-        How many steps of each kind, at least.
-
-    Notes
-    -----
-    What RGO adds is split by timing its parts alone: the products on random tensors of
-    the step's shapes, each time after a plain step, which leaves the caches as it does;
-    the encoding in a network without projections.
+    At least `rounds` steps of each kind. What RGO adds is split by timing its parts
+    alone: the products on random tensors of the step's shapes, each time after a plain
+    step, which leaves the caches as it does; the encoding in a network without
+    projections. With AdamW updates are projected.
     """
     kinds = {
         kind: _Stepper(network, input_shape, batch, optimizer, kind)

@@ -54,31 +54,9 @@ def measure_step(
 ) -> StepTime:
     """Time steps of an optimizer and of RGO in its second task, in turn.
 
-    Parameters
-    ----------
-    network : str
-        One of `rgo_bench.measure.subjects.SUBJECTS`.
-    input_shape : sequence of int
-        Of one sample.
-    batch : int
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-    optimizer : {"sgd", "adamw"}
-        With AdamW updates are projected.
-    compiled : bool
-        Whether to time both through `torch.compile` too.
-    repeats : int
-        How often each is timed.
-    seconds : float
-        About how long one timing lasts.
+    Each is timed `repeats` times, about so many seconds long; with `compiled` through
+    `torch.compile` too. With AdamW updates are projected, and not gradients.
 
-    Raises
-    ------
-    OSError
-        If there is no C++ compiler to compile with.
-
-    Notes
-    -----
     Random inputs of all 100 classes. The projections are those of one curvature pass
     over 100 samples: dense, as a step multiplies them whatever they hold.
     """

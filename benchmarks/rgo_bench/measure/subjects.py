@@ -29,13 +29,7 @@ _IMAGES: Final = (3, 32, 32)
 
 
 def usual_shape(network: str) -> tuple[int, ...]:
-    """Return the shape of one sample of what a network is trained on.
-
-    Examples
-    --------
-    >>> usual_shape("lenet-5"), usual_shape("mlp")
-    ((3, 32, 32), (784,))
-    """
+    """Return the shape of one sample of what a network is trained on."""
     return _SHAPES.get(network, _IMAGES)
 
 

@@ -62,15 +62,7 @@ def unrecorded(specs: Sequence[Spec], manner: Manner) -> list[Spec]:
 
 
 def import_plugins(names: Iterable[str]) -> None:
-    """Import modules that register what a run names, from the working folder too.
-
-    Raises
-    ------
-    ImportError
-        If there is no such module.
-    ValueError
-        If one is the path of a file.
-    """
+    """Import modules that register what a run names, from the working folder too."""
     for name in names:
         if name.endswith(".py") or "/" in name or os.sep in name:
             raise ValueError(

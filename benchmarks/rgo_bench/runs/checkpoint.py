@@ -25,13 +25,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a state that `write_checkpoint` wrote, its tensors onto a device.
-
-    Raises
-    ------
-    ValueError
-        If the file is not as it was written.
-    """
+    """Read a state that `write_checkpoint` wrote, its tensors onto a device."""
     written = path.read_bytes()
     digest, content = written[:_DIGEST_SIZE], written[_DIGEST_SIZE:]
     if digest != sha256(content).digest():

@@ -10,14 +10,9 @@ from rgo_bench.records import PHASES
 
 
 class Clock:
-    """Adds up seconds by phase, on from those that were spent before.
+    """Adds up seconds by phase, on from those that an interrupted run had spent.
 
-    Parameters
-    ----------
-    device : torch.device
-        Waited for at both ends of a phase, so that its work counts where it belongs.
-    seconds : mapping, optional
-        What an interrupted run had spent already.
+    The device is waited for at both ends of a phase, so that its work counts there.
     """
 
     def __init__(

@@ -28,28 +28,10 @@ def run_jobs(
 ) -> Outcome:
     """Run all of `specs`, up to `jobs` at a time; one that fails spoils no other.
 
-    Parameters
-    ----------
-    specs : sequence of Spec
-        No two of the same run.
-    manner : Manner
-    jobs : int
-        Processes at a time; with 1 the runs are made one by one in this process, in
-        which records that are there already are read in any case.
-    bars : Bars
-
-    Returns
-    -------
-    Outcome
-        Records and failures, each in the order of `specs`.
-
-    Raises
-    ------
-    OSError
-        If the first record cannot be written; nothing has started then.
-    KeyboardInterrupt
-        When interrupted. Every process has ended then; what was finished is recorded,
-        and what was under way resumes after its last finished task.
+    No two are of the same run. With one job the runs are made in this process, in which
+    records that are there already are read in any case. Nothing starts if the first
+    record cannot be written. After an interrupt every process has ended; what was
+    finished is recorded, and what was under way resumes after its last finished task.
     """
     for spec in unrecorded(specs, manner)[:1]:
         check_writable(record_path(manner.out, spec).parent)

@@ -32,28 +32,9 @@ def run_on_ray(
     task where the folder of the records is one that both nodes share. What a node
     cannot write there is sent back.
 
-    Parameters
-    ----------
-    specs : sequence of Spec
-        No two of the same run.
-    manner : Manner
-    address : str, optional
-        Of a cluster: ``"auto"`` for that of this machine. None: a cluster of this
-        machine alone, which ends with the runs.
-    bars : Bars
-
-    Returns
-    -------
-    Outcome
-        Records and failures, each in the order of `specs`.
-
-    Raises
-    ------
-    ImportError
-        If Ray is not installed.
-    OSError
-        If the first record cannot be written, or there is no cluster at the address;
-        nothing has started then.
+    The address is that of a cluster, ``"auto"`` of this machine's; with None there is
+    one of this machine alone, which ends with the runs. Nothing starts where there is
+    no cluster, or records cannot be written.
     """
     ray = _ray()
     manner = replace(manner, out=manner.out.absolute())

@@ -42,32 +42,14 @@ def run(
     of all tasks after the last, or of each when it is learned by a method that keeps
     its tasks.
 
-    Parameters
-    ----------
-    spec : Spec
-    out : Path
-        The folder of all records.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-    compiled : bool
-        Take training steps through `torch.compile`, with methods that can. Like the
-        device it changes how numbers are rounded, not what is computed: a run may go on
-        with it or without, and its record states it as part of the environment.
-    force : bool
-        Run again from the start, in place of a finished or a begun run.
-    reporter : Reporter, optional
-        Hears of the progress.
+    With `compiled` training steps go through `torch.compile`, with methods that can.
+    Like the device it changes how numbers are rounded, not what is computed: a run may
+    go on with it or without, and its record states it as part of the environment. With
+    `force` a finished or a begun run is run again from the start.
 
-    Raises
-    ------
-    OSError
-        If the record could not be written, or there is no C++ compiler to compile
-        with; nothing has started then.
-    ValueError
-        If the record or the checkpoint that is there is broken or of another
-        configuration, the device is not there, or the network returns NaN.
-    FileNotFoundError
-        If the data are not found.
+    Nothing starts where the record could not be written, or without the C++ compiler
+    to compile with. A record or a checkpoint that is broken or of another configuration
+    raises ValueError, as a network does that returns NaN.
     """
     path = record_path(out, spec)
     team = Team()
@@ -145,11 +127,7 @@ def _remove_leftovers(path: Path) -> None:
 def check_together(spec: Spec, *, compiled: bool) -> None:
     """Refuse what several processes would do otherwise than one.
 
-    Raises
-    ------
-    ValueError
-        If the method is none of those that can, the backend is JAX, which uses all of
-        its devices from one process, or steps are to be compiled.
+    JAX is refused because it uses all of its devices from one process.
     """
     able = [name for name, known in METHODS.items() if _is_parallel(known.build)]
     if spec.method not in able:

@@ -66,31 +66,13 @@ def make_spec(
     data: Path | None = None,
     backend: str = BACKENDS[0],
 ) -> Spec:
-    """Check names and options and return what they ask for.
+    """Check names, options and their types, and return what they ask for.
 
-    Parameters
-    ----------
-    stream, method : str
-        Names among `STREAMS` and `METHODS`.
-    seed : int
-        At least 0, below 2**32.
-    options : mapping, optional
-        Options of the stream or of the method in place of the protocol's. ``preset``
-        names several of the method's (`MethodEntry.presets`); those given beside it
-        come before.
-    network : str, optional
-        A name among `NETWORKS`; the stream's own by default.
-    data : Path, optional
-        The folder of the stream's data, whose name and content become part of the
-        variant: another image set is another experiment. Looked for where None.
-    backend : {"torch", "jax"}
-        What trains.
-
-    Raises
-    ------
-    ValueError
-        If a name or an option does not exist, or a value has another type than the
-        default.
+    Options of the stream or of the method stand in place of the protocol's; ``preset``
+    names several of the method's (`MethodEntry.presets`), and those given beside it
+    come before. The network is the stream's own by default. The name and the content of
+    a folder of data become part of the variant: another image set is another
+    experiment.
 
     Examples
     --------
@@ -127,12 +109,6 @@ def protocol_options(stream: str, method: str) -> dict[str, Any]:
 
     Defaults, in whose place stand those that the stream has for the method; None also
     where the method chooses.
-
-    Examples
-    --------
-    >>> options = protocol_options("split-cifar100", "los")
-    >>> options["lr"], options["epochs"]
-    (0.4, 8)
     """
     of_stream, of_method = _with_protocol(stream, method, {})
     return of_stream.as_dict() | of_method.as_dict()
@@ -140,11 +116,6 @@ def protocol_options(stream: str, method: str) -> dict[str, Any]:
 
 def parse_options(settings: Iterable[str]) -> dict[str, Any]:
     """Read options of the command line, ``key=value`` each.
-
-    Raises
-    ------
-    ValueError
-        If one is not of that form.
 
     Examples
     --------
@@ -164,13 +135,7 @@ def parse_options(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def option_text(value: Any) -> str:
-    """Return an option's value as `parse_options` reads it.
-
-    Examples
-    --------
-    >>> option_text(True), option_text("batch")
-    ('true', 'batch')
-    """
+    """Return an option's value as `parse_options` reads it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -20,15 +20,7 @@ from rgo_bench.streams import STREAMS, Stream, make_stream
 
 
 class RunState:
-    """The tasks learned, their accuracies and the time taken.
-
-    Parameters
-    ----------
-    spec : Spec
-        Its stream is made.
-    device : torch.device
-        Waited for by the clock.
-    """
+    """The stream, the tasks learned, their accuracies and the time taken."""
 
     def __init__(self, spec: Spec, device: torch.device) -> None:
         self.spec = spec

@@ -54,13 +54,7 @@ class Team:
         return tensor if self.count == 1 else tensor[self.rank :: self.count]
 
     def deal(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return this process's share of a mini-batch, which the next step takes.
-
-        Raises
-        ------
-        ValueError
-            If there is no sample for some process.
-        """
+        """Return this process's share of a mini-batch, which the next step takes."""
         if self.count == 1:
             return x, y
         if len(x) < self.count:
@@ -73,13 +67,7 @@ class Team:
         return mine
 
     def forward(self, network: nn.Module) -> Forward:
-        """Return what training steps call: the network, its gradients averaged.
-
-        Raises
-        ------
-        ValueError
-            If it normalises over the mini-batch, which no process has whole.
-        """
+        """Return what training steps call: the network, its gradients averaged."""
         if any(isinstance(module, _BatchNorm) for module in network.modules()):
             raise ValueError(
                 "several processes expect a network without batch normalisation, whose "
