@@ -97,22 +97,19 @@ def summarize_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 
     The run of median length gives the phases, so that they belong together.
     """
-    methods = list(dict.fromkeys(cost.method for cost in costs))
-    first: dict[str, Any] | None = None
     rows: list[dict[str, Any]] = []
-    for method in methods:
+    for method in dict.fromkeys(cost.method for cost in costs):
         runs = sorted((c for c in costs if c.method == method), key=lambda c: c.total)
-        row: dict[str, Any] = {
+        row = {
             "method": method,
             "runs": len(runs),
             "total": round(median(run.total for run in runs), 2),
             "seconds": runs[(len(runs) - 1) // 2].seconds,
             "peak": round(median(run.peak for run in runs), 1),
         }
-        first = first or row
-        row["time_ratio"] = round(row["total"] / first["total"], 3)
-        row["memory_ratio"] = round(row["peak"] / first["peak"], 3)
         rows.append(row)
+        row["time_ratio"] = round(row["total"] / rows[0]["total"], 3)
+        row["memory_ratio"] = round(row["peak"] / rows[0]["peak"], 3)
     return rows
 
 
@@ -120,10 +117,9 @@ def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """Run once in this process, which was started for nothing else."""
     method, backend, seeds = parse_subject(question["method"])
     import_plugins(question["plugins"])
+    stream, options = question["stream"], question["options"]
     specs = [
-        make_spec(
-            question["stream"], method, seed, question["options"], backend=backend
-        )
+        make_spec(stream, method, seed, options, backend=backend)
         for seed in range(seeds)
     ]
     limit_threads(question["threads"], backend)

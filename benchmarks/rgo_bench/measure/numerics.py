@@ -1,6 +1,7 @@
 """How far each form of P strays from the truth: why the state is a sum in float64."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from rgo_core import consolidate, empty_moment, observe
 
 Matrix = NDArray[np.floating[Any]]
+Form = Callable[[Matrix], Matrix]  # from vectors, a row each, to P
 
 DAMPING = 1.0
 BLOCK = 32
@@ -55,19 +57,13 @@ def exact_projection(rows: Matrix) -> Matrix:
 
 
 def _compare(
-    form: str,
-    kind: str,
-    compute: Callable[[Matrix], Matrix],
-    rows: Matrix,
-    truth: Matrix,
+    form: str, kind: str, compute: Form, rows: Matrix, truth: Matrix
 ) -> FormError:
     try:
         # What a broken recursion overflows in is part of the answer.
         with np.errstate(all="ignore"):
-            P = compute(rows).astype(np.float64)
+            P = np.asarray_chkfinite(compute(rows), dtype=np.float64)
     except (np.linalg.LinAlgError, ValueError):
-        return FormError(form, kind, None, positive_definite=False)
-    if not np.all(np.isfinite(P)):
         return FormError(form, kind, None, positive_definite=False)
     error = float(np.linalg.norm(P - truth) / np.linalg.norm(truth))
     # Rounding every entry to float32 alone moves no eigenvalue by more.
@@ -76,19 +72,11 @@ def _compare(
     return FormError(form, kind, error, positive_definite=bool(lowest > -slack))
 
 
-def _printed(rows: Matrix) -> Matrix:
+def _recursion(rows: Matrix, change: Callable[[Matrix, np.float32], Matrix]) -> Matrix:
     P, damping = np.eye(rows.shape[1], dtype=np.float32), np.float32(DAMPING)
     for g in rows:
         k = P @ g
-        P -= np.outer(k, k) / (damping + g @ k)
-    return P
-
-
-def _scaled_gain(rows: Matrix) -> Matrix:
-    P, damping = np.eye(rows.shape[1], dtype=np.float32), np.float32(DAMPING)
-    for g in rows:
-        k = P @ g
-        P -= np.outer(k / (damping + g @ k), k)
+        P -= change(k, damping + g @ k)
     return P
 
 
@@ -116,21 +104,17 @@ def _library(rows: Matrix) -> Matrix:
     return P
 
 
-FORMS: dict[str, Callable[[Matrix], Matrix]] = {
-    "recursion as printed, float32": _printed,
-    "P -= outer(P g / s, P g), float32": _scaled_gain,
+FORMS: dict[str, Form] = {
+    "recursion as printed, float32": partial(
+        _recursion, change=lambda k, s: np.outer(k, k) / s
+    ),
+    "P -= outer(P g / s, P g), float32": partial(
+        _recursion, change=lambda k, s: np.outer(k / s, k)
+    ),
     f"block Woodbury of {BLOCK}, float32": _block_woodbury,
     "H and inverse, float32": _information,
     "H and inverse, float64; P cast to float32": _library,
 }
-
-
-def _gaussian(random: np.random.Generator, r: int, n: int) -> Matrix:
-    return random.standard_normal((r, n))
-
-
-def _power(random: np.random.Generator, r: int, n: int) -> Matrix:
-    return _spectral(random, r, 1 / np.arange(1, n + 1))
 
 
 def _exponential(random: np.random.Generator, r: int, n: int) -> Matrix:
@@ -157,8 +141,10 @@ def _spectral(random: np.random.Generator, r: int, deviations: Matrix) -> Matrix
 # Normal vectors with standard deviations of 1; of 1 / i; from 1 down to 1e-6 along
 # random directions; and these again with a root mean square norm of 1000.
 KINDS: dict[str, Callable[[np.random.Generator, int, int], Matrix]] = {
-    "gaussian": _gaussian,
-    "power spectrum": _power,
+    "gaussian": lambda random, r, n: random.standard_normal((r, n)),
+    "power spectrum": lambda random, r, n: _spectral(
+        random, r, 1 / np.arange(1, n + 1)
+    ),
     "exponential spectrum": _exponential,
     "norms near 1e3, exponential": _long,
 }

@@ -1,7 +1,7 @@
 """What a curvature pass holds beside a training step."""
 
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.measure.apart import answer, ask
-from rgo_bench.measure.subjects import draw_batches, make_subject
+from rgo_bench.measure.subjects import Subject
 from rgo_torch.observation.blocks import BLOCKS
 
 STATM = Path("/proc/self/statm")  # Linux's: the pages that a process holds now
@@ -33,7 +33,7 @@ class PassMemory(NamedTuple):
 
 
 def measure_memory(
-    network: str, input_shape: Sequence[int], *, batch: int = 10, device: str = "cpu"
+    network: str, input_shape: tuple[int, ...], *, batch: int = 10, device: str = "cpu"
 ) -> PassMemory:
     """Measure the memory of a training step and of a curvature pass.
 
@@ -42,40 +42,33 @@ def measure_memory(
     """
     if device == "cpu" and not STATM.exists():
         raise OSError(f"memory on the CPU is measured by {STATM}, which is not here")
-    question = {"network": network, "shape": list(input_shape), "batch": batch}
-    answers = [
-        ask("pass_memory", network, {**question, "device": device, "what": what})
+    shape = list(input_shape)
+    question = {"network": network, "shape": shape, "batch": batch, "device": device}
+    train, observe = (
+        ask("pass_memory", network, {**question, "what": what})
         for what in ("train", "observe")
-    ]
-    return PassMemory(
-        network=network,
-        input_shape=list(input_shape),
-        batch=batch,
-        train=answers[0]["peak"],
-        observe=answers[1]["peak"],
-        moments=answers[1]["moments"],
     )
+    peaks = train["peak"], observe["peak"]
+    return PassMemory(network, shape, batch, *peaks, observe["moments"])
 
 
 def _answer(question: Mapping[str, Any]) -> dict[str, float]:
     """Take what is asked for in this process, which was started for nothing else."""
-    device, shape = torch.device(question["device"]), tuple(question["shape"])
-    network, batch = question["network"], question["batch"]
-    model = make_subject(network, shape, device)
+    device, batch = torch.device(question["device"]), question["batch"]
+    subject = Subject(question["network"], tuple(question["shape"]), batch, device)
+    model = subject.make()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     with torch.no_grad():  # the libraries allocate what they keep
-        model(next(draw_batches(network, shape, 1, 1, device))[0])
+        model(next(subject._replace(batch=1).draw(1))[0])
     before, moments = _held(device), 0
     if question["what"] == "train":
-        for x, y in draw_batches(network, shape, batch, 3, device):
+        for x, y in subject.draw(3):
             optimizer.zero_grad()
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     else:
         count = 2 + max(BLOCKS) // batch  # enough to fold a block
-        found = rgo_torch.second_moments(
-            model, draw_batches(network, shape, batch, count, device)
-        )
+        found = rgo_torch.second_moments(model, subject.draw(count))
         moments = sum(part.nbytes for m in found.values() for part in m if part.ndim)
     peak = _held(device, peak=True) - before
     return {"peak": peak / 2**20, "moments": moments / 2**20}

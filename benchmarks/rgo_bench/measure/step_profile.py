@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from torch.nn import functional
 import rgo_torch
 from rgo_bench.measure.operations import row_counts
 from rgo_bench.measure.steps import prepare, protect
+from rgo_bench.measure.subjects import Subject
 from rgo_torch.fast.packed import PackedProduct
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.projector import GradientProjector
 
 Measured = TypeVar("Measured")
 
@@ -53,7 +54,7 @@ class StepProfile(NamedTuple):
 
 def profile_step(
     network: str,
-    input_shape: Sequence[int],
+    input_shape: tuple[int, ...],
     *,
     batch: int = 10,
     optimizer: str = "sgd",
@@ -66,9 +67,9 @@ def profile_step(
     step, which leaves the caches as it does; the encoding in a network without
     projections. With AdamW updates are projected.
     """
+    subject = Subject(network, input_shape, batch)
     kinds = {
-        kind: _Stepper(network, input_shape, batch, optimizer, kind)
-        for kind in ("plain", "encoded", "rgo")
+        kind: _Stepper(subject, optimizer, kind) for kind in ("plain", "encoded", "rgo")
     }
     products = kinds["rgo"].products()
     taken: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
@@ -76,7 +77,7 @@ def profile_step(
     for _ in range(math.ceil(rounds / BLOCK)):
         for kind, stepper in kinds.items():
             taken[kind] += _timed_block(stepper.step)
-        alone += _timed_block(lambda: (kinds["plain"].step(), _timed(products))[1])
+        alone += _timed_block(lambda: (kinds["plain"].step(), products())[1])
     plain, encoded, rgo = (_by_phase(taken[kind]) for kind in kinds)
     product = 1e6 * median(alone)
     encoding = max(0.0, sum(encoded.values()) - sum(plain.values()))
@@ -87,16 +88,8 @@ def profile_step(
 
 
 class _Stepper:
-    def __init__(
-        self,
-        network: str,
-        input_shape: Sequence[int],
-        batch: int,
-        optimizer: str,
-        kind: str,
-    ) -> None:
-        host = torch.device("cpu")
-        made = prepare(network, input_shape, batch, host, optimizer)
+    def __init__(self, subject: Subject, optimizer: str, kind: str) -> None:
+        made = prepare(subject, optimizer)
         _, self.model, self.optimizer, self.x, self.y = made
         self.rgo: rgo_torch.RGO | None = None
         if kind == "encoded":
@@ -116,37 +109,33 @@ class _Stepper:
         times.append(time.thread_time())
         return [end - start for start, end in pairwise(times)]
 
-    def products(self) -> Callable[[], None]:
-        """Return what multiplies by every projection as often as a step does."""
+    def products(self) -> Callable[[], float]:
+        """Return what multiplies by every projection as a step does, and times that."""
         assert self.rgo is not None
         projector = self.rgo.projector
         layers = [each for each in projector.layers if isinstance(each, RowLayer)]
         counts = row_counts(self.model, layers, self.x)
         rows = {layer.module: count for layer, count in counts.items()}
-        each = [
-            _product(parameter, projection, rows, projector.project)
-            for name, projection in projector.projections.items()
-            for parameter in (projector.parameters[name],)
-        ]
+        each = [_product(projector, name, rows) for name in projector.projections]
 
         @torch.no_grad()
-        def multiply() -> None:
+        def multiply() -> float:
+            start = time.thread_time()
             for product in each:
                 product()
+            return time.thread_time() - start
 
         return multiply
 
 
 def _product(
-    parameter: ProjectedParameter,
-    projection: Any,
-    rows: dict[nn.Module, int],
-    project: str,
+    projector: GradientProjector, name: str, rows: dict[nn.Module, int]
 ) -> Callable[[], Tensor]:
     """Return what a step does with a projection, from the side of fewer rows."""
+    parameter, projection = projector.parameters[name], projector.projections[name]
     gradient = parameter.rows(parameter.tensor.detach())
     few = rows.get(parameter.uses[0][0].module, 0)
-    factors = project == "gradient" and not parameter.is_vector
+    factors = projector.project == "gradient" and not parameter.is_vector
     if factors and 0 < few < gradient.shape[-2]:
         shape = (*gradient.shape[:-2], few, gradient.shape[-1])
         # As `ProjectedForward` multiplies what a layer takes in.
@@ -156,12 +145,6 @@ def _product(
 
 def _timed_block(step: Callable[[], Measured]) -> list[Measured]:
     return [step() for _ in range(-WARM, BLOCK)][WARM:]
-
-
-def _timed(function: Callable[[], None]) -> float:
-    start = time.thread_time()
-    function()
-    return time.thread_time() - start
 
 
 def _by_phase(steps: Sequence[Sequence[float]]) -> dict[str, float]:

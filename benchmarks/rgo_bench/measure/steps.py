@@ -5,17 +5,18 @@ ratio means something.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
 from rgo_bench.measure.operations import step_operations
-from rgo_bench.measure.subjects import draw_batches, make_subject
+from rgo_bench.measure.subjects import Subject
 from rgo_bench.runs.compilation import (
     Forward,
     begin_step,
@@ -43,7 +44,7 @@ class StepTime(NamedTuple):
 
 def measure_step(
     network: str,
-    input_shape: Sequence[int],
+    input_shape: tuple[int, ...],
     *,
     batch: int = 10,
     device: str = "cpu",
@@ -60,35 +61,28 @@ def measure_step(
     Random inputs of all 100 classes. The projections are those of one curvature pass
     over 100 samples: dense, as a step multiplies them whatever they hold.
     """
-    place = torch.device(device)
     if compiled:
         check_compiler()
+    subject = Subject(network, input_shape, batch, torch.device(device))
     take = [
-        _stepper(
-            *(network, input_shape, batch, place),
-            optimizer=optimizer,
-            projected=projected,
-            compiled=fast,
-        )
+        _stepper(subject, optimizer, projected=projected, compiled=fast)
         for fast in ((False, True) if compiled else (False,))
         for projected in (False, True)
     ]
-    wait = torch.cuda.synchronize if place.type == "cuda" else lambda: None
-    counts = [_count(step, wait, seconds) for step in take]
-    times: list[list[float]] = [[] for _ in take]
-    for _ in range(repeats):
-        for step, count, found in zip(take, counts, times, strict=True):
-            found.append(_time(step, count, wait))
-    made = prepare(network, input_shape, batch, torch.device("cpu"), optimizer)
+    on_cuda = subject.device.type == "cuda"
+    wait = torch.cuda.synchronize if on_cuda else lambda: None
+    timed = [(step, _count(step, wait, seconds)) for step in take]
+    times = [[_time(*each, wait) for each in timed] for _ in range(repeats)]
+    made = prepare(subject._replace(device=torch.device("cpu")), optimizer)
     floor = step_operations(made.model, made.x, updates=optimizer != "sgd").ratio
-    sgd, rgo, *fast = times
-    over = [_quotient(*pair) for pair in zip(fast, (sgd, rgo), strict=False)]
+    sgd, rgo, *fast = np.array(times).T
+    over = [_median(c / plain) for c, plain in zip(fast, (sgd, rgo), strict=False)]
     return StepTime(
         network=network,
         batch=batch,
-        sgd=1e3 * median(sgd),
-        rgo=1e3 * median(rgo),
-        ratio=_quotient(rgo, sgd),
+        sgd=1e3 * _median(sgd),
+        rgo=1e3 * _median(rgo),
+        ratio=_median(rgo / sgd),
         floor=floor,
         sgd_compiled=over[0] if over else None,
         rgo_compiled=over[1] if over else None,
@@ -97,24 +91,17 @@ def measure_step(
 
 
 def _stepper(
-    network: str,
-    input_shape: Sequence[int],
-    batch: int,
-    device: torch.device,
-    *,
-    optimizer: str,
-    projected: bool,
-    compiled: bool,
+    subject: Subject, optimizer: str, *, projected: bool, compiled: bool
 ) -> Callable[[], None]:
-    made = prepare(network, input_shape, batch, device, optimizer)
+    made = prepare(subject, optimizer)
     if projected:
         protect(made)
     _, model, stepped, x, y = made
-    forward: Forward = compiled_forward(model, device) if compiled else model
+    forward: Forward = compiled_forward(model, subject.device) if compiled else model
 
     def step() -> None:
         if compiled:
-            begin_step(device)
+            begin_step(subject.device)
         stepped.zero_grad()
         functional.cross_entropy(forward(x), y).backward()
         stepped.step()
@@ -125,40 +112,32 @@ def _stepper(
 class Made(NamedTuple):
     """What takes a step."""
 
-    network: str
+    subject: Subject
     model: nn.Module
     optimizer: torch.optim.Optimizer
     x: Tensor
     y: Tensor
 
 
-def prepare(
-    network: str,
-    input_shape: Sequence[int],
-    batch: int,
-    device: torch.device,
-    optimizer: str,
-) -> Made:
+def prepare(subject: Subject, optimizer: str) -> Made:
     """Return a network and its optimizer, with a mini-batch."""
     torch.manual_seed(0)
-    model = make_subject(network, input_shape, device)
+    model = subject.make()
     stepped = OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
-    x, y = next(draw_batches(network, input_shape, batch, 1, device))
-    return Made(network, model, stepped, x, y)
+    return Made(subject, model, stepped, *next(subject.draw(1)))
 
 
 def protect(made: Made) -> rgo_torch.RGO:
     """Bring a network into RGO's second task."""
-    batch, *shape = made.x.shape
     rgo = rgo_torch.RGO(made.model, made.optimizer, seed=0)
     rgo.begin_task()
-    rgo.end_task(draw_batches(made.network, shape, batch, 10, made.x.device))
+    rgo.end_task(made.subject.draw(10))
     rgo.begin_task()
     return rgo
 
 
-def _quotient(times: Sequence[float], others: Sequence[float]) -> float:
-    return median(a / b for a, b in zip(times, others, strict=True))
+def _median(times: NDArray[np.float64]) -> float:
+    return float(np.median(times))
 
 
 def _count(step: Callable[[], None], wait: Callable[[], None], seconds: float) -> int:

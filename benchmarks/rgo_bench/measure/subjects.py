@@ -1,8 +1,8 @@
 """The networks that are measured, and random mini-batches that they take."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,33 +25,32 @@ SUBJECTS: Final[Mapping[str, NetworkMaker]] = MappingProxyType(
 )
 # Of one sample, where not that of CIFAR's images: of MNIST's, and tokens.
 _SHAPES: Final = {"mlp": (784,), "mlp-glorot": (784,), "bert": (128,)}
-_IMAGES: Final = (3, 32, 32)
 
 
 def usual_shape(network: str) -> tuple[int, ...]:
     """Return the shape of one sample of what a network is trained on."""
-    return _SHAPES.get(network, _IMAGES)
+    return _SHAPES.get(network, (3, 32, 32))
 
 
-def draw_batches(
-    network: str,
-    input_shape: Sequence[int],
-    batch: int,
-    count: int,
-    device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield random inputs, which are tokens for "bert", and labels."""
-    size = (batch, *input_shape)
-    for _ in range(count):
-        if network == "bert":
-            x = torch.randint(VOCABULARY, size, device=device)
-        else:
-            x = torch.randn(size, device=device)
-        yield x, torch.randint(CLASSES, (batch,), device=device)
+class Subject(NamedTuple):
+    """A network by its name, and the mini-batches that it takes."""
 
+    network: str
+    input_shape: tuple[int, ...]  # of one sample
+    batch: int
+    device: torch.device = torch.device("cpu")
 
-def make_subject(
-    network: str, input_shape: Sequence[int], device: torch.device
-) -> nn.Module:
-    """Make a network, the same at every call."""
-    return SUBJECTS[network](tuple(input_shape), CLASSES, 0).to(device)
+    def make(self) -> nn.Module:
+        """Make the network, the same at every call."""
+        make = SUBJECTS[self.network]
+        return make(self.input_shape, CLASSES, 0).to(self.device)
+
+    def draw(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield random inputs, which are tokens for "bert", and labels."""
+        size = (self.batch, *self.input_shape)
+        for _ in range(count):
+            if self.network == "bert":
+                x = torch.randint(VOCABULARY, size, device=self.device)
+            else:
+                x = torch.randn(size, device=self.device)
+            yield x, torch.randint(CLASSES, (self.batch,), device=self.device)

@@ -16,8 +16,7 @@ from rgo_bench.measure.pass_memory import measure_memory
 from rgo_bench.measure.steps import measure_step
 from rgo_bench.measure.subjects import (
     CLASSES,
-    draw_batches,
-    make_subject,
+    Subject,
     usual_shape,
 )
 from rgo_bench.networks import NETWORKS
@@ -151,7 +150,7 @@ def test_the_profile_of_a_step_adds_up(tmp_path: Path) -> None:
 
 def test_a_profile_multiplies_what_a_step_does() -> None:
     # Two inputs a layer are fewer than its outputs: they are multiplied, not gradients.
-    stepper = step_profile._Stepper("mlp", (64,), 2, "sgd", "rgo")
+    stepper = step_profile._Stepper(Subject("mlp", (64,), 2), "sgd", "rgo")
     shapes = []
     packed, plain = PackedProduct.__call__, step_profile.projected_rows
 
@@ -177,7 +176,7 @@ def test_updates_are_timed_where_they_are_projected() -> None:
     found = measure_step("mlp", SHAPE, batch=2, optimizer="adamw", repeats=1, seconds=0)
     assert found.optimizer == "adamw"
     assert min(found.sgd, found.rgo) > 0
-    stepper = step_profile._Stepper("mlp", (64,), 2, "adamw", "rgo")
+    stepper = step_profile._Stepper(Subject("mlp", (64,), 2), "adamw", "rgo")
     assert stepper.rgo is not None
     assert stepper.rgo.projector.project == "update"
 
@@ -201,13 +200,13 @@ def test_a_bert_takes_tokens_and_its_updates_are_timed(
 
 
 def test_each_network_is_measured_on_samples_as_it_is_trained_on() -> None:
-    host = torch.device("cpu")
+    assert (usual_shape("mlp"), usual_shape("lenet-5")) == ((784,), (3, 32, 32))
     for name in ("mlp", "lenet-5"):
-        shape = usual_shape(name)
-        x, y = next(draw_batches(name, shape, 2, 1, host))
-        assert make_subject(name, shape, host)(x).shape == (2, CLASSES)
+        subject = Subject(name, usual_shape(name), 2)
+        x, y = next(subject.draw(1))
+        assert subject.make()(x).shape == (2, CLASSES)
         assert y.shape == (2,)
-    x, _ = next(draw_batches("bert", usual_shape("bert"), 2, 1, host))
+    x, _ = next(Subject("bert", usual_shape("bert"), 2).draw(1))
     assert x.shape == (2, 128)
     assert x.dtype == torch.int64
 
