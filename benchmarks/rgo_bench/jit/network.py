@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -72,13 +73,11 @@ def convert_network(module: nn.Module) -> Network:
 
 def _layout(params: Mapping[str, Mapping[str, np.ndarray]]) -> rgo_jax.Layout:
     """Return the layout of kernels that have their outputs last, all of them."""
-    last = {
-        f"{name}/kernel": layer["kernel"].ndim - 1 for name, layer in params.items()
-    }
-    overrides = {
-        path: rgo_jax.Axes(inputs=tuple(range(axis)), outputs=(axis,))
-        for path, axis in last.items()
-    }
+    overrides = {}
+    for name, layer in params.items():
+        *inputs, last = range(layer["kernel"].ndim)
+        axes = rgo_jax.Axes(inputs=tuple(inputs), outputs=(last,))
+        overrides[f"{name}/kernel"] = axes
     return rgo_jax.find_layout(params, overrides)
 
 
@@ -100,20 +99,28 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x
 
 
-def _dense(name: str, layer: nn.Linear) -> Layer:
+def _linear(name: str, multiply: Callable[..., Array]) -> Layer:
+    """Return a layer that multiplies with a kernel, and may add a bias."""
     path = f"{name}/kernel"
 
     def apply(params: Params, x: Array, context: Context) -> Array:
-        outputs = rgo_jax.dense(
-            x,
-            params[name]["kernel"],
-            projection=context.projections.get(path),
-            tap=context.taps.get(path),
-            reduce=context.reduce,
-        )
-        return _biased(name, params, outputs, context)
+        given = {"tap": context.taps.get(path), "reduce": context.reduce}
+        if path in context.projections:
+            given["projection"] = context.projections[path]
+        outputs = multiply(x, params[name]["kernel"], **given)
+        if "bias" in params[name]:
+            outputs = outputs + params[name]["bias"]
+        tap = context.taps.get(f"{name}/bias")
+        if tap is None:
+            return outputs
+        positions = (1,) * (outputs.ndim - 2)
+        return outputs + tap.reshape(len(tap), *positions, -1)
 
     return apply
+
+
+def _dense(name: str, layer: nn.Linear) -> Layer:
+    return _linear(name, rgo_jax.dense)
 
 
 def _conv(name: str, layer: nn.Conv2d) -> Layer:
@@ -122,29 +129,13 @@ def _conv(name: str, layer: nn.Conv2d) -> Layer:
             "backend jax: expected convolutions of one group and numbers for padding, "
             f"got {layer}"
         )
-    options: dict[str, Any] = {
-        "strides": layer.stride,
-        "padding": tuple((pad, pad) for pad in layer.padding),
-        "dilation": layer.dilation,
-    }
-
-    def apply(params: Params, x: Array, context: Context) -> Array:
-        tap = context.taps.get(f"{name}/kernel")
-        kernel, reduce = params[name]["kernel"], context.reduce
-        outputs = rgo_jax.conv(x, kernel, tap=tap, reduce=reduce, **options)
-        return _biased(name, params, outputs, context)
-
-    return apply
-
-
-def _biased(name: str, params: Params, outputs: Array, context: Context) -> Array:
-    if "bias" in params[name]:
-        outputs = outputs + params[name]["bias"]
-    tap = context.taps.get(f"{name}/bias")
-    if tap is None:
-        return outputs
-    positions = (1,) * (outputs.ndim - 2)
-    return outputs + tap.reshape(len(tap), *positions, -1)
+    convolve = partial(
+        rgo_jax.conv,
+        strides=layer.stride,
+        padding=tuple((pad, pad) for pad in layer.padding),
+        dilation=layer.dilation,
+    )
+    return _linear(name, convolve)
 
 
 def _relu(name: str, layer: nn.ReLU) -> Layer:
@@ -170,16 +161,10 @@ def _max_pool(name: str, layer: nn.MaxPool2d) -> Layer:
             f"backend jax: expected max-pooling of squares without padding, got {layer}"
         )
 
-    def apply(params: Params, x: Array, context: Context) -> Array:
-        assert isinstance(size, int)  # squares were checked for
-        assert isinstance(stride, int)
-        window, strides = (1, size, size, 1), (1, stride, stride, 1)
-        pooled: Array = lax.reduce_window(
-            x, -jnp.inf, lax.max, window, strides, "VALID"
-        )
-        return pooled
-
-    return apply
+    window, strides = (1, size, size, 1), (1, stride, stride, 1)
+    return lambda params, x, context: lax.reduce_window(
+        x, -jnp.inf, lax.max, window, strides, "VALID"
+    )
 
 
 def _flatten(name: str, layer: nn.Flatten) -> Layer:

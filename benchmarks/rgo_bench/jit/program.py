@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from rgo_bench.methods.rgo import RGOOptions
 from rgo_jax.taps import Tapped
 
 Moments = dict[str, Any]  # of second moments, in the form that each layer keeps
+Vectors = dict[str, Array]  # of curvature vectors, a row each
 
 
 class Learner(NamedTuple):
@@ -131,47 +132,50 @@ def _observe(
 ) -> Moments:
     """Add the curvature vectors of the task's samples to the second moments."""
     assert options is not None  # plain SGD observes nothing
-    curvature = options.curvature
-    assert curvature  # resolved
+    per, curvature = options.per, options.curvature
+    assert per  # resolved
+    assert curvature
     # As PyTorch's pass does.
     taken: Tapped = "mean" if curvature == "exact" else "uncancelled"
 
-    def score(params: Params, samples: tuple[Array, Array], taps: Any) -> Array:
+    def score(params: Params, samples: tuple[Array, Array], taps: Any = None) -> Array:
         x, y = samples
         mask = task.mask
         if options.softmax == "present":
             mask = jnp.zeros_like(mask).at[y].set(True)
-        context = Context(task.number, learner.encodings, taps=taps, reduce=taken)
+        context = Context(task.number, learner.encodings, taps=taps or {}, reduce=taken)
         logits = _logits(network, params, x, mask, context)
         return rgo_jax.softmax_score(logits, y, curvature=curvature, mask=mask)
 
-    layout = network.layout
-    if options.per == "sample" and options.reduce == "rms":
-        return _by_squares(score, learner.params, layout, task, batch, moments, share)
-    if options.per == "sample":
-        vectors = _of_samples(score, learner.params, task, moments)
+    reduce = "rms" if options.reduce == "rms" else taken
+    of_group = partial(
+        rgo_jax.curvature_vectors,
+        *(score, learner.params),
+        layout=network.layout,
+        per=per,
+        reduce=reduce,
+    )
+    if per == "sample" and reduce == "rms":
+        return _by_squares(of_group, task, batch, moments, share)
+    if per == "sample":
+        of_taps = partial(score, learner.params, (task.x, task.y))
+        vectors = _of_samples(of_taps, task, moments)
     else:
-        reduce = "rms" if options.reduce == "rms" else taken
-        vectors = _of_batches(score, learner.params, layout, task, batch, reduce)
+        vectors = _of_batches(of_group, task, batch)
     return rgo_jax.observe(moments, vectors, share=share)
 
 
-def _of_samples(
-    score: Callable[..., Array], params: Params, task: Task, moments: Moments
-) -> dict[str, Array]:
+def _of_samples(score: Callable[..., Array], task: Task, moments: Moments) -> Vectors:
     """Return the curvature vectors of all samples, by one backward pass to taps."""
     taps = {
         path: jnp.zeros((len(task.y), moment.matrix.shape[-1]), task.x.dtype)
         for path, moment in moments.items()
     }
-    samples = task.x, task.y
-    return rgo_jax.tapped_vectors(lambda taps: score(params, samples, taps), taps)
+    return rgo_jax.tapped_vectors(score, taps)
 
 
 def _by_squares(
-    score: Callable[..., Array],
-    params: Params,
-    layout: rgo_jax.Layout,
+    of_group: Callable[..., Vectors],
     task: Task,
     batch: int,
     moments: Moments,
@@ -181,52 +185,23 @@ def _by_squares(
     few = max(n for n in range(1, batch + 1) if len(task.y) % n == 0)
 
     def add(moments: Moments, group: tuple[Array, Array]) -> tuple[Moments, None]:
-        vectors = rgo_jax.curvature_vectors(
-            lambda params, samples: score(params, samples, {}),
-            params,
-            group,
-            layout=layout,
-            reduce="rms",
-        )
-        return rgo_jax.observe(moments, vectors, share=share), None
+        return rgo_jax.observe(moments, of_group(group), share=share), None
 
-    groups = jax.tree.map(lambda array: _grouped(array, few), (task.x, task.y))
     with jax.enable_x64(True):  # moments stay what they are
-        return jax.lax.scan(add, moments, groups)[0]
+        return jax.lax.scan(add, moments, _grouped(task, few))[0]
 
 
-def _of_batches(
-    score: Callable[..., Array],
-    params: Params,
-    layout: rgo_jax.Layout,
-    task: Task,
-    batch: int,
-    reduce: Literal["rms"] | Tapped,
-) -> dict[str, Array]:
+def _of_batches(of_group: Callable[..., Vectors], task: Task, batch: int) -> Vectors:
     """Return a curvature vector for each mini-batch."""
-    vectors = jax.lax.map(
-        lambda group: rgo_jax.curvature_vectors(
-            lambda params, samples: score(params, samples, {}),
-            params,
-            group,
-            layout=layout,
-            per="batch",
-            reduce=reduce,
-        ),
-        jax.tree.map(lambda array: _grouped(array, batch), (task.x, task.y)),
-    )
+    vectors = jax.lax.map(of_group, _grouped(task, batch))
     return {path: rows.reshape(-1, rows.shape[-1]) for path, rows in vectors.items()}
 
 
 def _end(options: RGOOptions | None, learner: Learner, moments: Moments) -> Learner:
     assert options is not None  # plain SGD ends nothing
-    arguments = options.arguments()
-    state = rgo_jax.end_task(
-        learner.state,
-        moments,
-        damping=arguments["damping"],
-        normalize=arguments["normalize"],
-    )
+    given = options.arguments()
+    chosen = {name: given[name] for name in ("damping", "normalize")}
+    state = rgo_jax.end_task(learner.state, moments, **chosen)
     return learner._replace(state=state)
 
 
@@ -244,7 +219,7 @@ def _logits(
     return jnp.where(mask, network.apply(params, x, context), -jnp.inf)
 
 
-def _grouped(array: Array, batch: int) -> Array:
-    """See samples as groups of `batch`, or of all where there are fewer."""
-    size = min(batch, len(array))
-    return array.reshape(-1, size, *array.shape[1:])
+def _grouped(task: Task, batch: int) -> tuple[Array, Array]:
+    """Return samples in groups of `batch`, or of all where there are fewer."""
+    groups = -1, min(batch, len(task.y))
+    return task.x.reshape(*groups, *task.x.shape[1:]), task.y.reshape(groups)
