@@ -9,7 +9,6 @@ except ImportError as error:
         "pip install 'rgo[jax]'"
     ) from error
 
-from rgo_bench.jit.mapped import run_mapped
-from rgo_bench.jit.run import JitRun
+from rgo_bench.jit.run import JitRun, run_mapped
 
 __all__ = ["JitRun", "run_mapped"]

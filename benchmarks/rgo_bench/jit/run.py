@@ -1,6 +1,7 @@
 """Runs of the compiled programs: of one seed, or of several at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOptions
 from rgo_bench.methods.stl import task_seed
 from rgo_bench.networks import NETWORKS
-from rgo_bench.records import Record
-from rgo_bench.runs.checkpoint import read_checkpoint
+from rgo_bench.records import Record, check_writable, write_record
 from rgo_bench.runs.spec import Spec
-from rgo_bench.runs.state import RunState
+from rgo_bench.runs.state import RunState, measure_accuracies
 from rgo_bench.runs.training import TEST_BATCH, TEST_INPUTS
 from rgo_bench.streams import Samples
 
 HOST = torch.device("cpu")
+# Waits for arrays, so that their time counts where it belongs.
+done: Any = jax.block_until_ready
 
 
 class JitRun:
@@ -42,10 +44,8 @@ class JitRun:
         self.so_far = self.states[0]
         self.stream = self.so_far.stream
         self.keeps_tasks = self.spec.method == "stl"
-        chosen = self.spec.method_options
-        self.options: RGOOptions | None = None
-        if isinstance(chosen, RGOOptions):
-            self.options = chosen.resolved(self.spec.network)
+        chosen = self.spec.method_options.resolved(self.spec.network)
+        self.options = chosen if isinstance(chosen, RGOOptions) else None
         self.network, self.program = compiled(
             *(self.spec.network, self.stream.input_shape, self.stream.classes),
             lr=self.stream.lr,
@@ -56,9 +56,7 @@ class JitRun:
         )
         with jax.default_device(self.device):
             self.learner = self._begin(0)
-            self.moments: Any = {}
-            if self.options is not None:
-                self.moments = self._empty_moments()
+            self.moments = self._empty_moments()
 
     def learn(self, reporter: Any) -> None:
         """Learn the next task and test on all tasks so far."""
@@ -68,16 +66,18 @@ class JitRun:
             with clock.phase("train"):
                 if self.keeps_tasks and index:
                     self.learner = self._begin(index)
-                rows, weights = self._order(index)
-                trained = self.program.train(self.learner, task, rows, weights)
-                self.learner = _done(trained)
+                # Rows (steps, batch) and weights, 0 for what fills up a batch.
+                order = self._stacked([drawn_order(s, index) for s in self.states])
+                trained = self.program.train(self.learner, task, *order)
+                self.learner = done(trained)
             with clock.phase("evaluate"):
                 # Before RGO computes with numbers that are none.
                 self._count(task, slice(self.stream.batch))
             if self.options is not None:
                 self._end_task(task)
             with clock.phase("evaluate"):
-                self._test()
+                keeps = self.keeps_tasks
+                measure_accuracies(self.states, self._percents_right, keeps_tasks=keeps)
         reporter.stepped(index, self.spec.stream_options.steps)
         for state in self.states:
             state.task += 1
@@ -91,8 +91,7 @@ class JitRun:
 
     def resume(self, path: Path) -> None:
         """Go on where a checkpoint was written."""
-        state = read_checkpoint(path, HOST)
-        self.so_far.load(state, path, HOST)
+        state = self.so_far.resume(path)
         structure = jax.tree.structure((self.learner, self.moments))
         with jax.enable_x64(True), jax.default_device(self.device):
             leaves = [jnp.asarray(leaf.numpy()) for leaf in state["leaves"]]
@@ -109,28 +108,22 @@ class JitRun:
         for state in self.states:
             state.clock.seconds = {name: share * s for name, s in spent.items()}
         kind = self.device.device_kind if self.device.platform != "cpu" else "cpu"
-        return [
-            state.record(device=kind, threads=torch.get_num_threads(), compiled=False)
-            for state in self.states
-        ]
+        return [state.record(kind) for state in self.states]
 
-    def _draw(self, seed: int) -> torch.nn.Module:
+    def _params(self, seed: int) -> dict[str, dict[str, np.ndarray]]:
         make = NETWORKS[self.spec.network]
-        return make(self.stream.input_shape, self.stream.classes, seed)
+        return convert_params(make(self.stream.input_shape, self.stream.classes, seed))
 
     def _begin(self, task: int) -> Learner:
         seeds = [state.spec.seed for state in self.states]
-        params = [convert_params(self._draw(task_seed(s, task))) for s in seeds]
-        encodings = [self._encodings(seed) for seed in seeds]
-        stacked = self._stacked(params), self._stacked(encodings)
-        learner: Learner = self.program.begin(*stacked)
+        drawn = [(self._params(task_seed(s, task)), self._encodings(s)) for s in seeds]
+        learner: Learner = self.program.begin(*self._stacked(drawn))
         return learner
 
     def _encodings(self, seed: int) -> dict[str, rgo_jax.Encoding]:
         if self.options is None or not self.options.encode:
             return {}
-        shared = self.options.permutations == "shared"
-        tasks = self.stream.tasks
+        shared, tasks = self.options.permutations == "shared", self.stream.tasks
         return {
             name: rgo_jax.make_encoding(
                 width, tasks=tasks, name=SHARED if shared else name, seed=seed
@@ -139,9 +132,10 @@ class JitRun:
         }
 
     def _empty_moments(self) -> Any:
-        params = convert_params(self._draw(0))
+        if self.options is None:
+            return {}
         with jax.enable_x64(True):
-            empty = rgo_jax.empty_moments(params, layout=self.network.layout)
+            empty = rgo_jax.empty_moments(self._params(0), layout=self.network.layout)
             return self._stacked([empty] * len(self.states))
 
     def _stacked(self, trees: Sequence[Any]) -> Any:
@@ -155,18 +149,11 @@ class JitRun:
             found = state.stream.mask(index)
             return np.ones(state.stream.classes, bool) if found is None else found
 
-        return Task(
-            jnp.asarray(index, jnp.int32),
-            self._stacked([mask(state) for state in self.states]),
-            self._stacked([channels_last(each.x) for each in samples]),
-            self._stacked([each.y.astype(np.int32) for each in samples]),
-        )
-
-    def _order(self, index: int) -> tuple[Any, Any]:
-        """Return rows (steps, batch) and weights, 0 for what fills up a batch."""
-        orders = [drawn_order(state, index) for state in self.states]
-        rows, weights = (self._stacked(each) for each in zip(*orders, strict=True))
-        return rows, weights
+        tasks = [
+            (mask(state), channels_last(own.x), own.y.astype(np.int32))
+            for state, own in zip(self.states, samples, strict=True)
+        ]
+        return Task(jnp.asarray(index, jnp.int32), *self._stacked(tasks))
 
     def _end_task(self, task: Task) -> None:
         clock = self.so_far.clock
@@ -179,46 +166,26 @@ class JitRun:
             for part in self._parts(seen, size):
                 samples = self._taken(task, part)
                 self.moments = self.program.observe(self.learner, samples, self.moments)
-            _done(self.moments)
+            done(self.moments)
         with clock.phase("consolidate"):
             moments = self.moments.values()
             finite = all(bool(jnp.isfinite(moment.matrix).all()) for moment in moments)
             self.so_far.check_logits(finite)
             ended = self.program.end(self.learner, self.moments)
-            self.learner = _done(ended)
+            self.learner = done(ended)
 
-    def _parts(self, count: int, size: int) -> Iterator[slice]:
-        """Yield slices of whole mini-batches, and the rest."""
+    def _parts(self, count: int, size: int) -> list[slice]:
+        """Return slices of whole mini-batches, and the rest."""
         whole = count - count % self.stream.batch
-        for first in range(0, whole, size):
-            yield slice(first, min(first + size, whole))
-        if whole < count:
-            yield slice(whole, count)
+        edges = [*range(0, whole, size), whole, count]
+        return [slice(first, end) for first, end in pairwise(edges) if first < end]
 
-    def _test(self) -> None:
-        keeps = self.keeps_tasks
-        for state in self.states[1:]:
-            state.tasks_to_test(keeps_tasks=keeps)  # copies what is kept
-        for task in self.so_far.tasks_to_test(keeps_tasks=keeps):
-            samples = [state.stream.test(task) for state in self.states]
-            percents = self._percent_right(task, samples)
-            for state, percent in zip(self.states, percents, strict=True):
-                state.accuracy[state.task, task] = percent
-        for task in self.so_far.tasks_to_test_on_training(keeps_tasks=keeps):
-            samples = [state.stream.train(task) for state in self.states]
-            percents = self._percent_right(task, samples)
-            for state, percent in zip(self.states, percents, strict=True):
-                assert state.train_accuracy is not None  # else there is no such task
-                state.train_accuracy[task] = percent
-
-    def _percent_right(self, index: int, samples: Sequence[Samples]) -> list[float]:
+    def _percents_right(self, index: int, samples: Sequence[Samples]) -> list[float]:
         task = self._task(index, samples)
         count = task.y.shape[-1]
         size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
-        right = sum(
-            self._count(task, slice(first, first + size))
-            for first in range(0, count, size)
-        )
+        parts = (slice(first, first + size) for first in range(0, count, size))
+        right = sum(self._count(task, part) for part in parts)
         return [100 * float(each) / count for each in np.atleast_1d(right)]
 
     def _count(self, task: Task, part: slice) -> Any:
@@ -232,6 +199,19 @@ class JitRun:
         return task._replace(x=task.x[:, part], y=task.y[:, part])
 
 
-def _done(tree: Any) -> Any:
-    """Wait for arrays, so that their time counts where it belongs."""
-    return jax.tree.map(lambda leaf: leaf.block_until_ready(), tree)
+def run_mapped(
+    specs: Sequence[Spec], out: Path, *, device: str = "cpu", reporter: Any
+) -> list[Record]:
+    """Run several seeds at once, as one program, and write their records.
+
+    Nothing is written before the end: a run that was cut off starts again. The times in
+    the records are each seed's share.
+    """
+    check_writable(out)
+    running = JitRun(specs, device)
+    while running.so_far.task < running.stream.tasks:
+        running.learn(reporter)
+    records = running.records()
+    for record in records:
+        write_record(out, record)
+    return records

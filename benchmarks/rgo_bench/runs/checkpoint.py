@@ -10,8 +10,6 @@ import torch
 
 from rgo_bench.records import replace_file
 
-_DIGEST_SIZE = sha256().digest_size
-
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state of tensors, numbers and texts, whole or not at all.
@@ -27,7 +25,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a state that `write_checkpoint` wrote, its tensors onto a device."""
     written = path.read_bytes()
-    digest, content = written[:_DIGEST_SIZE], written[_DIGEST_SIZE:]
+    size = sha256().digest_size
+    digest, content = written[:size], written[size:]
     if digest != sha256(content).digest():
         raise ValueError(
             f"{path}: expected a checkpoint, got a broken file; start again with "

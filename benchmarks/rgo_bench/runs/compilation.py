@@ -29,23 +29,12 @@ def compiled_forward(
 ) -> Forward:
     """Return what a training step calls in place of the network.
 
-    The network itself stays as it is, for whatever else it is called for: tests come
-    in batches of another size, and a curvature pass looks inside.
-
-    Parameters
-    ----------
-    network : nn.Module
-    device : torch.device
-        On CUDA steps are replayed as CUDA graphs: at a batch of 10 it is the launches
-        that take the time.
-    backend : str
-        Of `torch.compile`.
-
-    Returns
-    -------
-    callable
-        From inputs to logits; compiled when it is called first.
+    It is compiled when it is called first. The network itself stays as it is, for
+    whatever else it is called for: tests come in batches of another size, and a
+    curvature pass looks inside.
     """
+    # On CUDA steps are replayed as CUDA graphs: at a batch of 10 it is the launches
+    # that take the time.
     graphs = device.type == "cuda" and backend == BACKEND
     mode = "reduce-overhead" if graphs else None
     # Few sizes come up, again and again: code for any size would be slower.

@@ -43,8 +43,7 @@ def run_jobs(
         else:
             results[place] = attempt(spec, manner, bars.add(spec))
     if apart:
-        with _Workers(manner, bars) as workers:
-            results |= workers.work(apart, jobs)
+        results |= _Workers(manner, bars).work(apart, jobs)
     return Outcome.of(results)
 
 
@@ -71,23 +70,20 @@ class _Workers:
         self._active: dict[Connection, _Worker] = {}
         self._results: dict[int, Record | Failure] = {}
 
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self._active.values():
-            worker.process.terminate()
-        for worker in self._active.values():
-            worker.process.join()
-
     def work(self, specs: Mapping[int, Spec], jobs: int) -> dict[int, Record | Failure]:
-        """Run everything and return what came of each."""
+        """Run everything and return what came of each; leave no process behind."""
         waiting = list(specs.items())
-        while waiting or self._active:
-            while waiting and len(self._active) < jobs:
-                self._start(*waiting.pop(0))
-            for line in wait(list(self._active)):
-                self._listen(cast("Connection", line))
+        try:
+            while waiting or self._active:
+                while waiting and len(self._active) < jobs:
+                    self._start(*waiting.pop(0))
+                for line in wait(list(self._active)):
+                    self._listen(cast("Connection", line))
+        finally:
+            for worker in self._active.values():
+                worker.process.terminate()
+            for worker in self._active.values():
+                worker.process.join()
         return self._results
 
     def _start(self, place: int, spec: Spec) -> None:
@@ -138,16 +134,15 @@ def _inherited(threads: int) -> Iterator[None]:
     The terminal interrupts every process; only the parent answers. Libraries read
     their threads when they are imported, before any of our code runs.
     """
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    before = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name in THREAD_VARIABLES:
             del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
+        os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

@@ -1,6 +1,6 @@
 """Many runs on a cluster: each is a task of Ray's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from rgo_bench.runs.attempts import (
     import_plugins,
     unrecorded,
 )
-from rgo_bench.runs.reporter import Bars, Reporter, Silent, report_done
+from rgo_bench.runs.reporter import Bars, Silent, report_done
 from rgo_bench.runs.spec import Spec
 
 # How often a run begins again, after its last finished task, when its node or its
@@ -38,16 +38,18 @@ def run_on_ray(
     """
     ray = _ray()
     manner = replace(manner, out=manner.out.absolute())
-    waiting = unrecorded(specs, manner)
     results: dict[int, Record | Failure] = {}
+    waiting: dict[int, Spec] = {}
     for place, spec in enumerate(specs):
-        if spec not in waiting:
+        if unrecorded([spec], manner):
+            waiting[place] = spec
+        else:
             results[place] = attempt(spec, manner, bars.add(spec))
     if waiting:
         check_writable(manner.out)
         _connect(ray, address)
         try:
-            results |= _work(ray, dict(enumerate(specs)), results, manner, bars)
+            results |= _work(ray, waiting, manner, bars)
         finally:
             ray.shutdown()
     return Outcome.of(results)
@@ -74,11 +76,7 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _work(
-    ray: Any,
-    specs: dict[int, Spec],
-    results: dict[int, Record | Failure],
-    manner: Manner,
-    bars: Bars,
+    ray: Any, specs: Mapping[int, Spec], manner: Manner, bars: Bars
 ) -> dict[int, Record | Failure]:
     task = ray.remote(
         num_cpus=manner.threads,
@@ -89,14 +87,17 @@ def _work(
     under_way = {
         task.remote(spec, manner): (place, bars.add(spec))
         for place, spec in specs.items()
-        if place not in results
     }
+    results: dict[int, Record | Failure] = {}
     while under_way:
-        done, _ = ray.wait(list(under_way), num_returns=1)
-        for reference in done:
-            place, reporter = under_way.pop(reference)
-            results[place] = _result(ray, reference, specs[place])
-            _keep(results[place], specs[place], manner, reporter)
+        (reference,), _ = ray.wait(list(under_way), num_returns=1)
+        place, reporter = under_way.pop(reference)
+        results[place] = result = _result(ray, reference, specs[place])
+        if isinstance(result, Record):
+            # It was sent back, whoever could write it before.
+            write_record(manner.out, result)
+            tasks = specs[place].stream_options.tasks
+            report_done(reporter, specs[place], tasks, result.acc)
     return results
 
 
@@ -113,13 +114,3 @@ def _result(ray: Any, reference: Any, spec: Spec) -> Record | Failure:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         return Failure(spec, reason, str(error))
     return result
-
-
-def _keep(
-    result: Record | Failure, spec: Spec, manner: Manner, reporter: Reporter
-) -> None:
-    """Write a record that was sent back, whoever could write it before."""
-    if isinstance(result, Failure):
-        return
-    write_record(manner.out, result)
-    report_done(reporter, spec, spec.stream_options.tasks, result.acc)

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from rgo_bench.methods import METHODS
 from rgo_bench.records import (
@@ -17,9 +17,12 @@ from rgo_bench.runs.checkpoint import write_checkpoint
 from rgo_bench.runs.compilation import check_compiler
 from rgo_bench.runs.reporter import Reporter, Silent, report_done
 from rgo_bench.runs.spec import Spec
-from rgo_bench.runs.state import RunState, check_config
+from rgo_bench.runs.state import check_config
 from rgo_bench.runs.team import Team
 from rgo_bench.runs.training import TorchRun, usable_device
+
+if TYPE_CHECKING:  # JAX need not be there
+    from rgo_bench.jit import JitRun
 
 
 def run(
@@ -80,22 +83,7 @@ def run(
     return read_record(path)
 
 
-class Running(Protocol):
-    """A run under way, between two tasks."""
-
-    so_far: RunState
-
-    def learn(self, reporter: Reporter) -> None:
-        """Learn the next task and test on all tasks so far."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that `resume` needs."""
-
-    def resume(self, path: Path) -> None:
-        """Go on where a checkpoint was written."""
-
-    def record(self) -> Record:
-        """Return the record of a finished run."""
+Running: TypeAlias = "TorchRun | JitRun"  # a run under way, between two tasks
 
 
 def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Running:
@@ -103,7 +91,7 @@ def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Run
     if Team().count > 1:
         check_together(spec, compiled=compiled)
     if spec.backend == "jax":
-        from rgo_bench.jit import JitRun  # only now, for JAX need not be there
+        from rgo_bench.jit import JitRun
 
         return JitRun([spec], device)
     return TorchRun(spec, usable_device(device), compiled=compiled)
@@ -129,7 +117,7 @@ def check_together(spec: Spec, *, compiled: bool) -> None:
 
     JAX is refused because it uses all of its devices from one process.
     """
-    able = [name for name, known in METHODS.items() if _is_parallel(known.build)]
+    able = [name for name in METHODS if getattr(METHODS[name].build, "parallel", False)]
     if spec.method not in able:
         raise ValueError(
             f"several processes expect one of the methods {', '.join(able)}, got "
@@ -139,7 +127,3 @@ def check_together(spec: Spec, *, compiled: bool) -> None:
         raise ValueError("several processes expect --backend torch, got jax")
     if compiled:
         raise ValueError("several processes expect no --compile, got it")
-
-
-def _is_parallel(build: Any) -> bool:
-    return bool(getattr(build, "parallel", False))

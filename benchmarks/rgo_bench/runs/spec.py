@@ -142,13 +142,15 @@ def option_text(value: Any) -> str:
 def _with_protocol(
     stream: str, method: str, chosen: Mapping[str, Any]
 ) -> tuple[StreamOptions, MethodOptions]:
-    of_stream: Any = STREAMS[stream].defaults
-    of_method: Any = METHODS[method].defaults
-    options = {**STREAMS[stream].protocol.get(method, {}), **chosen}
-    return (
-        replace(of_stream, **_only(options, of_stream)),
-        replace(of_method, **_only(options, of_method)),
-    )
+    known = STREAMS[stream]
+    options = {**known.protocol.get(method, {}), **chosen}
+    return _with(options, known.defaults), _with(options, METHODS[method].defaults)
+
+
+def _with(options: Mapping[str, Any], defaults: Any) -> Any:
+    """Put options in the place of those defaults that there are."""
+    own = {name: given for name, given in options.items() if hasattr(defaults, name)}
+    return replace(defaults, **own)
 
 
 def _checked_options(
@@ -187,10 +189,6 @@ def check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
         raise ValueError(
             f"{kind}: expected one of {', '.join(known)}, got {name!r}{own}"
         )
-
-
-def _only(chosen: Mapping[str, Any], options: Any) -> dict[str, Any]:
-    return {name: value for name, value in chosen.items() if hasattr(options, name)}
 
 
 def _like(name: str, value: Any, default: Any) -> Any:

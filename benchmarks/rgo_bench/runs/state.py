@@ -1,6 +1,6 @@
 """What a run has measured so far, whatever trains."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from rgo_bench.records import (
     differing_options,
     percent_rows,
 )
+from rgo_bench.runs.checkpoint import read_checkpoint
 from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.spec import Spec
-from rgo_bench.streams import STREAMS, Stream, make_stream
+from rgo_bench.streams import STREAMS, Samples, make_stream
 
 
 class RunState:
@@ -24,12 +25,11 @@ class RunState:
 
     def __init__(self, spec: Spec, device: torch.device) -> None:
         self.spec = spec
-        self.stream: Stream = make_stream(
-            spec.stream,
-            seed=spec.seed,
-            data=spec.data,
-            **spec.stream_options.as_dict(),
+        options = spec.stream_options.as_dict()
+        self.stream = make_stream(
+            spec.stream, seed=spec.seed, data=spec.data, **options
         )
+        self._device = device
         self.clock = Clock(device)
         self.task = 0  # the next to learn
         tasks = self.stream.tasks
@@ -43,26 +43,6 @@ class RunState:
         """The average accuracy in percent after the last task learned."""
         return float(self.accuracy[self.task - 1, : self.task].mean())
 
-    def tasks_to_test(self, *, keeps_tasks: bool) -> Iterable[int]:
-        """Return the tasks to test after the current one.
-
-        A method that keeps its tasks is tested on the current one alone: the others
-        are copied.
-        """
-        last = self.task
-        if not (keeps_tasks and last):
-            return range(last + 1)
-        self.accuracy[last, :last] = self.accuracy[last - 1, :last]
-        return [last]
-
-    def tasks_to_test_on_training(self, *, keeps_tasks: bool) -> Iterable[int]:
-        """Return the tasks to test on their training samples after the current one."""
-        if self.train_accuracy is None:
-            return []
-        if keeps_tasks:
-            return [self.task]
-        return range(self.stream.tasks if self.task == self.stream.tasks - 1 else 0)
-
     def check_logits(self, finite: bool) -> None:
         """Raise ValueError unless what the network returned is free of NaN."""
         if not finite:
@@ -72,7 +52,7 @@ class RunState:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load` needs."""
+        """Return all that `resume` needs."""
         measured = self.train_accuracy
         return {
             "config": self.spec.config,
@@ -82,25 +62,28 @@ class RunState:
             "seconds": self.clock.seconds,
         }
 
-    def load(self, state: Mapping[str, Any], path: Path, device: torch.device) -> None:
-        """Go on from a state that `state_dict` returned, read from a checkpoint."""
+    def resume(self, path: Path) -> dict[str, Any]:
+        """Go on where a checkpoint was written, and return all of it."""
+        state = read_checkpoint(path, self._device)
         check_config(path, "checkpoint", state["config"], self.spec)
         self.task = state["task"]
         self.accuracy = np.asarray(state["accuracy"])
         if self.train_accuracy is not None:
             self.train_accuracy = np.asarray(state["train_accuracy"])
-        self.clock = Clock(device, state["seconds"])
+        self.clock = Clock(self._device, state["seconds"])
+        return state
 
     def record(
         self,
-        *,
         device: str,
-        threads: int,
-        compiled: bool,
+        *,
+        compiled: bool = False,
         kept: Mapping[str, float] | None = None,
     ) -> Record:
-        """Return the record of a finished run."""
-        spec = self.spec
+        """Return the record of a finished run, on a device of that name."""
+        spec, on_training = self.spec, None
+        if self.train_accuracy is not None:
+            on_training = tuple(round(each, 2) for each in self.train_accuracy.tolist())
         return Record(
             stream=spec.stream,
             method=spec.method,
@@ -110,13 +93,44 @@ class RunState:
             seed=spec.seed,
             config=spec.config,
             accuracy=percent_rows(self.accuracy),
-            train_accuracy=_percent(self.train_accuracy),
+            train_accuracy=on_training,
             kept=kept,
             seconds=self.clock.seconds,
             environment=describe_environment(
-                spec.backend, device=device, threads=threads, compiled=compiled
+                spec.backend,
+                device=device,
+                threads=torch.get_num_threads(),
+                compiled=compiled,
             ),
         )
+
+
+def measure_accuracies(
+    states: Sequence[RunState],
+    percents_right: Callable[[int, list[Samples]], Sequence[float]],
+    *,
+    keeps_tasks: bool,
+) -> None:
+    """Test after a task that was learned from one seed, or from several at once.
+
+    A method that keeps its tasks is tested on the current one alone: the others are
+    copied. `percents_right` is given a task and its samples, of each seed.
+    """
+    now, last = states[0].task, states[0].stream.tasks - 1
+    kept = now if keeps_tasks else 0
+    for state in states:
+        state.accuracy[now, :kept] = state.accuracy[now - 1, :kept]
+    for task in range(kept, now + 1):
+        samples = [state.stream.test(task) for state in states]
+        for state, right in zip(states, percents_right(task, samples), strict=True):
+            state.accuracy[now, task] = right
+    if states[0].train_accuracy is None or not (keeps_tasks or now == last):
+        return
+    for task in range(kept, now + 1):
+        samples = [state.stream.train(task) for state in states]
+        for state, right in zip(states, percents_right(task, samples), strict=True):
+            assert state.train_accuracy is not None  # as in the first
+            state.train_accuracy[task] = right
 
 
 def check_config(path: Path, kind: str, config: Mapping[str, Any], spec: Spec) -> None:
@@ -126,7 +140,3 @@ def check_config(path: Path, kind: str, config: Mapping[str, Any], spec: Spec) -
             f"{path}: expected a {kind} of {spec.config}, got one of {dict(config)}; "
             "start again with --force"
         )
-
-
-def _percent(entries: NDArray[np.float64] | None) -> tuple[float, ...] | None:
-    return None if entries is None else tuple(round(e, 2) for e in entries.tolist())

@@ -14,11 +14,10 @@ from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.methods.method import fitting
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record
-from rgo_bench.runs.checkpoint import read_checkpoint
 from rgo_bench.runs.compilation import Forward, begin_step, compiled_forward
 from rgo_bench.runs.reporter import Reporter
 from rgo_bench.runs.spec import Spec
-from rgo_bench.runs.state import RunState
+from rgo_bench.runs.state import RunState, measure_accuracies
 from rgo_bench.runs.team import Team
 from rgo_bench.streams import Samples, Stream
 from rgo_bench.streams.draws import task_generator
@@ -54,7 +53,8 @@ class TorchRun:
             self._logits(x[: self.stream.batch], task)
         self.method.end_task(x, y, so_far.clock)
         with so_far.clock.phase("evaluate"):
-            self._test()
+            keeps = self.method.keeps_tasks
+            measure_accuracies([so_far], self._percents_right, keeps_tasks=keeps)
         so_far.task += 1
         reporter.tested(task, so_far.average)
 
@@ -64,16 +64,13 @@ class TorchRun:
 
     def resume(self, path: Path) -> None:
         """Go on where a checkpoint was written."""
-        state = read_checkpoint(path, self.device)
-        self.so_far.load(state, path, self.device)
-        self.method.load_state_dict(state["method"])
+        self.method.load_state_dict(self.so_far.resume(path)["method"])
 
     def record(self) -> Record:
         """Return the record of a finished run."""
         on_cuda = self.device.type == "cuda"
         return self.so_far.record(
-            device=torch.cuda.get_device_name(self.device) if on_cuda else "cpu",
-            threads=torch.get_num_threads(),
+            torch.cuda.get_device_name(self.device) if on_cuda else "cpu",
             compiled=self.compiled,
             kept={
                 "bytes": self.method.kept_bytes(),
@@ -87,12 +84,8 @@ class TorchRun:
         order = task_generator(stream.seed, task, "order")
         for _ in range(stream.epochs):
             rows = torch.from_numpy(order.permutation(len(x))).to(self.device)
-            batches = zip(
-                torch.split(x[rows], stream.batch),
-                torch.split(y[rows], stream.batch),
-                strict=True,
-            )
-            for batch in batches:
+            parts = (part[rows].split(stream.batch) for part in (x, y))
+            for batch in zip(*parts, strict=True):
                 if self.compiled:
                     begin_step(self.device)
                 method.step(*self.team.deal(*batch))
@@ -102,27 +95,15 @@ class TorchRun:
                     pending = 0
         reporter.stepped(task, pending)
 
-    def _test(self) -> None:
-        so_far, keeps = self.so_far, self.method.keeps_tasks
-        for task in so_far.tasks_to_test(keeps_tasks=keeps):
-            right = self._percent_right(self.stream.test(task), task)
-            so_far.accuracy[so_far.task, task] = right
-        for task in so_far.tasks_to_test_on_training(keeps_tasks=keeps):
-            assert so_far.train_accuracy is not None  # else there is no such task
-            right = self._percent_right(self.stream.train(task), task)
-            so_far.train_accuracy[task] = right
-
     @torch.no_grad()
-    def _percent_right(self, samples: Samples, task: int) -> float:
+    def _percents_right(self, task: int, samples: Sequence[Samples]) -> list[float]:
+        (own,) = samples  # of one seed
         size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
-        whole = len(samples.y)
-        x, y = map(self.team.share, _on(self.device, samples))
+        x, y = map(self.team.share, _on(self.device, own))
         right = torch.zeros((), device=self.device)
-        for inputs, labels in zip(
-            torch.split(x, size), torch.split(y, size), strict=True
-        ):
+        for inputs, labels in zip(x.split(size), y.split(size), strict=True):
             right += (self._logits(inputs, task).argmax(-1) == labels).sum()
-        return 100 * float(self.team.total(right)) / whole
+        return [100 * float(self.team.total(right)) / len(own.y)]
 
     @torch.no_grad()
     def _logits(self, x: Tensor, task: int) -> Tensor:
@@ -152,6 +133,11 @@ def _make_method(
         make = NETWORKS[spec.network]
         return make(stream.input_shape, stream.classes, seed).to(device)
 
+    compile_network: Callable[[torch.nn.Module], Forward] | None = None
+    if team.count > 1:
+        compile_network = team.forward
+    elif compiled:
+        compile_network = partial(compiled_forward, device=device)
     masks = [stream.mask(task) for task in range(stream.tasks)]
     setting = Setting(
         make_network=make_network,
@@ -166,18 +152,10 @@ def _make_method(
             for mask in masks
         ),
         own_outputs=_disjoint(masks),
-        compile_network=_wrapper(device, compiled, team),
+        compile_network=compile_network,
     )
     method: Method = METHODS[spec.method].build(setting, spec.method_options)
     return method
-
-
-def _wrapper(
-    device: torch.device, compiled: bool, team: Team
-) -> Callable[[torch.nn.Module], Forward] | None:
-    if team.count > 1:
-        return team.forward
-    return partial(compiled_forward, device=device) if compiled else None
 
 
 def _disjoint(masks: Sequence[NDArray[np.bool_] | None]) -> bool:

@@ -104,6 +104,7 @@ def test_the_protocol_of_a_stream_is_the_default_there_and_named_nowhere() -> No
     assert spec.method_options.as_dict()["representations"] == 100
     assert spec.variant == ""
     assert make_spec("split-miniimagenet", "los", 0).stream_options.lr == 0.2
+    assert protocol_options("split-cifar100", "los")["lr"] == 0.4
 
 
 def test_options_given_win_over_the_protocol_and_name_the_variant() -> None:
