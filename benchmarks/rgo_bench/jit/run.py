@@ -181,12 +181,14 @@ class JitRun:
         return [slice(first, end) for first, end in pairwise(edges) if first < end]
 
     def _percents_right(self, index: int, samples: Sequence[Samples]) -> list[float]:
-        task = self._task(index, samples)
-        count = task.y.shape[-1]
+        counts = [len(each.y) for each in samples]
+        count = max(counts)  # where classes are drawn, seeds have test sets of any size
+        task = self._task(index, [_filled_up(each, count) for each in samples])
         size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
         parts = (slice(first, first + size) for first in range(0, count, size))
         right = sum(self._count(task, part) for part in parts)
-        return [100 * float(each) / count for each in np.atleast_1d(right)]
+        shares = zip(np.atleast_1d(right), counts, strict=True)
+        return [100 * float(each) / own for each, own in shares]
 
     def _count(self, task: Task, part: slice) -> Any:
         right, finite = self.program.test(self.learner, self._taken(task, part))
@@ -197,6 +199,13 @@ class JitRun:
         if len(self.states) == 1:
             return task._replace(x=task.x[part], y=task.y[part])
         return task._replace(x=task.x[:, part], y=task.y[:, part])
+
+
+def _filled_up(samples: Samples, count: int) -> Samples:
+    """Return as many samples as asked for: those more have a label that is no class."""
+    more = count - len(samples.y)
+    x = np.pad(samples.x, [(0, more)] + [(0, 0)] * (samples.x.ndim - 1))
+    return Samples(x, np.pad(samples.y, (0, more), constant_values=-1))
 
 
 def run_mapped(

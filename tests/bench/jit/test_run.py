@@ -17,6 +17,7 @@ from rgo_bench.jit import JitRun, run_mapped
 from rgo_bench.records import PHASES, read_records
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.streams import make_stream
 
 SHORT: dict[str, Any] = {"tasks": 3, "samples": 200, "epochs": 3}
 
@@ -116,6 +117,19 @@ def test_several_seeds_at_once_are_those_one_by_one(tmp_path: Path) -> None:
     written = read_records(tmp_path / "mapped")
     assert [without_times(r) for r in written] == [without_times(r) for r in mapped]
     assert mapped[0].accuracy != mapped[1].accuracy
+
+
+def test_seeds_at_once_may_have_test_sets_of_other_sizes(tmp_path: Path) -> None:
+    options = {"tasks": 1, "epochs": 1}
+    specs = [
+        make_spec("split-digits", "sgd", s, options, backend="jax") for s in (0, 1)
+    ]
+    sizes = {len(make_stream("split-digits", seed=s.seed).test(0).y) for s in specs}
+    assert len(sizes) == 2  # the seed draws the classes
+    mapped = run_mapped(specs, tmp_path / "mapped", reporter=Listener())
+    for spec, record in zip(specs, mapped, strict=True):
+        alone = run(spec, tmp_path / "alone")
+        np.testing.assert_allclose(record.matrix, alone.matrix, atol=0.5)
 
 
 def test_it_compiles_once_for_all_tasks_and_seeds() -> None:

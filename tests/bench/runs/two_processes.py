@@ -78,7 +78,7 @@ def restarted(folder: Path) -> None:
                 finally:
                     os._exit(0)
             children.append(child)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while children:
             children = [c for c in children if os.waitpid(c, os.WNOHANG)[0] == 0]
             if time.monotonic() > deadline:
