@@ -8,20 +8,9 @@ from pathlib import Path
 def replace_file(path: Path, *content: bytes | memoryview) -> None:
     """Write a file so that a reader or a crash sees the old content or the new.
 
-    The content goes to a temporary file in the same folder, which takes the place of
-    the file only when it is on disk. Folders that are missing are made.
-
-    Parameters
-    ----------
-    path : Path
-        The file to make or to replace.
-    *content : bytes or memoryview
-        Its whole content, part after part.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; the old one is then unchanged.
+    The content, part after part, goes to a temporary file in the same folder, which
+    takes the place of the file only when it is on disk. Folders that are missing are
+    made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -12,27 +12,8 @@ def describe_environment(
 ) -> dict[str, str | int | bool]:
     """Return what the timings of a run depend on.
 
-    Parameters
-    ----------
-    backend : str
-        The package that trained: ``"torch"`` or ``"jax"``.
-    device : str
-        What it computed on, for instance ``"cpu"`` or the name of a GPU.
-    threads : int
-        The number of threads that it used.
-    compiled : bool
-        Whether training steps went through a compiler; stated only if so.
-
-    Returns
-    -------
-    dict
-        The versions of Python, of this library, of NumPy, SciPy and the backend; the
-        platform, the processor, the device and the threads; "compiled" where they were.
-
-    Raises
-    ------
-    importlib.metadata.PackageNotFoundError
-        If the backend is not installed.
+    The backend is a package, of which the version is stated; the device ``"cpu"`` or
+    the name of a GPU. Whether steps were compiled is stated only if so.
     """
     packages = ("rgo", "numpy", "scipy", backend)
     return {

@@ -23,11 +23,6 @@ def write_record(out: Path, record: Record) -> Path:
     """Write a record, whole or not at all, in the place of an earlier one.
 
     Returns its file.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
     """
     path = record_path(out, record)
     replace_file(path, record_text(record).encode())
@@ -35,15 +30,7 @@ def write_record(out: Path, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read one record.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a whole and good record; the message names it.
-    """
+    """Read one record; a ValueError names the file that is not a good one."""
     try:
         return parse_record(path.read_bytes().decode())
     except ValueError as error:
@@ -53,14 +40,8 @@ def read_record(path: Path) -> Record:
 def read_records(out: Path) -> list[Record]:
     """Read every record (``seed-*.json``) in a folder and its subfolders.
 
-    They come in the order of stream, method, variant, network, backend and seed.
-
-    Raises
-    ------
-    NotADirectoryError
-        If there is no such folder.
-    ValueError
-        If a file is not a good record, or two files record the same run.
+    They come in the order of stream, method, variant, network, backend and seed. Two
+    records of the same run are refused.
     """
     if not out.is_dir():
         raise NotADirectoryError(f"{out}: expected a folder of records, got none")
@@ -78,13 +59,7 @@ def read_records(out: Path) -> list[Record]:
 
 
 def check_writable(out: Path) -> None:
-    """Make the folder of records, and raise unless files can be written there.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or nothing can be written there.
-    """
+    """Make the folder of records, and raise unless files can be written there."""
     probe = out / ".writable"
     try:
         replace_file(probe, b"")

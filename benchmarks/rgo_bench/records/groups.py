@@ -25,22 +25,9 @@ class Run(NamedTuple):
 def group_by_run(records: Iterable[Record]) -> dict[Run, list[Record]]:
     """Put the records of the same run, which differ in the seed, together.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        Any records.
-
-    Returns
-    -------
-    dict
-        The records of each run. Streams stand in the order of their names, methods in
-        the order of the paper's Table 1, others after them.
-
-    Raises
-    ------
-    ValueError
-        If a run's records state different configurations: their mean would be that
-        of no method.
+    Streams stand in the order of their names, methods in the order of the paper's
+    Table 1, others after them. Different configurations in one run are refused: their
+    mean would be that of no method.
     """
     groups: dict[Run, list[Record]] = {}
     for each in records:

@@ -23,61 +23,37 @@ Rows: TypeAlias = tuple[tuple[float | None, ...], ...]
 class Record:
     """One run: a method learned a stream, from one seed.
 
-    Parameters
-    ----------
-    stream, method, network, backend : str
-        Their names.
-    variant : str
-        The options that differ from the defaults (`variant_name`); empty if none.
-    seed : int
-        The seed, not negative.
-    config : mapping
-        Every option of the run, the defaults too, but for the seed.
-    accuracy : tuple of tuples
-        Row t holds the accuracy on every task after training on task t, in percent
-        (`percent_rows`); None where it was not tested. The diagonal and the last row
-        are complete.
-    train_accuracy : tuple, optional
-        After the last task the accuracy on the training samples of every task, in
-        percent; of a method that keeps its tasks, when each was learned. None where it
-        was not measured.
-    kept : mapping, optional
-        What the method keeps after the last task (`KEPT`): its bytes, and its weights
-        in percent of one network's. None where it was not counted.
-    seconds : mapping
-        The seconds that each of `PHASES` took.
-    environment : mapping
-        What it ran on (`describe_environment`).
-
-    Raises
-    ------
-    ValueError
-        If a field is not of this form.
+    Fields of another form are refused.
     """
 
     stream: str
     method: str
-    variant: str
+    variant: str  # the options that differ from the defaults (`variant_name`)
     network: str
     backend: str
     seed: int
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # every option but the seed, the defaults too
+    # Row t: the accuracy on every task after training on task t, in percent
+    # (`percent_rows`); None where it was not tested. The diagonal and the last row are
+    # complete.
     accuracy: Rows
+    # On the training samples of every task after the last, in percent; of a method that
+    # keeps its tasks, when each was learned. None where it was not measured.
     train_accuracy: tuple[float, ...] | None = None
+    # What the method keeps after the last task (`KEPT`): its bytes, and its weights in
+    # percent of one network's. None where it was not counted.
     kept: Mapping[str, float] | None = None
-    seconds: Mapping[str, float]
-    environment: Mapping[str, Any]
+    seconds: Mapping[str, float]  # that each of `PHASES` took
+    environment: Mapping[str, Any]  # what it ran on (`describe_environment`)
 
     def __post_init__(self) -> None:
         for name in ("stream", "method", "network", "backend"):
-            _expect_name(name, getattr(self, name))
-        if not isinstance(self.variant, str):
-            raise ValueError(f"variant: expected a text, got {self.variant!r}")
+            value = getattr(self, name)
+            _expect(isinstance(value, str) and value, name, "a name", value)
+        _expect(isinstance(self.variant, str), "variant", "a text", self.variant)
         variant_options(self.variant)
-        if not isinstance(self.seed, int) or not _is_within(self.seed, math.inf):
-            raise ValueError(
-                f"seed: expected an integer of at least 0, got {self.seed!r}"
-            )
+        counts = isinstance(self.seed, int) and _is_within(self.seed, math.inf)
+        _expect(counts, "seed", "an integer of at least 0", self.seed)
         for name in ("config", "environment"):
             _expect_mapping(name, getattr(self, name))
         _check_accuracy(self.accuracy)
@@ -111,17 +87,9 @@ class Record:
 
 
 def percent_rows(matrix: NDArray[np.floating[Any]]) -> Rows:
-    """Return an accuracy matrix in the form of `Record.accuracy`.
+    """Return a matrix of percent, NaN where not tested, as `Record.accuracy`.
 
-    Parameters
-    ----------
-    matrix : array (T, T)
-        Accuracies in percent, NaN where not tested.
-
-    Returns
-    -------
-    tuple of tuples
-        Rounded to two decimals, None where not tested.
+    Entries are rounded to two decimals.
     """
     return tuple(
         tuple(None if math.isnan(entry) else round(entry, 2) for entry in row)
@@ -129,14 +97,14 @@ def percent_rows(matrix: NDArray[np.floating[Any]]) -> Rows:
     )
 
 
-def _expect_name(field: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{field}: expected a name, got {value!r}")
+def _expect(good: object, field: str, form: str, value: object) -> None:
+    if not good:
+        raise ValueError(f"{field}: expected {form}, got {value!r}")
 
 
 def _expect_mapping(field: str, value: object) -> None:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError(f"{field}: expected values by name, got {value!r}")
+    named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    _expect(named, field, "values by name", value)
 
 
 def _is_within(value: object, highest: float) -> bool:
@@ -153,25 +121,18 @@ def _check_accuracy(rows: Rows) -> None:
         )
     for after, row in enumerate(rows):
         for task, entry in enumerate(row):
-            if entry is None and task != after and after != size - 1:
-                continue
-            if not _is_within(entry, 100):
-                raise ValueError(
-                    f"accuracy: expected percent on task {task} after task {after}, "
-                    f"got {entry!r}"
-                )
+            untested = entry is None and task != after and after != size - 1
+            form = f"percent on task {task} after task {after}"
+            _expect(untested or _is_within(entry, 100), "accuracy", form, entry)
 
 
 def _check_train_accuracy(entries: tuple[float, ...], tasks: int) -> None:
-    if (
-        not isinstance(entries, tuple)
-        or len(entries) != tasks
-        or not all(_is_within(entry, 100) for entry in entries)
-    ):
-        raise ValueError(
-            f"train_accuracy: expected percent for each of {tasks} tasks, got "
-            f"{entries!r}"
-        )
+    good = (
+        isinstance(entries, tuple)
+        and len(entries) == tasks
+        and all(_is_within(entry, 100) for entry in entries)
+    )
+    _expect(good, "train_accuracy", f"percent for each of {tasks} tasks", entries)
 
 
 def _check_numbers(
@@ -184,8 +145,5 @@ def _check_numbers(
             f"{', '.join(map(str, values)) or 'none'}"
         )
     for name, value in values.items():
-        if not _is_within(value, sys.float_info.max):
-            raise ValueError(
-                f"{field}: expected a finite number of at least 0 for {name}, got "
-                f"{value!r}"
-            )
+        form = f"a finite number of at least 0 for {name}"
+        _expect(_is_within(value, sys.float_info.max), field, form, value)

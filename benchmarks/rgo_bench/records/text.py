@@ -1,16 +1,20 @@
 """The JSON text of a record."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from rgo_bench.records.record import Record
 
-_FIELDS = tuple(field.name for field in fields(Record))
 _METRICS = ("acc", "bwt")
 _LAST = ("seconds", "environment")
-_KEYS = (*(name for name in _FIELDS if name not in _LAST), *_METRICS, *_LAST)
+_KEYS = (
+    *(field.name for field in fields(Record) if field.name not in _LAST),
+    *(*_METRICS, *_LAST),
+)
 _OPTIONAL = ("train_accuracy", "kept")  # left out where they were not measured
+_LONG = ("config", "accuracy", "seconds", "environment")  # a line for each entry
 _DECIMALS = 3
 
 
@@ -18,45 +22,30 @@ def record_text(record: Record) -> str:
     """Return a record as JSON, each row of the accuracy matrix on a line of its own.
 
     A row ends with the last task that was tested after it. The metrics stand beside
-    what the record's fields say.
-
-    Raises
-    ------
-    TypeError
-        If the configuration or the environment holds what JSON cannot.
-    ValueError
-        If they hold a number that is not finite.
+    what the record's fields say. What JSON cannot hold is refused, as are numbers that
+    are not finite.
     """
-    seconds = {
+    parts = {key: getattr(record, key) for key in _KEYS}
+    parts["accuracy"] = [_tested(row) for row in record.accuracy]
+    parts["seconds"] = {
         phase: round(spent, _DECIMALS) for phase, spent in record.seconds.items()
     }
-    parts = {
-        **{name: _line(getattr(record, name)) for name in _FIELDS},
-        "config": _block("{}", _entries(record.config)),
-        "accuracy": _block("[]", [_line(_tested(row)) for row in record.accuracy]),
-        "seconds": _block("{}", _entries(seconds)),
-        "environment": _block("{}", _entries(record.environment)),
-        "acc": _line(round(record.acc, _DECIMALS)),
-        "bwt": _line(round(record.bwt, _DECIMALS)),
-    }
-    keys = [
-        key for key in _KEYS if key not in _OPTIONAL or getattr(record, key) is not None
-    ]
-    body = ",\n".join(f"  {_line(key)}: {parts[key]}" for key in keys)
+    for name in _METRICS:
+        parts[name] = round(parts[name], _DECIMALS)
+    body = ",\n".join(
+        f"  {_line(key)}: {_block(part) if key in _LONG else _line(part)}"
+        for key, part in parts.items()
+        if part is not None or key not in _OPTIONAL
+    )
     return f"{{\n{body}\n}}\n"
 
 
 def parse_record(text: str) -> Record:
-    """Return the record that a text states.
+    """Return the record that a text of `record_text` states.
 
-    It is JSON, as `record_text` makes it. Rows that state what was not tested, too, as
-    null up to the last task, are read as well.
-
-    Raises
-    ------
-    ValueError
-        If the text is not JSON, a key is missing or unknown, a value does not have
-        the form of a record, or the metrics are not those of the accuracy matrix.
+    Rows that state what was not tested, too, as null up to the last task, are read as
+    well. Refused are keys that are missing or unknown, values that do not have the form
+    of a record, and metrics that are not those of the accuracy matrix.
     """
     parts = json.loads(text)
     _check_keys(parts)
@@ -64,13 +53,11 @@ def parse_record(text: str) -> Record:
     rows = parts["accuracy"]
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError(f"accuracy: expected rows of numbers, got {rows!r}")
-    record = Record(
-        **{
-            **parts,
-            "accuracy": tuple((*row, *[None] * (len(rows) - len(row))) for row in rows),
-            "train_accuracy": _entries_or_none(parts.get("train_accuracy")),
-        }
-    )
+    parts["accuracy"] = tuple((*row, *[None] * (len(rows) - len(row))) for row in rows)
+    # What is no list is refused by the record.
+    if isinstance(parts.get("train_accuracy"), list):
+        parts["train_accuracy"] = tuple(parts["train_accuracy"])
+    record = Record(**parts)
     for name, value in stated.items():
         expected = round(getattr(record, name), _DECIMALS)
         if value != expected:
@@ -101,21 +88,17 @@ def _tested(row: tuple[float | None, ...]) -> tuple[float | None, ...]:
     return row[: tested[-1] + 1]
 
 
-def _entries_or_none(value: Any) -> Any:
-    # What is no list is refused by the record.
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _line(value: object) -> str:
     # NaN and infinity are not JSON; a record must be readable by any reader.
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
-def _entries(values: Any) -> list[str]:
-    return [f"{_line(key)}: {_line(value)}" for key, value in values.items()]
-
-
-def _block(brackets: str, lines: list[str]) -> str:
+def _block(part: Mapping[str, Any] | Sequence[Any]) -> str:
+    if isinstance(part, Mapping):
+        brackets = "{}"
+        lines = [f"{_line(key)}: {_line(value)}" for key, value in part.items()]
+    else:
+        brackets, lines = "[]", list(map(_line, part))
     if not lines:
         return brackets
     body = ",\n".join(f"    {line}" for line in lines)

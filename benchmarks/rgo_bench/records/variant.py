@@ -7,19 +7,9 @@ from urllib.parse import quote, unquote
 def variant_name(options: Mapping[str, object], defaults: Mapping[str, object]) -> str:
     """Return the options that differ from their defaults, as the name of a folder.
 
-    Parameters
-    ----------
-    options : mapping
-        The options of the run.
-    defaults : mapping
-        The default of each; an option without one differs.
-
-    Returns
-    -------
-    str
-        ``"key=value,key=value"`` in the order of the keys; empty when all options are
-        at their defaults. Characters that a file name may not hold are written as
-        ``%`` and two hexadecimal digits.
+    It is ``"key=value,key=value"`` in the order of the keys, with ``%`` and two
+    hexadecimal digits for characters that a file name may not hold; empty when all
+    options are at their defaults. An option without a default differs.
 
     Examples
     --------
@@ -56,23 +46,7 @@ def differing_options(
 
 
 def variant_options(variant: str) -> dict[str, str]:
-    """Return the options that a variant's name states, their values as text.
-
-    Parameters
-    ----------
-    variant : str
-        The name, as `variant_name` makes it.
-
-    Returns
-    -------
-    dict
-        The text of each value by its key.
-
-    Raises
-    ------
-    ValueError
-        If the name is not of the form ``key=value,key=value``.
-    """
+    """Return the options that a name by `variant_name` states, values as text."""
     options = {}
     for part in variant.split(",") if variant else []:
         key, equals, value = part.partition("=")
