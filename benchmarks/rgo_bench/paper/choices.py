@@ -12,24 +12,9 @@ SEEDS: Final = range(5)  # the paper's
 def chosen(
     option: str, asked: Iterable[str] | None, known: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the names asked for, or all that are known where None.
+    """Return the names asked for by ``--option``, or all that are known where None.
 
-    Parameters
-    ----------
-    option : str
-        What ``--`` stands before on the command line.
-    asked : iterable of str, optional
-    known : iterable of str
-
-    Returns
-    -------
-    tuple of str
-        Each once, in the order in which they are known.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known.
+    Each once, in the order in which they are known; others are refused.
 
     Examples
     --------

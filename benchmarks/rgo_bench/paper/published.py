@@ -1,4 +1,7 @@
-"""The numbers that the paper publishes."""
+"""The numbers that the paper publishes.
+
+Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,8 +16,6 @@ PUBLISHED_NETWORKS: Final = {
     "split-cifar100": "resnet-18",
     "split-miniimagenet": "resnet-18",
 }
-
-
 # Where the paper's numbers are of another network than RGO's: its STL and SGD had a
 # LeNet without pooling, an AlexNet-7 of fewer hidden units, and batch normalisation.
 _OWN_NETWORKS: Final[Mapping[tuple[str, str], str]] = {
@@ -50,42 +51,26 @@ class PublishedFit(NamedTuple):
     train_std: float
     test: float
     test_std: float
-    bwt: float | None  # the table has none of single-task learning
-    bwt_std: float | None
+    bwt: float | None = None  # the table has none of single-task learning
+    bwt_std: float | None = None
 
 
 def published(stream: str, method: str) -> Published | None:
     """Return what the paper's Table 1 prints for a method on a stream.
 
     None where the table has no entry.
-
-    References
-    ----------
-    Liu and Liu, "Continual Learning with Recursive Gradient Optimization", ICLR 2022.
-
-    Examples
-    --------
-    >>> published("permuted-mnist", "rgo")
-    Published(acc=91.15, acc_std=0.2, bwt=-2.05, bwt_std=0.09, \
-networks=('mlp', 'mlp-glorot'))
     """
     numbers = _tables()["table1"].get(stream, {}).get(method)
     if numbers is None:
         return None
-    acc, acc_std, bwt, bwt_std = numbers
     networks = compared_networks(PUBLISHED_NETWORKS[stream], method)
-    return Published(acc, acc_std, bwt, bwt_std, networks)
+    return Published._make((*numbers, networks))
 
 
 def own_network(network: str, method: str) -> str:
     """Return the network that the paper's numbers of a method are of.
 
     A row of the paper is called by the network of RGO here.
-
-    Examples
-    --------
-    >>> own_network("lenet-5", "stl"), own_network("lenet-5", "rgo")
-    ('lenet-5-unpooled', 'lenet-5')
     """
     return _OWN_NETWORKS.get((network, method), network)
 
@@ -95,11 +80,6 @@ def compared_networks(network: str, method: str) -> tuple[str, ...]:
 
     RGO's, and the method's own where that is another; of the MLP, whose initial weights
     the paper does not state, that with Glorot's.
-
-    Examples
-    --------
-    >>> compared_networks("resnet-18", "stl"), compared_networks("resnet-18", "rgo")
-    (('resnet-18', 'resnet-18-bn'), ('resnet-18',))
     """
     other = "mlp-glorot" if network == "mlp" else own_network(network, method)
     return (network,) if other == network else (network, other)
@@ -118,20 +98,18 @@ def published_gains() -> dict[str, PublishedGain]:
     which exceeds 1 by 8.03 percent.
     """
     return {
-        method: PublishedGain(points, std, entry["capacity"])
+        method: PublishedGain._make((*entry["relative_acc"], entry["capacity"]))
         for method, entry in _tables()["table2"].items()
-        for points, std in [entry["relative_acc"]]
     }
 
 
 def published_fits(stream: str) -> dict[tuple[str, str], PublishedFit]:
     """Return what the paper's Table 3 prints for a stream, by network and method."""
-    fits = {}
-    for network, row in _tables()["table3"].get(stream, {}).items():
-        for method, numbers in row.items():
-            measured = (*numbers, None, None)[:6]
-            fits[network, method] = PublishedFit(*measured)
-    return fits
+    return {
+        (network, method): PublishedFit(*numbers)
+        for network, row in _tables()["table3"].get(stream, {}).items()
+        for method, numbers in row.items()
+    }
 
 
 @cache

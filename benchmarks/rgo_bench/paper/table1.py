@@ -37,11 +37,6 @@ def table1_specs(
     Of its four streams the two of MNIST where None. RGO learns those in each of
     `FORMS`. SGD and STL learn the split streams with and without batch normalisation:
     the paper's had it, RGO's network does not.
-
-    Raises
-    ------
-    ValueError
-        If the table does not have such a stream or network.
     """
     wanted = DEFAULT_STREAMS if streams is None else streams
     asked = chosen("stream", wanted, PUBLISHED_NETWORKS)

@@ -7,9 +7,8 @@ import pandas as pd
 
 from rgo_bench.paper.choices import SEEDS, chosen, specs_of
 from rgo_bench.paper.published import own_network, published_gains
-from rgo_bench.paper.table3 import FORMS, form_of, table3_specs
+from rgo_bench.paper.table3 import FORMS, NOT_RUN, form_of, table3_specs
 from rgo_bench.paper.table3 import STREAMS as EPOCHS
-from rgo_bench.paper.table3_sheet import NOT_RUN
 from rgo_bench.records import Record
 from rgo_bench.records.frame import over_seeds, seeds_frame
 from rgo_bench.report.sheets import (
@@ -67,11 +66,6 @@ def table2_specs(
     """Return the runs of Table 2: those of Table 3 with LeNet-5, and expanding methods.
 
     The table has one stream, and the networks of RGO and of the paper's STL.
-
-    Raises
-    ------
-    ValueError
-        If another stream or network is asked for.
     """
     asked = chosen("stream", streams, [STREAM])
     kept = chosen("network", networks, [NETWORK, *BASE_NETWORKS])

@@ -38,7 +38,7 @@ def grid_of(
 
 
 def spread(name: str, *, digits: int = 2, seeds: int | None = None) -> Cell:
-    """Return the cell "mean ± std", or the mean alone for one seed; empty for NaN."""
+    """Return the cell of `spread_text`, for a row's own number of seeds or another."""
 
     def text(row: Any) -> str:
         mean, std = getattr(row, name), getattr(row, f"{name}_std")
@@ -59,7 +59,7 @@ def decimals(name: str, form: str = ".2f", *, unit: str = "", scale: float = 1) 
 
 def signed(name: str) -> Cell:
     """Return the cell of a difference; empty for NaN."""
-    return lambda row: decimal_text(getattr(row, name), sign="+")
+    return decimals(name, "+z.2f")  # z: without the -0.00 that rounding may give
 
 
 def deviations(name: str) -> Cell:
@@ -69,8 +69,7 @@ def deviations(name: str) -> Cell:
         value = getattr(row, name)
         if isnan(value):
             return ""
-        rounded = round(value, 1) + 0.0
-        return f"{rounded:+.1f}" if abs(rounded) < 10 else f"{value:+.0f}"
+        return f"{value:+z.1f}" if abs(round(value, 1)) < 10 else f"{value:+.0f}"
 
     return text
 
@@ -78,16 +77,18 @@ def deviations(name: str) -> Cell:
 mebibytes = decimals("kept_bytes", scale=2**20)
 
 
-def spread_text(mean: float, std: float, seeds: int = 2, *, digits: int = 2) -> str:
-    """Return "mean ± std", or the mean alone for a single seed; empty for NaN."""
+def spread_text(
+    mean: float | None, std: float | None, seeds: int = 2, *, digits: int = 2
+) -> str:
+    """Return "mean ± std", or the mean alone for one seed; empty for NaN and None."""
     text = decimal_text(mean, digits=digits)
     many = text and seeds > 1
     return f"{text} ± {decimal_text(std, digits=digits)}" if many else text
 
 
 def decimal_text(
-    value: float, *, sign: Literal["-", "+"] = "-", digits: int = 2
+    value: float | None, *, sign: Literal["-", "+"] = "-", digits: int = 2
 ) -> str:
-    """Return a number with two decimals, and a plus if asked for; empty for NaN."""
-    # Adding 0 turns the -0.0 that rounding may give into 0.0.
-    return "" if isnan(value) else f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+    """Return a number, with a plus if asked for; empty for NaN and None."""
+    known = value is not None and not isnan(value)
+    return f"{value:{sign}z.{digits}f}" if known else ""

@@ -4,8 +4,7 @@ import pytest
 from bench.paper.table3_records import MINI, fit
 
 from rgo_bench.paper.published import published_fits
-from rgo_bench.paper.table3 import NOTE, STREAMS
-from rgo_bench.paper.table3_sheet import table3_sheet
+from rgo_bench.paper.table3 import NOTE, STREAMS, table3_sheet
 
 
 def test_every_network_of_the_paper_is_there_and_what_was_not_run_says_so() -> None:
