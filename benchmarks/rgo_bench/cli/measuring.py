@@ -33,14 +33,12 @@ def steps(
     out: option.OutFile = None,
 ) -> None:
     """Time a step of RGO beside a plain one, and beside its multiplications."""
-    _check(networks, device)
-    check_name("optimizer", optimizer, OPTIMIZERS)
+    subjects = _subjects(networks, shape, device, optimizer)
     torch.set_num_threads(threads)
     head = ["network", "plain ms", "RGO ms", "ratio", "floor", "ratio / floor"]
     table = Table(*head, *(["plain compiled", "RGO compiled"] if compile_ else []))
     rows = []
-    for network in networks:
-        sizes = _shape(shape, network)
+    for network, sizes in subjects:
         row = measure_step(
             *(network, sizes),
             batch=batch,
@@ -49,12 +47,10 @@ def steps(
             compiled=compile_,
             repeats=repeats,
         )
-        over = f"{row.ratio / row.floor:.2f}"
-        times = f"{row.sgd:.2f}", f"{row.rgo:.2f}"
-        ratios = f"{row.ratio:.2f}", f"{row.floor:.2f}", over
+        plain = (row.sgd, row.rgo, row.ratio, row.floor, row.ratio / row.floor)
         fast = (row.sgd_compiled, row.rgo_compiled)
         compiled = (f"x {factor:.2f}" for factor in fast if factor is not None)
-        table.add_row(network, *times, *ratios, *compiled)
+        table.add_row(network, *(f"{number:.2f}" for number in plain), *compiled)
         measured = {k: v for k, v in row._asdict().items() if v is not None}
         rows.append(measured | {"input_shape": list(sizes)})
     show_measured(table, rows, out, device, threads)
@@ -69,35 +65,22 @@ def profile(
     out: option.OutFile = None,
 ) -> None:
     """Tell where the microseconds of a step of RGO go, on one thread of the CPU."""
-    _check(networks, "cpu")
-    check_name("optimizer", optimizer, OPTIMIZERS)
+    subjects = _subjects(networks, shape, "cpu", optimizer)
     torch.set_num_threads(1)
     own = ("products", "encoding", "rest")
     table = Table("network", "step", *PHASES, *own, "ratio", "floor")
     rows = []
-    for network in networks:
-        sizes = _shape(shape, network)
+    for network, sizes in subjects:
         row = profile_step(
             *(network, sizes), batch=batch, optimizer=optimizer, rounds=rounds
         )
-        parts = [f"{getattr(row, name):.0f}" for name in own]
-        ratios = [f"{row.ratio:.2f}", f"{row.floor:.2f}"]
-        for kind, found in (("plain", row.plain), ("RGO", row.rgo)):
-            times = [f"{found[phase]:.0f}" for phase in PHASES]
-            more = [*parts, *ratios] if kind == "RGO" else []
-            table.add_row(network, kind, *times, *more)
+        table.add_row(network, "plain", *(f"{row.plain[p]:.0f}" for p in PHASES))
+        times = [row.rgo[p] for p in PHASES] + [getattr(row, name) for name in own]
+        ratios = f"{row.ratio:.2f}", f"{row.floor:.2f}"
+        table.add_row(network, "RGO", *(f"{time:.0f}" for time in times), *ratios)
         measured = row._asdict() | {"ratio": row.ratio, "floor": row.floor}
         rows.append(measured | {"input_shape": list(sizes)})
     show_measured(table, rows, out, "cpu", 1)
-
-
-def _shape(text: str | None, network: str) -> tuple[int, ...]:
-    if text is None:
-        return usual_shape(network)
-    sizes = text.split(",")
-    if not all(size.isdecimal() and int(size) for size in sizes):
-        raise ValueError(f"--shape: expected numbers as in 3,32,32, got {text!r}")
-    return tuple(map(int, sizes))
 
 
 def memory(
@@ -128,13 +111,10 @@ def memory(
         _count_states(model.split(","), rank, out)
         return
     assert networks is not None
-    _check(networks, device)
     table = Table("network", "step MiB", "pass MiB", "of it H", "rest / step")
     rows = []
-    for network in networks:
-        row = measure_memory(
-            network, _shape(shape, network), batch=batch, device=device
-        )
+    for network, sample in _subjects(networks, shape, device):
+        row = measure_memory(network, sample, batch=batch, device=device)
         sizes = (f"{size:.0f}" for size in (row.train, row.observe, row.moments))
         table.add_row(network, *sizes, f"{row.ratio:.2f}")
         rows.append(row._asdict() | {"ratio": row.ratio})
@@ -149,10 +129,10 @@ def numerics(
 ) -> None:
     """Compute P in every form, and print its relative error against the truth."""
     found = measure_errors(features=features, vectors=vectors, seed=seed)
-    cells = {(row.form, row.vectors): _error_text(row) for row in found}
     table = Table("form", *KINDS)
     for form in FORMS:
-        table.add_row(form, *(cells[form, kind] for kind in KINDS))
+        own = {row.vectors: _error_text(row) for row in found if row.form == form}
+        table.add_row(form, *(own[kind] for kind in KINDS))
     sizes = {"features": features, "count": vectors, "seed": seed}
     rows = [row._asdict() | sizes for row in found]
     show_measured(table, rows, out, "cpu", torch.get_num_threads())
@@ -161,14 +141,14 @@ def numerics(
 def _count_states(models: list[str], rank: int, out: Path | None) -> None:
     head = ("model", "rank", "layers", "kept", "adapter MiB", "state MiB", "shared MiB")
     table = Table(*head)
-    rows = []
-    for row in state_rows(models, rank=rank):
-        rows.append(row._asdict())
+    rows = state_rows(models, rank=rank)
+    for row in rows:
         kept = "whole" if row.sketch_rows is None else f"{row.sketch_rows} rows"
         counted = (row.adapter_bytes, row.state_bytes, row.shared_bytes)
         sizes = (f"{b / 2**20:.1f}" for b in counted)
         table.add_row(row.model, str(rank), str(row.layers), kept, *sizes)
-    show_measured(table, rows, out, "meta", torch.get_num_threads())
+    stated = [row._asdict() for row in rows]
+    show_measured(table, stated, out, "meta", torch.get_num_threads())
 
 
 def _error_text(row: FormError) -> str:
@@ -176,7 +156,17 @@ def _error_text(row: FormError) -> str:
     return error if row.positive_definite else f"{error}, not positive definite"
 
 
-def _check(networks: list[str], device: str) -> None:
+def _subjects(
+    networks: list[str], shape: str | None, device: str, optimizer: str = "sgd"
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Return each network with the shape of a sample; raise before anything is run."""
     for network in networks:
         check_name("network", network, SUBJECTS)
     usable_device(device)
+    check_name("optimizer", optimizer, OPTIMIZERS)
+    if shape is None:
+        return [(network, usual_shape(network)) for network in networks]
+    sizes = shape.split(",")
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise ValueError(f"--shape: expected numbers as in 3,32,32, got {shape!r}")
+    return [(network, tuple(map(int, sizes))) for network in networks]

@@ -1,8 +1,5 @@
 """Progress bars of runs at the terminal."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -36,13 +33,7 @@ class Bar:
 
 
 class Bars:
-    """The bars of several runs, one below the other.
-
-    Parameters
-    ----------
-    console : Console
-        Not drawn on where it is no terminal.
-    """
+    """The bars of several runs, one below the other, if the console is a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -57,11 +48,9 @@ class Bars:
             disable=not console.is_terminal,
         )
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Draw inside the context."""
-        with self._progress:
-            yield
+    def shown(self) -> Progress:
+        """Return a context inside which the bars are drawn."""
+        return self._progress
 
     def add(self, spec: Spec) -> Bar:
         """Return a bar for a run."""

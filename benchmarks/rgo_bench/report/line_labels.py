@@ -10,6 +10,7 @@ from scipy.optimize import isotonic_regression
 
 # Between two names, of the height of the axes.
 GAP = 0.05
+_POINTER = {"arrowstyle": "-", "linewidth": 0.9, "shrinkA": 2, "shrinkB": 3}
 
 
 class LineEnd(NamedTuple):
@@ -22,14 +23,7 @@ class LineEnd(NamedTuple):
 
 
 def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
-    """Name lines to the right of the axes, in the order of their ends.
-
-    Parameters
-    ----------
-    axes : Axes
-        With its limits as they will be.
-    ends : sequence of LineEnd
-    """
+    """Name lines to the right of axes whose limits are final, in the ends' order."""
     low, high = axes.get_ylim()
     places = spread_out([end.y for end in ends], GAP * (high - low))
     for end, place in zip(ends, places, strict=True):
@@ -41,30 +35,14 @@ def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
             annotation_clip=False,
             verticalalignment="center",
             fontsize="small",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": end.color,
-                "linewidth": 0.9,
-                "shrinkA": 2,
-                "shrinkB": 3,
-            },
+            arrowprops={**_POINTER, "color": end.color},
         )
 
 
 def spread_out(values: Sequence[float], gap: float) -> NDArray[np.float64]:
     """Return the places nearest to `values` that are at least `gap` apart.
 
-    Parameters
-    ----------
-    values : sequence of float
-        In any order.
-    gap : float
-        Not negative.
-
-    Returns
-    -------
-    array
-        In the order of `values`; the sum of squares of their way is the least.
+    In the order of `values`; the sum of squares of their way is the least.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -39,36 +39,16 @@ PAPER_MARK: Final[Mapping[str, Any]] = {
 }
 
 
-class Look(NamedTuple):
-    """What tells a line from the others."""
-
-    color: str
-    style: str
-    marker: str
-
-
-Looks: TypeAlias = Mapping[Run, Look]
+# What tells the line of a run from others, by Matplotlib's names.
+Looks: TypeAlias = Mapping[Run, Mapping[str, Any]]
 
 
 def figure_average_accuracy(records: Iterable[Record]) -> Figure:
     """Draw the average accuracy over the tasks seen against their number.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        At least one record. Every stream has its own axes, every method and variant
-        its own line: the mean over the seeds in a band of one standard deviation,
-        named at its end. Marks at the right edge are the paper's final accuracies.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The figure; its ``savefig`` writes it. No global state is used.
-
-    Raises
-    ------
-    ValueError
-        If there is no record, or a run's records state different configurations.
+    Every stream has its own axes, every method and variant its own line: the mean over
+    the seeds in a band of one standard deviation, named at its end. Marks at the right
+    edge are the paper's final accuracies. No global state is used.
     """
     groups = group_by_run(records)
     if not groups:
@@ -90,12 +70,9 @@ def write_average_accuracy(records: Iterable[Record], path: Path) -> None:
 
 
 def average_over_seen(record: Record) -> NDArray[np.float64]:
-    """Return the average accuracy over the tasks seen, after each task.
+    """Return the average accuracy over the tasks seen, after each task, in percent.
 
-    Returns
-    -------
-    array (T,)
-        In percent; NaN after a task that was not followed by tests on all tasks seen.
+    NaN after a task that was not followed by tests on all tasks seen.
     """
     matrix = record.matrix
     return np.array(
@@ -103,26 +80,30 @@ def average_over_seen(record: Record) -> NDArray[np.float64]:
     )
 
 
-def _looks(runs: Iterable[Run]) -> dict[Run, Look]:
+def _looks(runs: Iterable[Run]) -> Looks:
     """Give the paper's methods the same look in every figure, others the next free."""
     methods = published_methods()
     free = count(FIRST_FREE)
     others: dict[str, int] = {}
     looks = {}
     for run in runs:
-        place = methods.index(run.label) if run.label in methods else None
-        if place is None:
+        if run.label in methods:
+            place = methods.index(run.label)
+        else:
             place = others.setdefault(_long_label(run), next(free))
-        looks[run] = Look(
-            COLORS[place % len(COLORS)],
-            STYLES[place % len(STYLES)],
-            MARKERS[place % len(MARKERS)],
-        )
+        looks[run] = {
+            "color": COLORS[place % len(COLORS)],
+            "linestyle": STYLES[place % len(STYLES)],
+            "marker": MARKERS[place % len(MARKERS)],
+        }
     return looks
 
 
 def _draw_stream(
-    axes: Axes, rows: pd.DataFrame, groups: dict[Run, list[Record]], looks: Looks
+    axes: Axes,
+    rows: pd.DataFrame,
+    groups: dict[Run, list[Record]],
+    looks: Looks,
 ) -> None:
     lengths = [len(groups[run][0].accuracy) for run in rows.run]
     for run in rows.run:
@@ -137,31 +118,24 @@ def _draw_stream(
     axes.spines[["top", "right"]].set_visible(False)
     _mark_paper(axes, rows, looks)
     ends = [
-        LineEnd(_label(run, rows.run), tasks, height, looks[run].color)
+        LineEnd(_label(run, rows.run), tasks, height, looks[run]["color"])
         for run, height, tasks in zip(rows.run, rows.acc, lengths, strict=True)
     ]
     label_ends(axes, ends)
 
 
-def _draw_run(axes: Axes, look: Look, curves: NDArray[np.float64]) -> None:
+def _draw_run(axes: Axes, look: Mapping[str, Any], curves: NDArray[np.float64]) -> None:
     tasks = np.arange(1, curves.shape[1] + 1)
     mean, std = curves.mean(axis=0), curves.std(axis=0)
-    axes.fill_between(tasks, mean - std, mean + std, color=look.color, alpha=0.2, lw=0)
-    axes.plot(
-        tasks,
-        mean,
-        color=look.color,
-        linestyle=look.style,
-        linewidth=1.3,
-        marker=look.marker,
-        markersize=3.5,
-    )
+    band = (mean - std, mean + std)
+    axes.fill_between(tasks, *band, color=look["color"], alpha=0.2, lw=0)
+    axes.plot(tasks, mean, linewidth=1.3, markersize=3.5, **look)
 
 
 def _mark_paper(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
     """Mark the paper's final accuracies at the right edge."""
     there = rows.dropna(subset="paper_acc")
-    compared = [(row.paper_acc, looks[row.run].color) for row in there.itertuples()]
+    compared = [(row.paper_acc, looks[row.run]["color"]) for row in there.itertuples()]
     if not compared:
         return
     axes.update_datalim([(1.0, height) for height, _ in compared])
