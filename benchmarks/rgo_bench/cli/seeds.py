@@ -4,11 +4,6 @@
 def parse_seeds(text: str) -> list[int]:
     """Read seeds: ``3``, ``0-4`` or ``0,2,5``.
 
-    Raises
-    ------
-    ValueError
-        If the text is of none of these forms.
-
     Examples
     --------
     >>> parse_seeds("0-2,7")

@@ -41,13 +41,7 @@ errors = Console(stderr=True)
 
 
 def choose_engine(name: str, address: str | None) -> Engine:
-    """Return the engine that two options of the command line stand for.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name, or an address is given to one that has none.
-    """
+    """Return the engine that ``--engine`` and ``--address`` stand for."""
     if name not in ("local", "ray"):
         raise ValueError(f"--engine: expected local or ray, got {name}")
     if address is not None and name != "ray":

@@ -20,24 +20,14 @@ _ARGUMENTS = ("network", "data", "backend")
 
 
 def run_command(run: Run, records: Sequence[Record]) -> str:
-    """Return the command that makes the records of a run.
+    """Return the command that makes a run's own records.
 
-    Parameters
-    ----------
-    run : Run
-    records : sequence of Record
-        The run's own.
-
-    Returns
-    -------
-    str
-        For a shell. It sets every option that the variant names, and those that its
-        name alone would not give today, so that it holds when defaults change. A folder
-        of data is named as it was, wherever it is now.
+    It sets every option that the variant names, and those that its name alone would not
+    give today, so that it holds when defaults change. A folder of data is named as it
+    was, wherever it is now.
 
     Examples
     --------
-    >>> from rgo_bench.runs.spec import make_spec
     >>> run_command(Run("permuted-digits", "sgd", "", "mlp", "torch"), [])
     'rgo-bench run permuted-digits --method sgd'
     """
@@ -50,7 +40,6 @@ def spec_command(spec: Spec, *more: str) -> str:
 
     Examples
     --------
-    >>> from rgo_bench.runs.spec import make_spec
     >>> spec_command(make_spec("permuted-digits", "sgd", 3), "--out", "here")
     'rgo-bench run permuted-digits --method sgd --seeds 3 --out here'
     """

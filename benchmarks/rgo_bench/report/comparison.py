@@ -26,17 +26,8 @@ COLUMNS: Final = [
 def comparisons(records: Iterable[Record]) -> pd.DataFrame:
     """Return `runs_frame`, the most accurate first.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        Those of one stream, of runs of as many tasks.
-
-    Raises
-    ------
-    ValueError
-        If there is no record, or they are of several streams or numbers of tasks,
-        whose accuracies say nothing of each other, or a run's records state different
-        configurations.
+    Several streams or numbers of tasks are refused: their accuracies say nothing of
+    each other.
     """
     kept = list(records)
     streams = sorted({record.stream for record in kept})

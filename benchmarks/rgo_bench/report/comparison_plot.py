@@ -13,18 +13,9 @@ MOST = 30  # runs that a legend still shows
 def figure_comparison(rows: pd.DataFrame) -> Figure:
     """Draw the accuracy of every run against what it keeps, and what it takes to learn.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Of `rgo_bench.report.comparison.comparisons`. Those whose memory is not told
-        stand on the right alone. Of more than 30 the variants of a method that is there
-        with its default options are left out.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two axes with a logarithmic scale each, and a legend beside them; a mark carries
-        a bar of one standard deviation over the seeds.
+    Rows of `comparisons` whose memory is not told stand on the right alone. Of more
+    than 30 the variants of a method that is there with its default options are left
+    out. A mark carries a bar of one standard deviation over the seeds.
     """
     if len(rows) > MOST:
         plain = rows.method[rows.variant == ""]

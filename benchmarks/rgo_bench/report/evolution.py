@@ -15,18 +15,10 @@ from rgo_bench.report.tables import table_rows
 
 
 def evolution_figures(records: Sequence[Record]) -> Markup:
-    """Return a drawing for each stream.
+    """Return a drawing (SVG) for each stream, of records beside each other.
 
-    Parameters
-    ----------
-    records : sequence of Record
-        Those of a stream beside each other. Where it has runs without a variant, only
-        those are drawn.
-
-    Returns
-    -------
-    Markup
-        SVG whose dark lines and text take the color of the page's text.
+    Where a stream has runs without a variant, only those are drawn. Dark lines and text
+    take the color of the page's text.
     """
     streams = groupby(records, key=lambda record: record.stream)
     return fill("drawings", [(s, *_figure(s, list(own))) for s, own in streams])

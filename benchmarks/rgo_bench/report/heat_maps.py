@@ -32,10 +32,7 @@ class Scale(NamedTuple):
 def heat_maps(groups: Mapping[Run, Sequence[Record]]) -> Markup:
     """Return the mean accuracy matrix of every run as a picture, all on one scale.
 
-    Parameters
-    ----------
-    groups : mapping
-        The records of each run, those of a stream beside each other.
+    The runs of a stream come beside each other.
     """
     matrices = {run: mean_matrix(group) for run, group in groups.items()}
     scale = shared_scale(matrices.values())

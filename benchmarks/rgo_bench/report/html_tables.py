@@ -54,14 +54,9 @@ def zoo_table(records: Sequence[ZooRecord]) -> Markup:
 def cost_tables(
     costs: Sequence[Mapping[str, Any]], environments: Sequence[Environment]
 ) -> Markup:
-    """Return the table of every measurement.
+    """Return the table of everything that ``rgo-bench cost --out`` wrote.
 
-    Parameters
-    ----------
-    costs : sequence of mapping
-        What ``rgo-bench cost --out`` writes: stream, options, rows and environment.
-    environments : sequence of mapping
-        Each once, all of those that the costs state.
+    Every environment that the costs state is among `environments`, once.
     """
     return Markup("").join(_costs(cost, environments) for cost in costs)
 

@@ -33,12 +33,8 @@ def order_specs(
 ) -> list[Spec]:
     """Return the runs of each method in so many orders of the same tasks.
 
-    The first order is the stream's own.
-
-    Raises
-    ------
-    ValueError
-        If `options` name an order, or there are not so many orders of the tasks.
+    The first order is the stream's own. Options that name an order are refused, and
+    more orders than the tasks have.
     """
     if "order" in options:
         raise ValueError("option 'order': expected none, for it takes all orders")
@@ -62,20 +58,10 @@ def order_specs(
 
 
 def disparities(records: Iterable[Record]) -> pd.DataFrame:
-    """Return the disparity of each method, in points.
+    """Return the disparity of each method over records of `order_specs`, in points.
 
     ``OPD_t = max_r P_t^r - min_r P_t^r`` is task t's, with its accuracy P_t^r after the
     last task of order r; AOPD is the mean over the tasks, MOPD the largest.
-
-    Parameters
-    ----------
-    records : iterable of Record
-        Those of `order_specs`.
-
-    Returns
-    -------
-    DataFrame
-        With `COLUMNS`, in the order in which the methods come.
 
     References
     ----------

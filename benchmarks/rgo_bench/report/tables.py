@@ -42,11 +42,6 @@ def table_rows(records: Iterable[Record]) -> pd.DataFrame:
     compared. NaN elsewhere. ``agrees`` tells whether the accuracy is within two
     deviations or a point of the paper's, whichever is more: the paper prints
     deviations of 0.01 over five seeds, which no other five would keep.
-
-    Raises
-    ------
-    ValueError
-        If a run's records state different configurations.
     """
     rows = runs_frame(records)
     papers = [(_comparable(run) or (None,) * 4)[:4] for run in rows.run]
@@ -65,19 +60,8 @@ def accuracy_sheet(records: Iterable[Record], *, deviations: bool = False) -> Sh
     A column of variant, network or backend is left out where it says the same in every
     row, or for network and backend what the variant says: what all other rows have then
     stands in the title. The paper's columns are left out where the paper has no number.
-
-    Parameters
-    ----------
-    records : iterable of Record
-    deviations : bool
-        Whether to state the difference in accuracy in standard deviations of the
-        paper too; empty where the paper's is zero.
-
-    Returns
-    -------
-    Sheet
-        Percent have two decimals; a spread is "mean ± std", or the mean alone for a
-        single seed.
+    With `deviations` the difference in accuracy is stated in standard deviations of the
+    paper too; empty where the paper's is zero.
     """
     rows = table_rows(records)
     streams = rows.groupby("stream", sort=False)

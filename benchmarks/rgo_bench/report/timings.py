@@ -45,19 +45,8 @@ def timings(
 ) -> list[Timing]:
     """Return the time of every run, apart for every environment it ran in.
 
-    It is that of the fastest seed: other work on a machine only ever adds to it.
-
-    Parameters
-    ----------
-    groups : mapping
-        The records of each run.
-    environments : sequence of mapping
-        Each once, all of those that the records state.
-
-    Returns
-    -------
-    list of Timing
-        Those of a stream and an environment beside each other.
+    It is that of the fastest seed: other work on a machine only ever adds to it. Those
+    of a stream and an environment come beside each other.
     """
     found = []
     for run, group in groups.items():
@@ -73,11 +62,8 @@ def timings(
 def relative_time(timing: Timing, others: Iterable[Timing]) -> float | None:
     """Return how many times as long as SGD's the learning took.
 
-    Returns
-    -------
-    float or None
-        None unless SGD ran on the same stream with the same options, network, backend
-        and environment.
+    None unless SGD ran on the same stream with the same options, network, backend and
+    environment.
     """
     for other in others:
         same_run = other.run._replace(variant="") == timing.run._replace(
