@@ -26,7 +26,7 @@ from rgo_bench.methods import METHODS
 from rgo_bench.records import PHASES, read_records
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.orders import disparities, order_sheet, order_specs
-from rgo_bench.report.sheets import Sheet
+from rgo_bench.report.sheets import Sheet, cost_cells
 from rgo_bench.runs.attempts import Manner, import_plugins
 from rgo_bench.runs.spec import check_name, make_spec, parse_options
 from rgo_bench.streams import STREAMS
@@ -74,8 +74,7 @@ def compare(
     grids = [grid for sheet in sheets for grid in sheet.grids]
     show(Sheet(grids, pd.concat(sheet.lines for sheet in sheets)), format_)
     if plot is not None:
-        # It loads Matplotlib.
-        from rgo_bench.report.comparison_plot import figure_comparison
+        from rgo_bench.report.plots import figure_comparison  # loads Matplotlib
 
         figure_comparison(found[0]).savefig(plot)
         typer.echo(plot)
@@ -147,8 +146,5 @@ def cost(
     rows = summarize_costs(costs)
     table = Table("method", "seconds", "ratio", *PHASES, "MiB", "ratio", box=None)
     for row in rows:
-        phases = (f"{row['seconds'][phase]:.1f}" for phase in PHASES)
-        times = f"{row['total']:.1f}", f"{row['time_ratio']:.2f}"
-        memory = f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"
-        table.add_row(row["method"], *times, *phases, *memory)
+        table.add_row(row["method"], *cost_cells(row))
     show_measured(table, rows, out, "cpu", threads, stream=stream, options=options)

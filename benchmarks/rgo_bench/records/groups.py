@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rgo_bench.paper.published import published_methods
 from rgo_bench.records import Record, differing_options
 
 
@@ -25,9 +24,8 @@ class Run(NamedTuple):
 def group_by_run(records: Iterable[Record]) -> dict[Run, list[Record]]:
     """Put the records of the same run, which differ in the seed, together.
 
-    Streams stand in the order of their names, methods in the order of the paper's
-    Table 1, others after them. Different configurations in one run are refused: their
-    mean would be that of no method.
+    In the order of streams, methods, variants, networks and backends. Different
+    configurations in one run are refused: their mean would be that of no method.
     """
     groups: dict[Run, list[Record]] = {}
     for each in records:
@@ -36,7 +34,7 @@ def group_by_run(records: Iterable[Record]) -> dict[Run, list[Record]]:
     for run, group in groups.items():
         for other in group[1:]:
             _check_same_config(run, group[0], other)
-    return {run: groups[run] for run in sorted(groups, key=_place)}
+    return {run: groups[run] for run in sorted(groups)}
 
 
 def _check_same_config(run: Run, first: Record, other: Record) -> None:
@@ -51,9 +49,3 @@ def _check_same_config(run: Run, first: Record, other: Record) -> None:
             f"{run.label} on {run.stream}: expected one configuration for all seeds, "
             f"got: {values}"
         )
-
-
-def _place(run: Run) -> tuple[str, int, Run]:
-    methods = published_methods()
-    known = run.method in methods
-    return run.stream, methods.index(run.method) if known else len(methods), run

@@ -9,17 +9,14 @@ from markupsafe import Markup
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import PHASES, Record
 from rgo_bench.report.html import fill
-from rgo_bench.report.sheets import Grid, deviations, signed, spread
+from rgo_bench.report.sheets import Grid, cost_cells, deviations
+from rgo_bench.report.tables import OUR_CELLS, PAPER_CELLS
 from rgo_bench.report.timings import Environment
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.table import zoo_sheet
 
-_OURS: Final = (spread("acc"), spread("bwt"))
-_PAPERS: Final = (spread("paper_acc", seeds=5), spread("paper_bwt", seeds=5))
-_APART: Final = (
-    *(signed("acc_difference"), deviations("acc_deviations")),
-    *(signed("bwt_difference"), deviations("bwt_deviations")),
-)
+# The first two are the paper's numbers, the others what ours differ by.
+_BESIDE: Final = (*PAPER_CELLS.values(), deviations("bwt_deviations"))
 
 
 def accuracy_tables(rows: pd.DataFrame) -> Markup:
@@ -47,8 +44,7 @@ def split_tables(records: Sequence[Record]) -> Markup:
 
 def zoo_table(records: Sequence[ZooRecord]) -> Markup:
     """Return the table of records that ``rgo-bench zoo`` wrote; at least one."""
-    (grid,) = zoo_sheet(records).grids
-    return _of_grid(grid)
+    return _of_grid(zoo_sheet(records).grids[0])
 
 
 def cost_tables(
@@ -64,16 +60,14 @@ def cost_tables(
 def _accuracies(stream: str, rows: pd.DataFrame) -> Markup:
     stated = ("network", "backend")
     common = [name for name in stated if rows[name].nunique() == 1]
+    apart = [name for name in stated if name not in common]
+    parts = (OUR_CELLS.values(), _BESIDE[:2], _BESIDE[2:])
     cells = [
         (
             row.method,
-            (
-                row.variant,
-                ", ".join(getattr(row, s) for s in stated if s not in common),
-            ),
+            (row.variant, ", ".join(getattr(row, name) for name in apart)),
             row.agrees,
-            (str(row.seeds), *(text(row) for text in _OURS)),
-            *([text(row) for text in texts] for texts in (_PAPERS, _APART)),
+            *([text(row) for text in part] for part in parts),
         )
         for row in rows.itertuples()
     ]
@@ -103,14 +97,7 @@ def _costs(cost: Mapping[str, Any], environments: Sequence[Environment]) -> Mark
         cost["stream"], options, fill("link", environments.index(cost["environment"]))
     )
     rows = [
-        (
-            *(row["method"], (), ""),
-            (
-                *(str(row["runs"]), f"{row['total']:.1f}", f"{row['time_ratio']:.2f}"),
-                *(f"{row['seconds'][phase]:.1f}" for phase in PHASES),
-                *(f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"),
-            ),
-        )
+        (row["method"], (), "", (str(row["runs"]), *cost_cells(row)))
         for row in cost["rows"]
     ]
     head = ("method", "runs", "seconds", first, *PHASES, "MiB", first)

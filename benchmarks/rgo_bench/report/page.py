@@ -19,11 +19,9 @@ from rgo_bench.report.html_tables import (
     split_tables,
     zoo_table,
 )
-from rgo_bench.report.tables import table_rows
+from rgo_bench.report.tables import paper_order, table_rows
 from rgo_bench.report.timings import LEARNING, distinct_environments, timing_tables
 from rgo_bench.zoo.record import ZooRecord
-
-TITLE = "Recursive Gradient Optimization: what our runs show"
 
 
 def report_html(
@@ -40,8 +38,7 @@ def report_html(
         raise ValueError("records: expected at least one to report, got none")
     groups = group_by_run(records)
     groups = {run: groups[run] for run in sorted(groups, key=_place)}
-    rows = table_rows(records)
-    rows = rows.iloc[rows.run.map(_place).argsort(kind="stable")]
+    rows = table_rows(records).sort_values("run", key=lambda runs: runs.map(_place))
     by_run = list(chain.from_iterable(groups.values()))
     environments = distinct_environments(
         [each.environment for each in by_run]
@@ -60,10 +57,9 @@ def report_html(
         "Environments": fill("environments", environments),
     }
     return template("page.html").render(
-        title=TITLE,
-        runs=_count(len(records), "run"),
-        methods=_count(len({run.method for run in groups}), "method"),
-        streams=_count(len({run.stream for run in groups}), "stream"),
+        runs=len(records),
+        methods=len({run.method for run in groups}),
+        streams=len({run.stream for run in groups}),
         sections={name: content for name, content in sections.items() if content},
         compared=rows.paper_acc.notna().any(),
         varied=any(rows.variant),
@@ -71,11 +67,6 @@ def report_html(
     )
 
 
-def _place(run: Run) -> int:
-    """Put the paper's streams before others."""
-    streams = list(PUBLISHED_NETWORKS)
-    return streams.index(run.stream) if run.stream in streams else len(streams)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _place(run: Run) -> tuple[bool, tuple[str, int, Run]]:
+    """Put the paper's streams, in the order of their names, before others."""
+    return run.stream not in PUBLISHED_NETWORKS, paper_order(run)

@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from rgo_bench.paper.published import published_methods
 from rgo_bench.records import Record
 from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.line_labels import LineEnd, label_ends
-from rgo_bench.report.tables import table_rows
+from rgo_bench.report.tables import paper_order, table_rows
 from rgo_core import average_accuracy
 
 # Okabe and Ito's colors without the yellow, which is too pale for a line on white.
@@ -37,7 +37,7 @@ PAPER_MARK: Final[Mapping[str, Any]] = {
     "linestyle": "",
     "clip_on": False,
 }
-
+MOST = 30  # runs that a legend still shows
 
 # What tells the line of a run from others, by Matplotlib's names.
 Looks: TypeAlias = Mapping[Run, Mapping[str, Any]]
@@ -53,7 +53,7 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
     groups = group_by_run(records)
     if not groups:
         raise ValueError("records: expected at least one to draw, got none")
-    looks = _looks(groups)
+    looks = _looks(sorted(groups, key=paper_order))
     rows = table_rows(record for group in groups.values() for record in group)
     streams = [own for _, own in rows.groupby("stream", sort=False)]
     figure = Figure(figsize=(5.0 * len(streams), 3.7), layout="constrained")
@@ -67,6 +67,28 @@ def write_average_accuracy(records: Iterable[Record], path: Path) -> None:
     """Write `figure_average_accuracy` as a picture file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure_average_accuracy(records).savefig(path, dpi=150)
+
+
+def figure_comparison(rows: pd.DataFrame) -> Figure:
+    """Draw the accuracy of every run against what it keeps, and what it takes to learn.
+
+    Rows of `comparisons` whose memory is not told stand on the right alone. Of more
+    than 30 the variants of a method that is there with its default options are left
+    out. A mark carries a bar of one standard deviation over the seeds.
+    """
+    if len(rows) > MOST:
+        plain = rows.method[rows.variant == ""]
+        rows = rows[(rows.variant == "") | ~rows.method.isin(plain)]
+    height = max(4.2, 0.17 * len(rows) + 0.6)  # of as many lines of the legend
+    figure = Figure(figsize=(13.0, height), layout="constrained")
+    memory, time = figure.subplots(1, 2, sharey=True)
+    _draw_against(memory, rows, "kept_bytes", 2**20, "kept, MiB")
+    _draw_against(time, rows, "seconds", 1, "seconds of learning")
+    memory.set_ylabel("average accuracy, %")
+    figure.suptitle(rows.stream.iloc[0])
+    marks, names = time.get_legend_handles_labels()
+    figure.legend(marks, names, loc="outside right upper", fontsize=7)
+    return figure
 
 
 def average_over_seen(record: Record) -> NDArray[np.float64]:
@@ -100,10 +122,7 @@ def _looks(runs: Iterable[Run]) -> Looks:
 
 
 def _draw_stream(
-    axes: Axes,
-    rows: pd.DataFrame,
-    groups: dict[Run, list[Record]],
-    looks: Looks,
+    axes: Axes, rows: pd.DataFrame, groups: dict[Run, list[Record]], looks: Looks
 ) -> None:
     lengths = [len(groups[run][0].accuracy) for run in rows.run]
     for run in rows.run:
@@ -155,3 +174,23 @@ def _label(run: Run, runs: Iterable[Run]) -> str:
 
 def _long_label(run: Run) -> str:
     return f"{run.label}, {run.network}, {run.backend}"
+
+
+def _draw_against(
+    axes: Axes, rows: pd.DataFrame, measure: str, unit: float, label: str
+) -> None:
+    for place, row in enumerate(rows.itertuples()):
+        axes.errorbar(
+            [getattr(row, measure) / unit],
+            [row.acc],
+            yerr=[row.acc_std],
+            color=COLORS[place % len(COLORS)],
+            marker=MARKERS[place // len(COLORS) % len(MARKERS)],
+            linestyle="none",
+            capsize=2,
+            label=row.run.label,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)

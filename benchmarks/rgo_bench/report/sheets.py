@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from rgo_bench.records import PHASES
+
 # From a row, as `DataFrame.itertuples` yields them, to the text of one of its cells.
 Cell = Callable[[Any], str]
 
@@ -75,6 +77,15 @@ def deviations(name: str) -> Cell:
 
 
 mebibytes = decimals("kept_bytes", scale=2**20)
+
+
+def cost_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return seconds, their ratio, those of each phase, MiB, and their ratio."""
+    return [
+        *(f"{row['total']:.1f}", f"{row['time_ratio']:.2f}"),
+        *(f"{row['seconds'][phase]:.1f}" for phase in PHASES),
+        *(f"{row['peak']:.0f}", f"{row['memory_ratio']:.2f}"),
+    ]
 
 
 def spread_text(

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from rgo_bench.paper.published import Published, published
+from rgo_bench.paper.published import Published, published, published_methods
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.frame import RUN, runs_frame
 from rgo_bench.records.groups import Run
@@ -20,12 +20,12 @@ COLUMNS: Final = [
     *("acc_difference", "bwt_difference", "acc_deviations", "bwt_deviations"),
 ]
 _STATED = ("network", "backend")  # by a variant too, where they are not the default
-_OURS: Final[dict[str, Cell]] = {
+OUR_CELLS: Final[dict[str, Cell]] = {
     "seeds": lambda row: str(row.seeds),
     "ACC": spread("acc"),
     "BWT": spread("bwt"),
 }
-_PAPERS: Final[dict[str, Cell]] = {
+PAPER_CELLS: Final[dict[str, Cell]] = {
     "paper ACC": spread("paper_acc", seeds=5),
     "paper BWT": spread("paper_bwt", seeds=5),
     "Δ ACC": signed("acc_difference"),
@@ -34,8 +34,15 @@ _PAPERS: Final[dict[str, Cell]] = {
 }
 
 
+def paper_order(run: Run) -> tuple[str, int, Run]:
+    """Put the methods of the paper's Table 1 in its order, others after them."""
+    methods = published_methods()
+    known = run.method in methods
+    return run.stream, methods.index(run.method) if known else len(methods), run
+
+
 def table_rows(records: Iterable[Record]) -> pd.DataFrame:
-    """Return `runs_frame`, with the paper's numbers and what ours differ by.
+    """Return `runs_frame` in `paper_order`, with the paper's numbers beside ours.
 
     A run has the paper's numbers beside it when stream, method and network are the
     paper's and the variant changes no option of the stream; a variant of the method is
@@ -43,7 +50,9 @@ def table_rows(records: Iterable[Record]) -> pd.DataFrame:
     deviations or a point of the paper's, whichever is more: the paper prints
     deviations of 0.01 over five seeds, which no other five would keep.
     """
-    rows = runs_frame(records)
+    rows = runs_frame(records).sort_values(
+        "run", key=lambda runs: runs.map(paper_order), ignore_index=True
+    )
     papers = [(_comparable(run) or (None,) * 4)[:4] for run in rows.run]
     rows[PAPERS] = pd.DataFrame(papers, columns=PAPERS, dtype=float)
     for name in ("acc", "bwt"):
@@ -78,7 +87,7 @@ def _grid(stream: str, rows: pd.DataFrame, deviations: bool) -> Grid:
             names.append(name)
         else:
             common.extend(untold)
-    columns = _OURS | (_PAPERS if rows.paper_acc.notna().any() else {})
+    columns = OUR_CELLS | (PAPER_CELLS if rows.paper_acc.notna().any() else {})
     if not deviations:
         columns = {name: cell for name, cell in columns.items() if name != "Δ/σ"}
     title = f"{stream} ({', '.join(common)})" if common else stream

@@ -20,7 +20,7 @@ def test_a_record_is_a_row_with_what_it_tells() -> None:
     assert all(isnan(untold[name]) for name in ("train", "gap", "kept_bytes"))
 
 
-def test_seeds_make_a_row_of_their_run_in_the_order_of_the_paper() -> None:
+def test_seeds_make_a_row_of_their_run_in_the_order_of_names() -> None:
     records = [make_record(method="sgd"), make_record(), make_record(seed=1)]
     rows = runs_frame(records)
     assert list(rows.method) == ["rgo", "sgd"]

@@ -10,8 +10,8 @@ from rgo_bench.cli.rivals import compare
 from rgo_bench.cli.terminal import Format
 from rgo_bench.records import PHASES, Record, write_record
 from rgo_bench.report.comparison import compare_sheet, comparisons
-from rgo_bench.report.comparison_plot import figure_comparison
 from rgo_bench.report.orders import disparities, order_sheet
+from rgo_bench.report.plots import figure_comparison
 from rgo_bench.streams.reordered import task_order
 
 SECONDS = dict(zip(PHASES, (3.0, 2.0, 1.0, 100.0), strict=True))

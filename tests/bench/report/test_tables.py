@@ -28,6 +28,16 @@ def test_a_row_has_the_mean_and_the_population_deviation_over_the_seeds() -> Non
     assert row.bwt_std == pytest.approx((14 / 3) ** 0.5)
 
 
+def test_methods_stand_in_the_order_of_the_paper_and_others_after_them() -> None:
+    names = ["new", "stl", "rgo-2", "another", "rgo", "sgd"]
+    found = rows([make_record(method=name) for name in names])
+    assert [row.method for row in found] == [
+        *("rgo", "rgo-2", "sgd", "stl", "another", "new")
+    ]
+    for row in found[:4]:
+        assert papers(row) == published("permuted-mnist", row.method)[:4]
+
+
 def test_a_single_seed_deviates_by_nothing() -> None:
     (row,) = rows([record_of([80.0, 90.0])])
     assert (row.seeds, row.acc_std, row.bwt_std) == (1, 0.0, 0.0)
