@@ -36,13 +36,7 @@ def run_command(run: Run, records: Sequence[Record]) -> str:
 
 
 def spec_command(spec: Spec, *more: str) -> str:
-    """Return the command that makes one run, with more arguments at its end.
-
-    Examples
-    --------
-    >>> spec_command(make_spec("permuted-digits", "sgd", 3), "--out", "here")
-    'rgo-bench run permuted-digits --method sgd --seeds 3 --out here'
-    """
+    """Return the command that makes one run, with more arguments at its end."""
     run = Run(spec.stream, spec.method, spec.variant, spec.network, "torch")
     return shlex.join([*_words(run, [spec.seed], spec.config), *more])
 
@@ -52,9 +46,11 @@ def _words(run: Run, seeds: Sequence[int], config: Mapping[str, Any]) -> list[st
     if seeds:
         words += ["--seeds", seeds_text(seeds)]
     named = variant_options(run.variant)
+    if "data" in named:  # the folder's name, without the fingerprint of what is in it
+        named["data"] = named["data"].rpartition("-")[0] or named["data"]
     for name in _ARGUMENTS:
         if name in named:
-            words += [f"--{name}", _argument(name, named.pop(name))]
+            words += [f"--{name}", named.pop(name)]
     for name, text in _settings(run, config, named).items():
         words += ["--set", f"{name}={text}"]
     return words
@@ -94,8 +90,3 @@ def _settings(
         if name in named or (name in today and value != today[name]):
             settings[name] = option_text(value)
     return dict(sorted(settings.items()))
-
-
-def _argument(name: str, value: str) -> str:
-    # The folder's name, without the fingerprint of what is in it.
-    return value.rpartition("-")[0] or value if name == "data" else value

@@ -26,8 +26,8 @@ COLUMNS: Final = [
 def comparisons(records: Iterable[Record]) -> pd.DataFrame:
     """Return `runs_frame`, the most accurate first.
 
-    Several streams or numbers of tasks are refused: their accuracies say nothing of
-    each other.
+    Those of one stream and of as many tasks: other accuracies say nothing of each
+    other, and are refused.
     """
     kept = list(records)
     streams = sorted({record.stream for record in kept})

@@ -30,20 +30,13 @@ def _figure(stream: str, records: list[Record]) -> tuple[str, str]:
     rows = table_rows(shown).sort_values("acc", ascending=False, kind="stable")
     ends = ", ".join(f"{row.run.label} {row.acc:.1f}" for row in rows.itertuples())
     words = f"Average accuracy in percent on {stream} after the last task: {ends}."
-    return words, _svg(shown)
-
-
-def _svg(records: list[Record]) -> str:
-    stream = records[0].stream
-    figure = figure_average_accuracy(records)
-    figure.patch.set_alpha(0)
-    for axes in figure.axes:
-        axes.patch.set_alpha(0)
     content = io.StringIO()
     # Text as text, in the page's own font; names that are the same in every run.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": stream}):
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return _embeddable(content.getvalue(), stream)
+        figure_average_accuracy(shown).savefig(
+            content, format="svg", transparent=True, metadata={"Date": None}
+        )
+    return words, _embeddable(content.getvalue(), stream)
 
 
 def _embeddable(text: str, stream: str) -> str:

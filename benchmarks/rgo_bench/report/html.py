@@ -33,11 +33,5 @@ def breakable(text: str) -> Markup:
 
 
 def minus(text: str) -> str:
-    """Return a number with a real minus sign.
-
-    Examples
-    --------
-    >>> minus("-1.76")
-    '−1.76'
-    """
+    """Return a number with a real minus sign, as in −1.76."""
     return text.replace("-", "\N{MINUS SIGN}")

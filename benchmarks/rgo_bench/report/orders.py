@@ -40,8 +40,7 @@ def order_specs(
         raise ValueError("option 'order': expected none, for it takes all orders")
     specs = [
         make_spec(
-            *(stream, method, seed),
-            {**options, **({"order": order} if order else {})},
+            *(stream, method, seed, {**options, "order": order} if order else options),
             network=network,
         )
         for method in methods

@@ -10,12 +10,16 @@ from rich.text import Text
 
 from rgo_bench.report.sheets import Grid
 
-_LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
+_LATEX_SIGNS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "Δ": r"$\Delta$",
+        "σ": r"$\sigma$",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
 
 
 def render_rich(grids: Sequence[Grid]) -> list[Table]:
@@ -84,5 +88,4 @@ def _mathematics(number: str) -> str:
 
 
 def _escape(text: str) -> str:
-    escaped = "".join(_LATEX_SIGNS.get(sign, sign) for sign in text)
-    return escaped.replace("Δ", r"$\Delta$").replace("σ", r"$\sigma$")
+    return text.translate(_LATEX_SIGNS)

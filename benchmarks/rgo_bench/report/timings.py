@@ -23,21 +23,14 @@ class Timing(NamedTuple):
     environment: int  # its place among the distinct ones
     config: Mapping[str, object]
     seeds: int
-    seconds: Mapping[str, float]  # of the fastest seed
-
-    @property
-    def learning(self) -> float:
-        """The seconds of everything but the tests."""
-        return _learning(self.seconds)
+    seconds: Mapping[str, float]  # of the fastest seed, by phase
+    learning: float  # its seconds of everything but the tests
 
 
 def distinct_environments(environments: Iterable[Environment]) -> list[Environment]:
     """Return every environment once, in order of appearance."""
-    found: list[Environment] = []
-    for environment in environments:
-        if environment not in found:
-            found.append(environment)
-    return found
+    every = list(environments)
+    return [each for place, each in enumerate(every) if each not in every[:place]]
 
 
 def timings(
@@ -53,8 +46,9 @@ def timings(
         for number, environment in enumerate(environments):
             own = [each for each in group if each.environment == environment]
             if own:
-                least = min((each.seconds for each in own), key=_learning)
-                found.append(Timing(run, number, own[0].config, len(own), least))
+                fastest = min((each.seconds for each in own), key=_learning)
+                times = (fastest, _learning(fastest))
+                found.append(Timing(run, number, own[0].config, len(own), *times))
     streams = list(dict.fromkeys(run.stream for run in groups))
     return sorted(found, key=lambda t: (streams.index(t.run.stream), t.environment))
 
