@@ -20,37 +20,31 @@ def list_all() -> None:
     method unless told otherwise, and what --set preset=NAME stands for.
     """
     for kind, entries in (("stream", STREAMS), ("method", METHODS)):
-        _show(
-            (kind, "what it is", "options"),
-            (
-                (name, entry.summary, _listed(entry.defaults.as_dict(), entry.defaults))
-                for name, entry in entries.items()
-            ),
+        described = (
+            (name, entry.summary, _listed(entry.defaults.as_dict(), entry.defaults))
+            for name, entry in entries.items()
         )
-    _show(
-        ("stream", "method", "options there"),
-        (
-            (name, method, _listed(options))
-            for name, stream in STREAMS.items()
-            for method, options in stream.protocol.items()
-        ),
+        _show((kind, "what it is", "options"), described)
+    protocols = (
+        (name, method, _listed(options))
+        for name, stream in STREAMS.items()
+        for method, options in stream.protocol.items()
     )
-    _show(
-        ("method", "preset", "options"),
-        (
-            (method, name, _listed(options))
-            for method, known in METHODS.items()
-            for name, options in known.presets.items()
-        ),
+    _show(("stream", "method", "options there"), protocols)
+    presets = (
+        (method, name, _listed(options))
+        for method, known in METHODS.items()
+        for name, options in known.presets.items()
     )
+    _show(("method", "preset", "options"), presets)
     console.print("network ", *NETWORKS)
 
 
 def _show(head: tuple[str, str, str], rows: Iterable[tuple[str, ...]]) -> None:
     name, middle, last = head
     # Narrow enough that no option is cut on 80 columns.
-    columns = name, Column(middle, max_width=24), last
-    table = Table(*columns, box=None, pad_edge=False)
+    narrow = Column(middle, max_width=24)
+    table = Table(name, narrow, last, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     console.print(table, "")

@@ -2,13 +2,7 @@
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Read seeds: ``3``, ``0-4`` or ``0,2,5``.
-
-    Examples
-    --------
-    >>> parse_seeds("0-2,7")
-    [0, 1, 2, 7]
-    """
+    """Read seeds: ``3``, ``0-4`` or ``0,2,5``; each once, in their order."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

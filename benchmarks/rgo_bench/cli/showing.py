@@ -23,10 +23,10 @@ from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import read_records, replace_file
+from rgo_bench.report.commands import spec_command
 from rgo_bench.report.sheets import Sheet
 from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, unrecorded
-from rgo_bench.runs.spec import Spec
 from rgo_bench.zoo.record import read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 
@@ -84,7 +84,10 @@ def table(
     absent = unrecorded(specs, manner)
     errors.print(f"Table {what}: {len(absent)} of {len(specs)} runs are missing.")
     if missing:
-        _list_commands(absent, manner)
+        more = ["--out", str(out), "--device", device]
+        more += ["--compile"] if compile_ else []
+        for spec in absent:
+            typer.echo(spec_command(spec, *more))
         return
     if not (PAPER_TABLES[what].runs if run_ is None else run_):
         specs = [spec for spec in specs if spec not in absent]
@@ -103,15 +106,6 @@ def _show_folder(folder: Path, format_: Format) -> None:
     for records, sheet in kinds:
         if records:
             show(sheet(records), format_)
-
-
-def _list_commands(specs: Sequence[Spec], manner: Manner) -> None:
-    from rgo_bench.report.commands import spec_command  # loads Matplotlib
-
-    more = ["--out", str(manner.out), "--device", manner.device]
-    more += ["--compile"] if manner.compiled else []
-    for spec in specs:
-        typer.echo(spec_command(spec, *more))
 
 
 def figure(

@@ -116,16 +116,13 @@ def end_with(failures: Sequence[Failure]) -> None:
         alike.setdefault(failure.reason, []).append(failure)
     for reason, failed in alike.items():
         typer.echo(failed[0].details, err=True)
-        for failure in failed:
-            typer.secho(f"rgo-bench: failed: {_name(failure.spec)}", fg="red", err=True)
+        for spec in (failure.spec for failure in failed):
+            parts = (spec.stream, spec.method, spec.variant, f"seed {spec.seed}")
+            name = " ".join(filter(None, parts))
+            typer.secho(f"rgo-bench: failed: {name}", fg="red", err=True)
         typer.secho(f"rgo-bench: {reason}", fg="red", err=True)
     if failures:
         raise typer.Exit(1)
-
-
-def _name(spec: Spec) -> str:
-    parts = (spec.stream, spec.method, spec.variant, f"seed {spec.seed}")
-    return " ".join(filter(None, parts))
 
 
 def show_measured(

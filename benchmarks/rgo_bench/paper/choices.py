@@ -15,11 +15,6 @@ def chosen(
     """Return the names asked for by ``--option``, or all that are known where None.
 
     Each once, in the order in which they are known; others are refused.
-
-    Examples
-    --------
-    >>> chosen("stream", ["b"], ["a", "b"]), chosen("stream", None, ["a", "b"])
-    (('b',), ('a', 'b'))
     """
     names = tuple(dict.fromkeys(known))
     wanted = names if asked is None else tuple(asked)

@@ -9,15 +9,10 @@ from rgo_bench.records.folder import (
     record_path,
     write_record,
 )
-from rgo_bench.records.record import KEPT, PHASES, Record, percent_rows
-from rgo_bench.records.variant import (
-    differing_options,
-    variant_name,
-    variant_options,
-)
+from rgo_bench.records.record import PHASES, Record, percent_rows
+from rgo_bench.records.variant import differing_options, variant_name, variant_options
 
 __all__ = [
-    "KEPT",
     "PHASES",
     "Record",
     "check_writable",

@@ -1,11 +1,14 @@
 """The folder that records are kept in."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from rgo_bench.records.atomic import replace_file
 from rgo_bench.records.record import Record
 from rgo_bench.records.text import parse_record, record_text
+
+_IDENTITY = attrgetter("stream", "method", "variant", "network", "backend", "seed")
 
 
 def record_path(out: Path, run: Any) -> Path:
@@ -45,17 +48,17 @@ def read_records(out: Path) -> list[Record]:
     """
     if not out.is_dir():
         raise NotADirectoryError(f"{out}: expected a folder of records, got none")
-    found: dict[tuple[str | int, ...], tuple[Path, Record]] = {}
+    found: dict[tuple[Any, ...], tuple[Path, Record]] = {}
     for path in sorted(out.rglob("seed-*.json")):
         record = read_record(path)
-        run = _identity(record)
+        run = _IDENTITY(record)
         if run in found:
             raise ValueError(
                 f"{path}: expected one record of each run, got the run that "
                 f"{found[run][0]} records"
             )
         found[run] = path, record
-    return sorted((record for _, record in found.values()), key=_identity)
+    return sorted((record for _, record in found.values()), key=_IDENTITY)
 
 
 def check_writable(out: Path) -> None:
@@ -70,8 +73,3 @@ def check_writable(out: Path) -> None:
             f"{out}: expected a folder that records can be written to, got: "
             f"{error.strerror}"
         ) from error
-
-
-def _identity(record: Record) -> tuple[str | int, ...]:
-    names = (record.stream, record.method, record.variant)
-    return (*names, record.network, record.backend, record.seed)

@@ -23,7 +23,7 @@ Rows: TypeAlias = tuple[tuple[float | None, ...], ...]
 class Record:
     """One run: a method learned a stream, from one seed.
 
-    Fields of another form are refused.
+    Fields of another form than stated here are refused.
     """
 
     stream: str
@@ -52,8 +52,8 @@ class Record:
             _expect(isinstance(value, str) and value, name, "a name", value)
         _expect(isinstance(self.variant, str), "variant", "a text", self.variant)
         variant_options(self.variant)
-        counts = isinstance(self.seed, int) and _is_within(self.seed, math.inf)
-        _expect(counts, "seed", "an integer of at least 0", self.seed)
+        natural = isinstance(self.seed, int) and _is_within(self.seed, math.inf)
+        _expect(natural, "seed", "an integer of at least 0", self.seed)
         for name in ("config", "environment"):
             _expect_mapping(name, getattr(self, name))
         _check_accuracy(self.accuracy)

@@ -71,16 +71,13 @@ def parse_record(text: str) -> Record:
 def _check_keys(parts: Any) -> None:
     if not isinstance(parts, dict):
         raise ValueError(f"expected a JSON object, got {type(parts).__name__}")
+    known = ", ".join(_KEYS)
     missing = [key for key in _KEYS if key not in parts and key not in _OPTIONAL]
     if missing:
-        raise ValueError(
-            f"expected the keys {', '.join(_KEYS)}, got no {', no '.join(missing)}"
-        )
+        raise ValueError(f"expected the keys {known}, got no {', no '.join(missing)}")
     unknown = [key for key in parts if key not in _KEYS]
     if unknown:
-        raise ValueError(
-            f"expected only the keys {', '.join(_KEYS)}, got {', '.join(unknown)}"
-        )
+        raise ValueError(f"expected only the keys {known}, got {', '.join(unknown)}")
 
 
 def _tested(row: tuple[float | None, ...]) -> tuple[float | None, ...]:

@@ -10,12 +10,6 @@ def variant_name(options: Mapping[str, object], defaults: Mapping[str, object]) 
     It is ``"key=value,key=value"`` in the order of the keys, with ``%`` and two
     hexadecimal digits for characters that a file name may not hold; empty when all
     options are at their defaults. An option without a default differs.
-
-    Examples
-    --------
-    >>> defaults = {"per": "sample", "tasks": 20, "lr": 0.1}
-    >>> variant_name({"per": "batch", "tasks": 6, "lr": 0.1}, defaults)
-    'per=batch,tasks=6'
     """
     changed = {
         key: value
@@ -35,11 +29,6 @@ def differing_options(
 
     An option that one does not state is None, or no option: so that a record from
     before a method had it still stands for the method without it.
-
-    Examples
-    --------
-    >>> differing_options({"lr": 0.1, "rank": None}, {"lr": 0.2})
-    ['lr']
     """
     keys = sorted({*one, *other})
     return [key for key in keys if one.get(key) != other.get(key)]
