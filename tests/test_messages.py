@@ -19,13 +19,16 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def is_message(call: ast.Call) -> bool:
-    """Whether a call makes an error or warns."""
+def message_of(call: ast.Call) -> ast.expr | None:
+    """Return what a call that makes an error or warns is given to say."""
     function = call.func
     name = function.attr if isinstance(function, ast.Attribute) else ""
     if isinstance(function, ast.Name):
         name = function.id
-    return name.endswith("Error") or name in ("warn", "_refuse", "BadParameter")
+    if name == "_expect":  # a condition, a field, and what is expected of it
+        return call.args[2]
+    says = name.endswith("Error") or name in ("warn", "_refuse", "BadParameter")
+    return call.args[0] if says and call.args else None
 
 
 def constants(node: ast.AST) -> list[str]:
@@ -44,11 +47,11 @@ def messages() -> Iterator[tuple[str, tuple[str, ...]]]:
     for source in SOURCES:
         for path in sorted((ROOT / source).rglob("*.py")):
             for node in ast.walk(parsed(path)):
-                is_made = isinstance(node, ast.Call) and is_message(node) and node.args
+                said = message_of(node) if isinstance(node, ast.Call) else None
                 # What a function makes of its arguments is not seen here.
-                if is_made and not isinstance(node.args[0], ast.Call):
+                if said is not None and not isinstance(said, ast.Call):
                     place = f"{path.relative_to(ROOT)}:{node.lineno}"
-                    yield place, tuple(constants(node.args[0]))
+                    yield place, tuple(constants(said))
 
 
 def runs(parts: tuple[str, ...]) -> set[str]:
