@@ -8,20 +8,10 @@ from torch import Tensor
 
 
 def tensor_bytes(state: Any) -> int:
-    """Return the bytes of all tensors and arrays in a state.
+    """Return the bytes of all tensors and arrays in a state; the rest counts nothing.
 
-    Parameters
-    ----------
-    state : mapping, sequence, Tensor, array or plain value
-        As `Method.state_dict` returns it; numbers and texts count nothing.
+    A tensor that stands in two places counts in both, as in a checkpoint.
 
-    Returns
-    -------
-    int
-        A tensor that stands in two places counts in both, as in a checkpoint.
-
-    Examples
-    --------
     >>> import torch
     >>> tensor_bytes({"weights": [torch.zeros(3), torch.zeros(2)], "task": 1})
     20

@@ -113,12 +113,7 @@ class RGOOptions(MethodOptions):
     def seen(self, samples: int, widest: int) -> int:
         """Return how many of a task's samples are observed.
 
-        Parameters
-        ----------
-        samples : int
-            Of the task.
-        widest : int
-            The inputs of the widest layer.
+        With ``observed="enough"`` it depends on the inputs of the widest layer.
         """
         if self.observed is None:
             return samples
@@ -160,10 +155,7 @@ class RGO(NetworkMethod):
             )
         super().__init__(setting, options)
         self.rgo = rgo_torch.RGO(
-            self.network,
-            self.optimizer,
-            seed=setting.seed,
-            **options.arguments(),
+            self.network, self.optimizer, seed=setting.seed, **options.arguments()
         )
         if options.permutations == "shared" and self.rgo.encoder is not None:
             for encoding in self.rgo.encoder.encodings.values():

@@ -20,13 +20,8 @@ def rgo_arguments(**flat: Any) -> dict[str, Any]:
     `per`, `reduce`, `curvature` and `chunk_size` are of the curvature pass,
     ``relative=True`` says that `damping` is, and `most` up to what, `weights` and
     `biases` are "raw" or "normalized". All others are RGO's own. What is None is left
-    to RGO.
-
-    Raises
-    ------
-    ValueError
-        If weights are raw and biases normalized, which no form of RGO has, or `most` is
-        given without a relative damping.
+    to RGO. Raw weights with normalized biases are refused, for no form of RGO has them,
+    and so is `most` without a relative damping.
     """
     arguments = {name: value for name, value in flat.items() if value is not None}
     bound = {name: arguments.pop(name) for name in BOUND if name in arguments}

@@ -20,12 +20,8 @@ def project_weights(
 
     Unlike `rgo_torch.GradientProjector` it leaves biases alone and scales nothing. Like
     it, it acts during the backward pass, and multiplies the factors of a gradient where
-    that is cheaper.
-
-    Returns
-    -------
-    dict of str to Tensor (n, n)
-        By layer, none at first: what is put in multiplies from the next backward pass.
+    that is cheaper. Returned are the matrices (n, n) by layer, none at first: what is
+    put in multiplies from the next backward pass.
     """
     matrices: dict[str, Tensor] = {}
     for parameter in projected_parameters(network, layers).values():

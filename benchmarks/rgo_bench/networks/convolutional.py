@@ -58,11 +58,6 @@ class Chain:
 
         Encoded are channels where a convolution says so, the flattened features one by
         one, and the hidden layers. Biases are 0, weights drawn as by `draw_uniform`.
-
-        Raises
-        ------
-        ValueError
-            If the input is not an image or too small for the poolings.
         """
         check_image(self.name, input_shape, _least(self.convolutions))
         layers: list[nn.Module] = []

@@ -13,13 +13,7 @@ def draw_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> No
     The bound is ``1/sqrt(n)`` for the n inputs of a linear layer and ``1/sqrt(k c)``
     for a convolution of kernel side k and c input channels. Side, not area: of inputs
     with mean square 1 a linear layer's sums have the variance 1/3, a convolution's k/3.
-
-    Parameters
-    ----------
-    layer : nn.Linear or nn.Conv2d
-        With a square kernel. Its bias, where it has one, becomes 0.
-    generator : torch.Generator
-        On the host, so that a seed gives the same weights on every device.
+    Biases become 0.
     """
     # The weights of one output have the shape (n), or (c, k, k).
     bound = 1 / math.sqrt(math.prod(layer.weight.shape[1:3]))
@@ -37,6 +31,7 @@ def draw_glorot(layer: nn.Linear, generator: torch.Generator) -> None:
 
 def draw_all(network: nn.Module, seed: int) -> None:
     """Draw the weights of all linear and convolutional layers, in their order."""
+    # On the host, so that a seed gives the same weights on every device.
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

@@ -22,22 +22,8 @@ def mlp(
 ) -> nn.Module:
     """Make the paper's MLP: two hidden layers of 256 units with ReLU, then the head.
 
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Of one input; one with more than one axis is flattened first.
-    classes : int
-        The outputs of the head.
-    seed : int
-        Draws the weights.
-    draw : callable
-        Draws those of a layer: by default uniform in +-1/sqrt(n) for n inputs, and
-        biases are 0.
-
-    Returns
-    -------
-    nn.Module
-        784-256-256-10 for MNIST.
+    An input with more than one axis is flattened first. By default weights are uniform
+    in +-1/sqrt(n) for n inputs of a layer, and biases are 0.
     """
     widths = [math.prod(input_shape), HIDDEN, HIDDEN, classes]
     generator = torch.Generator().manual_seed(seed)

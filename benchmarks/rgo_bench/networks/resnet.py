@@ -21,11 +21,6 @@ class ResNet18(nn.Module):
     after the stem, after the first convolution's ReLU and after the second convolution
     of each block, before the sum, again after each stage, and after the mean. Weights
     are drawn as by `draw_uniform`, the head's bias is 0.
-
-    Raises
-    ------
-    ValueError
-        If the input is not an image.
     """
 
     def __init__(

@@ -17,16 +17,7 @@ class VisionTransformer(nn.Module):
     Patches of 4 x 4 as tokens of width 192; six blocks of attention with three heads
     and a hidden layer of 768 with GELU; the mean over tokens; the head. Encoded are the
     hidden layers and the mean. Weights are drawn as by `draw_uniform`, biases and
-    places are 0.
-
-    Raises
-    ------
-    ValueError
-        If the input is not an image of at least one patch.
-
-    References
-    ----------
-    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
+    places are 0. Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
     """
 
     def __init__(self, input_shape: tuple[int, ...], classes: int, seed: int) -> None:
