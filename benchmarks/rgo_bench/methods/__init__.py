@@ -11,7 +11,7 @@ from rgo_bench.methods.den import DEN, DENOptions
 from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.ewc import EWC, EWCOptions
-from rgo_bench.methods.gpm import GPM, GPMOptions
+from rgo_bench.methods.gpm import GPM, SGP, GPMOptions, SGPOptions
 from rgo_bench.methods.los import LOS, LOSOptions
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.owm import OWM, OWMOptions
@@ -20,7 +20,6 @@ from rgo_bench.methods.rcl import RCL, RCLOptions
 from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
 from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
-from rgo_bench.methods.sgp import SGP, SGPOptions
 from rgo_bench.methods.stl import STL
 from rgo_bench.methods.trgp import TRGP, TRGPOptions
 

@@ -66,12 +66,11 @@ class AdamNSCL(NetworkMethod):
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take a step of Adam, in the null space."""
-        before = {layer.name: layer.weight.detach().clone() for layer in self.layers}
+        before = [layer.weight.detach().clone() for layer in self.layers]
         super().step(x, y)
         with torch.no_grad():
-            for layer in self.layers:
+            for layer, start in zip(self.layers, before, strict=True):
                 if layer.name in self.null:
-                    start = before[layer.name]
                     update = (layer.weight - start).flatten(1) @ self.null[layer.name]
                     layer.weight.copy_(start + update.reshape(start.shape))
 
@@ -81,18 +80,13 @@ class AdamNSCL(NetworkMethod):
             for part in torch.split(x, fitting(SAMPLES, INPUTS, x.shape[1:])):
                 rows = input_rows(self.network, self.layers, part)
                 for name, inputs in rows.items():
-                    wide = inputs.double()
-                    self.covariances[name] = (
-                        self.covariances.get(name, 0) + wide.T @ wide
-                    )
+                    wide, before = inputs.double(), self.covariances.get(name, 0)
+                    self.covariances[name] = before + wide.T @ wide
                     self.rows[name] = self.rows.get(name, 0) + len(wide)
-            self._close()
+            self.restored()
 
     def restored(self) -> None:
-        """Project with the covariances."""
-        self._close()
-
-    def _close(self) -> None:
+        """Find the null spaces of the covariances."""
         for layer in self.layers:
             if layer.name in self.covariances:
                 mean = self.covariances[layer.name] / self.rows[layer.name]
@@ -112,19 +106,9 @@ class AdamNSCL(NetworkMethod):
 
 
 def null_space(covariance: Tensor, ratio: float) -> Tensor:
-    """Return the eigenvectors whose eigenvalues are at most so many times the least.
+    """Return V (n, k), eigenvectors with values up to `ratio` times the least.
 
-    Parameters
-    ----------
-    covariance : Tensor (n, n)
-        Symmetric, positive semidefinite.
-    ratio : float
-        a, of the least eigenvalue; what rounding leaves of zero counts as zero.
-
-    Returns
-    -------
-    Tensor (n, k)
-        V, with k >= 1.
+    What rounding leaves of zero counts as zero: k >= 1.
     """
     values, vectors = torch.linalg.eigh(covariance)
     rounding = torch.finfo(values.dtype).eps * len(values) * values[-1]

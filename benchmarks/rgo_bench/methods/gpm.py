@@ -1,4 +1,4 @@
-"""GPM: gradients orthogonal to what earlier tasks feed into each layer."""
+"""GPM: gradients orthogonal to what earlier tasks feed into layers, and SGP."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, shared_layers, spread
 from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
 from rgo_bench.runs.clock import Clock
-from rgo_bench.streams.options import Count, Part
+from rgo_bench.streams.options import Count, Part, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,13 @@ class GPMOptions(MethodOptions):
         """Return the threshold of the first layer, or of another, after a task."""
         start = self.threshold_first if first else self.threshold
         return start + self.rise * task
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGPOptions(GPMOptions):
+    """The options of `SGP`."""
+
+    scale: Positive = 10.0  # alpha, the default of the authors' programs
 
 
 class GPM(NetworkMethod):
@@ -66,7 +73,7 @@ class GPM(NetworkMethod):
             rows = input_rows(self.network, self.layers, chosen)
             for layer in self.layers:
                 self.take_in(layer.name, rows[layer.name].double().T)
-            self._close()
+            self.restored()
 
     def take_in(self, name: str, columns: Tensor) -> None:
         """Let a layer's basis hold enough of representations, a column each."""
@@ -82,9 +89,6 @@ class GPM(NetworkMethod):
 
     def restored(self) -> None:
         """Project with the bases."""
-        self._close()
-
-    def _close(self) -> None:
         for layer in self.layers:
             if layer.name in self.bases:
                 lost = self.protected(layer.name)
@@ -92,25 +96,59 @@ class GPM(NetworkMethod):
                 self.matrices[layer.name] = (identity - lost).to(layer.weight.dtype)
 
 
-def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
-    """Return a basis that holds as much of `columns` as the threshold asks for.
+class SGP(GPM):
+    """Scaled Gradient Projection (Saha and Roy, AAAI 2023).
 
-    Parameters
+    GPM's basis M, each of whose directions has an importance: a gradient becomes ``G -
+    M diag(lambda) M^T G``. A task whose representations R have the length s_i along
+    direction i, ``s_i = |m_i^T R|``, adds ``(alpha + 1) s_i / (alpha s_i + max s)`` to
+    its importance, up to 1.
+
+    References
     ----------
-    basis : Tensor (n, k)
-        M, with orthonormal columns; k may be 0.
-    columns : Tensor (n, r)
-        R, a representation a column.
-    threshold : float
-        The least ``|M M^T R|^2 / |R|^2`` of the result; at 1 and above, all of R.
+    Saha and Roy, "Continual Learning with Scaled Gradient Projection", AAAI 2023,
+    equations 2 to 6.
+    """
 
-    Returns
-    -------
-    Tensor (n, l)
-        With orthonormal columns, l >= k; its span has that of M in it.
+    options: SGPOptions
+    kept = (*GPM.kept, "importances")
 
-    Notes
-    -----
+    def __init__(self, setting: Setting, options: SGPOptions) -> None:
+        super().__init__(setting, options)
+        self.importances: dict[str, Tensor] = {}  # lambda (k,) by layer
+
+    def take_in(self, name: str, columns: Tensor) -> None:
+        """Extend the basis as GPM does, and add to the importances."""
+        before = self.importances.get(name, columns.new_zeros(0))
+        super().take_in(name, columns)
+        along = (self.bases[name].T @ columns).norm(dim=1)
+        new = scaled_importance(along, self.options.scale)
+        new[: len(before)] += before
+        self.importances[name] = new.clamp(max=1)
+
+    def protected(self, name: str) -> Tensor:
+        """Return ``M diag(lambda) M^T``: what gradients of a layer lose."""
+        M = self.bases[name]
+        return (M * self.importances[name]) @ M.T
+
+
+def scaled_importance(lengths: Tensor, scale: float) -> Tensor:
+    """Return ``(alpha + 1) s / (alpha s + max s)``: 1 for the longest, 0 for nothing.
+
+    The larger `scale`, alpha, the more lengths s count as much as the longest.
+    """
+    if not len(lengths):
+        return lengths
+    most = lengths.max().clamp(min=torch.finfo(lengths.dtype).tiny)
+    return (scale + 1) * lengths / (scale * lengths + most)
+
+
+def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
+    """Extend M (n, k) until ``|M M^T R|^2 >= threshold |R|^2``, R the columns (n, r).
+
+    M has orthonormal columns, before and after; k may be 0. At a threshold of 1 and
+    above its span holds all of R.
+
     The singular vectors are those of the smaller Gram matrix, of n or r rows: many
     times faster than an SVD of R where a convolution makes many patches. Squaring
     leaves of the singular values what is above 1e-7 of the largest or so: directions
@@ -138,16 +176,7 @@ def extended(basis: Tensor, columns: Tensor, threshold: float) -> Tensor:
 def leading_directions(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return left singular vectors, and squared singular values, the largest first.
 
-    Parameters
-    ----------
-    columns : Tensor (n, r)
-        In float64.
-
-    Returns
-    -------
-    directions : Tensor (n, k)
-        Of length 1; k is the rank, as far as the Gram matrix tells it.
-    energies : Tensor (k,)
+    As many as the rank is, as far as the Gram matrix of columns in float64 tells it.
     """
     n, r = columns.shape
     gram = columns @ columns.T if n <= r else columns.T @ columns

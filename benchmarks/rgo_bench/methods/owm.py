@@ -15,8 +15,6 @@ from rgo_bench.streams.options import Positive
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
 
-Observe = Literal["step", "task"]
-
 # Means folded into a projection together: a block costs less than its vectors.
 BLOCK = 128
 
@@ -26,7 +24,7 @@ class OWMOptions(MethodOptions):
     """The options of `OWM`."""
 
     damping: Positive = 1.0  # alpha
-    observe: Observe = "step"  # when the inputs are folded into P
+    observe: Literal["step", "task"] = "step"  # when the inputs are folded into P
     biases: Biases = "frozen"
 
 
@@ -74,6 +72,7 @@ class OWM(NetworkMethod):
             for layer in self.layers:
                 rows = rows_of(layer.input_rows(inputs[layer.name]))
                 self._fold(layer.name, rows.mean(-2))
+            self.restored()
         loss.backward()
         self.optimizer.step()
 
@@ -90,11 +89,13 @@ class OWM(NetworkMethod):
             for name, vectors in means.items():
                 for block in torch.split(torch.stack(vectors, dim=-2), BLOCK, dim=-2):
                     self._fold(name, block)
+            self.restored()
 
     def restored(self) -> None:
         """Project with P."""
-        for name, P in self.projections.items():
-            self._set(name, P)
+        for layer in self.layers:
+            P = self.projections[layer.name]
+            self.matrices[layer.name] = P.to(layer.weight.dtype)
 
     def _identity(self, layer: RowLayer) -> Tensor:
         weight = layer.weight
@@ -105,9 +106,5 @@ class OWM(NetworkMethod):
 
     def _fold(self, name: str, vectors: Tensor) -> None:
         P = self.projections[name]
-        self._set(name, rgo_core.update_projection(P, vectors, self.options.damping))
-
-    def _set(self, name: str, P: Tensor) -> None:
-        self.projections[name] = P
-        weight = self.network.get_submodule(name).get_parameter("weight")
-        self.matrices[name] = P.to(weight.dtype)
+        damping = self.options.damping
+        self.projections[name] = rgo_core.update_projection(P, vectors, damping)

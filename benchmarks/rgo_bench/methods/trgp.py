@@ -13,7 +13,7 @@ from torch.nn import functional
 from rgo_bench.methods.gpm import GPMOptions, extended
 from rgo_bench.methods.method import NetworkMethod, Setting, masked
 from rgo_bench.methods.representations import (
-    recorded_inputs,
+    input_rows,
     shared_layers,
     spread,
     strongest,
@@ -22,7 +22,6 @@ from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
 from rgo_torch.hooks import remove_all
-from rgo_torch.layers.rows import rows_of
 from rgo_torch.observation.calls import evaluating
 
 RELATED = 2  # tasks that a layer reuses at most
@@ -104,15 +103,13 @@ class TRGP(NetworkMethod):
         """Keep a basis of the task's inputs, and extend that of all tasks' by it."""
         with clock.phase("consolidate"), torch.no_grad():
             chosen = spread(x, self.options.representations)
-            with recorded_inputs(self.layers) as inputs, evaluating(self.network):
-                self._logits(chosen, self.current)
+            with evaluating(self.network):
+                forward = partial(self._logits, task=self.current)
+                rows = input_rows(forward, self.layers, chosen)
             space = self.spaces.setdefault(self.current, {})
             for place, layer in enumerate(self.layers):
-                rows = rows_of(layer.input_rows(inputs[layer.name]))
-                columns = rows.double().T
-                before = self.bases.get(
-                    layer.name, layer.weight.new_zeros(len(columns), 0)
-                )
+                columns = rows[layer.name].double().T
+                before = self.bases.get(layer.name, columns[:, :0])
                 threshold = self.options.needed(first=not place, task=self.current)
                 joint = extended(before.double(), columns, threshold)
                 own = strongest(joint, columns, threshold)

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions, null_space
-from rgo_bench.methods.gpm import GPM, GPMOptions
+from rgo_bench.methods.gpm import GPM, SGP, GPMOptions, SGPOptions, scaled_importance
 from rgo_bench.methods.representations import strongest
-from rgo_bench.methods.sgp import SGP, SGPOptions, scaled_importance
 from rgo_bench.methods.trgp import TRGP, TRGPOptions
 from rgo_bench.runs.clock import Clock
 
