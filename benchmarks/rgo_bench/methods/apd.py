@@ -24,9 +24,8 @@ class APDOptions(MethodOptions):
     step_size: Positive = 0.001  # Adam's
     sparsity: Positive = 4e-4  # lambda_1, of |tau|; smaller entries are dropped
     drift: Positive = 100.0  # lambda_2, of |theta - theta*|^2 / 2 of earlier tasks
-    decay: Positive = (
-        1e-4  # of |tau|^2 / 2 and |v|^2 / 2, and of |sigma|^2 / 2 at first
-    )
+    # Of |tau|^2 / 2 and |v|^2 / 2, and of |sigma|^2 / 2 at first.
+    decay: Positive = 1e-4
     every: Count = 5  # tasks after which all tau are clustered
     clusters: Count = 2  # groups at first, as many more with each later clustering
     gap: Positive = 0.01  # beta: entries of a group that differ by no more are shared
@@ -149,20 +148,16 @@ class APD(Method):
         return nn.Parameter(drawn.to(self.setting.device))
 
     def _logits(self, x: Tensor, task: int) -> Tensor:
-        learning = task == self.current and bool(self.tau)
         parts = self.parts
-        weights = (
-            {n: parts.masked(task, n) + tau for n, tau in self.tau.items()}
-            if learning
-            else parts.weights(task)
-        )
+        if task == self.current and self.tau:  # it is being learned
+            weights = {n: parts.masked(task, n) + tau for n, tau in self.tau.items()}
+        else:
+            weights = parts.weights(task)
         head, bias = self.heads.heads[task]
-        values: dict[str, Tensor] = {
-            f"{self.head.name}.weight": head,
-            f"{self.head.name}.bias": bias,
-        }
+        biases = parts.biases[task] | {self.head.name: bias}
+        values = {f"{name}.bias": b for name, b in biases.items()}
+        weights = weights | {self.head.name: head}
         values |= {f"{name}.weight": theta for name, theta in weights.items()}
-        values |= {f"{name}.bias": b for name, b in parts.biases[task].items()}
         own: Tensor = functional_call(self.network, values, (x,))
         return self.heads.spread(own, task)
 

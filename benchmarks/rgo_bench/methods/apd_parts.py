@@ -1,11 +1,14 @@
 """What APD takes weights apart into, and how parts of several tasks become one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from rgo_torch.trees import leaves_of, map_tensors
 
 
 class Sparse(NamedTuple):
@@ -24,8 +27,7 @@ class Sparse(NamedTuple):
 
     def dense(self) -> Tensor:
         """Return the tensor."""
-        size = int(np.prod(self.shape))
-        whole = torch.zeros(size, dtype=self.values.dtype, device=self.values.device)
+        whole = self.values.new_zeros(math.prod(self.shape))
         return whole.index_copy(0, self.places.long(), self.values).reshape(self.shape)
 
 
@@ -39,10 +41,7 @@ class Group(NamedTuple):
 class Parts:
     """Shared weights, and each task's masks, biases, sparse and locally shared weights.
 
-    Parameters
-    ----------
-    shared : mapping of str to Tensor (m, ...)
-        sigma by layer, as it starts.
+    Shared, sigma (m, ...) by layer, start as they are given.
     """
 
     def __init__(self, shared: Mapping[str, Tensor]) -> None:
@@ -104,23 +103,17 @@ class Parts:
 
     def entries(self) -> int:
         """Return how many numbers are kept that are not zero."""
-        dense: list[Tensor] = [*self.shared.values()]
-        dense += [
-            v
-            for kind in (self.masks, self.biases)
-            for e in kind.values()
-            for v in e.values()
-        ]
         own = [s.values for each in self.own.values() for s in each.values()]
         local = [g.shared.values for each in self.groups.values() for g in each]
-        return sum(int(torch.count_nonzero(t)) for t in (*dense, *own, *local))
+        every = leaves_of([self.shared, self.masks, self.biases, own, local])
+        return sum(int(torch.count_nonzero(t)) for t in every)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all parts."""
-        return {
-            "shared": {n: s.detach() for n, s in self.shared.items()},
-            "masks": _detached(self.masks),
-            "biases": _detached(self.biases),
+        state = {
+            "shared": self.shared,
+            "masks": self.masks,
+            "biases": self.biases,
             "own": {
                 t: {n: s._asdict() for n, s in each.items()}
                 for t, each in self.own.items()
@@ -130,11 +123,13 @@ class Parts:
                 for n, each in self.groups.items()
             },
         }
+        detached: dict[str, Any] = map_tensors(Tensor.detach, state)
+        return detached
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
         self.shared = {n: nn.Parameter(s.clone()) for n, s in state["shared"].items()}
-        self.masks, self.biases = _detached(state["masks"]), _detached(state["biases"])
+        self.masks, self.biases = dict(state["masks"]), dict(state["biases"])
         self.own = {
             t: {n: Sparse(**s) for n, s in each.items()}
             for t, each in state["own"].items()
@@ -146,31 +141,13 @@ class Parts:
 
 
 def parted(whole: Sequence[Tensor], gap: float) -> tuple[list[Tensor], Tensor]:
-    """Part tensors into what they share and what each has of its own.
+    """Part tensors into what each has of its own and what they share, elsewhere 0.
 
-    Parameters
-    ----------
-    whole : sequence of Tensor
-        One is returned as it is: it shares nothing.
-    gap : float
-        Where all lie within it, they share the middle of the least and the largest.
-
-    Returns
-    -------
-    own : list of Tensor
-        Each 0 where something is shared.
-    shared : Tensor
-        0 elsewhere.
-
-    References
-    ----------
-    Yoon et al. (2020), equation 4 and algorithm 1.
+    Where all lie within the gap, they share the middle of the least and the largest.
+    One alone stays as it is: it shares nothing. Yoon et al. (2020), equation 4 and
+    algorithm 1.
     """
     stacked = torch.stack(list(whole))
     least, largest = stacked.amin(0), stacked.amax(0)
     agree = (largest - least <= gap) & (len(whole) > 1)
     return [w * ~agree for w in whole], (least + largest) / 2 * agree
-
-
-def _detached(kind: Mapping[int, Mapping[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
-    return {t: {n: v.detach() for n, v in each.items()} for t, each in kind.items()}

@@ -1,22 +1,15 @@
 """DEN: retrain what a task needs, add units where that fails, split what drifted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from rgo_bench.methods.den_units import (
-    drop_empty,
-    reached,
-    shrink,
-    shrink_groups,
-    split_drifted,
-)
-from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
-from rgo_bench.methods.passes import Free, mini_batches, train
+from rgo_bench.methods.passes import Free, PassesMethod
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
@@ -35,7 +28,7 @@ class DENOptions(MethodOptions):
     split: Positive = 0.05  # sigma: units that moved further are split
 
 
-class DEN(GrowingMethod):
+class DEN(PassesMethod):
     """Dynamically Expandable Networks (Yoon, Yang, Lee and Hwang, ICLR 2018).
 
     The first task learns sparse weights. A later one
@@ -68,27 +61,12 @@ class DEN(GrowingMethod):
 
     def __init__(self, setting: Setting, options: DENOptions) -> None:
         super().__init__(setting, options)
-        self.network = GrowingNetwork(setting)
-        self.steps = 0  # of the current task
         self.before: dict[str, Tensor] = {}  # weights that earlier tasks left
 
-    def begin_task(self, task: int) -> None:
-        """Draw the task's head."""
-        super().begin_task(task)
-        self.network.add_head(task)
-        self.steps = 0
-        parameters = self.network.parameters(task)
-        lr = self.options.step_size
-        self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
-
     def step(self, x: Tensor, y: Tensor) -> None:
-        """Train the first task; of later ones count how many steps a phase has."""
-        self.steps += 1
+        """Train the first task, with sparse weights; count the steps of later ones."""
+        super().step(x, y)
         if not self.current:
-            self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.network.logits(x, 0), y).backward()
-            self._pull()
-            self.optimizer.step()
             every = [(p, None) for p in self.network.parameters(0)]
             shrink(every, self.options.sparsity)
 
@@ -140,33 +118,118 @@ class DEN(GrowingMethod):
             shrink(free, self.options.sparsity)
             after()
 
-        network = self.network
-        batches = mini_batches(
-            *(x, y),
-            size=self.setting.batch,
-            steps=self.steps if steps is None else steps,
-            generator=network.generator,
-        )
-        return train(
-            *(partial(network.logits, task=self.current), batches, free),
-            lr=self.options.step_size,
-            pull=self._pull,
-            after=shrink_all,
-        )
+        return self.go_through(self.network, x, y, free, steps=steps, after=shrink_all)
 
     @torch.no_grad()
-    def _pull(self) -> None:
+    def pull(self, network: GrowingNetwork) -> None:
         """Add the gradients of the decay and of the drift."""
-        options, network = self.options, self.network
-        network.decay(self.current, options.decay)
+        super().pull(network)
         for name, old in self.before.items():
             weight = network.weights.get(name)  # biases drift freely
             if weight is not None and weight.grad is not None:
                 part = slice(len(old)), slice(old.shape[1])
-                weight.grad[part].add_(weight[part] - old, alpha=options.drift)
+                weight.grad[part].add_(weight[part] - old, alpha=self.options.drift)
 
 
 def _copied(network: GrowingNetwork) -> dict[str, Tensor]:
     weights = {name: w.detach().clone() for name, w in network.weights.items()}
     biases = {f"{n}.bias": b.detach().clone() for n, b in network.biases.items()}
     return weights | biases
+
+
+@torch.no_grad()
+def reached(network: GrowingNetwork, task: int) -> Free:
+    """Return the weights and biases on ways to a task's head that are nowhere 0.
+
+    Masks are True where the unit fed and the unit that feeds both reach the head: Yoon
+    et al. (2018), algorithm 2.
+    """
+    found: list[tuple[nn.Parameter, Tensor | None]] = []
+    live = (network.heads.heads[task][0] != 0).any(0)
+    for name in reversed(network.names):
+        weight = network.weights[name]
+        units = live.reshape(len(weight), -1).any(1)
+        fed = (weight != 0).reshape(*weight.shape[:2], -1).any(2)
+        live = (fed & units[:, None]).any(0)
+        mask = units[:, None] & live if name != network.names[0] else units[:, None]
+        mask = mask.expand(weight.shape[:2])
+        found.append((weight, mask.reshape(*mask.shape, *[1] * (weight.ndim - 2))))
+        if name in network.biases:
+            found.append((network.biases[name], units))
+    return found
+
+
+@torch.no_grad()
+def shrink(free: Free, amount: float) -> None:
+    """Bring what is free nearer to 0 by `amount`, and to 0 what is nearer already."""
+    for parameter, mask in free:
+        less = parameter.clamp(-amount, amount)
+        parameter.sub_(less if mask is None else less.mul_(mask))
+
+
+@torch.no_grad()
+def shrink_groups(
+    network: GrowingNetwork, widths: Sequence[int], amount: float
+) -> None:
+    """Bring the weights of each unit newer than `widths` nearer to 0, as a vector."""
+    for name, units in zip(network.names, widths, strict=True):
+        rows = network.weights[name][units:].flatten(1)
+        norms = rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+        rows *= (1 - amount / norms).clamp(min=0)
+
+
+@torch.no_grad()
+def drop_empty(network: GrowingNetwork, widths: Sequence[int], task: int) -> None:
+    """Drop units newer than `widths` that nothing feeds."""
+    for place, (name, units) in enumerate(zip(network.names, widths, strict=True)):
+        kept = network.weights[name].flatten(1).any(1)
+        kept[:units] = True
+        network.take(place, torch.nonzero(kept)[:, 0], task)
+    network.stamp(task)
+
+
+@torch.no_grad()
+def split_drifted(
+    network: GrowingNetwork,
+    before: Mapping[str, Tensor],
+    *,
+    threshold: float,
+    most: int,
+    task: int,
+) -> None:
+    """Put units back that moved further than a threshold, and keep copies as they are.
+
+    What a copy feeds is fed as by the unit now, what the unit fed is fed as before; the
+    current task's head sees the copy in the unit's place. `before` has weights by layer
+    and biases by layer and ``.bias``; of each layer at most `most` units are put back,
+    those that moved furthest.
+    """
+    split = [_drifted(network, before, n, threshold, most) for n in network.names]
+    for place, (name, units) in enumerate(zip(network.names, split, strict=True)):
+        old = before[name]
+        if place:
+            columns = network.columns_of(place - 1, split[place - 1])
+            network.weights[name][: len(old), columns] = old[:, columns]
+        every = torch.arange(len(network.weights[name]), device=units.device)
+        network.take(place, torch.cat([every, units]), task)
+        network.weights[name][units, : old.shape[1]] = old[units]
+        if name in network.biases:
+            network.biases[name][units] = before[f"{name}.bias"][units]
+    head, _ = network.heads.heads[task]
+    head[:, network.columns_of(len(split) - 1, split[-1])] = 0
+    network.stamp(task)
+
+
+def _drifted(
+    network: GrowingNetwork,
+    before: Mapping[str, Tensor],
+    name: str,
+    threshold: float,
+    most: int,
+) -> Tensor:
+    old = before[name]
+    moved = network.weights[name][: len(old), : old.shape[1]] - old
+    distance = moved.flatten(1).norm(dim=1)
+    furthest = distance.argsort(descending=True)[:most]
+    chosen: Tensor = furthest[distance[furthest] > threshold].sort().values
+    return chosen

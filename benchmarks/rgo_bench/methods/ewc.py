@@ -69,19 +69,16 @@ class EWC(NetworkMethod):
         with clock.phase("consolidate"):
             self._window, self._steps = self._zeros(), 0
             self.fisher = normalized(self.running)
-            self.anchor = {
-                name: p.detach().clone() for name, p in self._parameters.items()
-            }
+            own = self._parameters.items()
+            self.anchor = {name: p.detach().clone() for name, p in own}
 
     def restored(self) -> None:
         """Make the penalty's Fisher of the running one."""
         self.fisher = normalized(self.running)
 
     def _zeros(self) -> dict[str, Tensor]:
-        return {
-            name: torch.zeros_like(p, requires_grad=False)
-            for name, p in self.network.named_parameters()
-        }
+        own = self._parameters.items()
+        return {name: torch.zeros_like(p, requires_grad=False) for name, p in own}
 
     @torch.no_grad()
     def _observe(self) -> None:

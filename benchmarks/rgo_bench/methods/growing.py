@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from rgo_bench.methods.kept import tensor_bytes
-from rgo_bench.methods.method import Method, Setting
+from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.task_heads import TaskHeads
 from rgo_torch import FeatureEncoding
 from rgo_torch.layout import row_layers
@@ -21,18 +22,9 @@ class GrowingNetwork:
 
     Layer l has a weight ``(m_l, n_l)``, or ``(m_l, n_l, k, k)`` of a convolution; new
     units are new rows, and new columns of the layer above. A task is predicted with the
-    rows and columns that were there at its time: its stamp (Yoon et al., 2018).
-
-    Parameters
-    ----------
-    setting : Setting
-        Its network must be a chain (`nn.Sequential`) of linear layers and convolutions,
-        the last of which is the head.
-
-    Raises
-    ------
-    ValueError
-        If the network is no such chain.
+    rows and columns that were there at its time: its stamp (Yoon et al., 2018). The
+    setting's network must be a chain (`nn.Sequential`) of linear layers and
+    convolutions, the last of which is the head.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -57,13 +49,11 @@ class GrowingNetwork:
             for x in body
             if x.bias is not None
         }
-        first = self.widths
+        self.first = self.widths
+        inputs = [self.weights[name].shape[1] for name in self.names[1:]]
+        inputs.append(head.features)
         # Columns that one unit below fills: the positions that are flattened.
-        self._spread = [
-            self.weights[name].shape[1] // below
-            for name, below in zip(self.names[1:], first, strict=False)
-        ] + [head.features // first[-1]]
-        self.first = tuple(first)
+        self._spread = [n // m for n, m in zip(inputs, self.first, strict=True)]
         self.heads = TaskHeads(setting)
         self.stamps: dict[int, tuple[int, ...]] = {}
         self.generator = torch.Generator().manual_seed(setting.seed)
@@ -82,11 +72,9 @@ class GrowingNetwork:
         below = 0
         for place, (name, more) in enumerate(zip(self.names, added, strict=True)):
             weight = self.weights[name].detach()
-            spread = self._spread[place - 1] if place else 0
-            wider = weight.new_zeros(
-                len(weight) + more, weight.shape[1] + below * spread, *weight.shape[2:]
-            )
-            wider[: len(weight), : weight.shape[1]] = weight
+            columns = below * self._spread[place - 1] if place else 0
+            kernel = [0, 0] * (weight.ndim - 2)
+            wider = functional.pad(weight, [*kernel, 0, columns, 0, more])
             bound = wider[0].numel() ** -0.5 if more else 0
             rows = torch.empty(more, *wider.shape[1:])
             rows.uniform_(-bound, bound, generator=self.generator)
@@ -94,16 +82,8 @@ class GrowingNetwork:
             self.weights[name] = nn.Parameter(wider)
             if name in self.biases:
                 bias = self.biases[name].detach()
-                self.biases[name] = nn.Parameter(
-                    torch.cat([bias, bias.new_zeros(more)])
-                )
+                self.biases[name] = nn.Parameter(functional.pad(bias, [0, more]))
             below = more
-
-    def columns(self, place: int, widths: Sequence[int]) -> int:
-        """Return the columns of layer `place` when those below have so many units."""
-        if not place:
-            return self.weights[self.names[0]].shape[1]
-        return widths[place - 1] * self._spread[place - 1]
 
     def columns_of(self, place: int, units: Tensor) -> Tensor:
         """Return which columns of the layer above some units of a layer feed."""
@@ -113,22 +93,40 @@ class GrowingNetwork:
     def added_since(self, widths: Sequence[int]) -> list[tuple[nn.Parameter, Tensor]]:
         """Return weights and biases, each with where it is newer than `widths`."""
         found = []
-        for place, (name, units) in enumerate(zip(self.names, widths, strict=True)):
+        columns = None  # of the first layer: all
+        for name, units, spread in zip(self.names, widths, self._spread, strict=True):
             weight = self.weights[name]
             new = torch.ones_like(weight, dtype=torch.bool, requires_grad=False)
-            new[:units, : self.columns(place, widths)] = False
+            new[:units, :columns] = False
             found.append((weight, new))
             if name in self.biases:
                 later = torch.arange(len(weight), device=self.device) >= units
                 found.append((self.biases[name], later))
+            columns = units * spread
         return found
+
+    @torch.no_grad()
+    def take(self, place: int, units: Tensor, task: int) -> None:
+        """Leave of a layer some units, in their order; those named twice are copied.
+
+        With them go the columns that they feed, of the layer above or a task's head.
+        """
+        name, columns = self.names[place], self.columns_of(place, units)
+        self.weights[name] = nn.Parameter(self.weights[name][units])
+        if name in self.biases:
+            self.biases[name] = nn.Parameter(self.biases[name][units])
+        if place + 1 < len(self.names):
+            above = self.names[place + 1]
+            self.weights[above] = nn.Parameter(self.weights[above][:, columns])
+        else:
+            head, bias = self.heads.heads[task]
+            self.heads.heads[task] = nn.Parameter(head[:, columns]), bias
 
     def widen_head(self, task: int) -> None:
         """Let a task's head, with weights of 0 at first, and stamp reach all units."""
         weight, bias = self.heads.heads[task]
-        features = self.widths[-1] * self._spread[-1]
-        wider = weight.new_zeros(len(weight), features)
-        wider[:, : weight.shape[1]] = weight.detach()
+        more = self.widths[-1] * self._spread[-1] - weight.shape[1]
+        wider = functional.pad(weight.detach(), [0, more])
         self.heads.heads[task] = nn.Parameter(wider), bias
         self.stamp(task)
 
@@ -146,13 +144,12 @@ class GrowingNetwork:
         """Return a task's logits (b, classes), as its stamp sees the network."""
         values: dict[str, Tensor] = {}
         columns = None
-        for place, (name, width) in enumerate(
-            zip(self.names, self.stamps[task], strict=True)
-        ):
+        layers = zip(self.names, self.stamps[task], self._spread, strict=True)
+        for name, width, spread in layers:
             values[f"{name}.weight"] = self.weights[name][:width, :columns]
             if name in self.biases:
                 values[f"{name}.bias"] = self.biases[name][:width]
-            columns = width * self._spread[place]
+            columns = width * spread
         return self.heads.logits(functional_call(self.body, values, (x,)), task)
 
     def parameters(self, task: int) -> list[nn.Parameter]:
@@ -195,8 +192,11 @@ class GrowingNetwork:
 class GrowingMethod(Method):
     """A method whose state is a growing network."""
 
-    network: GrowingNetwork
     kept = ("network",)
+
+    def __init__(self, setting: Setting, options: MethodOptions) -> None:
+        super().__init__(setting, options)
+        self.network = GrowingNetwork(setting)
 
     def predict(self, x: Tensor, task: int) -> Tensor:
         """Return the logits as the units at the task's time give them."""

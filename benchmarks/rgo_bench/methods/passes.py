@@ -1,10 +1,15 @@
 """Training when a task ends, for methods that go through it several times."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.method import MethodOptions, Setting
 
 Free = Sequence[tuple[nn.Parameter, Tensor | None]]  # what of a parameter may change
 
@@ -31,24 +36,10 @@ def train(
 ) -> float:
     """Take a step of Adam on each mini-batch's cross-entropy.
 
-    Parameters
-    ----------
-    logits : callable
-        From inputs to logits.
-    batches : iterator of (inputs, labels)
-    free : sequence of (parameter, mask)
-        What is trained: the entries that are True, all where None. The others keep
-        their values to the bit.
-    lr : float
-    pull : callable
-        Adds to the gradients, where they are not None, those of penalties.
-    after : callable
-        Called after every step.
-
-    Returns
-    -------
-    float
-        The mean cross-entropy over the last tenth of the steps; NaN of none.
+    What is not free keeps its values to the bit: free are the entries of a parameter
+    where its mask is True, all where it is None. `pull` adds to the gradients, where
+    they are not None, those of penalties; `after` is called after every step. Returned
+    is the mean cross-entropy over the last tenth of the steps, NaN of none.
     """
     trained = [parameter for parameter, _ in free]
     optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
@@ -77,3 +68,63 @@ def percent_right(logits: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> f
         for a, b in zip(torch.split(x, 500), torch.split(y, 500), strict=True)
     )
     return 100 * right / len(y)
+
+
+class PassesMethod(GrowingMethod):
+    """A growing method that goes through a later task when it ends, and not in steps.
+
+    The steps that the stream takes are counted then: each pass has as many.
+    """
+
+    options: Any  # with `step_size`, Adam's, and `decay`, of ``|w|^2 / 2``
+
+    def __init__(self, setting: Setting, options: MethodOptions) -> None:
+        super().__init__(setting, options)
+        self.steps = 0  # of the current task
+
+    def begin_task(self, task: int) -> None:
+        """Draw the task's head."""
+        super().begin_task(task)
+        self.network.add_head(task)
+        self.steps = 0
+        if not task:
+            parameters, lr = self.network.parameters(task), self.options.step_size
+            self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Train the first task; of later ones count how many steps a pass has."""
+        self.steps += 1
+        if self.current:
+            return
+        self.optimizer.zero_grad()
+        functional.cross_entropy(self.network.logits(x, 0), y).backward()
+        self.pull(self.network)
+        self.optimizer.step()
+
+    def pull(self, network: GrowingNetwork) -> None:
+        """Add the gradients of penalties to those of a network."""
+        network.decay(self.current, self.options.decay)
+
+    def go_through(
+        self,
+        network: GrowingNetwork,
+        x: Tensor,
+        y: Tensor,
+        free: Free,
+        *,
+        steps: int | None = None,
+        after: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Train what is free of a network, by default for as many steps as counted."""
+        batches = mini_batches(
+            *(x, y),
+            size=self.setting.batch,
+            steps=self.steps if steps is None else steps,
+            generator=network.generator,
+        )
+        return train(
+            *(partial(network.logits, task=self.current), batches, free),
+            lr=self.options.step_size,
+            pull=partial(self.pull, network),
+            after=after,
+        )

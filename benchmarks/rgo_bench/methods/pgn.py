@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.growing import GrowingMethod
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.streams.options import Positive
 
@@ -44,7 +44,6 @@ class PGN(GrowingMethod):
 
     def __init__(self, setting: Setting, options: PGNOptions) -> None:
         super().__init__(setting, options)
-        self.network = GrowingNetwork(setting)
         self.frozen = [0] * len(self.network.names)  # units of earlier columns
 
     def begin_task(self, task: int) -> None:

@@ -6,15 +6,16 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
-from rgo_bench.methods.method import MethodOptions, Setting
-from rgo_bench.methods.passes import mini_batches, percent_right, train
-from rgo_bench.methods.rcl_controller import Controller
+from rgo_bench.methods.growing import GrowingNetwork
+from rgo_bench.methods.method import MethodOptions
+from rgo_bench.methods.passes import PassesMethod, percent_right
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
+
+HIDDEN, LAYERS, SPREAD = 100, 2, 0.08  # of the LSTM, as in the authors' program
+CRITIC_LR = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class RCLOptions(MethodOptions):
     validation: Part = 0.1  # part of a task's samples that tells the reward
 
 
-class RCL(GrowingMethod):
+class RCL(PassesMethod):
     """Reinforced Continual Learning (Xu and Zhu, NeurIPS 2018).
 
     For every task but the first a controller, an LSTM, draws how many units each layer
@@ -51,30 +52,6 @@ class RCL(GrowingMethod):
 
     options: RCLOptions
     keeps_tasks: ClassVar[bool] = True
-
-    def __init__(self, setting: Setting, options: RCLOptions) -> None:
-        super().__init__(setting, options)
-        self.network = GrowingNetwork(setting)
-        self.steps = 0  # of the current task
-
-    def begin_task(self, task: int) -> None:
-        """Draw the task's head."""
-        super().begin_task(task)
-        self.network.add_head(task)
-        self.steps = 0
-        if not task:
-            parameters, lr = self.network.parameters(task), self.options.step_size
-            self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
-
-    def step(self, x: Tensor, y: Tensor) -> None:
-        """Train the first task; of later ones count how many steps a trial has."""
-        self.steps += 1
-        if self.current:
-            return
-        self.optimizer.zero_grad()
-        functional.cross_entropy(self.network.logits(x, 0), y).backward()
-        self.network.decay(0, self.options.decay)
-        self.optimizer.step()
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Try networks as the controller draws them, and keep the best."""
@@ -116,19 +93,7 @@ class RCL(GrowingMethod):
         network.grow(draw)
         network.add_head(task)
         head = [(parameter, None) for parameter in network.heads.heads[task]]
-        batches = mini_batches(
-            *(x, y),
-            size=self.setting.batch,
-            steps=self.steps,
-            generator=network.generator,
-        )
-        train(
-            partial(network.logits, task=task),
-            batches,
-            [*network.added_since(before), *head],
-            lr=self.options.step_size,
-            pull=partial(network.decay, task, self.options.decay),
-        )
+        self.go_through(network, x, y, [*network.added_since(before), *head])
         return network
 
 
@@ -141,3 +106,54 @@ def reward(right: float, draw: list[int], cost: float) -> float:
     0.45
     """
     return right - cost * sum(draw)
+
+
+class Controller:
+    """Draws how many units each layer gains, and learns from the rewards.
+
+    An LSTM reads a fixed random state first, then its own last probabilities; a linear
+    map of its output has a logit for each number of units. The critic, linear in the
+    state, learns the mean reward; a reward r moves the LSTM along ``(r - critic) grad
+    log p(draw)``. A draw has `layers` numbers, each less than `most`.
+    """
+
+    def __init__(self, layers: int, most: int, *, lr: float, seed: int) -> None:
+        self._layers = layers
+        self._generator = torch.Generator().manual_seed(seed)
+        self._lstm = nn.LSTM(most, HIDDEN, LAYERS)
+        self._output = nn.Linear(HIDDEN, most)
+        self._critic = nn.Linear(most, 1)
+        policy = [*self._lstm.parameters(), *self._output.parameters()]
+        with torch.no_grad():
+            for parameter in (*policy, *self._critic.parameters()):
+                parameter.uniform_(-SPREAD, SPREAD, generator=self._generator)
+        self._state = torch.randn(1, most, generator=self._generator)
+        self._policy = torch.optim.Adam(policy, lr=lr)
+        self._value = torch.optim.Adam(self._critic.parameters(), lr=CRITIC_LR)
+        self._log_probability = torch.zeros(())
+
+    def probabilities(self) -> Tensor:
+        """Return those of each number of units, (layers, most)."""
+        given, hidden, found = self._state, None, []
+        for _ in range(self._layers):
+            output, hidden = self._lstm(given, hidden)
+            given = self._output(output).softmax(-1)
+            found.append(given[0])
+        return torch.stack(found)
+
+    def draw(self) -> list[int]:
+        """Draw how many units each layer gains."""
+        chances = self.probabilities()
+        drawn = torch.multinomial(chances.detach(), 1, generator=self._generator)
+        self._log_probability = chances.gather(1, drawn).log().sum()
+        return [int(number) for number in drawn[:, 0]]
+
+    def learn(self, gained: float) -> None:
+        """Learn from the reward of the last draw."""
+        expected = self._critic(self._state).squeeze()
+        self._value.zero_grad()
+        (expected - gained).square().backward()
+        self._policy.zero_grad()
+        (-self._log_probability * (gained - float(expected.detach()))).backward()
+        self._value.step()
+        self._policy.step()

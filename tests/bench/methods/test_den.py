@@ -14,8 +14,9 @@ from bench.small_settings import (
 )
 from torch import Tensor, nn
 
-from rgo_bench.methods.den import DEN, DENOptions
-from rgo_bench.methods.den_units import (
+from rgo_bench.methods.den import (
+    DEN,
+    DENOptions,
     drop_empty,
     reached,
     shrink,

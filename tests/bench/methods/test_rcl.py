@@ -15,8 +15,7 @@ from bench.small_settings import (
 from torch import Tensor
 
 from rgo_bench.methods.passes import mini_batches, percent_right, train
-from rgo_bench.methods.rcl import RCL, RCLOptions, reward
-from rgo_bench.methods.rcl_controller import Controller
+from rgo_bench.methods.rcl import RCL, Controller, RCLOptions, reward
 from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
