@@ -2,26 +2,23 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_type_hints
 
-from rgo_bench.methods.a_gem import AGEM
-from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions
-from rgo_bench.methods.apd import APD, APDOptions
-from rgo_bench.methods.den import DEN, DENOptions
-from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
-from rgo_bench.methods.er_ring import ERRing
-from rgo_bench.methods.ewc import EWC, EWCOptions
-from rgo_bench.methods.gpm import GPM, SGP, GPMOptions, SGPOptions
-from rgo_bench.methods.los import LOS, LOSOptions
+from rgo_bench.methods.adam_nscl import AdamNSCL
+from rgo_bench.methods.apd import APD
+from rgo_bench.methods.den import DEN
+from rgo_bench.methods.ewc import EWC
+from rgo_bench.methods.gpm import GPM, SGP
+from rgo_bench.methods.los import LOS
 from rgo_bench.methods.method import Method, MethodOptions, NetworkMethod, Setting
-from rgo_bench.methods.owm import OWM, OWMOptions
-from rgo_bench.methods.pgn import PGN, PGNOptions
-from rgo_bench.methods.rcl import RCL, RCLOptions
+from rgo_bench.methods.owm import OWM
+from rgo_bench.methods.pgn import PGN
+from rgo_bench.methods.rcl import RCL
+from rgo_bench.methods.replay import AGEM, ER, DERPlusPlus, ERRing
 from rgo_bench.methods.rgo import PAPER, RGO, RGOOptions
-from rgo_bench.methods.ring_memory import ReplayOptions
 from rgo_bench.methods.sgd import SGD
 from rgo_bench.methods.stl import STL
-from rgo_bench.methods.trgp import TRGP, TRGPOptions
+from rgo_bench.methods.trgp import TRGP
 
 
 class MethodEntry(NamedTuple):
@@ -34,6 +31,11 @@ class MethodEntry(NamedTuple):
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
+def _entry(summary: str, method: type[Method]) -> MethodEntry:
+    """Describe a method with the defaults of the options that its class names."""
+    return MethodEntry(summary, get_type_hints(method)["options"](), method)
+
+
 _methods: dict[str, MethodEntry] = {
     "rgo": MethodEntry(
         "recursive gradient optimization", RGOOptions(), RGO, {"paper": PAPER}
@@ -44,45 +46,23 @@ _methods: dict[str, MethodEntry] = {
         RGO,
         {"paper": {name: PAPER[name] for name in PAPER if name != "permutations"}},
     ),
-    "gpm": MethodEntry(
-        "gradients orthogonal to earlier tasks' inputs", GPMOptions(), GPM
-    ),
-    "owm": MethodEntry(
-        "gradients off earlier mini-batches' mean inputs", OWMOptions(), OWM
-    ),
-    "los": MethodEntry("an orthogonal subspace for each task", LOSOptions(), LOS),
-    "er-ring": MethodEntry(
-        "replay of a sample per class and task", ReplayOptions(), ERRing
-    ),
-    "a-gem": MethodEntry(
-        "gradients that do not conflict with a memory's", ReplayOptions(), AGEM
-    ),
-    "ewc": MethodEntry("springs on weights that mattered earlier", EWCOptions(), EWC),
-    "sgp": MethodEntry(
-        "gradients scaled down by what earlier inputs matter", SGPOptions(), SGP
-    ),
-    "trgp": MethodEntry(
-        "GPM, with scaled weights of related tasks reused", TRGPOptions(), TRGP
-    ),
-    "adam-nscl": MethodEntry(
-        "Adam's updates in the null space of earlier inputs",
-        AdamNSCLOptions(),
-        AdamNSCL,
-    ),
-    "er": MethodEntry("replay from a reservoir", ReservoirOptions(), ER),
-    "der++": MethodEntry(
-        "replay of samples, and of the logits that they had", DEROptions(), DERPlusPlus
-    ),
-    "apd": MethodEntry(
-        "shared weights under masks, and sparse ones of each task", APDOptions(), APD
-    ),
-    "den": MethodEntry(
-        "selective retraining, new units, split units", DENOptions(), DEN
-    ),
-    "rcl": MethodEntry("new units as a controller draws them", RCLOptions(), RCL),
-    "pgn": MethodEntry("new units for every task, old ones frozen", PGNOptions(), PGN),
-    "sgd": MethodEntry("plain SGD: forgets", MethodOptions(), SGD),
-    "stl": MethodEntry("a new network for every task", MethodOptions(), STL),
+    "gpm": _entry("gradients orthogonal to earlier tasks' inputs", GPM),
+    "owm": _entry("gradients off earlier mini-batches' mean inputs", OWM),
+    "los": _entry("an orthogonal subspace for each task", LOS),
+    "er-ring": _entry("replay of a sample per class and task", ERRing),
+    "a-gem": _entry("gradients that do not conflict with a memory's", AGEM),
+    "ewc": _entry("springs on weights that mattered earlier", EWC),
+    "sgp": _entry("gradients scaled down by what earlier inputs matter", SGP),
+    "trgp": _entry("GPM, with scaled weights of related tasks reused", TRGP),
+    "adam-nscl": _entry("Adam's updates in the null space of earlier inputs", AdamNSCL),
+    "er": _entry("replay from a reservoir", ER),
+    "der++": _entry("replay of samples, and of the logits that they had", DERPlusPlus),
+    "apd": _entry("shared weights under masks, and sparse ones of each task", APD),
+    "den": _entry("selective retraining, new units, split units", DEN),
+    "rcl": _entry("new units as a controller draws them", RCL),
+    "pgn": _entry("new units for every task, old ones frozen", PGN),
+    "sgd": _entry("plain SGD: forgets", SGD),
+    "stl": _entry("a new network for every task", STL),
 }
 METHODS: Final[Mapping[str, MethodEntry]] = MappingProxyType(_methods)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
-from rgo_bench.methods.ring_memory import RingMemory
+from rgo_bench.methods.replay_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count
@@ -45,9 +45,8 @@ class LOS(NetworkMethod):
     features of its ResNet; ours projects what the last layer takes. That is the same:
     the subspaces lie along coordinates, and ReLU commutes with the projections; after
     the ResNet's pooling of what its last ReLU returns there is nothing negative left.
-    The memory keeps the last samples of each class in the order in which the stream
-    draws them, theirs in the order of training. A layer with fewer inputs than outputs
-    is constrained, and moved, as its transpose; theirs is moved as it is.
+    A layer with fewer inputs than outputs is constrained, and moved, as its transpose;
+    theirs is moved as it is.
 
     References
     ----------
@@ -71,7 +70,10 @@ class LOS(NetworkMethod):
             self.memory = RingMemory(setting, options.per_class)
             self.kept = (*self.kept, "memory")
         self.constrained: list[RowLayer] = body if options.manifold else []
-        self._orthonormalize()
+        with torch.no_grad():
+            for layer in self.constrained:
+                rows = orthonormalized(layer.weight_rows(layer.weight))
+                layer.weight.copy_(rows.reshape(layer.weight.shape))
 
     def begin_task(self, task: int) -> None:
         """Turn to the task's subspace."""
@@ -121,12 +123,6 @@ class LOS(NetworkMethod):
         return projected
 
     @torch.no_grad()
-    def _orthonormalize(self) -> None:
-        for layer in self.constrained:
-            rows = layer.weight_rows(layer.weight)
-            layer.weight.copy_(orthonormalized(rows).reshape(layer.weight.shape))
-
-    @torch.no_grad()
     def _follow_manifold(self, layer: RowLayer) -> None:
         weight = layer.weight
         if weight.grad is None:  # a layer that this step did not use
@@ -140,27 +136,9 @@ class LOS(NetworkMethod):
 def subspaces(
     features: int, tasks: int, rank: int | None, device: torch.device
 ) -> Tensor:
-    """Return the diagonals of the projections: disjoint blocks of coordinates.
+    """Return the diagonals (tasks, features) of projections onto coordinates, 0 or 1.
 
-    Parameters
-    ----------
-    features : int
-        n, the dimensions that there are.
-    tasks : int
-        How many subspaces.
-    rank : int or None
-        The dimensions of each; ``n // tasks`` where None.
-    device : torch.device
-
-    Returns
-    -------
-    Tensor (tasks, n)
-        Of zeros and ones.
-
-    Raises
-    ------
-    ValueError
-        If so many subspaces of that rank do not fit.
+    Each task has a block of `rank` of them, ``features // tasks`` where that is None.
     """
     rank = features // tasks if rank is None else rank
     if not isinstance(rank, int) or not 1 <= rank <= features // tasks:

@@ -55,6 +55,8 @@ class Method(ABC):
         Of the method's own subclass.
     """
 
+    options: MethodOptions
+
     # Whether a task once learned stays as it is, so that it need not be tested again.
     keeps_tasks: ClassVar[bool] = False
     # Whether steps call what the setting's `compile_network` returns.
@@ -184,23 +186,10 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def fitting(samples: int, entries: int, input_shape: Sequence[int]) -> int:
-    """Return how many samples of a shape to take at a time.
+    """Return how many samples of a shape to take at a time: at most so many.
 
-    Parameters
-    ----------
-    samples : int
-        At most so many.
-    entries : int
-        At most so many entries of all inputs together, if that leaves one sample.
-    input_shape : sequence of int
+    At most so many entries of all inputs together too, if that leaves one sample.
 
-    Returns
-    -------
-    int
-        At least 1.
-
-    Examples
-    --------
     >>> fitting(500, 10_000, (784,)), fitting(500, 10_000, (3, 84, 84))
     (12, 1)
     """

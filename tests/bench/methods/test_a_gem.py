@@ -13,9 +13,8 @@ from bench.small_settings import (
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.methods.a_gem import AGEM, without_conflict
 from rgo_bench.methods.method import MethodOptions
-from rgo_bench.methods.ring_memory import ReplayOptions
+from rgo_bench.methods.replay import AGEM, ReplayOptions, without_conflict
 from rgo_bench.methods.sgd import SGD
 
 

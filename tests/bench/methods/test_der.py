@@ -7,10 +7,15 @@ from bench.small_settings import SPLIT, assert_resumes, begin, learn, tiny_setti
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.methods.der import ER, DEROptions, DERPlusPlus, ReservoirOptions
 from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.methods.method import MethodOptions
-from rgo_bench.methods.reservoir import Reservoir, decoded, encoded, rgo_bytes
+from rgo_bench.methods.replay import (
+    ER,
+    DEROptions,
+    DERPlusPlus,
+    ReservoirOptions,
+)
+from rgo_bench.methods.replay_memory import Reservoir, decoded, encoded, rgo_bytes
 from rgo_bench.methods.rgo import RGO, RGOOptions
 from rgo_bench.methods.sgd import SGD
 
@@ -20,7 +25,7 @@ SETTING = tiny_setting()
 def test_every_sample_is_kept_with_the_same_probability() -> None:
     counts = torch.zeros(20)
     for seed in range(400):
-        memory = Reservoir(SETTING._replace(seed=seed), 5, logits=False)
+        memory = Reservoir(SETTING._replace(seed=seed), 5)
         x = torch.arange(20.0)[:, None].repeat(1, 2)
         for part in x.split(5):
             memory.add(part, part[:, 0].long(), 0, None)

@@ -11,9 +11,8 @@ from bench.small_settings import (
 )
 from torch import Tensor, nn
 
-from rgo_bench.methods.er_ring import ERRing
 from rgo_bench.methods.method import MethodOptions
-from rgo_bench.methods.ring_memory import ReplayOptions
+from rgo_bench.methods.replay import ERRing, ReplayOptions
 from rgo_bench.methods.sgd import SGD
 
 
