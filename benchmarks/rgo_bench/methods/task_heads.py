@@ -21,20 +21,12 @@ class TaskHeads:
 
     def add(self, task: int, features: int, generator: torch.Generator) -> Head:
         """Draw a task's head: weights uniform in +-1/sqrt(n), biases 0."""
-        outputs = len(self.classes(task))
-        bound = features**-0.5
-        weight = torch.empty(outputs, features).uniform_(
-            -bound, bound, generator=generator
-        )
+        mask, bound = self._setting.masks[task], features**-0.5
+        outputs = self._setting.classes if mask is None else int(mask.sum())
+        weight = torch.empty(outputs, features)
+        weight.uniform_(-bound, bound, generator=generator)
         self.heads[task] = self._placed(weight, torch.zeros(outputs))
         return self.heads[task]
-
-    def classes(self, task: int) -> Tensor:
-        """Return the classes in play in a task, on the device."""
-        mask = self._setting.masks[task]
-        if mask is None:
-            return torch.arange(self._setting.classes, device=self._setting.device)
-        return torch.nonzero(mask)[:, 0]
 
     def logits(self, features: Tensor, task: int) -> Tensor:
         """Return the logits (b, classes), those out of play at minus infinity."""
