@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_type_hints
 
+from rgo_bench.entries import add_entry
 from rgo_bench.methods.adam_nscl import AdamNSCL
 from rgo_bench.methods.apd import APD
 from rgo_bench.methods.den import DEN
@@ -82,9 +83,7 @@ def register_method(name: str, entry: MethodEntry) -> None:
     ValueError
         If there is a method of this name.
     """
-    if name in _methods:
-        raise ValueError(f"method: expected a new name, got {name!r}, which exists")
-    _methods[name] = entry
+    add_entry("method", _methods, name, entry)
 
 
 __all__ = [
