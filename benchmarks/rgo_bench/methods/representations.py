@@ -12,6 +12,7 @@ from rgo_bench.methods.method import Setting
 from rgo_torch.hooks import remove_all
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
+from rgo_torch.observation.calls import evaluating
 
 
 @contextmanager
@@ -49,15 +50,20 @@ def spread(x: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def input_rows(
-    forward: Callable[[Tensor], Tensor], layers: Sequence[RowLayer], x: Tensor
+    network: nn.Module,
+    layers: Sequence[RowLayer],
+    x: Tensor,
+    *,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return, by name, the rows (r, n) that each layer's weights meet for samples.
 
     An input a row for a linear layer, a patch a row for a convolution; (g, r, n) with
-    groups.
+    groups. The network, or what calls it, runs in eval mode: its running statistics are
+    those of training.
     """
-    with recorded_inputs(layers) as inputs:
-        forward(x)
+    with recorded_inputs(layers) as inputs, evaluating(network):
+        (forward or network)(x)
     return {
         layer.name: rows_of(layer.input_rows(inputs[layer.name])) for layer in layers
     }

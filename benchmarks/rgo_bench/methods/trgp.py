@@ -103,9 +103,8 @@ class TRGP(NetworkMethod):
         """Keep a basis of the task's inputs, and extend that of all tasks' by it."""
         with clock.phase("consolidate"), torch.no_grad():
             chosen = spread(x, self.options.representations)
-            with evaluating(self.network):
-                forward = partial(self._logits, task=self.current)
-                rows = input_rows(forward, self.layers, chosen)
+            forward = partial(self._logits, task=self.current)
+            rows = input_rows(self.network, self.layers, chosen, forward=forward)
             space = self.spaces.setdefault(self.current, {})
             for place, layer in enumerate(self.layers):
                 columns = rows[layer.name].double().T

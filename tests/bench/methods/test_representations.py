@@ -55,3 +55,11 @@ def test_recording_leaves_the_gradients_as_they_are() -> None:
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0)
     torch.testing.assert_close(inputs["0"], x, rtol=0, atol=0)
     assert not inputs["2"].requires_grad
+
+
+def test_running_statistics_stay_those_of_training() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    trained = network[1].running_mean.clone()
+    input_rows(network, row_layers(network), torch.randn(5, 3))
+    torch.testing.assert_close(network[1].running_mean, trained, rtol=0, atol=0)
+    assert network[1].training
