@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from documents import ROOT, loader
+from torch_backend.worker_marks import NEEDS_GLOO
 
 TAB = re.compile(r"^:::\{tab-item\} (\w+)\n(.*?)^:::$", re.S | re.M)
 
@@ -91,10 +92,7 @@ def test_a_loop_with_jax_remembers_its_first_task(heading: str) -> None:
     assert np.mean(right) > 0.8
 
 
-@pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="needs gloo",
-)
+@NEEDS_GLOO
 def test_the_example_with_two_workers_runs(tmp_path: Path) -> None:
     (tmp_path / "ddp.py").write_text(DISTRIBUTED)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

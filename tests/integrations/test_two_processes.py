@@ -6,8 +6,8 @@ import pytest
 import torch
 from forked import run_forked
 from integrations.own_loop import STEPS, TASKS
-from torch import distributed
 from torch_backend.tolerance import assert_near
+from torch_backend.worker_marks import NEEDS_GLOO
 
 for library in ("transformers", "accelerate", "lightning"):
     pytest.importorskip(library)
@@ -18,10 +18,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 # The libraries' own.
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        not distributed.is_available() or not distributed.is_gloo_available(),
-        reason="needs gloo",
-    ),
+    NEEDS_GLOO,
 ]
 
 

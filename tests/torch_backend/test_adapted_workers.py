@@ -6,18 +6,15 @@ from typing import Any
 import pytest
 import torch
 from forked import run_forked
-from torch import distributed
 from torch_backend.tolerance import assert_near
+from torch_backend.worker_marks import NEEDS_GLOO
 
 pytest.importorskip("peft")
 pytest.importorskip("transformers")
 from torch_backend.adapted_workers import OPTIONS, RANKS, trained
 
 pytestmark = [
-    pytest.mark.skipif(
-        not distributed.is_available() or not distributed.is_gloo_available(),
-        reason="needs gloo",
-    ),
+    NEEDS_GLOO,
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # theirs
 ]
 SCRIPT = Path(__file__).with_name("adapted_workers.py")

@@ -8,7 +8,7 @@ import torch
 from bench.runs.two_processes import SPECS
 from bench.short_runs import files_in, path_of, short_spec
 from forked import run_forked
-from torch import distributed
+from torch_backend.worker_marks import NEEDS_GLOO
 
 from rgo_bench.records import read_record
 from rgo_bench.runs.run import check_together, run
@@ -17,11 +17,6 @@ from rgo_bench.runs.team import Team, joined
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 HALF = 2  # samples of a test set that rounding may tell apart, in either direction
-
-needs_gloo = pytest.mark.skipif(
-    not distributed.is_available() or not distributed.is_gloo_available(),
-    reason="needs gloo",
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@needs_gloo
+@NEEDS_GLOO
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.method)
 def test_two_processes_write_the_record_of_one(
     folder: Path, tmp_path: Path, spec: Spec
@@ -45,7 +40,7 @@ def test_two_processes_write_the_record_of_one(
         assert ours == pytest.approx(other, abs=percent)
 
 
-@needs_gloo
+@NEEDS_GLOO
 def test_two_processes_go_on_from_a_checkpoint_to_the_same_numbers(
     folder: Path,
 ) -> None:
@@ -55,7 +50,7 @@ def test_two_processes_go_on_from_a_checkpoint_to_the_same_numbers(
     assert len(files_in(folder / "resumed")) == 1
 
 
-@needs_gloo
+@NEEDS_GLOO
 def test_processes_that_torchrun_starts_again_do_not_wait_for_the_dead(
     folder: Path,
 ) -> None:
@@ -63,7 +58,7 @@ def test_processes_that_torchrun_starts_again_do_not_wait_for_the_dead(
     assert said == ["2", "2"]
 
 
-@needs_gloo
+@NEEDS_GLOO
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
