@@ -18,6 +18,8 @@ SPLIT = (
     torch.tensor([False, False, True, True]),
     torch.tensor([True, True, True, True]),
 )
+# A task of all classes first, then two of some.
+MIXED = (None, *SPLIT[:2])
 
 
 def tiny_network(seed: int) -> nn.Module:

@@ -50,10 +50,9 @@ class ReplayMethod(NetworkMethod):
             return super().loss(x, y)
         old = self.memory.draw(self.options.replay)
         logits = self.forward(torch.cat([x, old.x]))
-        mask = self.setting.masks[self.current]
-        if mask is not None and old.mask is not None:
-            logits = masked(logits, torch.cat([mask.expand(len(x), -1), old.mask]))
-        return functional.cross_entropy(logits, torch.cat([y, old.y]))
+        new = masked(logits[: len(x)], self.setting.masks[self.current])
+        both = torch.cat([new, masked(logits[len(x) :], old.mask)])
+        return functional.cross_entropy(both, torch.cat([y, old.y]))
 
 
 class RingMethod(ReplayMethod):

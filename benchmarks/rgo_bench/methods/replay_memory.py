@@ -32,6 +32,7 @@ class Memory(ABC):
         # On the host, so that every device draws the same samples.
         self._generator = torch.Generator().manual_seed(setting.seed)
         self._rows: dict[str, Tensor] = {}
+        self._masks = _all_masks(setting)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -75,9 +76,8 @@ class RingMemory(Memory):
         last = [torch.nonzero(y == c)[-self._per_class :, 0] for c in torch.unique(y)]
         rows = torch.cat(last)
         new = {"x": x[rows], "y": y[rows]}
-        mask = self.setting.masks[task]
-        if mask is not None:
-            new["mask"] = mask.expand(len(rows), -1)
+        if self._masks is not None:
+            new["mask"] = self._masks[task].expand(len(rows), -1)
         if self._rows:
             old = self._rows
             new = {n: torch.cat([old[n], new[n]]) for n in old if n in new}
@@ -127,8 +127,6 @@ class Reservoir(Memory):
         super().__init__(setting)
         self.size = size
         self._seen = 0
-        given = [mask for mask in setting.masks if mask is not None]
-        self._masks = torch.stack(given) if given else None  # (tasks, classes)
 
     def __len__(self) -> int:
         return 0 if self.size is None else min(self._seen, self.size)
@@ -191,6 +189,14 @@ class Reservoir(Memory):
             places.append(place)
             self._seen += 1
         return places
+
+
+def _all_masks(setting: Setting) -> Tensor | None:
+    """Return the classes in play (tasks, classes); None if all are in every task."""
+    if all(mask is None for mask in setting.masks):
+        return None
+    whole = torch.ones(setting.classes, dtype=torch.bool, device=setting.device)
+    return torch.stack([whole if mask is None else mask for mask in setting.masks])
 
 
 def _coded(x: Tensor, y: Tensor, task: int, logits: Tensor | None) -> dict[str, Tensor]:

@@ -3,12 +3,19 @@ from typing import Any
 
 import pytest
 import torch
-from bench.small_settings import SPLIT, assert_resumes, begin, learn, tiny_setting
+from bench.small_settings import (
+    MIXED,
+    SPLIT,
+    assert_resumes,
+    begin,
+    learn,
+    tiny_setting,
+)
 from torch import Tensor
 from torch.nn import functional
 
 from rgo_bench.methods.kept import tensor_bytes
-from rgo_bench.methods.method import MethodOptions
+from rgo_bench.methods.method import MethodOptions, masked
 from rgo_bench.methods.replay import (
     ER,
     DEROptions,
@@ -62,7 +69,9 @@ def test_by_default_the_memory_takes_the_bytes_of_rgos_state() -> None:
         assert method.kept_bytes() == weights + method.memory.size * one + generator
 
 
-@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+@pytest.mark.parametrize(
+    "masks", [(None,) * 3, SPLIT, MIXED], ids=["whole", "split", "mixed"]
+)
 def test_a_step_of_der_is_sgd_on_its_loss(masks: tuple[Tensor | None, ...]) -> None:
     method = DERPlusPlus(
         tiny_setting(masks), DEROptions(size=8, replay=3, alpha=0.3, beta=0.7)
@@ -98,17 +107,18 @@ def test_a_step_of_der_is_sgd_on_its_loss(masks: tuple[Tensor | None, ...]) -> N
         torch.testing.assert_close(new, old - 0.1 * g)
 
 
-def test_a_step_of_er_is_sgd_on_old_and_new_samples() -> None:
-    method = ER(tiny_setting(SPLIT), ReservoirOptions(size=8, replay=3))
+@pytest.mark.parametrize("masks", [SPLIT, MIXED], ids=["split", "mixed"])
+def test_a_step_of_er_is_sgd_on_old_and_new_samples(
+    masks: tuple[Tensor | None, ...],
+) -> None:
+    method = ER(tiny_setting(masks), ReservoirOptions(size=8, replay=3))
     learn(method, 0)
     x, y = begin(method, 1)
     network, memory = copy.deepcopy(method.network), copy.deepcopy(method.memory)
     old = memory.draw(3)
-    parts = [(x[:5], y[:5], SPLIT[1]), (old.x, old.y, SPLIT[0])]
+    parts = [(x[:5], y[:5], masks[1]), (old.x, old.y, masks[0])]
     losses = [
-        functional.cross_entropy(
-            network(a).masked_fill(~mask, -torch.inf), b, reduction="sum"
-        )
+        functional.cross_entropy(masked(network(a), mask), b, reduction="sum")
         for a, b, mask in parts
     ]
     gradients = torch.autograd.grad(sum(losses) / 8, list(network.parameters()))

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from bench.small_settings import (
+    MIXED,
     SPLIT,
     begin,
     learn,
@@ -16,7 +17,9 @@ from rgo_bench.methods.replay import ERRing, ReplayOptions
 from rgo_bench.methods.sgd import SGD
 
 
-@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+@pytest.mark.parametrize(
+    "masks", [(None,) * 3, SPLIT, MIXED], ids=["whole", "split", "mixed"]
+)
 def test_a_step_is_sgd_on_the_joint_batch(masks: tuple[Tensor | None, ...]) -> None:
     setting = tiny_setting(masks)
     method = ERRing(setting, ReplayOptions(replay=3))
