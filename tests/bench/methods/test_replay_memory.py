@@ -1,8 +1,9 @@
+from typing import Any
+
 import pytest
 import torch
 from bench.small_settings import (
     SPLIT,
-    assert_resumes,
     learn,
     samples,
     through_a_file,
@@ -10,8 +11,26 @@ from bench.small_settings import (
 )
 from torch import Tensor
 
-from rgo_bench.methods.replay import ERRing, ReplayOptions
-from rgo_bench.methods.replay_memory import Replay, RingMemory
+from rgo_bench.methods.kept import tensor_bytes
+from rgo_bench.methods.method import MethodOptions
+from rgo_bench.methods.replay import (
+    ER,
+    DEROptions,
+    DERPlusPlus,
+    ERRing,
+    ReplayOptions,
+    ReservoirOptions,
+)
+from rgo_bench.methods.replay_memory import (
+    Replay,
+    Reservoir,
+    RingMemory,
+    decoded,
+    encoded,
+    rgo_bytes,
+)
+from rgo_bench.methods.rgo import RGO, RGOOptions
+from rgo_bench.methods.sgd import SGD
 
 SETTING = tiny_setting()
 
@@ -149,13 +168,6 @@ def test_an_empty_memory_gives_nothing() -> None:
             draw(RingMemory(SETTING, 1))
 
 
-@pytest.mark.parametrize("option", ["per_class", "replay"])
-def test_options_that_keep_or_replay_nothing_are_refused(option: str) -> None:
-    message = f"option '{option}': expected a positive integer, got 0"
-    with pytest.raises(ValueError, match=message):
-        ReplayOptions(**{option: 0})
-
-
 def test_a_method_keeps_the_samples_of_the_tasks_it_learned() -> None:
     method = ERRing(SETTING, ReplayOptions(per_class=2))
     learn(method, 0, 1)
@@ -165,9 +177,41 @@ def test_a_method_keeps_the_samples_of_the_tasks_it_learned() -> None:
     assert everything(method.memory) == expected
 
 
-@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
-def test_a_resumed_replay_ends_with_the_same_weights(
-    masks: tuple[Tensor | None, ...],
-) -> None:
-    setting, options = tiny_setting(masks), ReplayOptions(replay=3)
-    assert_resumes(ERRing(setting, options), ERRing(setting, options))
+def test_every_sample_is_kept_with_the_same_probability() -> None:
+    counts = torch.zeros(20)
+    for seed in range(400):
+        memory = Reservoir(SETTING._replace(seed=seed), 5)
+        x = torch.arange(20.0)[:, None].repeat(1, 2)
+        for part in x.split(5):
+            memory.add(part, part[:, 0].long(), 0, None)
+        kept = memory.draw(5).y
+        assert len(set(kept.tolist())) == 5
+        counts[kept] += 1
+    # 5 of 20, 400 times: 100 each, with a deviation of 8.7.
+    assert (counts - 100).abs().max() < 4 * 8.7
+
+
+def test_inputs_come_back_within_half_a_step_and_pixels_come_back_whole() -> None:
+    x = torch.randn(3, 2, 4)
+    code, low, step = encoded(x)
+    assert code.dtype == torch.uint8
+    apart = (decoded(code, low, step) - x).abs().flatten(1).amax(1)
+    assert (apart <= 0.51 * step).all()
+    pixels = torch.tensor([[0, 7, 255], [0, 0, 255]]) / 255
+    torch.testing.assert_close(decoded(*encoded(pixels)), pixels)
+    flat = torch.full((1, 3), 0.5)
+    torch.testing.assert_close(decoded(*encoded(flat)), flat)
+
+
+def test_by_default_the_memory_takes_the_bytes_of_rgos_state() -> None:
+    own = RGO(SETTING, RGOOptions())
+    state = tensor_bytes(own.rgo.state_dict())
+    assert rgo_bytes(SETTING) == state
+    for make, options in ((ER, ReservoirOptions()), (DERPlusPlus, DEROptions())):
+        method: Any = make(SETTING, options)
+        learn(method, 0)
+        one = 6 + 8 + 4 + (16 if make is DERPlusPlus else 0)
+        assert method.memory.size == state // one
+        weights = SGD(SETTING, MethodOptions()).kept_bytes()
+        generator = method.memory.state_dict()["generator"].nbytes
+        assert method.kept_bytes() == weights + method.memory.size * one + generator

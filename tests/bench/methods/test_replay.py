@@ -10,63 +10,96 @@ from bench.small_settings import (
     begin,
     learn,
     tiny_setting,
+    weights,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from rgo_bench.methods.kept import tensor_bytes
 from rgo_bench.methods.method import MethodOptions, masked
 from rgo_bench.methods.replay import (
     ER,
     DEROptions,
     DERPlusPlus,
+    ERRing,
+    ReplayOptions,
     ReservoirOptions,
 )
-from rgo_bench.methods.replay_memory import Reservoir, decoded, encoded, rgo_bytes
-from rgo_bench.methods.rgo import RGO, RGOOptions
 from rgo_bench.methods.sgd import SGD
 
 SETTING = tiny_setting()
 
 
-def test_every_sample_is_kept_with_the_same_probability() -> None:
-    counts = torch.zeros(20)
-    for seed in range(400):
-        memory = Reservoir(SETTING._replace(seed=seed), 5)
-        x = torch.arange(20.0)[:, None].repeat(1, 2)
-        for part in x.split(5):
-            memory.add(part, part[:, 0].long(), 0, None)
-        kept = memory.draw(5).y
-        assert len(set(kept.tolist())) == 5
-        counts[kept] += 1
-    # 5 of 20, 400 times: 100 each, with a deviation of 8.7.
-    assert (counts - 100).abs().max() < 4 * 8.7
+@pytest.mark.parametrize(
+    "masks", [(None,) * 3, SPLIT, MIXED], ids=["whole", "split", "mixed"]
+)
+def test_a_step_is_sgd_on_the_joint_batch(masks: tuple[Tensor | None, ...]) -> None:
+    setting = tiny_setting(masks)
+    method = ERRing(setting, ReplayOptions(replay=3))
+    learn(method, 0)
+    x, y = begin(method, 1)
+    network = copy.deepcopy(method.network)
+    replayed = copy.deepcopy(method.memory).draw(3)
+    method.step(x[:5], y[:5])
+    joint = [(a, b, 1) for a, b in zip(x[:5], y[:5], strict=True)]
+    joint += [(a, b, 0) for a, b in zip(replayed.x, replayed.y, strict=True)]
+    total = torch.zeros(())
+    for sample, label, task in joint:
+        logits = network(sample)
+        mask = masks[task]
+        if mask is not None:
+            classes = torch.nonzero(mask)[:, 0].tolist()
+            logits, label = logits[classes], classes.index(int(label))
+        total = total - torch.log_softmax(logits, -1)[int(label)] / len(joint)
+    total.backward()
+    expected = stepped(network, setting.lr)
+    for name, weight in weights(method).items():
+        torch.testing.assert_close(weight, expected[name])
 
 
-def test_inputs_come_back_within_half_a_step_and_pixels_come_back_whole() -> None:
-    x = torch.randn(3, 2, 4)
-    code, low, step = encoded(x)
-    assert code.dtype == torch.uint8
-    apart = (decoded(code, low, step) - x).abs().flatten(1).amax(1)
-    assert (apart <= 0.51 * step).all()
-    pixels = torch.tensor([[0, 7, 255], [0, 0, 255]]) / 255
-    torch.testing.assert_close(decoded(*encoded(pixels)), pixels)
-    flat = torch.full((1, 3), 0.5)
-    torch.testing.assert_close(decoded(*encoded(flat)), flat)
+def stepped(network: nn.Module, lr: float) -> dict[str, Tensor]:
+    found = {}
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        found[name] = (parameter - lr * parameter.grad).detach()
+    return found
 
 
-def test_by_default_the_memory_takes_the_bytes_of_rgos_state() -> None:
-    own = RGO(SETTING, RGOOptions())
-    state = tensor_bytes(own.rgo.state_dict())
-    assert rgo_bytes(SETTING) == state
-    for make, options in ((ER, ReservoirOptions()), (DERPlusPlus, DEROptions())):
-        method: Any = make(SETTING, options)
-        learn(method, 0)
-        one = 6 + 8 + 4 + (16 if make is DERPlusPlus else 0)
-        assert method.memory.size == state // one
-        weights = SGD(SETTING, MethodOptions()).kept_bytes()
-        generator = method.memory.state_dict()["generator"].nbytes
-        assert method.kept_bytes() == weights + method.memory.size * one + generator
+def test_the_first_task_is_learned_by_sgd_bit_for_bit() -> None:
+    setting = tiny_setting()
+    method, plain = ERRing(setting, ReplayOptions()), SGD(setting, MethodOptions())
+    for each in (method, plain):
+        learn(each, 0)
+    expected = weights(plain)
+    for name, weight in weights(method).items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
+
+
+def test_every_step_draws_anew() -> None:
+    method = ERRing(tiny_setting(), ReplayOptions(per_class=3, replay=2))
+    learn(method, 0)
+    x, y = begin(method, 1)
+    moves = []
+    for _ in range(2):
+        copied = weights(method)
+        method.step(x[:5], y[:5])
+        moves.append(weights(method)["2.bias"] - copied["2.bias"])
+        method.network.load_state_dict(copied)
+    assert not torch.equal(*moves)
+
+
+@pytest.mark.parametrize("masks", [(None,) * 3, SPLIT], ids=["whole", "split"])
+def test_a_resumed_replay_ends_with_the_same_weights(
+    masks: tuple[Tensor | None, ...],
+) -> None:
+    setting, options = tiny_setting(masks), ReplayOptions(replay=3)
+    assert_resumes(ERRing(setting, options), ERRing(setting, options))
+
+
+@pytest.mark.parametrize("option", ["per_class", "replay"])
+def test_options_that_keep_or_replay_nothing_are_refused(option: str) -> None:
+    message = f"option '{option}': expected a positive integer, got 0"
+    with pytest.raises(ValueError, match=message):
+        ReplayOptions(**{option: 0})
 
 
 @pytest.mark.parametrize(
