@@ -44,7 +44,7 @@ class ReplayMethod(NetworkMethod):
     memory: Memory
     kept = (*NetworkMethod.kept, "memory")
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def joint_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross-entropy over mini-batch and replayed samples."""
         if not len(self.memory):
             return super().loss(x, y)
@@ -84,6 +84,10 @@ class ERRing(RingMethod):
     Episodic Memories in Continual Learning", 2019.
     """
 
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the joint loss of the mini-batch and earlier tasks' samples."""
+        return self.joint_loss(x, y)
+
 
 class AGEM(RingMethod):
     """Averaged Gradient Episodic Memory (Chaudhry et al., ICLR 2019).
@@ -111,10 +115,6 @@ class AGEM(RingMethod):
         for parameter, new in zip(parameters, resolved, strict=True):
             parameter.grad = new
         self.optimizer.step()
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss on the mini-batch alone."""
-        return NetworkMethod.loss(self, x, y)
 
     def _replay_loss(self) -> Tensor:
         replay = self.memory.draw(self.options.replay)
@@ -146,6 +146,10 @@ class ER(ReplayMethod):
         """Take an SGD step on old and new samples, then offer the new to the memory."""
         super().step(x, y)
         self.memory.add(x, y, self.current, None)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the joint loss of the mini-batch and samples of all tasks so far."""
+        return self.joint_loss(x, y)
 
 
 class DERPlusPlus(ER):
