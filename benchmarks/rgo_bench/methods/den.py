@@ -8,19 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import MethodOptions, Setting
-from rgo_bench.methods.passes import Free, PassesMethod
+from rgo_bench.methods.method import Setting
+from rgo_bench.methods.passes import Free, PassesMethod, PassesOptions
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class DENOptions(MethodOptions):
+class DENOptions(PassesOptions):
     """The options of `DEN`, as the authors' program for permuted MNIST sets them."""
 
-    step_size: Positive = 0.001  # Adam's
     sparsity: Positive = 1e-5  # what every weight shrinks by at a step
-    decay: Positive = 1e-4  # of |w|^2 / 2
     group: Positive = 1e-3  # what every new unit's weights shrink by, as one vector
     drift: Positive = 0.5  # of |w - w_before|^2 / 2
     units: Count = 10  # k: a layer gains at most so many, twice

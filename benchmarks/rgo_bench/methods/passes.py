@@ -1,8 +1,8 @@
 """Training when a task ends, for methods that go through it several times."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
+from rgo_bench.streams.options import Positive
 
 Free = Sequence[tuple[nn.Parameter, Tensor | None]]  # what of a parameter may change
 
@@ -70,15 +71,23 @@ def percent_right(logits: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> f
     return 100 * right / len(y)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassesOptions(MethodOptions):
+    """The options of every `PassesMethod`."""
+
+    step_size: Positive = 0.001  # Adam's
+    decay: Positive = 1e-4  # of |w|^2 / 2
+
+
 class PassesMethod(GrowingMethod):
     """A growing method that goes through a later task when it ends, and not in steps.
 
     The steps that the stream takes are counted then: each pass has as many.
     """
 
-    options: Any  # with `step_size`, Adam's, and `decay`, of ``|w|^2 / 2``
+    options: PassesOptions
 
-    def __init__(self, setting: Setting, options: MethodOptions) -> None:
+    def __init__(self, setting: Setting, options: PassesOptions) -> None:
         super().__init__(setting, options)
         self.steps = 0  # of the current task
 

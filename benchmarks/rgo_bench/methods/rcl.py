@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import MethodOptions
-from rgo_bench.methods.passes import PassesMethod, percent_right
+from rgo_bench.methods.passes import PassesMethod, PassesOptions, percent_right
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
 
@@ -19,14 +18,15 @@ CRITIC_LR = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
-class RCLOptions(MethodOptions):
-    """The options of `RCL`, as the authors' program for permuted MNIST sets them."""
+class RCLOptions(PassesOptions):
+    """The options of `RCL`, as the authors' program for permuted MNIST sets them.
+
+    The step size is the controller's too.
+    """
 
     trials: Count = 50  # networks that are trained for a task
     most: Count = 30  # a layer gains less units than that with a task
     cost: Positive = 1e-4  # of a unit, in the reward
-    step_size: Positive = 0.001  # Adam's, of networks and of the controller
-    decay: Positive = 1e-4  # of |w|^2 / 2
     validation: Part = 0.1  # part of a task's samples that tells the reward
 
 
