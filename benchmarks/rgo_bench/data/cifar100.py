@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rgo_bench.atomic import replace_file
 from rgo_bench.data.array_pickle import described, read_array_pickle
 from rgo_bench.data.download import download
 from rgo_bench.data.fingerprint import content_fingerprint
 from rgo_bench.data.image_set import ImageSet
 from rgo_bench.data.places import cache_folder, found_in, locate, place_advice
-from rgo_bench.records.atomic import replace_file
 
 URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 CHECKSUM: Final = "md5:03b5dce01913d631647c71ecec9e9cb8"

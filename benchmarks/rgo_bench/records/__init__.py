@@ -1,6 +1,6 @@
 """Records of finished runs: one small JSON file each."""
 
-from rgo_bench.records.atomic import replace_file, write_json
+from rgo_bench.atomic import replace_file, write_json
 from rgo_bench.records.environment import describe_environment
 from rgo_bench.records.folder import (
     check_writable,

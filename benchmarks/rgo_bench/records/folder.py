@@ -4,7 +4,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from rgo_bench.records.atomic import replace_file
+from rgo_bench.atomic import replace_file
 from rgo_bench.records.record import Record
 from rgo_bench.records.text import parse_record, record_text
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rgo_bench.records import replace_file
+from rgo_bench.atomic import replace_file
 
 
 def test_a_file_is_made_with_the_folders_that_it_needs(tmp_path: Path) -> None:
