@@ -111,7 +111,7 @@ class Method(ABC):
         self.restored()
 
     def restored(self) -> None:  # noqa: B027
-        """Make what else follows from a state that was taken over."""
+        """Make what else follows from what is `kept`, taken over or changed."""
 
     def kept_bytes(self) -> int:
         """Return the bytes of all that is kept for later tasks and for predictions.

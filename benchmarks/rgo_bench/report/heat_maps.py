@@ -63,7 +63,8 @@ def shared_scale(matrices: Iterable[NDArray[np.float64]]) -> Scale:
 def picture_data(values: NDArray[np.float64], scale: Scale) -> str:
     """Return a picture as a data URI; see-through where a value is NaN."""
     content = io.BytesIO()
-    imsave(content, values, *scale, cmap=COLORS, format="png")
+    low, high = scale
+    imsave(content, values, vmin=low, vmax=high, cmap=COLORS, format="png")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

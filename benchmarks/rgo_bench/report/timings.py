@@ -29,8 +29,11 @@ class Timing(NamedTuple):
 
 def distinct_environments(environments: Iterable[Environment]) -> list[Environment]:
     """Return every environment once, in order of appearance."""
-    every = list(environments)
-    return [each for place, each in enumerate(every) if each not in every[:place]]
+    found: list[Environment] = []
+    for environment in environments:
+        if environment not in found:
+            found.append(environment)
+    return found
 
 
 def timings(
