@@ -41,7 +41,7 @@ class Group(NamedTuple):
 class Parts:
     """Shared weights, and each task's masks, biases, sparse and locally shared weights.
 
-    Shared, sigma (m, ...) by layer, start as they are given.
+    The shared weights, sigma (m, ...) by layer, start as those that are given.
     """
 
     def __init__(self, shared: Mapping[str, Tensor]) -> None:

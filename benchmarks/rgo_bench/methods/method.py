@@ -186,9 +186,9 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def fitting(samples: int, entries: int, input_shape: Sequence[int]) -> int:
-    """Return how many samples of a shape to take at a time: at most so many.
+    """Return how many samples of a shape to take at a time: at most `samples`.
 
-    At most so many entries of all inputs together too, if that leaves one sample.
+    All inputs together have at most `entries` too, if that leaves one sample.
 
     >>> fitting(500, 10_000, (784,)), fitting(500, 10_000, (3, 84, 84))
     (12, 1)

@@ -10,7 +10,7 @@ TINY = 1e-8
 def orthonormalized(W: Tensor) -> Tensor:
     """Return the Q of ``W = Q R`` with a positive diagonal of R, computed in float64.
 
-    A wide matrix gets orthonormal rows.
+    W is (..., n, m); a wide matrix, n < m, gets orthonormal rows.
     """
     if W.shape[-2] < W.shape[-1]:
         return orthonormalized(W.mT).mT
@@ -31,9 +31,9 @@ def cayley_step(W: Tensor, G: Tensor, lr: float, *, iterations: int = 2) -> Tens
     .. math:: Y_0 = W - \tau A W, \quad Y_{i+1} = W - \frac{\tau}{2} A (W + Y_i),
 
     which tends to the Cayley transform ``(I + tau/2 A)^-1 (I - tau/2 A) W``. G is the
-    gradient in W (n, m); a wide matrix, n < m, keeps ``W W^T`` instead. Each of the
-    iterations, two in the paper, takes a factor of at most ``tau |A| / 2 <= 1/2`` from
-    what is missing to the transform.
+    gradient in W (..., n, m); a wide matrix, n < m, keeps ``W W^T`` instead. Each of
+    the iterations, two in the paper, takes a factor of at most ``tau |A| / 2 <= 1/2``
+    from what is missing to the transform.
 
     The transform keeps ``W^T W``, the iterations only nearly: two leave ``(tau A /
     2)^4 (W + Y)``, which has no sign to cancel, so that over many long steps ``W^T W``

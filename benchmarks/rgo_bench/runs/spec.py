@@ -72,7 +72,7 @@ def make_spec(
     names several of the method's (`MethodEntry.presets`), and those given beside it
     come before. The network is the stream's own by default. The name and the content of
     a folder of data become part of the variant: another image set is another
-    experiment.
+    experiment. Seeds are below 2**32.
 
     Examples
     --------
