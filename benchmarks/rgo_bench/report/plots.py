@@ -37,6 +37,8 @@ PAPER_MARK: Final[Mapping[str, Any]] = {
     "linestyle": "",
     "clip_on": False,
 }
+MOST_NAMED, LONGEST = 12, 32  # lines, and signs of a name, that there is room for
+ACROSS = 3  # streams side by side: more would be too small to read on a page
 MOST = 30  # runs that a legend still shows
 
 # What tells the line of a run from others, by Matplotlib's names.
@@ -48,7 +50,8 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
 
     Every stream has its own axes, every method and variant its own line: the mean over
     the seeds in a band of one standard deviation, named at its end. Marks at the right
-    edge are the paper's final accuracies. No global state is used.
+    edge are the paper's final accuracies. Of more than 12 runs of a stream one of each
+    method is drawn. No global state is used.
     """
     groups = group_by_run(records)
     if not groups:
@@ -56,10 +59,14 @@ def figure_average_accuracy(records: Iterable[Record]) -> Figure:
     looks = _looks(sorted(groups, key=paper_order))
     rows = table_rows(record for group in groups.values() for record in group)
     streams = [own for _, own in rows.groupby("stream", sort=False)]
-    figure = Figure(figsize=(5.0 * len(streams), 3.7), layout="constrained")
-    panels = figure.subplots(1, len(streams), squeeze=False)[0]
-    for own, axes in zip(streams, panels, strict=True):
-        _draw_stream(axes, own, groups, looks)
+    across = min(len(streams), ACROSS)
+    down = -(-len(streams) // across)
+    figure = Figure(figsize=(5.0 * across, 3.7 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for own in streams:
+        _draw_stream(next(panels), own, groups, looks)
+    for axes in panels:
+        axes.remove()
     return figure
 
 
@@ -124,11 +131,17 @@ def _looks(runs: Iterable[Run]) -> Looks:
 def _draw_stream(
     axes: Axes, rows: pd.DataFrame, groups: dict[Run, list[Record]], looks: Looks
 ) -> None:
+    title = rows.stream.iloc[0]
+    if len(rows) > MOST_NAMED:
+        rows = _one_each(
+            rows.assign(tasks=[len(groups[r][0].accuracy) for r in rows.run])
+        )
+        title += ", one run of each method"
     lengths = [len(groups[run][0].accuracy) for run in rows.run]
     for run in rows.run:
         curves = np.stack([average_over_seen(record) for record in groups[run]])
         _draw_run(axes, looks[run], curves)
-    axes.set_title(rows.stream.iloc[0], loc="left", fontsize="medium")
+    axes.set_title(title, loc="left", fontsize="medium")
     axes.set_xlabel("tasks seen")
     axes.set_ylabel("average accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -141,6 +154,14 @@ def _draw_stream(
         for run, height, tasks in zip(rows.run, rows.acc, lengths, strict=True)
     ]
     label_ends(axes, ends)
+
+
+def _one_each(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return of each method what is nearest to its default options, or the longest."""
+    rows = rows.assign(named=rows.variant.str.len(), given=rows.variant != "")
+    order = ["given", "tasks", "named"]
+    first = rows.sort_values(order, ascending=[True, False, True], kind="stable")
+    return rows.loc[first.drop_duplicates("method").index].sort_index()
 
 
 def _draw_run(axes: Axes, look: Mapping[str, Any], curves: NDArray[np.float64]) -> None:
@@ -169,7 +190,8 @@ def _mark_paper(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
 def _label(run: Run, runs: Iterable[Run]) -> str:
     """Name the network and the backend too, where lines differ in nothing else."""
     alike = [each.label for each in runs].count(run.label)
-    return run.label if alike == 1 else _long_label(run)
+    label = run.label if alike == 1 else _long_label(run)
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
 def _long_label(run: Run) -> str:

@@ -2,6 +2,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,16 @@ def test_every_stream_has_axes_with_a_title_and_units() -> None:
     assert [each.get_title("left") for each in axes] == sorted(streams)
     assert {each.get_xlabel() for each in axes} == {"tasks seen"}
     assert {each.get_ylabel() for each in axes} == {"average accuracy (%)"}
+
+
+def test_many_streams_stand_in_rows_of_three() -> None:
+    records = [make_record(stream=f"stream-{number}") for number in range(5)]
+    figure = figure_average_accuracy(records)
+    places = [each.get_subplotspec() for each in figure.axes]
+    assert [(p.rowspan.start, p.colspan.start) for p in places] == [
+        *((0, column) for column in range(3)),
+        *((1, column) for column in range(2)),
+    ]
 
 
 def names(axes: Axes) -> list[str]:
@@ -149,3 +160,17 @@ def test_no_records_make_no_figure() -> None:
     message = "records: expected at least one to draw, got none"
     with pytest.raises(ValueError, match=re.escape(message)):
         figure_average_accuracy([])
+
+
+def test_of_very_many_runs_one_of_each_method_is_drawn() -> None:
+    """By default, or the longest with the fewest words, 32 signs of it."""
+    variants = [f"lr={number}" for number in range(12)]
+    records = [make_record(variant=each) for each in variants]
+    records += [make_record(method="sgd", variant=each) for each in variants]
+    longest = record_of([70.0] * 4, method="sgd", variant=f"lr={'1' * 40}")
+    records += [make_record(), longest, replace(longest, variant=f"lr={'1' * 50}")]
+    (axes,) = figure_average_accuracy(records).axes
+    assert axes.get_title("left") == "permuted-mnist, one run of each method"
+    (sgd, _) = names(axes)
+    assert sgd == f"sgd (lr={'1' * 23}…"
+    assert max(len(line.get_xdata()) for line in axes.lines) == 4
