@@ -32,6 +32,13 @@ ADAPTIVE = tuple(
 # signs (Lion), or divide by running norms (Adafactor of transformers, 8-bit Adam).
 SUMMING = (torch.optim.SGD, torch.optim.ASGD, torch.optim.LBFGS)
 
+# P leaves every direction a little open, and these come back to what it takes of a step
+# until nothing is left: what they do in few steps is projected, in many it is not.
+UNDOING = {
+    torch.optim.LBFGS: "divides by the curvature of the projected gradients",
+    torch.optim.Rprop: "takes longer steps as long as a gradient keeps its sign",
+}
+
 # Sums of gradients, as optimizers call them: linear in what was projected.
 MOMENTUM = ("momentum_buffer", "exp_avg")
 
@@ -138,8 +145,9 @@ def check_optimizers(
     Warns
     -----
     UserWarning
-        If one is adaptive and would get projected gradients, or updates are projected
-        and none holds a parameter that is trained.
+        If one is adaptive and would get projected gradients, or undoes a projection
+        of either (`UNDOING`), or updates are projected and none holds a parameter that
+        is trained.
     """
     parameters = list(parameters)
     unheld = unheld_parameters(optimizers, parameters)
@@ -151,6 +159,7 @@ def check_optimizers(
         )
     for optimizer in with_inner(optimizers):
         _check_schedule(optimizer)
+        _warn_of_undoing(optimizer)
     if project == "update":
         for optimizer in optimizers:
             _check_hooks(optimizer)
@@ -162,7 +171,7 @@ def check_optimizers(
             )
         return
     for optimizer in optimizers:
-        if isinstance(optimizer, ADAPTIVE):
+        if isinstance(optimizer, ADAPTIVE) and not isinstance(optimizer, (*UNDOING,)):
             warn_caller(
                 f"{type(optimizer).__name__} rescales the gradient, which undoes a "
                 "projection of it; use project='update'"
@@ -223,3 +232,12 @@ def _check_schedule(optimizer: Optimizer) -> None:
             "weights and tests their average, and RGO can keep both from changing in "
             "no way; use the optimizer that it was made from, with a schedule"
         )
+
+
+def _warn_of_undoing(optimizer: Optimizer) -> None:
+    for kind, what in UNDOING.items():
+        if isinstance(optimizer, kind):
+            warn_caller(
+                f"{kind.__name__} {what}, and so makes up, after some steps, for what "
+                "a projection takes: old tasks are not protected then; use SGD or Adam"
+            )

@@ -258,6 +258,7 @@ def test_in_gradient_mode_a_closure_sees_projected_gradients() -> None:
     assert not torch.equal(free[0].weight, model[0].weight)
 
 
+@pytest.mark.filterwarnings("ignore:LBFGS divides:UserWarning")
 def test_lbfgs_steps_in_gradient_mode() -> None:
     model, plain = mlp(), mlp()
     optimizer = torch.optim.LBFGS(model.parameters())

@@ -1,6 +1,9 @@
 """Which optimizers a projector serves, and how."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +24,9 @@ from torch_backend.nets import (
 from torch_backend.projecting import consolidated
 from torch_backend.tolerance import assert_near
 
+from rgo_core import empty_moment, observe
 from rgo_torch import GradientProjector, second_moments
-from rgo_torch.optimizers import ADAPTIVE
+from rgo_torch.optimizers import ADAPTIVE, UNDOING, Project
 
 
 def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:
@@ -146,7 +150,7 @@ def test_a_second_projector_on_a_model_is_refused(first: str, second: str) -> No
     GradientProjector(model, optimizer, project=second)
 
 
-@pytest.mark.parametrize("kind", ADAPTIVE)
+@pytest.mark.parametrize("kind", [k for k in ADAPTIVE if k not in UNDOING])
 def test_an_adaptive_optimizer_with_projected_gradients_is_warned_of(
     kind: type[Optimizer],
 ) -> None:
@@ -178,6 +182,49 @@ def test_gradients_of_batches_add_up() -> None:
         assert_near(p.grad, whole[name], amplification=16)
 
 
+def moved(make: Callable[[Any], Optimizer], project: Project, steps: int) -> float:
+    """Return how far a task moves weights along what the task before needs most."""
+    model = nn.Linear(4, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(model.weight)
+    optimizer = make(model.parameters())
+    with pytest.warns(UserWarning, match="makes up, after some steps"):
+        projector = GradientProjector(model, optimizer, project=project)
+    x = torch.eye(4, dtype=torch.float64) * torch.tensor([5.0, 1.0, 1.0, 1.0])
+    projector.consolidate(
+        {"weight": observe(empty_moment(4, xp=torch), x)}, damping=0.1
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(steps):
+        if project == "gradient":
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+    return float(model.weight.detach()[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("make", "project", "few", "many"),
+    [
+        (partial(torch.optim.LBFGS, max_iter=1), "gradient", 1, 40),
+        (partial(torch.optim.Rprop, lr=0.001), "gradient", 5, 80),
+        (partial(torch.optim.Rprop, lr=0.001), "update", 5, 80),
+    ],
+)
+def test_what_makes_up_for_a_projection_is_warned_of(
+    make: Callable[[Any], Optimizer], project: Project, few: int, many: int
+) -> None:
+    assert moved(make, project, few) < 0.1
+    assert moved(make, project, many) > 0.9  # the minimum is at 1, with P as without
+
+
+@pytest.mark.filterwarnings("ignore:LBFGS divides:UserWarning")
 def test_what_lbfgs_remembers_of_a_task_ends_with_it() -> None:
     model = mlp()
     optimizer = torch.optim.LBFGS(model.parameters(), history_size=3)
