@@ -183,7 +183,7 @@ class JitRun:
     def _percents_right(self, index: int, samples: Sequence[Samples]) -> list[float]:
         counts = [len(each.y) for each in samples]
         count = max(counts)  # where classes are drawn, seeds have test sets of any size
-        task = self._task(index, [_filled_up(each, count) for each in samples])
+        task = self._task(index, [filled_up(each, count) for each in samples])
         size = fitting(TEST_BATCH, TEST_INPUTS, self.stream.input_shape)
         parts = (slice(first, first + size) for first in range(0, count, size))
         right = sum(self._count(task, part) for part in parts)
@@ -201,7 +201,7 @@ class JitRun:
         return task._replace(x=task.x[:, part], y=task.y[:, part])
 
 
-def _filled_up(samples: Samples, count: int) -> Samples:
+def filled_up(samples: Samples, count: int) -> Samples:
     """Return as many samples as asked for: those more have a label that is no class."""
     more = count - len(samples.y)
     x = np.pad(samples.x, [(0, more)] + [(0, 0)] * (samples.x.ndim - 1))

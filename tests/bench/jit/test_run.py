@@ -14,6 +14,7 @@ from bench.short_runs import (
 )
 
 from rgo_bench.jit import JitRun, run_mapped
+from rgo_bench.jit.run import filled_up
 from rgo_bench.records import PHASES, read_records
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec, make_spec
@@ -130,6 +131,14 @@ def test_seeds_at_once_may_have_test_sets_of_other_sizes(tmp_path: Path) -> None
     for spec, record in zip(specs, mapped, strict=True):
         alone = run(spec, tmp_path / "alone")
         np.testing.assert_allclose(record.matrix, alone.matrix, atol=0.5)
+
+
+def test_what_fills_up_a_test_set_is_never_right() -> None:
+    given = make_stream("split-digits", seed=0).test(0)
+    filled = filled_up(given, len(given.y) + 2)
+    assert (filled.y[-2:] == -1).all()
+    np.testing.assert_array_equal(filled.x[:-2], given.x)
+    assert filled.x.dtype == given.x.dtype
 
 
 def test_it_compiles_once_for_all_tasks_and_seeds() -> None:
