@@ -22,13 +22,19 @@ def measures(rows: Sequence[Sequence[float]], tasks: int) -> tuple[float, float,
 
 
 def runs() -> Iterable[list[list[list[float]]]]:
-    """Yield the accuracies of every run: of each folder of seeds, one table a seed."""
+    """Yield the accuracies of every run: of each folder of seeds, one table a seed.
+
+    And of one seed in several orders of the tasks, one table an order.
+    """
     folders = defaultdict(list)
     paths = [path for folder in FOLDERS for path in folder.rglob("*-[0-9].json")]
     for path in sorted(paths):
         record = json.loads(path.read_text())
         if "accuracy" in record:
             folders[path.parent].append(record["accuracy"])
+            of_order = path.parent.name.startswith("order=")
+            base = path.parent.parent / path.name if of_order else path
+            folders[base].append(record["accuracy"])
     return folders.values()
 
 

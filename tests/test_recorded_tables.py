@@ -11,12 +11,25 @@ import pytest
 from documents import ROOT
 
 from rgo_bench.lora.table import lora_rows, lora_sheet
+from rgo_bench.records import read_record
+from rgo_bench.report.orders import disparities, order_sheet, order_specs
 from rgo_bench.report.render import render_markdown
+from rgo_bench.runs.attempts import record_path
 from rgo_bench.zoo.methods import uses_sgd
 from rgo_bench.zoo.record import read_zoo_record, read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 
 STATES = ("state", "shared")  # of large models' adapters
+
+
+@pytest.mark.parametrize("stream", ["rotated-mnist", "split-digits"])
+def test_the_tables_of_orders_are_those_of_their_records(stream: str) -> None:
+    results = ROOT / "benchmarks/results"
+    specs = order_specs(stream, ["rgo", "apd", "sgd"], orders=5, seed=0, options={})
+    records = [read_record(record_path(results, spec)) for spec in specs]
+    (grid,) = order_sheet(disparities(records)).grids
+    rows = [r for r in render_markdown([grid]).splitlines() if r.startswith("|")]
+    assert "\n".join(rows) in (ROOT / "docs/rivals.md").read_text()
 
 
 @pytest.mark.parametrize("with_sgd", [False, True])
