@@ -76,9 +76,9 @@ def _is_plain(module: nn.Module, known: type[Any]) -> bool:
         and kind.__call__ is nn.Module.__call__
         and not has_foreign_forward(module)
         and own.keys() <= {"weight", "bias"}
-        and getattr(module, "bias", None) is own.get("bias")
         and next(module.buffers(), None) is None
-        and next(module.children(), None) is None
+        and next(module.children(), None) is None  # nor a parametrization
+        and getattr(module, "bias", None) is own.get("bias")
     )
 
 

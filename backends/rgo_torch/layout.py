@@ -14,6 +14,7 @@ from rgo_torch.layers.kinds import find_kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.module_layers import ModuleLayers, owned_parts
 from rgo_torch.layers.rows import RowLayer
+from rgo_torch.reading import unmoved
 from rgo_torch.skipped import Overrides, Skipped
 from rgo_torch.wrappers import full_name, named_modules, named_parameters
 
@@ -63,6 +64,11 @@ def find_layout(model: nn.Module, overrides: Overrides | None = None) -> Layout:
     """
     given = dict(overrides or {})
     _check_overrides(model, given)
+    with unmoved(model):
+        return _layout(model, given)
+
+
+def _layout(model: nn.Module, given: Overrides) -> Layout:
     frozen = frozen_beside_adapters(model)
     layers: list[Layer] = []
     skipped: list[Skipped] = []

@@ -186,5 +186,5 @@ def _flattenings(model: nn.Module) -> Iterator[FoundPlace]:
             if convolved and is_flat and isinstance(following, nn.Linear):
                 full = full_name(name, own)
                 channels = Channels(following.in_features)
-                device = following.weight.device
+                device = next(following.parameters()).device
                 yield FoundPlace(full, module, "output", channels, device)

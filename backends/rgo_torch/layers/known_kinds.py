@@ -44,8 +44,8 @@ def constant(parameters: Mapping[str, Axes]) -> FindAxes:
 
 def _transposed_axes(module: nn.Module) -> dict[str, Axes]:
     """Return the axes of a transposed convolution (c, m / g, *kernel)."""
-    weight, groups = module.get_parameter("weight"), int(module.groups)  # type: ignore[arg-type]
-    inputs, outputs, *kernel = weight.shape
+    weight: Any = module.weight  # which may be computed
+    groups, (inputs, outputs, *kernel) = int(module.groups), weight.shape  # type: ignore[arg-type]
     places = tuple(range(3, 3 + len(kernel)))
     if groups == 1:
         dense = Axes(outputs=(1,), inputs=(0, *(place - 1 for place in places)))

@@ -181,10 +181,13 @@ class ModuleLayers(NamedTuple):
 
 def _computes_weights(module: nn.Module) -> bool:
     """Tell of a recurrent network whose fused weights are not parameters."""
-    return isinstance(module, nn.RNNBase) and not all(
-        isinstance(weight, nn.Parameter)
-        for weights in module.all_weights
-        for weight in weights
+    return isinstance(module, nn.RNNBase) and (
+        is_parametrized(module)
+        or not all(
+            isinstance(weight, nn.Parameter)
+            for weights in module.all_weights
+            for weight in weights
+        )
     )
 
 

@@ -89,8 +89,13 @@ class _Hookless(nn.Module):
 
 
 def normalization_axes(module: nn.Module) -> dict[str, Axes]:
-    """Return the axes of weight and bias: diagonal, for no two entries meet."""
+    """Return the axes of weight and bias: diagonal, for no two entries meet.
+
+    Of those that are computed too, for then the formulas are not the module's.
+    """
+    named = {own: getattr(module, own, None) for own in ("weight", "bias")}
     return {
         own: Axes(inputs=tuple(range(p.ndim)), diagonal=True)
-        for own, p in module.named_parameters(recurse=False)
+        for own, p in (named | dict(module.named_parameters(recurse=False))).items()
+        if p is not None
     }

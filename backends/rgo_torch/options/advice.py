@@ -12,6 +12,7 @@ from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.places import CONVOLUTIONS
 from rgo_torch.skipped import ASKED, Skipped
 from rgo_torch.statistics import Statistics
+from rgo_torch.torch_private import own_parameters
 from rgo_torch.wrappers import named_modules, named_parameters, pretrained_from
 
 # What people call the way around a residual block.
@@ -164,9 +165,8 @@ def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> str | None:
     weights = {
         name: weight
         for name in encoded
-        if isinstance(
-            weight := getattr(modules.get(name), "weight", None), nn.Parameter
-        )
+        if name in modules
+        and (weight := own_parameters(modules[name]).get("weight")) is not None
         and weight.ndim > 1
         and not hasattr(weight, "to_local")  # the others have the rest of it
         and not weight.is_meta
