@@ -86,7 +86,7 @@ def second_moments(
         batch)`` returns a tensor of shape (b,), or (k, b) for k vectors a sample, whose
         gradient is the curvature vector: outputs times a constant (detached) column of
         the square root of l''. `per`, `reduce` apply as always; `curvature` and `mask`
-        do not. One tensor of the batch must have length b along its first axis.
+        do not. A tensor of the batch must be (b, ...), or the batch list b samples.
     loss : {"cross-entropy", "binary", "squared-error"}, optional
         What pairs (x, y) are trained on, cross-entropy where neither this nor `score`
         is given. Of ``"binary"`` cross-entropy of logits and of half the

@@ -1,6 +1,6 @@
 """The scores whose gradients are curvature vectors, and what they are formed from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -125,14 +125,52 @@ def check_scores(scores: Any, batch: Any) -> None:
             "a score must be a tensor of shape (b,) or (k, b), got a "
             f"{type(scores).__name__}"
         )
-    leaves = leaves_of(batch)
-    samples = {x.shape[0] for x in leaves if isinstance(x, Tensor) and x.ndim}
+    samples = {x.shape[0] for x in _tensors(batch) if x.ndim} | _listed(batch)
     fits = scores.ndim in (1, 2) and (not samples or scores.shape[-1] in samples)
     if not fits:
         among = f" for b in {sorted(samples)} samples" if samples else ""
+        remedy = (
+            ". Where they are right, as where time comes first, one tensor of the "
+            "batch must have the samples first: transpose it, and back inside of the "
+            "score"
+        )
         raise ValueError(
             f"expected scores of shape (b,) or (k, b){among}, got "
             f"{tuple(scores.shape)}: the samples are along the last axis"
+            f"{remedy if samples and scores.ndim in (1, 2) else ''}"
         )
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("the score of a batch must be finite, got NaN or infinity")
+
+
+def _listed(batch: Any) -> set[int]:
+    """Return how many samples a batch lists one by one, if it does: one number or none.
+
+    As detectors take them: a list of images, and one of as many mappings of targets, or
+    a list of mappings alone. Not where a tensor stands beside the lists, for that tells
+    it then, as labels do beside several views of all samples.
+    """
+    if isinstance(batch, list) and _are_mappings(batch):
+        return {len(batch)}
+    entries: Iterable[Any] = batch.values() if isinstance(batch, Mapping) else ()
+    if isinstance(batch, tuple | list):
+        entries = batch
+    lengths = {_samples_in(entry) for entry in entries if _tensors(entry)}
+    return {n for n in lengths if n is not None} if len(lengths) == 1 else set()
+
+
+def _samples_in(entry: Any) -> int | None:
+    """Return the length of a list of tensors, or of mappings of the same names."""
+    if not isinstance(entry, tuple | list) or hasattr(entry, "_fields"):
+        return None
+    are_tensors = all(isinstance(sample, Tensor) for sample in entry)
+    return len(entry) if are_tensors or _are_mappings(entry) else None
+
+
+def _are_mappings(entries: Iterable[Any]) -> bool:
+    names = [each.keys() if isinstance(each, Mapping) else None for each in entries]
+    return bool(names) and all(own is not None and own == names[0] for own in names)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in leaves_of(tree) if isinstance(leaf, Tensor)]

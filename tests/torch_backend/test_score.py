@@ -178,6 +178,77 @@ def test_a_batch_that_is_not_of_tensors_tells_no_samples_and_is_taken() -> None:
         second_moments(mlp(), graphs, score=lambda model, g: model(g.x).T[None])
 
 
+def listed(x: Tensor) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return samples and targets one by one, as torchvision's detectors take them."""
+    return list(x[:, None]), [{"boxes": torch.zeros(each % 3, 4)} for each in range(16)]
+
+
+# With how a score finds the samples in it.
+LISTED = {
+    "pair": (listed, lambda b: b[0]),
+    "tuples": (lambda x: tuple(map(tuple, listed(x))), lambda b: b[0]),
+    "names": (lambda x: {"images": listed(x)[0], "id": "a"}, lambda b: b["images"]),
+    "mappings": (
+        lambda x: [
+            {"image": each, "boxes": torch.zeros(2, 4)} for each in listed(x)[0]
+        ],
+        lambda b: [sample["image"] for sample in b],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", LISTED)
+def test_samples_that_a_batch_lists_one_by_one_are_counted(form: str) -> None:
+    make, samples_of = LISTED[form]
+    x = batch()[0]
+    expected = second_moments(mlp(), [x], score=lambda model, x: model(x).T)
+
+    def outputs(model: nn.Module, b: object) -> Tensor:
+        return model(torch.cat(samples_of(b)))
+
+    found = second_moments(mlp(), [make(x)], score=lambda model, b: outputs(model, b).T)
+    assert torch.equal(found["0.weight"].matrix, expected["0.weight"].matrix)
+    with pytest.raises(ValueError, match=r"16\] samples, got \(16, 4\)"):
+        second_moments(mlp(), [make(x)], score=outputs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: ([x, x, x, x], x[:, 0]),  # views of all samples, and labels
+        lambda x: ([x, x, x, x], [x, x]),
+        lambda x: [x, x, x, x],
+        lambda x: ({"x": x}, {"x": x}, {"y": x}, {"y": x}),
+    ],
+)
+def test_lists_of_anything_else_than_samples_tell_no_samples(make: Callable) -> None:
+    x = batch()[0]
+    message = r"for b in \[16\] samples, got \(16, 4\)"
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [make(x)], score=lambda model, b: model(x))
+
+
+def test_samples_along_a_later_axis_of_the_batch_are_refused_with_a_way_out() -> None:
+    x = batch()[0]
+    first = x.reshape(16, 3, 4).transpose(0, 1).contiguous()  # (times, samples, 4)
+
+    def score(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x.transpose(0, 1).reshape(16, -1))[:, 0]
+
+    message = (
+        r"for b in \[3\] samples, got \(16,\): the samples are along the last axis. "
+        "Where they are right, as where time comes first, one tensor of the batch must "
+        "have the samples first: transpose it, and back inside of the score"
+    )
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [first], score=score)
+    found = second_moments(
+        mlp(), [first.transpose(0, 1)], score=lambda m, x: score(m, x.transpose(0, 1))
+    )
+    expected = second_moments(mlp(), [x], score=lambda model, x: model(x)[:, 0])
+    assert torch.equal(found["0.weight"].matrix, expected["0.weight"].matrix)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_probabilities_of_half_precision_are_formed_in_float32(
     dtype: torch.dtype,
