@@ -25,11 +25,15 @@ class Trained:
         self._parameters = parameters
         self._before: dict[str, Tensor] = {}
         self._kinds: dict[str, tuple[torch.device, torch.dtype]] = {}
+        self._frozen: set[str] = set()  # when the task began
 
     def watch(self) -> None:
         """Notice what changes from now on: each parameter is read once, none kept."""
         self._before = {n: _sums(p.held) for n, p in self._parameters.items()}
         self._kinds = {n: _kind(p.held) for n, p in self._parameters.items()}
+        self._frozen = {
+            n for n, p in self._parameters.items() if not p.held.requires_grad
+        }
 
     def forget(self) -> None:
         """Let what changed so far be: it was set, not trained."""
@@ -69,7 +73,9 @@ class Trained:
 
     def _is_changed(self, name: str) -> bool:
         held, before = self._parameters[name].held, self._before[name]
-        if not held.requires_grad or self._kinds[name] != _kind(held):
+        # What was frozen in the task, after its training, may be lost as well.
+        is_trained = held.requires_grad or name not in self._frozen
+        if not is_trained or self._kinds[name] != _kind(held):
             return False
         return not torch.equal(_sums(held), before)
 

@@ -132,6 +132,46 @@ def forwards_of(model: nn.Module, observe: Callable[[], object]) -> int:
     return count
 
 
+class Flow(nn.Module):
+    """Has no forward, and uses parameters of its own in a method."""
+
+    def __init__(self, *, trains_mask: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.mask = nn.Parameter(torch.tensor([0.0, 1.0]), requires_grad=trains_mask)
+        self.shift = nn.Linear(2, 2)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        kept = self.mask * x
+        return -(kept + (1 - self.mask) * self.shift(kept)).square().sum(1)
+
+
+@pytest.mark.parametrize("trains_mask", [False, True])
+def test_only_what_is_trained_is_said_to_be_unprotected(trains_mask: bool) -> None:
+    model = Flow(trains_mask=trains_mask)
+    data = list(torch.randn(2, 6, 2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = second_moments(model, data, score=lambda model, x: model.log_prob(x))
+    assert found.keys() == {"shift.weight", "shift.bias"}
+    told = [str(each.message) for each in caught]
+    assert [each.split(":")[0] for each in told] == ["mask"] * trains_mask
+    assert model.mask.requires_grad == trains_mask
+
+
+def test_what_was_trained_and_is_frozen_since_is_said_to_be_lost() -> None:
+    model = Flow(trains_mask=True)
+    rgo = RGO(model, optimizer := sgd(model), encode=False)
+    rgo.begin_task(0)
+    for x in (data := list(torch.randn(2, 6, 2))):
+        optimizer.zero_grad()
+        (-model.log_prob(x).mean()).backward()
+        optimizer.step()
+    model.mask.requires_grad_(False)
+    with pytest.warns(UserWarning, match="mask: trained in this task, but no score"):
+        rgo.end_task(data, score=lambda model, x: model.log_prob(x))
+
+
 def test_a_model_that_calls_its_layers_is_run_once_a_batch_without_a_word() -> None:
     model, data = net(calls=True).float(), batches(3, size=MOST_SAMPLES)
     with warnings.catch_warnings():

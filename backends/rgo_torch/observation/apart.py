@@ -160,14 +160,14 @@ class Apart:
     ) -> tuple[dict[str, str], set[str]]:
         """Give each parameter found to the nearest module that was called.
 
-        Returns whose they are by name, and those that no module was called for.
+        Returns whose they are by name, and the trained ones without a module called.
         """
         given: dict[str, str] = {}
         lost: set[str] = set()
         for parameter, above in self._found:
             name = next((name for name in above if calls[layers[name]]), None)
             if name is None:
-                lost.add(parameter.name)
+                lost |= {parameter.name} - self._frozen  # what is not trained stays
                 continue
             own = parameter.name.removeprefix(f"{name}." if name else "")
             layers[name].axes[own] = parameter.axes
