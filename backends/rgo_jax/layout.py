@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import rgo_core
 from rgo_core import Axes
 from rgo_core._checks import check_integer
+from rgo_core._written import written_axes
 from rgo_jax.classes import axes_by_class
 from rgo_jax.kinds import axes_by_name, is_unnamed
 
@@ -206,12 +207,12 @@ def _warn_of_names(
         and is_unnamed(path, tuple(leaves[path].shape))
     ]
     if unnamed:
+        of_product, by_entry = written_axes(leaves[unnamed[0]].ndim)
         warnings.warn(
-            f"{', '.join(unnamed)}: a name that tells nothing, and no inputs from "
-            "outputs: kept entry by entry, which protects little of a matrix that "
-            "multiplies. Give its Axes, as find_layout(params, "
-            f"{{{unnamed[0]!r}: Axes(inputs=(0,), outputs=(1,))}}) for x @ w, or "
-            "Axes(inputs=(0, 1), diagonal=True) where entry by entry is meant",
+            f"{', '.join(unnamed)}: a name that tells nothing of inputs and outputs: "
+            "kept entry by entry, which protects little of a matrix. Give its Axes, as "
+            f"find_layout(params, {{{unnamed[0]!r}: {of_product}}}) for x @ w, or "
+            f"{by_entry} where each acts alone",
             stacklevel=3,
         )
 
@@ -238,8 +239,7 @@ def _check_overrides(
     overrides: Mapping[str, Axes | None], leaves: Mapping[str, Any]
 ) -> None:
     arrays = [path for path, leaf in leaves.items() if hasattr(leaf, "dtype")]
-    unknown = sorted(set(overrides) - set(arrays))
-    if unknown:
+    if unknown := sorted(set(overrides) - set(arrays)):
         raise ValueError(
             f"overrides must name parameters among {arrays}, got {unknown}"
         )

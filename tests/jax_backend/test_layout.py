@@ -312,6 +312,13 @@ def test_matrices_whose_names_tell_nothing_are_warned_of() -> None:
         with pytest.warns(UserWarning, match=advice) as told:
             take(named)
         assert len(told) == 1
+    # All axes of the leaf, or they would be refused.
+    each = (
+        r"'W1': Axes\(groups=\(0,\), inputs=\(1,\), outputs=\(2,\)\)}\) for x @ w, or "
+    )
+    each += r"Axes\(inputs=\(0, 1, 2\), diagonal=True\) where each acts alone"
+    with pytest.warns(UserWarning, match=each):
+        find_layout({"W1": jnp.ones((2, 3, 4))})
     # What the modules around it are called says nothing of it.
     with pytest.warns(UserWarning, match="^token_mixing/W1: a name that tells nothing"):
         find_layout({"token_mixing": {"W1": jnp.ones((3, 4))}})

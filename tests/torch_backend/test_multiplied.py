@@ -281,6 +281,31 @@ def test_a_matrix_that_nothing_tells_of_is_warned_of(
         assert notes_on(model, recwarn, layout={"1.matrix": axes}) == ""
 
 
+class Image(nn.Module):
+    """Is trained to look like something to a network that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(1, 4, 3).requires_grad_(False)
+        self.image = nn.Parameter(torch.rand(1, 1, 12, 12))
+
+    def forward(self) -> Tensor:
+        return self.network(self.image)
+
+
+def test_the_axes_that_a_warning_advises_are_all_of_the_parameter(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    found = notes_on(Image(), recwarn)
+    multiplied = Axes(groups=(0, 1), inputs=(2,), outputs=(3,))
+    assert "'image': Axes(groups=(0, 1), inputs=(2,), outputs=(3,))} for x @ w" in found
+    by_entry = Axes(inputs=(0, 1, 2, 3), diagonal=True)
+    assert "Axes(inputs=(0, 1, 2, 3), diagonal=True) where entry by entry" in found
+    for axes in (multiplied, by_entry):
+        options = {"layout": {"image": axes}, "encode": False}
+        assert notes_on(Image(), recwarn, **options) == ""
+
+
 def test_a_model_of_which_nothing_is_encoded_is_warned_of(
     recwarn: pytest.WarningsRecorder,
 ) -> None:

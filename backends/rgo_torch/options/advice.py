@@ -7,6 +7,7 @@ from torch import nn
 
 from rgo_core._checks import few_names
 from rgo_core._names import may_multiply
+from rgo_core._written import written_axes
 from rgo_torch.layers.layer import Layer
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.places import CONVOLUTIONS
@@ -69,23 +70,26 @@ def kept_by_entry(layers: Iterable[Layer]) -> str | None:
     ----------
     layers : iterable of Layer
     """
-    found = [
-        layer.full_name(own)
+    found = {
+        layer.full_name(own): p.ndim
         for layer in layers
         for own in sorted(layer.untold)
         if (p := layer.parameter(own)) is not None
         and p.requires_grad
         and may_multiply(own, tuple(p.shape))
-    ]
+    }
     if not found:
         return None
+    first = next(iter(found))
+    multiplied, by_entry = written_axes(found[first])
+    names = few_names(list(found))
     return (
-        f"{few_names(found)}: kept entry by entry, for the source of its class does "
-        "not show a product that tells inputs from outputs: that protects little of a "
-        "matrix that multiplies, and its outputs are not encoded. Write x @ "
-        "self.matrix or F.linear(x, self.matrix) in the class itself, or give layout={"
-        f"{found[0]!r}: Axes(inputs=(0,), outputs=(1,))}} for x @ w; "
-        "Axes(inputs=(0, 1), diagonal=True) where entry by entry is meant"
+        f"{names}: kept entry by entry, for the source of its class does not show a "
+        "product that tells inputs from outputs: that protects little of a matrix that "
+        "multiplies, and its outputs are not encoded. Write x @ self.matrix or "
+        "F.linear(x, self.matrix) in the class itself, or give layout={"
+        f"{first!r}: {multiplied}}} for x @ w; {by_entry} where entry by entry is "
+        "meant"
     )
 
 
