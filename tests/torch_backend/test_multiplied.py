@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
 from torch_backend.nets import CLASSES, FEATURES, batch, sgd
 from torch_backend.tolerance import assert_near
 
@@ -279,6 +280,42 @@ def test_a_matrix_that_nothing_tells_of_is_warned_of(
     assert "layout={'1.matrix': Axes(inputs=(0,), outputs=(1,))}" in found
     for axes in (IN_OUT, Axes(inputs=(0, 1), diagonal=True), None):
         assert notes_on(model, recwarn, layout={"1.matrix": axes}) == ""
+
+
+class Read(nn.Module):
+    """Multiplies by a matrix, and adds one of its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix, self.matrices = weight(3, 3), weight(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.matrices[: len(x)].sum()) @ self.matrix
+
+
+@pytest.mark.parametrize(
+    ("change", "original"),
+    [
+        (parametrizations.spectral_norm, "parametrizations.matrix.original"),
+        (parametrizations.weight_norm, "parametrizations.matrix.original1"),
+        (
+            lambda module, name: prune.random_unstructured(module, name, 0.5),
+            "matrix_orig",
+        ),
+    ],
+)
+def test_what_a_matrix_is_computed_from_has_its_axes(
+    change: Callable, original: str
+) -> None:
+    model = nn.Sequential(change(Read(), "matrix"), nn.Linear(3, 2))
+    found = {
+        f"{layer.name}.{own}": axes
+        for layer in find_layout(model).layers
+        for own, axes in layer.axes.items()
+    }
+    assert found[f"0.{original}"] == IN_OUT
+    assert found["0.matrices"] != IN_OUT
+    assert FeatureEncoder(model).widths == {"0": 3}
 
 
 class Image(nn.Module):

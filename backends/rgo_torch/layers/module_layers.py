@@ -1,10 +1,10 @@
 """One module of a model: the layers that its parameters make, or why they do not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rgo_core import Axes, check_axes_fit
@@ -18,6 +18,9 @@ from rgo_torch.wrappers import check_whole, full_name
 
 # What has no forward: the module that holds it uses its parameters.
 LISTS = (nn.ParameterList, nn.ParameterDict)
+
+# What the hooks of older forms have a weight computed from ends in.
+ORIGINAL = ("_orig", "_v")
 
 
 class ModuleLayers(NamedTuple):
@@ -140,7 +143,9 @@ class ModuleLayers(NamedTuple):
             sample_axis=0 if kind is None else kind.sample_axis,
         )
         if kind is None and self.name:  # what the whole model gives out stays in order
-            layer.channels = read_channels(self.module, self.parameters())
+            own = self.parameters()
+            named = {**_computed(self.module, own), **own}
+            layer.channels = read_channels(self.module, named)
             layer.reads_channels = True
         return layer
 
@@ -152,7 +157,8 @@ class ModuleLayers(NamedTuple):
         and has its shape has its axes.
         """
         nearest = nn.Module if self.kind is None else self.kind[0]
-        known = multiplied_axes(self.module, own, nearest)
+        computed = _computed(self.module, own)
+        known = multiplied_axes(self.module, {**computed, **own}, nearest)
         if self.kind is not None:
             named = self.kind[1].axes(self.module)
             self._check_named(named, own)
@@ -162,7 +168,9 @@ class ModuleLayers(NamedTuple):
             alike = [
                 axes
                 for name, axes in known.items()
-                if name not in own and _shape_of(self.module, name) == p.shape
+                if name not in own
+                and _shape_of(self.module, name) == p.shape
+                and (name not in computed or _makes(key, name))
             ]
             if key in known or alike:
                 found[key] = known.get(key) or alike[0]
@@ -193,6 +201,24 @@ def _computes_weights(module: nn.Module) -> bool:
 
 def _entries(parameter: nn.Parameter) -> Axes:
     return Axes(inputs=tuple(range(parameter.ndim)), diagonal=True)
+
+
+def _makes(key: str, name: str) -> bool:
+    """Tell by its name of a parameter that an attribute is computed from."""
+    of_hook = {f"{name}{suffix}" for suffix in ORIGINAL}
+    return key.startswith(f"parametrizations.{name}.") or key in of_hook
+
+
+def _computed(module: nn.Module, own: Iterable[str]) -> dict[str, Tensor]:
+    """Return what is computed from parameters, and called otherwise than they are.
+
+    By a parametrization, or by a hook, as that of pruning, from ``name_orig``.
+    """
+    parts = [key.split(".") for key in own]
+    named = {part[1] for part in parts if part[0] == "parametrizations"}
+    named |= {key[: -len(s)] for key in own for s in ORIGINAL if key.endswith(s)}
+    found = {name: getattr(module, name, None) for name in named - {*own, ""}}
+    return {name: each for name, each in found.items() if isinstance(each, Tensor)}
 
 
 def _shape_of(module: nn.Module, name: str) -> tuple[int, ...] | None:

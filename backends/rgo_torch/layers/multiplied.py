@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 
-from torch import nn
+from torch import Tensor, nn
 
 from rgo_core import Axes
 from rgo_torch.layers.einsum import Term, axes_of_term
@@ -23,7 +23,7 @@ UNREAD = frozenset({"__init__", "reset_parameters", "extra_repr"})
 
 def multiplied_axes(
     module: nn.Module,
-    own: Mapping[str, nn.Parameter],
+    own: Mapping[str, Tensor],
     known: type = nn.Module,
 ) -> dict[str, Axes]:
     """Return the axes of the matrices that a module's class is written to multiply by.
@@ -45,9 +45,7 @@ def multiplied_axes(
     return {name: axes for name, (_, axes) in _multiplied(module, own, known).items()}
 
 
-def read_channels(
-    module: nn.Module, own: Mapping[str, nn.Parameter]
-) -> Channels | None:
+def read_channels(module: nn.Module, own: Mapping[str, Tensor]) -> Channels | None:
     """Return the channels of what a class is written to give out, where a product does.
 
     Those of the matrix that its forward uses last, if no part of the module that has a
@@ -92,7 +90,7 @@ def used_by_forward(module: nn.Module, names: Collection[str]) -> list[str]:
 
 
 def _multiplied(
-    module: nn.Module, own: Mapping[str, nn.Parameter], known: type
+    module: nn.Module, own: Mapping[str, Tensor], known: type
 ) -> dict[str, tuple[Use, Axes]]:
     matrices = {name: p.ndim for name, p in own.items() if p.ndim > 1}
     kind: type = type(module)
