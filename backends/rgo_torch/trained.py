@@ -2,15 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-import torch
-from torch import Tensor
-
 from rgo_core._checks import few_names
-from rgo_torch.complex_parts import real_view
 from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.values import Values, changed_since, values_of
 from rgo_torch.warning import warn_caller
-
-PIECE = 2**20  # entries
 
 
 class Trained:
@@ -23,14 +18,12 @@ class Trained:
 
     def __init__(self, parameters: Mapping[str, ProjectedParameter]) -> None:
         self._parameters = parameters
-        self._before: dict[str, Tensor] = {}
-        self._kinds: dict[str, tuple[torch.device, torch.dtype]] = {}
+        self._before: dict[str, Values] = {}
         self._frozen: set[str] = set()  # when the task began
 
     def watch(self) -> None:
         """Notice what changes from now on: each parameter is read once, none kept."""
-        self._before = {n: _sums(p.held) for n, p in self._parameters.items()}
-        self._kinds = {n: _kind(p.held) for n, p in self._parameters.items()}
+        self._before = {n: values_of(p.held) for n, p in self._parameters.items()}
         self._frozen = {
             n for n, p in self._parameters.items() if not p.held.requires_grad
         }
@@ -72,30 +65,7 @@ class Trained:
             )
 
     def _is_changed(self, name: str) -> bool:
-        held, before = self._parameters[name].held, self._before[name]
+        held = self._parameters[name].held
         # What was frozen in the task, after its training, may be lost as well.
         is_trained = held.requires_grad or name not in self._frozen
-        if not is_trained or self._kinds[name] != _kind(held):
-            return False
-        return not torch.equal(_sums(held), before)
-
-
-def _kind(parameter: Tensor) -> tuple[torch.device, torch.dtype]:
-    return parameter.device, parameter.dtype
-
-
-@torch.no_grad()
-def _sums(parameter: Tensor) -> Tensor:
-    """Return two sums, of which training changes one at the least."""
-    piece = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-    values = real_view(piece.detach())
-    values = values.float() if values.element_size() == 1 else values  # sums not fp8
-    # MPS has no float64.
-    exact = torch.float32 if piece.device.type == "mps" else torch.float64
-    # In pieces: reductions to another dtype copy what they read.
-    pieces = values.flatten().split(PIECE)
-    sums = [piece.sum(dtype=exact) for piece in pieces]
-    norms = [torch.linalg.vector_norm(piece, dtype=exact) for piece in pieces]
-    return torch.stack(
-        [torch.stack(sums).sum(), torch.linalg.vector_norm(torch.stack(norms))]
-    )
+        return is_trained and bool(changed_since(self._before[name], held))

@@ -12,6 +12,7 @@ from torch_backend.learning import learn, learner
 from torch_backend.nets import (
     batch,
     batches,
+    loss_of,
     mlp,
     sgd,
     train,
@@ -61,6 +62,41 @@ def test_updates_of_an_optimizer_that_is_not_known_are_warned_of(
     assert [bool(re.match(expected, message)) for message in messages] == (
         [True] if makes_anew else []
     )
+
+
+@pytest.mark.parametrize("is_past_counts", [False, True])
+def test_what_a_loop_adds_to_the_weights_itself_is_warned_of(
+    is_past_counts: bool,
+) -> None:
+    model = mlp()
+    rgo = RGO(model, torch.optim.Adam(model.parameters()))
+    rgo.begin_task(0)
+    rgo.end_task(batches())
+    rgo.begin_task(1)
+    loss_of(model, *batch()).backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            (p.data if is_past_counts else p).add_(p.grad, alpha=-0.1)
+    message = r"changed since .* that adds to the weights itself gives RGO an SGD"
+    with pytest.warns(UserWarning, match=message):
+        rgo.end_task(batches())
+
+
+def test_weights_that_are_set_and_put_back_are_no_others(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = mlp()
+    rgo = RGO(model, torch.optim.Adam(model.parameters()))
+    rgo.begin_task(0)
+    rgo.end_task(batches())
+    rgo.begin_task(1)
+    kept = weights_of(model)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    model.load_state_dict(kept)
+    rgo.end_task(batches())
+    assert not recwarn.list
 
 
 def test_parameters_that_are_set_between_tasks_or_after_steps_are_no_others(

@@ -1,6 +1,6 @@
 """The updates of optimizers, projected after their steps."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from rgo_torch.optimizers import held_by, with_inner
 from rgo_torch.parameters import ProjectedParameter, Projection
 from rgo_torch.projections import Projections
 from rgo_torch.torch_private import has_step_hooks, steps_of, version_of
+from rgo_torch.values import Values, changed_since, values_of
 from rgo_torch.warning import warn_caller
 
 
@@ -51,9 +52,9 @@ class ProjectedUpdate:
         # Of the step that is going on, and of one whose projection raised.
         self._before: dict[str, Before] = {}
         self._projected_by: Mapping[str, Projection] = {}
-        # To notice updates that no hook saw: who has stepped, and versions before.
+        # To notice updates that no hook saw: who has stepped, and what was before.
         self._stepped: dict[int, Optimizer] = {}
-        self._versions: dict[str, int] = {}
+        self._watched: dict[str, tuple[int, Values]] = {}
         self._handles: list[Any] = []
         # What wraps another steps it (a Lookahead) or is stepped past (SAM): both have
         # hooks, and the outermost that is stepping projects.
@@ -95,8 +96,9 @@ class ProjectedUpdate:
     def watch(self) -> None:
         """Notice from now on what changes projected parameters unprojected."""
         self._stepped = {}
-        self._versions = {
-            name: self._version(name) for name in self._projections.names()
+        self._watched = {
+            name: (self._version(name), values_of(self._parameters[name].held))
+            for name in self._projections.names()
         }
 
     def warn_of_others(self) -> None:
@@ -104,16 +106,16 @@ class ProjectedUpdate:
         held = set().union(*map(held_by, self._stepped.values()))
         changed = [
             name
-            for name, version in self._versions.items()
-            if self._version(name) != version
-            and id(self._parameters[name].held) not in held
+            for name in self._watched
+            if id(self._parameters[name].held) not in held and self._is_changed(name)
         ]
         if changed:
             warn_caller(
                 f"{few_names(changed)}: changed since the last task by something else "
                 "than the optimizers given, whose updates alone are projected. For a "
                 "new optimizer detach() RGO, attach a new one to it and load this "
-                "one's state, or use project='gradient'"
+                "one's state, or use project='gradient'. A loop that adds to the "
+                "weights itself gives RGO an SGD that it never steps"
             )
 
     def forget_estimates(self) -> None:
@@ -148,10 +150,16 @@ class ProjectedUpdate:
             return steps_of(outer) > 1
         return id(optimizer) in self._wrapped[id(outer)] and steps_of(outer) > 0
 
+    def _is_changed(self, name: str) -> bool:
+        version, values = self._watched[name]
+        # No count is kept of what is written through `.data`; the values tell.
+        found = changed_since(values, self._parameters[name].held)
+        return self._version(name) != version if found is None else found
+
     def _version(self, name: str) -> int:
         return version_of(piece_of(self._parameters[name].held))
 
-    def _names_of(self, optimizer: Optimizer) -> Iterable[str]:
+    def _names_of(self, optimizer: Optimizer) -> list[str]:
         """Return the parameters with a projection that an optimizer may step."""
         held = held_by(optimizer)
         return [
