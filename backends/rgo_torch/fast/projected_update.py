@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from rgo_core._checks import few_names
 from rgo_torch.distributed.gathered import piece_of
 from rgo_torch.distributed.pieces import Update, projected_pieces
+from rgo_torch.fast.outside import Outside
 from rgo_torch.hooks import remove_all
 from rgo_torch.optimizers import held_by, with_inner
 from rgo_torch.parameters import ProjectedParameter, Projection
@@ -55,6 +56,7 @@ class ProjectedUpdate:
         # To notice updates that no hook saw: who has stepped, and what was before.
         self._stepped: dict[int, Optimizer] = {}
         self._watched: dict[str, tuple[int, Values]] = {}
+        self._outside = Outside(parameters)
         self._handles: list[Any] = []
         # What wraps another steps it (a Lookahead) or is stepped past (SAM): both have
         # hooks, and the outermost that is stepping projects.
@@ -96,6 +98,7 @@ class ProjectedUpdate:
     def watch(self) -> None:
         """Notice from now on what changes projected parameters unprojected."""
         self._stepped = {}
+        self._outside.begin()
         self._watched = {
             name: (self._version(name), values_of(self._parameters[name].held))
             for name in self._projections.names()
@@ -103,6 +106,7 @@ class ProjectedUpdate:
 
     def warn_of_others(self) -> None:
         """Warn where something else changed parameters since `watch`."""
+        self._outside.warn()
         held = set().union(*map(held_by, self._stepped.values()))
         changed = [
             name
@@ -137,7 +141,12 @@ class ProjectedUpdate:
         self._outermost, self._depth = optimizer, 0
         self._stepped[id(optimizer)] = optimizer
         self._projected_by = self._projections.projections
-        for name in () if self._projections.paused else self._names_of(optimizer):
+        if self._projections.paused:
+            self._outside.forget()
+            return
+        names = self._names_of(optimizer)
+        self._outside.before_step(names)
+        for name in names:
             piece = piece_of(self._parameters[name].held)
             self._before[name] = Before(piece.clone(), -1)
 
@@ -176,7 +185,9 @@ class ProjectedUpdate:
             self._depth -= 1
             return
         self._outermost = None
+        names = list(self._before)
         self._project_pending()
+        self._outside.after_step(id(optimizer), names)
 
     @torch.no_grad()
     def _project_pending(self) -> None:
