@@ -39,6 +39,12 @@ UNDOING = {
     torch.optim.Rprop: "takes longer steps as long as a gradient keeps its sign",
 }
 
+# What to give where there is none.
+WITHOUT = (
+    "; for a loop that adds to the weights itself give torch.optim.SGD of the model's "
+    "parameters, and never step it"
+)
+
 # Sums of gradients, as optimizers call them: linear in what was projected.
 MOMENTUM = ("momentum_buffer", "exp_avg")
 
@@ -50,17 +56,20 @@ def as_optimizers(given: Optimizer | Iterable[Optimizer]) -> tuple[Optimizer, ..
     ------
     TypeError
         If one has no parameter groups.
+    ValueError
+        If there is none.
     """
     single: Any = given
-    found: tuple[Any, ...] = (
-        (single,) if hasattr(given, "param_groups") else tuple(single)
-    )
+    is_several = isinstance(given, Iterable) and not hasattr(given, "param_groups")
+    found: tuple[Any, ...] = tuple(single) if is_several else (single,)
     for optimizer in found:
         if not hasattr(optimizer, "param_groups"):
             raise TypeError(
                 "optimizer must be an optimizer of PyTorch or several, got a "
-                f"{type(optimizer).__name__}"
+                f"{type(optimizer).__name__}{WITHOUT if optimizer is None else ''}"
             )
+    if not found:
+        raise ValueError(f"expected an optimizer or several, got no optimizer{WITHOUT}")
     return found
 
 

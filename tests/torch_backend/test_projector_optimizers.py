@@ -25,7 +25,7 @@ from torch_backend.projecting import consolidated
 from torch_backend.tolerance import assert_near
 
 from rgo_core import empty_moment, observe
-from rgo_torch import GradientProjector, second_moments
+from rgo_torch import RGO, GradientProjector, second_moments
 from rgo_torch.optimizers import ADAPTIVE, UNDOING, Project
 
 
@@ -133,6 +133,42 @@ def test_what_is_no_optimizer_is_refused() -> None:
     message = "must be an optimizer of PyTorch or several, got a Linear"
     with pytest.raises(TypeError, match=message):
         GradientProjector(model, [sgd(model), model[0]])
+
+
+def test_where_there_is_no_optimizer_it_is_said_what_to_give() -> None:
+    advice = "adds to the weights itself give torch.optim.SGD .* and never step it"
+    for nothing, kind, message in (
+        (None, TypeError, "or several, got a NoneType; for a loop that "),
+        ([None], TypeError, "or several, got a NoneType; for a loop that "),
+        ([], ValueError, "expected an optimizer or several, got no optimizer; for a "),
+    ):
+        for attach in (RGO, GradientProjector):
+            with pytest.raises(kind, match=f"{message}.*{advice}"):
+                attach(mlp(), nothing)
+    with pytest.raises(TypeError, match=r"or several, got a float$"):
+        GradientProjector(mlp(), 0.1)
+
+
+def test_gradients_are_projected_for_a_loop_that_adds_them_itself() -> None:
+    ends = []
+    for steps_itself in (False, True):
+        model = mlp()
+        optimizer = sgd(model)
+        rgo = RGO(model, optimizer)
+        for task in range(2):
+            rgo.begin_task(task)
+            for x, y in batches(4, seed=task):
+                model.zero_grad()
+                loss_of(model, x, y).backward()
+                if not steps_itself:
+                    optimizer.step()
+                    continue
+                for p in model.parameters():
+                    p.data.add_(p.grad, alpha=-optimizer.param_groups[0]["lr"])
+            rgo.end_task(batches(4, seed=task))
+        ends.append(weights_of(model))
+    for name, end in ends[0].items():
+        assert torch.equal(end, ends[1][name])
 
 
 @pytest.mark.parametrize("first", ["gradient", "update"])
