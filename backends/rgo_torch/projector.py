@@ -178,7 +178,7 @@ class GradientProjector(Protection):
         -----
         UserWarning
             If updates are projected, and parameters changed without a step of the
-            optimizers given: those of another are not projected.
+            optimizers given, or after each step: that is not projected.
 
         Notes
         -----
