@@ -26,7 +26,6 @@ ADAPTIVE = tuple(
     if hasattr(torch.optim, name)
 )
 
-
 # Their steps are sums of the gradients they were given, so that projected ones make
 # projected steps. Of no others is that known: an optimizer from elsewhere may take
 # signs (Lion), or divide by running norms (Adafactor of transformers, 8-bit Adam).
@@ -154,9 +153,8 @@ def check_optimizers(
     Warns
     -----
     UserWarning
-        If one is adaptive and would get projected gradients, or undoes a projection
-        of either (`UNDOING`), or updates are projected and none holds a parameter that
-        is trained.
+        If one is adaptive and would get projected gradients, or undoes any projection,
+        or updates are projected and none holds a parameter that is trained.
     """
     parameters = list(parameters)
     unheld = unheld_parameters(optimizers, parameters)
