@@ -42,6 +42,17 @@ def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
     return _kernel(path, shape, leaves)
 
 
+def readings(path: str, leaves: Mapping[str, Any]) -> list[Axes]:
+    """Return the ways in which a kernel that nothing tells may be read, if known."""
+    parent, name = _split(path)
+    shape, bias = tuple(leaves[path].shape), _bias(parent, leaves)
+    if name == "weight" and bias is not None and shape[: len(bias)] == bias:
+        stack, last = tuple(range(len(bias) - 1)), len(bias) - 1
+        inputs = tuple(range(len(bias), len(shape)))
+        return [outputs_first(shape), Axes(inputs, (last,), stack)]
+    return [] if name == "weight" or bias is None else _beside(shape, bias)
+
+
 def is_unnamed(path: str, shape: tuple[int, ...]) -> bool:
     """Whether a leaf may multiply as a matrix, for all that its name says."""
     *_, name = path.split("/")
@@ -97,6 +108,10 @@ def _weight(
 ) -> Axes | None:
     """Return the axes of (out, in, ...), or of what the bias beside it says it is."""
     bias = _bias(parent, leaves)
+    # A convolution of one channel, or a stack of layers of one output.
+    stacked = bias is not None and len(bias) > 1 and shape[: len(bias)] == bias
+    if stacked and bias != shape:
+        return None
     if bias is None or bias[0] == math.prod(bias) == shape[0]:
         return outputs_first(shape)
     if bias == shape:
@@ -128,9 +143,36 @@ def _kernel(
     if bias is None:
         told = len(shape) == 2 or name == "w" or "conv" in layer.lower()
         return outputs_last(shape) if told else None
-    fits = len(bias) < len(shape) and shape[-len(bias) :] == bias
-    return outputs_last(shape, len(bias)) if fits else None
+    found = _beside(shape, bias)
+    # Where a stack fits as well, which of them it is nothing tells.
+    return found[0] if len(found) == 1 and not found[0].groups else None
+
+
+def _beside(shape: tuple[int, ...], bias: tuple[int, ...]) -> list[Axes]:
+    """Return all ways to read a kernel beside a bias.
+
+    The first axes of both may be those of a stack; the last of both are the outputs.
+    """
+    rank, count = len(shape), len(bias)
+    return [
+        Axes(
+            tuple(range(stack, rank - count + stack)),
+            outputs=tuple(range(rank - count + stack, rank)),
+            groups=tuple(range(stack)),
+        )
+        for stack in range(count)
+        if count < rank and bias == shape[:stack] + shape[rank - count + stack :]
+    ]
 
 
 def _is_attention(outer: str, leaves: Mapping[str, Any]) -> bool:
-    return all(f"{outer}{name}/kernel" in leaves for name in (*HEADS, "out"))
+    """Whether four kernels are those of heads, and of no stack of dense layers."""
+    names = (*HEADS, "out")
+    shapes = [_shape(leaves, f"{outer}{name}/kernel") for name in names]
+    if not all(shape is not None and len(shape) == 3 for shape in shapes):
+        return False
+    query, key, value, out = (shape or () for shape in shapes)
+    heads = query[1]
+    meet = query[1:] == key[1:] and value[1:] == out[:2] and key[1] == value[1]
+    # Of a stack the first axes are all its layers.
+    return meet and any(shape[0] != heads for shape in (query, key, value))

@@ -2,8 +2,7 @@
 
 import math
 import sys
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,9 +12,9 @@ import jax.numpy as jnp
 import rgo_core
 from rgo_core import Axes
 from rgo_core._checks import check_integer
-from rgo_core._written import written_axes
 from rgo_jax.classes import axes_by_class
-from rgo_jax.kinds import axes_by_name, is_unnamed
+from rgo_jax.kinds import axes_by_name
+from rgo_jax.told import check_overrides, check_told, warn_of_names
 
 __all__ = ["Axes", "Layout", "find_layout"]
 
@@ -119,10 +118,11 @@ def find_layout(
     if max_features is not None:
         check_integer("max_features", max_features, 1)
     leaves, overrides = dict(named_leaves(params)), overrides or {}
-    _check_overrides(overrides, leaves)
+    check_overrides(overrides, leaves)
     found = {**inferred(params), **overrides}
-    _check_told(found, overrides, leaves)
-    _warn_of_names(params, set(leaves) - set(overrides), found, leaves)
+    check_told(found, overrides, leaves)
+    of_class = {path for path, _ in axes_by_class(params, _path)}
+    warn_of_names(set(leaves) - set(overrides) - of_class, found, leaves)
     axes = {path: each for path, each in found.items() if isinstance(each, Axes)}
     passed = {path: each for path, each in found.items() if isinstance(each, str)}
     asked = (path for path, each in overrides.items() if each is None)
@@ -188,63 +188,3 @@ def _not_trained(params: Any) -> dict[str, str]:
         for keys, variable in variables
         if isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.Param)
     }
-
-
-def _warn_of_names(
-    params: Any,
-    paths: Iterable[str],
-    found: Mapping[str, Axes | str | None],
-    leaves: Mapping[str, Any],
-) -> None:
-    """Warn of matrices that are taken to act entry by entry for want of a name."""
-    of_class = dict(axes_by_class(params, _path))
-    unnamed = [
-        path
-        for path in sorted(paths)
-        if isinstance(axes := found[path], Axes)
-        and axes.diagonal
-        and path not in of_class
-        and is_unnamed(path, tuple(leaves[path].shape))
-    ]
-    if unnamed:
-        of_product, by_entry = written_axes(leaves[unnamed[0]].ndim)
-        warnings.warn(
-            f"{', '.join(unnamed)}: a name that tells nothing of inputs and outputs: "
-            "kept entry by entry, which protects little of a matrix. Give its Axes, as "
-            f"find_layout(params, {{{unnamed[0]!r}: {of_product}}}) for x @ w, or "
-            f"{by_entry} where each acts alone",
-            stacklevel=3,
-        )
-
-
-def _check_told(
-    found: Mapping[str, Axes | str | None],
-    overrides: Mapping[str, Axes | None],
-    leaves: Mapping[str, Any],
-) -> None:
-    untold = {
-        path: tuple(leaves[path].shape)
-        for path, each in found.items()
-        if each is None and path not in overrides
-    }
-    if untold:
-        raise ValueError(
-            "expected kernels whose names or biases tell inputs from outputs, got "
-            f"{untold}: give their Axes in overrides, as find_layout(params, {{path: "
-            "Axes(inputs=..., outputs=...)}), or the layout of the nnx.Module itself"
-        )
-
-
-def _check_overrides(
-    overrides: Mapping[str, Axes | None], leaves: Mapping[str, Any]
-) -> None:
-    arrays = [path for path, leaf in leaves.items() if hasattr(leaf, "dtype")]
-    if unknown := sorted(set(overrides) - set(arrays)):
-        raise ValueError(
-            f"overrides must name parameters among {arrays}, got {unknown}"
-        )
-    for path, axes in overrides.items():
-        if axes is not None and not isinstance(axes, Axes):
-            raise TypeError(f"overrides[{path!r}] must be Axes or None, got {axes!r}")
-        if axes is not None:
-            rgo_core.check_axes_fit(path, axes, leaves[path].shape)

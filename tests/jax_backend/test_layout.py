@@ -252,6 +252,64 @@ def test_a_bias_that_fits_no_last_axes_tells_of_a_stack_or_a_transposition() -> 
     assert axes["net/conv2_d_transpose/w"] == Axes((0, 1, 3), (2,))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "bias", "either"),
+    [
+        ((8, 8, 4), (8, 4), "Axes((0,), (1, 2), groups=()) or Axes((1,), (2,), gr"),
+        ((1, 1, 4), (1, 4), "Axes((0,), (1, 2), groups=()) or Axes((1,), (2,), gr"),
+        ((3, 2, 3, 4), (3, 4), "Axes((0, 1), (2, 3), groups=()) or Axes((1, 2), (3,)"),
+        ((3, 3, 2, 4), (3, 2, 4), "(1, 2, 3), groups=()) or Axes((1,), (2, 3), groups"),
+    ],
+)
+@pytest.mark.parametrize("names", [("kernel", "bias"), ("w", "b")])
+def test_a_stack_that_could_be_one_layer_of_many_outputs_is_refused(
+    kernel: tuple[int, ...], bias: tuple[int, ...], either: str, names: Any
+) -> None:
+    layer = {names[0]: jnp.ones(kernel), names[1]: jnp.ones(bias)}
+    message = f"layers/{names[0]} may be .*{re.escape(either)}.*in overrides"
+    with pytest.raises(ValueError, match=message):
+        find_layout({"layers": layer})
+
+
+def test_layers_that_are_mapped_over_as_many_as_their_inputs_are_refused() -> None:
+    """Their one projection of n layers would protect nothing, without a word."""
+    dense = nn.Dense(4)
+
+    def make(key: Any) -> Any:
+        return dense.init(key, jnp.ones((1, 8)))["params"]
+
+    params = jax.eval_shape(jax.vmap(make), jax.random.split(KEY, 8))
+    with pytest.raises(ValueError, match=r"or Axes\(\(1,\), \(2,\), groups=\(0,\)\)"):
+        find_layout({"ensemble": params})
+
+
+def test_a_stack_of_dense_layers_by_the_names_of_heads_is_no_attention() -> None:
+    names = ("query", "key", "value", "out")
+    for layers in (2, 6):
+        stack = {name: {"kernel": jnp.ones((layers, 6, 6))} for name in names}
+        with pytest.raises(ValueError, match=r"query/kernel': \(., 6, 6\)"):
+            find_layout({"blocks": stack})
+    heads = {name: {"kernel": jnp.ones((6, 2, 3))} for name in names[:3]}
+    layout = find_layout({**heads, "out": {"kernel": jnp.ones((2, 3, 6))}})
+    assert layout.axes["query/kernel"] == Axes((0,), (1, 2))
+    assert layout.axes["out/kernel"] == Axes((0, 1), (2,))
+
+
+def test_a_module_tells_heads_of_as_many_as_its_inputs() -> None:
+    heads = nnx.MultiHeadAttention(4, 4, 8, rngs=RNGS, decode=False)
+    assert find_layout(heads).axes["query/kernel"] == Axes((0,), (1, 2))
+
+
+def test_a_weight_that_could_be_a_stack_of_single_outputs_is_refused() -> None:
+    layer = {"weight": jnp.ones((5, 1, 3)), "bias": jnp.ones((5, 1))}
+    either = r"Axes\(\(1, 2\), \(0,\), groups=\(\)\) or Axes\(\(2,\), \(1,\), groups"
+    with pytest.raises(ValueError, match=either):
+        find_layout({"layer": layer})
+    # Equinox's class tells a convolution of one channel.
+    module = eqx.nn.Conv1d(1, 5, 3, key=KEY)
+    assert find_layout(module).axes["weight"] == Axes((1, 2), (0,))
+
+
 def test_an_einsum_that_cannot_be_read_must_be_told() -> None:
     module = nnx.Einsum("na,...ab->n...b", (3, 4), rngs=RNGS)
     with pytest.raises(ValueError, match=r"expected kernels .* {'kernel': \(3, 4\)}"):
