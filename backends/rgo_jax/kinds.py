@@ -22,6 +22,9 @@ HEADS = ("query", "key", "value")
 RECURS = r"(^|/)(weight_hh|w_h|hidden_to_hidden|(dense_)?h|h[fgiornz])(/|$)"
 DEEP = re.compile(rf"{RECURS}|lstm|gru|rnn|recurrent|query|attention", re.IGNORECASE)
 
+# As Haiku calls convolutions by itself, all of which end in their outputs.
+OF_HAIKU = re.compile(r"conv[123]_d")
+
 
 def axes_by_name(path: str, leaves: Mapping[str, Any]) -> Axes | None:
     """Return the axes of a parameter; None where its name and shape do not tell."""
@@ -50,7 +53,23 @@ def readings(path: str, leaves: Mapping[str, Any]) -> list[Axes]:
         stack, last = tuple(range(len(bias) - 1)), len(bias) - 1
         inputs = tuple(range(len(bias), len(shape)))
         return [outputs_first(shape), Axes(inputs, (last,), stack)]
+    if name == "w" and _is_untold(name, shape, bias):
+        return [outputs_last(shape), outputs_first(shape)]
     return [] if name == "weight" or bias is None else _beside(shape, bias)
+
+
+def is_guessed(path: str, leaves: Mapping[str, Any]) -> bool:
+    """Whether a ``w`` taken for (sides..., in, out) may well be (out, in, sides...).
+
+    That is what `jax.lax.conv` takes; Haiku's own names say that it is not.
+    """
+    parent, name = _split(path)
+    shape = tuple(leaves[path].shape)
+    if name != "w" or len(shape) < 3 or OF_HAIKU.search(parent):
+        return False
+    turned = (*shape[2:], shape[1], shape[0])
+    untold = _is_untold(name, shape, _bias(parent, leaves))
+    return untold and _ends_in_channels(turned)
 
 
 def is_unnamed(path: str, shape: tuple[int, ...]) -> bool:
@@ -140,12 +159,29 @@ def _kernel(
     turned = name == "w" and len(shape) > 2 and "transpose" in layer.lower()
     if turned or (len(shape) > 2 and bias == shape[-2:-1] != shape[-1:]):
         return transposed(shape)
-    if bias is None:
-        told = len(shape) == 2 or name == "w" or "conv" in layer.lower()
+    if bias is None or _is_untold(name, shape, bias):
+        says = len(shape) == 2 or "conv" in layer.lower()
+        told = says or (name == "w" and len(shape) > 3 and _ends_in_channels(shape))
         return outputs_last(shape) if told else None
     found = _beside(shape, bias)
     # Where a stack fits as well, which of them it is nothing tells.
     return found[0] if len(found) == 1 and not found[0].groups else None
+
+
+def _is_untold(name: str, shape: tuple[int, ...], bias: tuple[int, ...] | None) -> bool:
+    """Whether no bias tells, or one that fits (out, in, ...) as well as (..., out)."""
+    if bias is None:
+        return True
+    return name == "w" and len(shape) > 2 and bias == shape[:1] == shape[-1:]
+
+
+def _ends_in_channels(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is that of a convolution's (sides..., in, out): as (3, 3, 8, 16).
+
+    All sides are as long, and there are no fewer outputs.
+    """
+    *sides, _, outputs = shape
+    return len(set(sides)) == 1 and sides[0] <= outputs
 
 
 def _beside(shape: tuple[int, ...], bias: tuple[int, ...]) -> list[Axes]:

@@ -14,7 +14,7 @@ from rgo_core import Axes
 from rgo_core._checks import check_integer
 from rgo_jax.classes import axes_by_class
 from rgo_jax.kinds import axes_by_name
-from rgo_jax.told import check_overrides, check_told, warn_of_names
+from rgo_jax.told import check_overrides, check_told, warn_of_guesses, warn_of_names
 
 __all__ = ["Axes", "Layout", "find_layout"]
 
@@ -53,7 +53,9 @@ def find_layout(
     By the class of the layer where `params` has modules, those of Equinox or a module
     of Flax nnx; else by names: ``kernel`` and ``w`` have their outputs in the last
     axis, or in as many of the last as the bias beside them has; ``weight`` has them in
-    its first, or its last where the bias beside it fits that alone. A ``bias`` or ``b``
+    its first, or its last where the bias beside it fits that alone. A ``w`` of three
+    axes or more without a bias is taken where its path says ``conv``, or it has the
+    shape of a convolution's (h, w, in, out). A ``bias`` or ``b``
     beside one of these is a vector of its own. Embeddings, and all that acts entry by
     entry, as what scales and shifts in a normalisation, a class token or any parameter
     of another name, have a diagonal second moment.
@@ -87,7 +89,8 @@ def find_layout(
     -----
     UserWarning
         If a matrix has a name that tells nothing, as ``W1``: it would be kept by its
-        diagonal.
+        diagonal. Or if a ``w`` is taken for a convolution of Haiku's, and may begin
+        with its outputs.
 
     Notes
     -----
@@ -122,7 +125,9 @@ def find_layout(
     found = {**inferred(params), **overrides}
     check_told(found, overrides, leaves)
     of_class = {path for path, _ in axes_by_class(params, _path)}
-    warn_of_names(set(leaves) - set(overrides) - of_class, found, leaves)
+    by_name = set(leaves) - set(overrides) - of_class
+    warn_of_names(by_name, found, leaves)
+    warn_of_guesses(by_name, found, leaves)
     axes = {path: each for path, each in found.items() if isinstance(each, Axes)}
     passed = {path: each for path, each in found.items() if isinstance(each, str)}
     asked = (path for path, each in overrides.items() if each is None)

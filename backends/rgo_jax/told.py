@@ -7,7 +7,7 @@ from typing import Any
 import rgo_core
 from rgo_core import Axes
 from rgo_core._written import written_axes
-from rgo_jax.kinds import is_unnamed, readings
+from rgo_jax.kinds import is_guessed, is_unnamed, readings
 
 
 def warn_of_names(
@@ -30,6 +30,31 @@ def warn_of_names(
             "kept entry by entry, which protects little of a matrix. Give its Axes, as "
             f"find_layout(params, {{{unnamed[0]!r}: {of_product}}}) for x @ w, or "
             f"{by_entry} where each acts alone",
+            stacklevel=3,
+        )
+
+
+def warn_of_guesses(
+    paths: Iterable[str],
+    found: Mapping[str, Axes | str | None],
+    leaves: Mapping[str, Any],
+) -> None:
+    """Warn of kernels that are taken to end in their outputs, and may begin so."""
+    guessed = [
+        path
+        for path in sorted(paths)
+        if isinstance(found[path], Axes)
+        and is_guessed(path, leaves)
+        and found[path] == readings(path, leaves)[0]
+    ]
+    if guessed:
+        last, first = (_named([each]) for each in readings(guessed[0], leaves))
+        shapes = {path: tuple(leaves[path].shape) for path in guessed}
+        warnings.warn(
+            f"{shapes}: taken for convolutions (sides..., in, out), and may be (out, "
+            "in, sides...), as jax.lax.conv takes them by default, which would not be "
+            "protected; say which, as find_layout(params, "
+            f"{{{guessed[0]!r}: {first}}}) for these or {last} for those",
             stacklevel=3,
         )
 

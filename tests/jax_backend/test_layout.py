@@ -310,6 +310,56 @@ def test_a_weight_that_could_be_a_stack_of_single_outputs_is_refused() -> None:
     assert find_layout(module).axes["weight"] == Axes((1, 2), (0,))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"w": jnp.ones((8, 4, 3, 3))},
+        {"w": jnp.ones((8, 1, 3, 3))},
+        {"w": jnp.ones((4, 4, 2))},
+        {"w": jnp.ones((6, 8, 2, 4))},
+        {"w": jnp.ones((3, 8, 3, 3)), "b": jnp.ones(3)},
+        {"w": jnp.ones((3, 8, 3)), "b": jnp.ones(3)},
+    ],
+)
+def test_a_w_whose_shape_is_no_convolutions_of_haiku_must_be_told(layer: Any) -> None:
+    rank = layer["w"].ndim
+    inputs, last = str(tuple(range(1, rank))), str(tuple(range(rank - 1)))
+    either = re.escape(f"Axes({last}, ({rank - 1},), groups=()) or Axes({inputs}, (0")
+    with pytest.raises(ValueError, match=f"q/w may be {either}"):
+        find_layout({"q": layer})
+    told = Axes(tuple(range(1, rank)), (0,))
+    assert find_layout({"q": layer}, {"q/w": told}).axes["q/w"] == told
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(3, 3, 1, 4), (3, 3, 8, 4), (1, 1, 8, 4)])
+def test_a_w_of_the_shape_of_haiku_s_convolutions_is_one(shape: Any) -> None:
+    found = find_layout({"stem": {"w": jnp.ones(shape)}}).axes["stem/w"]
+    assert found == Axes((0, 1, 2), (3,))
+
+
+def test_a_w_that_may_begin_with_its_outputs_is_warned_of() -> None:
+    both = {"stem": {"w": jnp.ones((3, 3, 3, 3))}}
+    named = {"conv1": {"w": jnp.ones((8, 4, 3, 3))}}
+    for params, path in ((both, "stem/w"), (named, "conv1/w")):
+        told = Axes((1, 2, 3), (0,), ())
+        advice = (
+            rf"taken for convolutions .*, and may be .*\{{'{path}': Axes\(\(1, 2, 3"
+        )
+        for take in (find_layout, project_gradients().init):
+            with pytest.warns(UserWarning, match=advice) as warned:
+                take(params)
+            assert len(warned) == 1
+        assert find_layout(params, {path: told}).axes[path] == told
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_haiku_calls_its_convolutions_tells() -> None:
+    layer = {"w": jnp.ones((8, 4, 3, 3))}
+    for name in ("net/conv2_d", "net/~/conv2_d_1", "net/conv2_d_transpose"):
+        assert len(find_layout({name: layer}).axes[f"{name}/w"].inputs) == 3
+
+
 def test_an_einsum_that_cannot_be_read_must_be_told() -> None:
     module = nnx.Einsum("na,...ab->n...b", (3, 4), rngs=RNGS)
     with pytest.raises(ValueError, match=r"expected kernels .* {'kernel': \(3, 4\)}"):
