@@ -140,6 +140,7 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
             kept = weights if layout.axes[path].outputs else biases
             kept[path] = identity_form(path, leaf, layout)
     _warn_of_passed(params, layout)
+    _warn_of_numbers(params)
     if not weights and not biases:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"
@@ -170,3 +171,21 @@ def _warn_of_passed(params: Any, layout: Layout) -> None:
         "it is meant",
         stacklevel=5,
     )
+
+
+def _warn_of_numbers(params: Any) -> None:
+    """Warn of numbers of Python's, which are trained as arrays are, and no arrays."""
+    numbers = {
+        path: leaf
+        for path, leaf in named_leaves(params)
+        if isinstance(leaf, float | complex) and not hasattr(leaf, "dtype")
+    }
+    if numbers:
+        path, number = next(iter(numbers.items()))
+        warnings.warn(
+            f"{', '.join(numbers)}: a Python number is passed through and not "
+            "protected, and is trained as an array is; make it one before "
+            f"find_layout and init, as jnp.asarray({number!r}) for {path}, or keep it "
+            "out of the parameters",
+            stacklevel=5,
+        )

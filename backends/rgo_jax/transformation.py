@@ -132,9 +132,10 @@ def _axes_of(
             new.append(path)
     if new:
         raise ValueError(
-            f"{', '.join(new)}: not there when init made the projections, and not "
-            "protected; make the state anew by init, and end_task with the second "
-            "moments of all tasks"
+            f"{', '.join(new)}: not there when init made the projections, or no array "
+            "then (a Python number: give init jnp.asarray of it), and not protected; "
+            "make the state anew by init, and end_task with the second moments of all "
+            "tasks"
         )
     return axes
 

@@ -12,6 +12,7 @@ from jax.extend.core import jaxprs_in_params
 from rgo_jax import (
     dense,
     end_task,
+    find_layout,
     observe,
     project_gradients,
 )
@@ -20,6 +21,27 @@ from rgo_jax import (
 def test_nothing_to_project_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there is nothing to project: {'steps':"):
         project_gradients().init({"steps": jnp.ones(3, int)})
+
+
+@pytest.mark.parametrize("number", [0.5, 1j])
+def test_a_trained_number_that_is_no_array_is_warned_of(number: Any) -> None:
+    params = {"kernel": jnp.ones((3, 2)), "slope": number}
+    layout = find_layout(params)
+    advice = rf"slope: a Python number .* as jnp.asarray\({number!r}\) for slope"
+    for transformation in (project_gradients(), project_gradients(layout)):
+        with pytest.warns(UserWarning, match=advice) as told:
+            state = transformation.init(params)
+        assert len(told) == 1
+    gradients = {"kernel": jnp.ones((3, 2)), "slope": jnp.ones(())}
+    with pytest.raises(ValueError, match=r"slope: .*or no array then .*jnp.asarray of"):
+        project_gradients().update(gradients, state)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_is_not_trained_or_an_array_is_not_warned_of() -> None:
+    kernel, slope = jnp.ones((3, 2)), np.float32(0.5)
+    params = {"kernel": kernel, "slope": slope, "steps": 3, "on": True}
+    assert "slope" in project_gradients().init(params).biases
 
 
 def test_factored_must_name_weights() -> None:
