@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -26,12 +25,25 @@ from rgo_jax.layout import AS_ASKED, Layout, named_leaves
 MEASURED: Final = measured_damping("sample", "mean", scaled=False)
 
 
-@jax.tree_util.register_static
-@dataclass(frozen=True)
-class Measured:
-    """The damping that was measured for a kind of network: no leaf of a state."""
+class PerceptronDamping(NamedTuple):
+    """The damping that was measured for multilayer perceptrons: no leaf of a state.
 
-    damping: Damping
+    Without fields, it is written and read by all that knows states of optax.
+    """
+
+    @property
+    def damping(self) -> Damping:
+        """Of every second moment the same."""
+        return MEASURED
+
+
+class DeepDamping(NamedTuple):
+    """The damping that was measured for all other networks: no leaf of a state."""
+
+    @property
+    def damping(self) -> Damping:
+        """A share of each second moment."""
+        return RELATIVE_DAMPING
 
 
 class ProjectionState(NamedTuple):
@@ -45,7 +57,8 @@ class ProjectionState(NamedTuple):
     weights: dict[str, Projection]  # scaled to trace n where asked for
     biases: dict[str, Projection]  # of all parameters without outputs
     traces: dict[str, Array]  # () float32 each, of the H that a projection is made of
-    measured: Measured = Measured(MEASURED)  # where gradients are projected
+    # Where gradients are projected.
+    measured: PerceptronDamping | DeepDamping = PerceptronDamping()
 
 
 def projection_state(state: Any) -> ProjectionState:
@@ -146,7 +159,7 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
             f"there is nothing to project: {dict(layout.passed)} are passed through"
         )
     traces = {path: jnp.zeros((), jnp.float32) for path in (*weights, *biases)}
-    measured = Measured(MEASURED if is_plain(layout.axes) else RELATIVE_DAMPING)
+    measured = PerceptronDamping() if is_plain(layout.axes) else DeepDamping()
     ended = jnp.zeros((), jnp.int32)
     return ProjectionState(ended, weights, biases, traces, measured)
 

@@ -88,9 +88,24 @@ def from_savez(folder: Path) -> Run:
     return run
 
 
+def to_flax(folder: Path, run: Run) -> None:
+    from flax import serialization
+
+    (folder / "flax.msgpack").write_bytes(serialization.to_bytes(run))
+
+
+def from_flax(folder: Path) -> Run:
+    from flax import serialization
+
+    data = (folder / "flax.msgpack").read_bytes()
+    run: Run = serialization.from_bytes(fresh(), data)
+    return run
+
+
 ROUTES: dict[str, tuple[Callable[[Path, Run], None], Callable[[Path], Run]]] = {
     "file": (to_file, from_file),
     "orbax": (to_orbax, from_orbax),
+    "flax": (to_flax, from_flax),
     "savez": (to_savez, from_savez),
 }
 

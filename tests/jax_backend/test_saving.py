@@ -96,6 +96,7 @@ def test_another_process_goes_on_to_the_same_numbers_by_every_route(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("orbax.checkpoint")
+    pytest.importorskip("flax.serialization")
     before = learned()
     for write, _ in routes.ROUTES.values():
         write(tmp_path, before)
@@ -105,6 +106,31 @@ def test_another_process_goes_on_to_the_same_numbers_by_every_route(
     expected = routes.learned(before, 1)
     for route in routes.ROUTES:
         assert_same(load(tmp_path / f"{route}-after.npz", expected), expected)
+
+
+@pytest.mark.parametrize("name", ["kernel", "conv/kernel"])
+def test_the_bytes_of_flax_keep_which_damping_was_measured(name: str) -> None:
+    serialization = pytest.importorskip("flax.serialization")
+    kernel = jnp.ones((6, 3) if name == "kernel" else (2, 3, 3))
+    fresh = optax.chain(project_gradients(), optax.sgd(0.1)).init({name: kernel})
+    moments = observe({}, {name: draw((4, 6))})
+    state = end_task(fresh, moments)
+    again = serialization.from_bytes(fresh, serialization.to_bytes(state))
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    assert_same(end_task(again, moments), end_task(state, moments))
+
+
+def test_equinox_rounds_moments_unless_they_are_of_numpy(tmp_path: Path) -> None:
+    eqx = pytest.importorskip("equinox")
+    path, state = tmp_path / "run.eqx", project_gradients().init({"w": jnp.eye(6)})
+    moments = observe({}, {"w": draw((4, 6))})
+    eqx.tree_serialise_leaves(path, (state, moments))
+    with pytest.raises(RuntimeError, match="from float64 in `like` to float32"):
+        eqx.tree_deserialise_leaves(path, (state, moments))
+    kept = state, jax.device_get(moments)
+    eqx.tree_serialise_leaves(path, kept)
+    again = eqx.tree_deserialise_leaves(path, kept)
+    assert_same(end_task(*again), end_task(state, moments))
 
 
 def test_moments_go_on_as_numpy_arrays() -> None:
