@@ -157,8 +157,15 @@ def inferred(params: Any) -> dict[str, Axes | str | None]:
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """Return the leaves of a pytree with their paths."""
+    """Return the leaves of a pytree with their paths; raise ValueError of one leaf."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
+    if flat and not flat[0][0]:
+        leaf = flat[0][1]
+        raise ValueError(
+            "expected parameters by name, as {'kernel': array}, got a single "
+            f"{type(leaf).__name__} of shape {jnp.shape(leaf)}; give it a name, and "
+            "put project_gradients beside optax.flatten, not inside of it"
+        )
     return [(_path(keys), leaf) for keys, leaf in flat]
 
 

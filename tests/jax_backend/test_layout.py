@@ -6,10 +6,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
-from rgo_jax import Axes, find_layout, project_gradients
+from rgo_jax import (
+    Axes,
+    curvature_vectors,
+    empty_moments,
+    find_layout,
+    project_gradients,
+)
 from rgo_jax.layout import named_leaves, replaced
 
 KEY = jax.random.key(0)
@@ -160,6 +167,33 @@ def test_haiku_is_understood() -> None:
         "net/norm/offset": SCALE,
     }
     assert not layout.passed
+
+
+def test_a_single_array_without_a_name_is_refused() -> None:
+    layout, array = find_layout({"kernel": jnp.ones((3, 2))}), jnp.ones((3, 2))
+    message = (
+        r"parameters by name, as .* got a single ArrayImpl of shape \(3, 2\); give"
+    )
+    named = project_gradients(layout)
+    takes: list[Any] = [find_layout, empty_moments, project_gradients().init]
+    takes += [named.init, lambda params: empty_moments(params, layout)]
+    takes += [lambda params: curvature_vectors(lambda p, x: x @ p, params, array)]
+    state = named.init({"kernel": array})
+    for take in (*takes, lambda updates: named.update(updates, state)):
+        with pytest.raises(ValueError, match=message):
+            take(array)
+
+
+def test_an_optimizer_whose_parameters_are_flattened_is_refused() -> None:
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+    flat = optax.flatten(optax.chain(project_gradients(), optax.sgd(0.1)))
+    with pytest.raises(
+        ValueError, match=r"\(8,\); .* beside optax.flatten, not inside"
+    ):
+        flat.init(params)
+    beside = optax.chain(project_gradients(), optax.flatten(optax.adam(0.1)))
+    updates, _ = beside.update(params, beside.init(params))
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
 
 
 def test_integers_are_passed_through() -> None:
