@@ -102,3 +102,7 @@ def test_the_examples_with_jax_remember_their_first_task(library: str) -> None:
     assert np.mean(right) > 0.8
     for block in rest:
         exec(block, names)
+    # A pass sees all features, a step some, and the next one others.
+    first, second = (names[step]["layers"][2]["kernel"] for step in ("first", "second"))
+    assert not np.array_equal(first[...], second[...])
+    assert (np.asarray(names["vectors"]["layers/2/kernel"]) != 0).mean() > 0.9
