@@ -83,7 +83,10 @@ def test_every_way_to_save_a_state_goes_on() -> None:
     assert (grown["finished"], grown["current"]) == (1, 1)
     assert grown["parameters"]["2.bias"]["matrix"].shape == (15, 15)
     assert names["moments"]["kernel"].matrix.dtype == np.float64
-    np.testing.assert_array_equal(names["moments"]["kernel"].matrix, 8.0)
+    np.testing.assert_array_equal(names["moments"]["kernel"].matrix, 4.0)
+    P = names["rgo_jax"].projection_state(names["grown_state"]).biases["bias"]
+    assert P[0, 0] < 1
+    np.testing.assert_array_equal(P[10:], np.eye(15)[10:])
 
 
 @pytest.mark.parametrize("library", ["flax", "equinox"])

@@ -28,6 +28,7 @@ from rgo_jax.forms import (
     moment_kind,
     trace,
 )
+from rgo_jax.grown import way_to_grow
 from rgo_jax.projection import (
     MEASURED,
     ProjectionState,
@@ -228,5 +229,6 @@ def _check_moment(path: str, moment: Moment, projection: Projection) -> None:
     if found != expected:
         raise ValueError(
             f"{path}: expected a second moment of shape {expected}, got {found}"
+            f"{way_to_grow(moment, expected[-1])}"
         )
     check_finite(f"{path}: a second moment", moment[0], jnp)

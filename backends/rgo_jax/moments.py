@@ -12,6 +12,7 @@ import rgo_core
 from rgo_core._checks import check_finite
 from rgo_jax.double import check_kept_double, in_double
 from rgo_jax.forms import Moment, empty_form
+from rgo_jax.grown import check_grown
 from rgo_jax.layout import Layout, find_layout, named_leaves
 from rgo_jax.ranks import any_ranks
 
@@ -94,6 +95,7 @@ def observe(
         check_finite(f"{path}: vectors", rows, jnp)
         if path in moments:
             check_kept_double(path, moments[path])
+            check_grown(path, moments[path], rows)
     add = in_double(partial(_observe, share))
     seen = {
         path: add(moments[path] if path in moments else _empty(rows), rows)

@@ -158,7 +158,9 @@ def _remembered(
     if axes is None:
         raise ValueError(
             f"{path}: updates of shape {shape} do not fit the projections that init "
-            "made: give project_gradients the layout of all parameters"
+            "made: give project_gradients the layout of all parameters, or, if one has "
+            "grown, make the state anew by init, and end_task with the second moments "
+            "of all tasks"
         )
     return axes
 

@@ -11,6 +11,7 @@ from jax.extend.core import jaxprs_in_params
 
 from rgo_jax import (
     dense,
+    empty_moments,
     end_task,
     find_layout,
     observe,
@@ -91,6 +92,32 @@ def test_moments_that_do_not_fit_are_refused(
     state = project_gradients().init({"w": jnp.eye(2)})
     with pytest.raises(kind, match=message):
         end_task(state, moments)
+
+
+def test_a_head_that_has_grown_is_refused_with_the_way_on() -> None:
+    old = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4), "gate": jnp.ones(4)}
+    new = {"kernel": jnp.ones((3, 6)), "bias": jnp.ones(6), "gate": jnp.ones(6)}
+    transformation = project_gradients()
+    vectors = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones((2, 4))}
+    moments = observe(empty_moments(old), {**vectors, "gate": jnp.ones((2, 4))})
+    with pytest.raises(ValueError, match="if one has grown, make the state anew by"):
+        transformation.update(new, transformation.init(old))
+    fields = {"bias": "SecondMoment", "gate": "DiagonalMoment"}
+    for path, kind in fields.items():
+        shape = r"\(6, 6\), got \(4, 4\)" if path == "bias" else r"\(6,\), got \(4,\)"
+        way = rf"if the .* has grown, .* rgo_core.{kind}\(numpy.pad\(moment\..*\(0, 2\)"
+        with pytest.raises(ValueError, match=f"{path}: .*{shape}; {way}"):
+            end_task(transformation.init(new), {path: moments[path]})
+        with pytest.raises(
+            ValueError, match=rf"{path}: .* of 4 features, .* got 6; {way}"
+        ):
+            observe(moments, {path: jnp.ones((2, 6))})
+    # What has shrunk, or is of several groups, is not padded so.
+    with pytest.raises(ValueError, match=r"shape \(4, 4\), got \(6, 6\)$"):
+        end_task(transformation.init(old), observe({}, {"bias": jnp.ones((1, 6))}))
+    grouped = observe({}, {"stack": jnp.ones((2, 1, 4))})
+    with pytest.raises(ValueError, match=r"of 4 features, .* has, got 6$"):
+        observe(grouped, {"stack": jnp.ones((2, 1, 6))})
 
 
 def test_traced_moments_that_are_not_finite_make_nan() -> None:
