@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rgo_core import DiagonalProjection
+from rgo_core._checks import few_names
 from rgo_core.damping import (
     RELATIVE_DAMPING,
     Damping,
@@ -144,7 +145,8 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
     Warns
     -----
     UserWarning
-        If what can be trained is passed through, and not because it was asked for.
+        If what can be trained is passed through, and not because it was asked for; or
+        is kept in half precision.
     """
     weights: dict[str, Projection] = {}
     biases: dict[str, Projection] = {}
@@ -154,6 +156,7 @@ def identities(params: Any, layout: Layout) -> ProjectionState:
             kept[path] = identity_form(path, leaf, layout)
     _warn_of_passed(params, layout)
     _warn_of_numbers(params)
+    _warn_of_half(params, layout)
     if not weights and not biases:
         raise ValueError(
             f"there is nothing to project: {dict(layout.passed)} are passed through"
@@ -200,5 +203,23 @@ def _warn_of_numbers(params: Any) -> None:
             "protected, and is trained as an array is; make it one before "
             f"find_layout and init, as jnp.asarray({number!r}) for {path}, or keep it "
             "out of the parameters",
+            stacklevel=5,
+        )
+
+
+def _warn_of_half(params: Any, layout: Layout) -> None:
+    """Warn of weights in half precision, whose steps are rounded along closed ones."""
+    half = {
+        path: leaf.dtype
+        for path, leaf in named_leaves(params)
+        if path in layout.axes and leaf.dtype.itemsize < 4
+    }
+    if half:
+        warnings.warn(
+            f"{few_names(list(half))}: trained in {next(iter(half.values()))}, where "
+            "each step is also rounded along directions that earlier tasks have "
+            "closed; the smaller the steps, the larger the part of what is learned "
+            "that lies there. Keep the parameters in float32, and cast them in the "
+            "loss, as by jax.tree.map(lambda p: p.astype(jax.numpy.bfloat16), params)",
             stacklevel=5,
         )

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax import Array
 from jax.extend.core import jaxprs_in_params
@@ -36,6 +37,22 @@ def test_a_trained_number_that_is_no_array_is_warned_of(number: Any) -> None:
     gradients = {"kernel": jnp.ones((3, 2)), "slope": jnp.ones(())}
     with pytest.raises(ValueError, match=r"slope: .*or no array then .*jnp.asarray of"):
         project_gradients().update(gradients, state)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_weights_in_half_precision_are_warned_of_once(dtype: Any) -> None:
+    params = {"kernel": jnp.ones((3, 2), dtype), "bias": jnp.ones(2, dtype)}
+    optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
+    message = rf"^bias, kernel: trained in {jnp.dtype(dtype)}, .* cast them in the"
+    with pytest.warns(UserWarning, match=message) as told:
+        optimizer.init(params)
+    assert len(told) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_in_half_precision_that_pass_through_are_not_warned_of() -> None:
+    params = {"kernel": jnp.ones((3, 2)), "table": jnp.ones((3, 2), jnp.bfloat16)}
+    project_gradients(find_layout(params, {"table": None})).init(params)
 
 
 @pytest.mark.filterwarnings("error")
