@@ -64,8 +64,11 @@ def check_labels(labels: Array, count: int, mask: Array | None) -> None:
         )
 
 
-def checked_scores(scores: Any, batch: Any) -> Array:
-    """Return the scores as (k, b); raise unless there is one for each sample."""
+def checked_scores(scores: Any, batch: Any, mapped: int | None = None) -> Array:
+    """Return the scores as (k, b); raise unless there is one for each sample.
+
+    Of the `mapped` samples that a caller gave `batch` has one, where they are mapped.
+    """
     if not isinstance(scores, Array | np.ndarray):
         raise TypeError(
             "a score must be an array of shape (b,) or (k, b), got a "
@@ -73,8 +76,10 @@ def checked_scores(scores: Any, batch: Any) -> Array:
         )
     samples = {array.shape[0] for array in jax.tree.leaves(batch)}
     if scores.ndim not in (1, 2) or {scores.shape[-1]} != samples:
+        one = "" if mapped is None else f", one at a time of your {mapped}"
         raise ValueError(
             f"expected scores of shape (b,) or (k, b) for b in {sorted(samples)} "
-            f"samples, got {scores.shape}"
+            f"samples{one}, got {scores.shape}; of several positions or outputs sum "
+            "over positions, as scores.reshape(b, -1).sum(-1)"
         )
     return jnp.atleast_2d(scores)

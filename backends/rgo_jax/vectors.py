@@ -98,10 +98,12 @@ def curvature_vectors(
     if not leaves:
         raise ValueError("there is no parameter to observe: the layout names none")
     samples = count_samples(batch)
+    mapped = samples if per == "sample" else None
 
     def vectors(batch: Any) -> dict[str, Array | Means]:
         def scores(leaves: Mapping[str, Array]) -> Array:
-            return checked_scores(score(replaced(params, leaves), batch), batch).sum(-1)
+            given = score(replaced(params, leaves), batch)
+            return checked_scores(given, batch, mapped).sum(-1)
 
         gradients = jax.jacrev(scores)(varying_with(scores, leaves))
         return {

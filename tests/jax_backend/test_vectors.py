@@ -195,6 +195,33 @@ def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         tapped_vectors(lambda taps: jnp.zeros(shape), {"w": jnp.zeros((5, 2))})
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_scores_of_positions_are_refused_with_how_many_samples_there_are(
+    flat: bool,
+) -> None:
+    params, batch = {"kernel": draw((3, 4))}, (draw((5, 2, 3)), jnp.zeros((5, 2), int))
+
+    def score(params: Any, batch: Any) -> Any:
+        logits, y = batch[0] @ params["kernel"], batch[1]
+        if flat:
+            return softmax_score(logits.reshape(-1, 4), y.reshape(-1))
+        return softmax_score(logits, y)
+
+    got = r"\(1, 2\)" if flat else r"\(1, 1, 2\)"
+    way = r"as scores.reshape\(b, -1\).sum\(-1\)"
+    with pytest.raises(
+        ValueError, match=f"one at a time of your 5, got {got}; .*{way}"
+    ):
+        curvature_vectors(score, params, batch)
+    with pytest.raises(ValueError, match=f"in .5. samples, got .*sum over pos.*{way}"):
+        curvature_vectors(score, params, batch, per="batch")
+
+    def summed(params: Any, batch: Any) -> Any:
+        return score(params, batch).reshape(len(batch[0]), -1).sum(-1)
+
+    assert curvature_vectors(summed, params, batch)["kernel"].shape == (5, 3)
+
+
 @pytest.mark.parametrize(("name", "value"), [("per", "task"), ("reduce", "max")])
 def test_options_that_do_not_exist_are_refused(name: str, value: str) -> None:
     params, batch = mlp_params((3, 4)), (draw((5, 3)), labels(5, 4))
