@@ -209,7 +209,9 @@ def _check_moments(state: ProjectionState, moments: Mapping[str, Moment]) -> Non
     if unknown:
         raise ValueError(
             f"moments must be named after projected parameters, got {unknown}; there "
-            f"are {sorted(projections)}"
+            f"are {sorted(projections)}; where the optimizer projects these alone, as "
+            "inside of optax.masked, give empty_moments and curvature_vectors "
+            f"find_layout(params, {{{unknown[0]!r}: None, ...}})"
         )
     for path, moment in moments.items():
         _check_moment(path, moment, projections[path])

@@ -89,7 +89,9 @@ def projection_state(state: Any) -> ProjectionState:
     if len(nodes) != 1:
         raise ValueError(
             "expected the state of an optimizer with one project_gradients, got one "
-            f"with {len(nodes)}"
+            f"with {len(nodes)}; put one around what optax.multi_transform or "
+            "optax.partition takes apart, as "
+            "chain(multi_transform(...), project_gradients())"
         )
     found: ProjectionState = _unwrapped(nodes[0])
     return found

@@ -76,6 +76,40 @@ def test_a_state_without_one_projection_is_refused(count: int) -> None:
         end_task(state, {})
 
 
+LAYERS = {
+    name: {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)} for name in ("l1", "l2")
+}
+SEEN = {f"{name}/kernel": jnp.ones((2, 3)) for name in LAYERS}
+
+
+def test_moments_of_what_is_masked_are_refused_with_the_layout_to_give() -> None:
+    masked = optax.masked(project_gradients(), {"l1": True, "l2": False})
+    state = masked.init(LAYERS)
+    message = (
+        r"got \['l2/kernel'\]; .* these alone, as inside of optax.masked, give .* "
+        r"find_layout\(params, \{'l2/kernel': None"
+    )
+    with pytest.raises(ValueError, match=message):
+        end_task(state, observe({}, SEEN))
+    layout = find_layout(LAYERS, {"l2/kernel": None, "l2/bias": None})
+    moments = observe(empty_moments(LAYERS, layout), {"l1/kernel": jnp.ones((2, 3))})
+    assert end_task(state, moments)
+
+
+def test_a_state_of_parts_with_their_own_projections_is_refused_with_the_way() -> None:
+    def parts(*after: Any) -> Any:
+        chains = {name: optax.chain(optax.adam(0.1), *after) for name in LAYERS}
+        return optax.multi_transform(chains, {name: name for name in LAYERS})
+
+    moments = observe({}, SEEN)
+    state = parts(project_gradients()).init(LAYERS)
+    message = r"with 2; put one around .*, as chain\(multi_transform\(...\), project_g"
+    with pytest.raises(ValueError, match=message):
+        end_task(state, moments)
+    around = optax.chain(parts(), project_gradients())
+    assert end_task(around.init(LAYERS), moments)
+
+
 def changed_moment(**changes: Any) -> Any:
     moment = observe({}, {"w": jnp.ones((1, 2))})["w"]
     with jax.enable_x64(True):
