@@ -64,15 +64,21 @@ def test_updates_of_an_optimizer_that_is_not_known_are_warned_of(
     )
 
 
-@pytest.mark.parametrize("is_past_counts", [False, True])
-def test_what_a_loop_adds_to_the_weights_itself_is_warned_of(
-    is_past_counts: bool,
-) -> None:
+def in_second_task() -> tuple[nn.Module, RGO]:
+    """Return a model that ended a task without a step, and began the next."""
     model = mlp()
     rgo = RGO(model, torch.optim.Adam(model.parameters()))
     rgo.begin_task(0)
     rgo.end_task(batches())
     rgo.begin_task(1)
+    return model, rgo
+
+
+@pytest.mark.parametrize("is_past_counts", [False, True])
+def test_what_a_loop_adds_to_the_weights_itself_is_warned_of(
+    is_past_counts: bool,
+) -> None:
+    model, rgo = in_second_task()
     loss_of(model, *batch()).backward()
     with torch.no_grad():
         for p in model.parameters():
@@ -85,11 +91,7 @@ def test_what_a_loop_adds_to_the_weights_itself_is_warned_of(
 def test_weights_that_are_set_and_put_back_are_no_others(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    model = mlp()
-    rgo = RGO(model, torch.optim.Adam(model.parameters()))
-    rgo.begin_task(0)
-    rgo.end_task(batches())
-    rgo.begin_task(1)
+    model, rgo = in_second_task()
     kept = weights_of(model)
     with torch.no_grad():
         for p in model.parameters():
