@@ -6,13 +6,12 @@ import numpy as np
 from array_api_compat import is_numpy_namespace, is_torch_namespace
 from scipy.linalg import blas
 
+from rgo_core._matrices import mirror
 from rgo_core._typing import Array, Namespace
 
 # Entries of X from which on half a product and its mirror image are faster than a whole
-# one, and the sides of the squares that are mirrored: measured on one thread.
+# one: measured on one thread.
 LARGE = 2**16
-TILE = 128
-_BELOW = np.tri(TILE, k=-1, dtype=bool)
 
 
 def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
@@ -22,7 +21,7 @@ def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
     BLAS then forms one triangle, in half the multiplications, and the other is copied.
     """
     if matrix.ndim == 2 and rows.shape[-2] * rows.shape[-1] >= LARGE:
-        target, given = _host_view(matrix, xp), _host_view(rows, xp)
+        target, given = host_view(matrix, xp), host_view(rows, xp)
         # BLAS adds to a copy of what is not aligned, and writes to what is read-only.
         if target is not None and given is not None and target.flags.carray:
             _add_on_host(target, given)
@@ -36,7 +35,7 @@ def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
     return matrix + rows.mT @ rows
 
 
-def _host_view(array: Array, xp: Namespace) -> np.ndarray | None:
+def host_view(array: Array, xp: Namespace) -> np.ndarray | None:
     """Return an array by rows as NumPy's, in the same memory; None if it cannot be."""
     if is_numpy_namespace(xp):
         found = array if isinstance(array, np.ndarray) else None
@@ -63,12 +62,7 @@ def _is_plain(tensor: Array) -> bool:
 def _add_on_host(matrix: np.ndarray, rows: np.ndarray) -> None:
     # Seen by columns, as BLAS does, the lower triangle is that above the diagonal.
     blas.dsyrk(1.0, rows.T, beta=1.0, c=matrix.T, lower=True, overwrite_c=True)
-    n = len(matrix)
-    for start in range(0, n, TILE):
-        end = min(start + TILE, n)
-        square = matrix[start:end, start:end]
-        np.copyto(square, square.T, where=_BELOW[: end - start, : end - start])
-        matrix[end:, start:end] = matrix[start:end, end:].T
+    mirror(matrix)
 
 
 def eigh_gram(gram: Array, xp: Namespace) -> tuple[Array, Array]:

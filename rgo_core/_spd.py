@@ -4,24 +4,28 @@ import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from scipy.linalg import lapack
 
-from rgo_core._matrices import identity, symmetrized
+from rgo_core._gram import host_view
+from rgo_core._matrices import identity, mirror, symmetrized
 from rgo_core._namespace import is_traced
 from rgo_core._typing import Array, Namespace
 
 
-def spd_inverse(matrix: Array, xp: Namespace) -> Array:
+def spd_inverse(matrix: Array, xp: Namespace, *, donate: bool = False) -> Array:
     """Invert symmetric positive definite matrices (..., n, n), bitwise symmetric.
 
-    Raises `numpy.linalg.LinAlgError` for a matrix that is not positive definite; while
-    JAX traces, where nothing can be raised, the result is NaN. Cost n^3.
+    One that is donated may be overwritten: NumPy and PyTorch on the host then need no
+    other memory. Raises `numpy.linalg.LinAlgError` for a matrix that is not positive
+    definite; while JAX traces, where nothing can be raised, the result is NaN. Cost
+    n^3.
     """
     if is_numpy_namespace(xp):
-        inverse = _lapack_inverse(matrix)
-    elif is_torch_namespace(xp):
-        factor, info = xp.linalg.cholesky_ex(matrix)
-        if bool(xp.any(info != 0)):
-            raise np.linalg.LinAlgError("the matrix is not positive definite")
-        inverse = xp.cholesky_inverse(factor)
+        return _lapack_inverse(matrix if donate else matrix.copy())
+    if is_torch_namespace(xp):
+        inverse = _torch_inverse(matrix, xp, donate)
+        on_host = host_view(inverse, xp)
+        if on_host is not None:
+            mirror(on_host)
+            return inverse
     elif is_jax_namespace(xp):
         inverse = _jax_inverse(matrix, xp)
         found = xp.all(xp.isfinite(inverse))
@@ -32,6 +36,18 @@ def spd_inverse(matrix: Array, xp: Namespace) -> Array:
         root = xp.linalg.solve(xp.linalg.cholesky(matrix), columns)
         inverse = root.mT @ root
     return symmetrized(inverse)
+
+
+def _torch_inverse(matrix: Array, xp: Namespace, donate: bool) -> Array:
+    matrix = matrix.mT  # by columns, as LAPACK takes it
+    inverse, places = {}, {}
+    if donate and matrix.device.type == "cpu" and not matrix.requires_grad:
+        info = matrix.new_empty(matrix.shape[:-2], dtype=xp.int32)
+        inverse, places = {"out": matrix}, {"out": (matrix, info)}
+    factor, info = xp.linalg.cholesky_ex(matrix, **places)
+    if bool(xp.any(info != 0)):
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    return xp.cholesky_inverse(factor, **inverse).mT
 
 
 def _jax_inverse(matrix: Array, xp: Namespace) -> Array:
@@ -52,17 +68,16 @@ def _jax_inverse(matrix: Array, xp: Namespace) -> Array:
 
 
 def _lapack_inverse(matrix: Array) -> Array:
-    n = matrix.shape[-1]
-    if n == 0:
+    if 0 in matrix.shape:
         return matrix  # LAPACK refuses a matrix without rows.
-    inverse = np.empty_like(matrix)
     for index in np.ndindex(matrix.shape[:-2]):
+        one = matrix[index]
         # LAPACK's lower triangle in Fortran order is NumPy's upper one.
-        factor, info = lapack.dpotrf(matrix[index].T, lower=True, clean=False)
+        factor, info = lapack.dpotrf(one.T, lower=True, clean=False, overwrite_a=True)
         if info == 0:
             factor, info = lapack.dpotri(factor, lower=True, overwrite_c=True)
         if info != 0:
             raise np.linalg.LinAlgError("the matrix is not positive definite")
-        lower = np.tril(factor)
-        inverse[index] = lower + np.tril(lower, -1).T
-    return inverse
+        one[...] = factor.T  # itself, but where LAPACK takes no such array
+    mirror(matrix)
+    return matrix

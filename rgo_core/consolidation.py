@@ -15,7 +15,7 @@ from rgo_core._checks import (
     check_square,
     check_symmetric,
 )
-from rgo_core._matrices import identity
+from rgo_core._matrices import plus_identity
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
@@ -125,8 +125,9 @@ def consolidate(
     Notes
     -----
     One Cholesky inverse, about ``n^3`` multiplications, once a task; of a sketch of l
-    rows ``2 l^2 n``. While JAX traces, values cannot be checked, and the result is NaN
-    where an error would have been raised.
+    rows ``2 l^2 n``. On the host NumPy and PyTorch form Q in the memory of the result,
+    and need n^2 doubles more where it is scaled. While JAX traces, values cannot be
+    checked, and the result is NaN where an error would have been raised.
 
     A sketch stands for ``H = S^T S + shrunk / 2``: what was cut off acts as additional
     damping, and in the raw Q as a factor ``1 / (1 + shrunk / (2 damping))``.
@@ -174,7 +175,7 @@ def _consolidate_dense(
     mean = xp.linalg.trace(matrix)[..., None, None] / matrix.shape[-1]
     alpha = alpha_of(damping, mean, xp)
     try:
-        Q = spd_inverse(identity(matrix.shape[-1], matrix, xp) + matrix / alpha, xp)
+        Q = spd_inverse(plus_identity(matrix / alpha, xp), xp, donate=True)
         _check_lies_below_identity(Q, xp)
     except np.linalg.LinAlgError as error:
         raise ValueError(

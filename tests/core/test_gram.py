@@ -7,7 +7,8 @@ from array_api_compat import torch as torch_namespace
 from core.cases import normal
 
 from rgo_core import SecondMoment, empty_moment, observe
-from rgo_core._gram import LARGE, TILE, add_gram
+from rgo_core._gram import LARGE, add_gram
+from rgo_core._matrices import TILE
 
 ROWS, N = 300, 2 * TILE + 5  # the last tile is cut off
 BEFORE = np.eye(N) + 1 / (1 + np.add.outer(np.arange(N), np.arange(N)))

@@ -1,10 +1,18 @@
+import subprocess
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
+from array_api_compat import torch as torch_namespace
 from core.backends import Backend
-from core.cases import Case, cases, spectral_case
+from core.cases import Case, cases, normal, spectral_case
 from core.tolerance import assert_close, assert_symmetric
 from hypothesis import given
 
+from rgo_core import SecondMoment, consolidate
+from rgo_core._matrices import TILE
 from rgo_core._spd import spd_inverse
 
 
@@ -68,3 +76,61 @@ def test_while_jax_traces_an_indefinite_matrix_alone_is_nan() -> None:
     for found in (result, constant):
         np.testing.assert_array_equal(found[0], np.eye(2))
         assert np.all(np.isnan(found[1]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3, 5, 5), (TILE + 5, TILE + 5)])
+@pytest.mark.parametrize("xp", [np, torch_namespace])
+def test_what_is_donated_is_overwritten_by_the_same_inverse(
+    xp: object, shape: tuple[int, ...]
+) -> None:
+    rows = normal(0, *shape)
+    matrix = np.eye(shape[-1]) + rows.mT @ rows
+    given = xp.asarray(matrix.copy())
+    expected = spd_inverse(given, xp)
+    np.testing.assert_array_equal(given, matrix)
+    found = spd_inverse(given, xp, donate=True)
+    assert np.shares_memory(np.asarray(found), np.asarray(given))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_gradient_flows_through_what_is_donated() -> None:
+    matrix = torch.eye(3, dtype=torch.float64).mul(2).requires_grad_()
+    inverse = spd_inverse(matrix * 1, torch_namespace, donate=True)
+    (gradient,) = torch.autograd.grad(inverse.trace(), matrix)
+    torch.testing.assert_close(gradient, -torch.eye(3, dtype=torch.float64) / 4)
+
+
+def test_numpy_consolidates_in_the_memory_of_the_result() -> None:
+    n = 500
+    moment = SecondMoment(np.eye(n), np.asarray(1))
+    tracemalloc.start()
+    consolidate(moment, 0.5, normalized=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * 8 * n**2
+
+
+MEASURED_IN_TORCH = """
+import resource, torch, rgo_core
+torch.set_num_threads(1)
+small, large = (
+    rgo_core.SecondMoment(torch.eye(n, dtype=torch.float64), torch.tensor(1))
+    for n in (200, 2000)
+)
+rgo_core.consolidate(small, 0.5, normalized=False)  # loads what it needs
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+rgo_core.consolidate(large, 0.5, normalized=False)
+print((peak() - before) * 1024 / (8 * 2000**2))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in KiB on Linux alone")
+def test_pytorch_consolidates_in_the_memory_of_the_result() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURED_IN_TORCH],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(told.stdout) < 1.5
