@@ -16,6 +16,7 @@ Transform: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 # Of MNIST's 60,000 training images the protocol leaves the last 5,000 for validation.
 POOL = 55_000
+AT_ONCE = 1000  # images that are transformed together: few, for the memory it takes
 
 
 @final
@@ -51,24 +52,35 @@ class TransformedStream(Stream):
             )
         self._images = images
         self._transform = transform
-        self._tests: dict[int, Samples] = {}
+        # One array for all tasks: the system gives its pages as they are written, and
+        # what training takes and gives back in between cannot break up the heap.
+        shape = (settings.tasks, len(images.test_images), features)
+        self._tests = np.empty(shape, np.float32)
+        self._tested: set[int] = set()
 
     def _make_train(self, index: int) -> Samples:
         generator = task_generator(self.seed, index, "samples")
         rows = generator.choice(self._pool, size=self.samples, replace=False)
         images, labels = self._images.train_images, self._images.train_labels
-        return Samples(self._show(images[rows], index), labels[rows])
+        shown = np.empty((len(rows), *self.input_shape), np.float32)
+        return Samples(self._show(images[rows], index, shown), labels[rows])
 
     def _make_test(self, index: int) -> Samples:
-        if index not in self._tests:
-            images = self._show(self._images.test_images, index)
-            self._tests[index] = Samples(images, self._images.test_labels)
-        return self._tests[index]
+        if index not in self._tested:
+            self._show(self._images.test_images, index, self._tests[index])
+            self._tested.add(index)
+        return Samples(self._tests[index], self._images.test_labels)
 
     def _make_mask(self, index: int) -> None:
         return None
 
-    def _show(self, images: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
-        pixels = images.reshape(len(images), -1).astype(np.float32)
-        pixels /= 255
-        return self._transform(index)(pixels)
+    def _show(
+        self, images: NDArray[np.uint8], index: int, shown: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        transform = self._transform(index)
+        for start in range(0, len(images), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            pixels = images[part].reshape(-1, *self.input_shape).astype(np.float32)
+            pixels /= 255
+            shown[part] = transform(pixels)
+        return shown

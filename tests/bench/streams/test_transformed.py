@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rgo_bench.data import ImageSet
+from rgo_bench.streams import transformed
 from rgo_bench.streams.options import StreamOptions
 from rgo_bench.streams.transformed import POOL, Transform, TransformedStream
 
@@ -48,7 +49,20 @@ def test_tasks_and_seeds_draw_other_images(images: ImageSet) -> None:
 
 def test_test_samples_are_kept(images: ImageSet) -> None:
     stream = make(images)
-    assert stream.test(1) is stream.test(1)
+    kept = stream.test(1).x
+    assert np.shares_memory(kept, stream.test(1).x)
+    assert not np.shares_memory(kept, stream.test(0).x)
+
+
+def test_images_are_transformed_a_part_at_a_time(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make(images)
+    train, test = whole.train(1).x, whole.test(1).x
+    monkeypatch.setattr(transformed, "AT_ONCE", 3)
+    in_parts = make(images)
+    np.testing.assert_array_equal(in_parts.train(1).x, train)
+    np.testing.assert_array_equal(in_parts.test(1).x, test)
 
 
 def test_images_past_the_pool_are_never_drawn(images: ImageSet) -> None:
