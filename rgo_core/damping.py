@@ -84,6 +84,7 @@ UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
 FLOORED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.3,
     ("sample", "rms", True): 1.0,
+    ("sample", "rms", False): 0.3,
 }
 # Whatever the vectors, where gradients are projected.
 RELATIVE_DAMPING = Relative(0.03)
@@ -117,8 +118,9 @@ def measured_damping(
         so need more damping; where none was measured for them, that of scaled ones is
         returned.
     floored : bool
-        Whether the curvature has a floor (``curvature="floored"``), measured of encoded
-        and unscaled forms alone, with a vector a sample.
+        Whether the curvature has a floor (``curvature="floored"``), measured of
+        unscaled forms alone, with a vector a sample; without encoding of root mean
+        squares.
 
     Returns
     -------

@@ -55,13 +55,13 @@ class RGO(Learned):
         of `end_task`, `layout`, `max_features`, `sketch_rows` and `shared_inputs` of
         RGO, and beside adapters a `chunk_size`, where they are not None. Where None:
         `second_moments` with one vector a sample for ``project="gradient"``, by the
-        mean over outputs of multilayer perceptrons, and of all that is not encoded or
-        has scaled projections, else by their root mean square; and with
-        ``curvature="floored"`` where features are encoded and projections unscaled, but
-        beside a relative damping of means. With ``"update"`` what cannot cancel, for
-        before a layer normalisation the mean over outputs is zero. There a fully
-        convolutional network has one vector for each position, with the mean. What is
-        given to `end_task` takes the place of what is bound here.
+        mean over outputs of encoded multilayer perceptrons and of all that has scaled
+        projections, else by their root mean square; and with ``curvature="floored"``
+        where projections are unscaled, but beside a relative damping of means. With
+        ``"update"`` what cannot cancel, for before a layer normalisation the mean over
+        outputs is zero. There a fully convolutional network has one vector for each
+        position, with the mean. What is given to `end_task` takes the place of what is
+        bound here.
     project : {"gradient", "update"}, optional
         What is projected: the gradient (the paper's) or, for adaptive optimizers, the
         optimizer's update. Where None: the gradient with SGD, ASGD and LBFGS and what

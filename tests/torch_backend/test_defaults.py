@@ -47,7 +47,7 @@ def test_of_an_adaptive_optimizer_the_update_is_projected_and_the_summary_says_s
     assert "update is projected" not in rgo.summary()
 
 
-def test_all_but_perceptrons_are_observed_by_root_mean_squares_with_a_floor() -> None:
+def test_all_but_encoded_perceptrons_are_observed_by_squares_with_a_floor() -> None:
     def chosen(*own: nn.Module, **options: Any) -> tuple[Any, ...]:
         model = nn.Sequential(nn.Conv2d(2, 3, 3), *own, nn.Flatten(), nn.Linear(3, 2))
         rgo = RGO(model, sgd(model), **options)
@@ -55,6 +55,7 @@ def test_all_but_perceptrons_are_observed_by_root_mean_squares_with_a_floor() ->
         return rgo.damping, *told(rgo, "per", "reduce", "curvature", "most")
 
     floored = ("sample", "rms", "floored")
+    bare = measured_damping("sample", "rms", encode=False, scaled=False, floored=True)
     faded = ("sample", "mean", "ground-truth", None)
     measured = measured_damping("sample", "rms")
     assert chosen() == (measured, *floored, None)
@@ -62,12 +63,14 @@ def test_all_but_perceptrons_are_observed_by_root_mean_squares_with_a_floor() ->
     assert chosen(damping=0.1) == (0.1, *floored, None)
     without = partial(second_moments, curvature="ground-truth")
     assert chosen(observe=without) == (Relative(0.03), *faded)
-    # What was measured is the encoded and unscaled form, of gradients.
+    # What was measured is the unscaled form, of gradients.
     by_means = partial(second_moments, reduce="mean")
     assert chosen(observe=by_means) == (Relative(0.03), *faded)
     assert chosen(normalize="weights") == (Relative(0.03), *faded)
     assert chosen(nn.BatchNorm2d(3), normalize="weights") == (Relative(0.03), *faded)
-    assert chosen(encode=False) == (
+    assert chosen(encode=False) == (bare, *floored, None)
+    assert chosen(nn.BatchNorm2d(3), encode=False)[0] == LIMITED_DAMPING
+    assert chosen(observe=without, encode=False) == (
         measured_damping("sample", "mean", encode=False),
         *faded,
     )
@@ -128,14 +131,10 @@ def test_projections_are_scaled_only_if_asked_for(
         rgo.detach()
         return rgo.projector.normalize, rgo.damping
 
-    def measured(**options: bool) -> Damping:
-        number = measured_damping("sample", "mean", **options)
-        return number if is_plain else Relative(0.03)
-
+    scaled = measured_damping("sample", "mean") if is_plain else Relative(0.03)
     assert chosen() == ("none", FLOORED if is_plain else LIMITED_DAMPING)
-    assert chosen(normalize="weights") == ("weights", measured())
-    unencoded = measured(scaled=False, encode=False)
-    assert chosen(encode=False) == ("none", unencoded)
+    assert chosen(normalize="weights") == ("weights", scaled)
+    assert chosen(encode=False) == ("none", 0.3 if is_plain else LIMITED_DAMPING)
     by_batch = partial(second_moments, per="batch")
     assert chosen(observe=by_batch) == ("none", measured_damping("batch", "mean"))
     assert chosen(damping=0.2) == ("none", 0.2)
@@ -164,7 +163,8 @@ def test_the_damping_is_the_one_measured_for_the_vectors_unless_it_is_given() ->
         ({"damping": 0.5}, "floored", 0.5),
         ({"damping": Relative(0.1)}, "ground-truth", Relative(0.1)),
         ({"normalize": "weights"}, "ground-truth", 0.03),
-        ({"encode": False}, "ground-truth", 0.01),
+        ({"encode": False}, "floored", 0.3),
+        ({"encode": False, "normalize": "weights"}, "ground-truth", 0.01),
         ({"project": "update"}, "ground-truth", UPDATE_DAMPING),
         ({"observe": partial(second_moments, per="batch")}, "ground-truth", 0.01),
         (
@@ -195,4 +195,4 @@ def test_no_damping_was_measured_for_other_forms_with_a_floor() -> None:
     floored = partial(second_moments, curvature="floored")
     message = "given for curvature='floored' with per='sample', .* none was measured"
     with pytest.raises(ValueError, match=message):
-        RGO(model, sgd(model), observe=floored, encode=False)
+        RGO(model, sgd(model), observe=floored, normalize="weights")

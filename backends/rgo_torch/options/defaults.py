@@ -31,9 +31,9 @@ CANCELS = (
 # Of which form a floor under the curvature was measured, with an absolute damping:
 # project, encode, normalize, per, reduce.
 FLOORED = ("gradient", True, "none", "sample", "mean")
-# Where vectors that are left out are root mean squares with a floor: project, encode,
+# Where vectors that are left out are root mean squares with a floor: project,
 # normalize, relative.
-BY_SQUARES = ("gradient", True, "none", None)
+BY_SQUARES = ("gradient", "none", None)
 # What a summary says of it.
 CUT = "the update is projected, not the gradient: tensor parallelism cuts it up"
 AT_POSITIONS = "a vector for each position: the network is fully convolutional"
@@ -73,14 +73,15 @@ def choose(
     less than half as much and ends higher, and where SGD takes long steps scaled ones
     leave what is stable.
 
-    Where gradients are projected and features encoded the curvature has a floor: it
-    would fade as samples are fitted. Of a multilayer perceptron the damping is
-    absolute, and vectors are means over outputs. Of all else these would cancel, before
-    a normalisation or a mean over positions: they are root mean squares. But for plain
-    convolutional networks the damping is relative, for the scale of weights before a
-    normalisation is any, up to an absolute one, for a few directions may have most of
-    the curvature. One that `maps`, whose updates are projected, has a vector for each
-    position: one a sample adds up what its many outputs ask for.
+    Where gradients are projected the curvature has a floor: it would fade as samples
+    are fitted. Vectors of an encoded multilayer perceptron are means over outputs. Of
+    all else these would cancel, before a normalisation or a mean over positions: they
+    are root mean squares, which serve better without encoding too. The damping is
+    absolute where there are linear and convolutional layers alone, else relative, for
+    the scale of weights before a normalisation is any, up to an absolute one, for a few
+    directions may have most of the curvature. One that `maps`, whose updates are
+    projected, has a vector for each position: one a sample adds up what its many
+    outputs ask for.
 
     Raises
     ------
@@ -158,12 +159,12 @@ def _rule(case: _Case, given: _Vectors) -> _Rule:
         return "positions"
     if by_layer and not case.beside_adapters:
         return "layers"
-    is_perceptron = case.is_plain and not case.convolves
+    by_means = case.is_plain and case.encode and not case.convolves
     if (
-        case[:4] == BY_SQUARES
+        (case.project, case.normalize, case.relative) == BY_SQUARES
         and is_left
         and given.curvature in (None, "floored")
-        and not (is_perceptron or case.beside_adapters)
+        and not (by_means or case.beside_adapters)
     ):
         return "squares"
     return "samples"
