@@ -27,6 +27,8 @@ def add_gram(matrix: Array, rows: Array, xp: Namespace) -> Array:
             _add_on_host(target, given)
             return matrix
     if is_torch_namespace(xp):
+        if matrix.ndim > 3:  # `baddbmm_` takes groups along one axis only
+            return matrix.add_(rows.mT @ rows)
         add = matrix.addmm_ if matrix.ndim == 2 else matrix.baddbmm_
         return add(rows.mT, rows)
     if is_numpy_namespace(xp):

@@ -77,7 +77,9 @@ def test_a_tensor_whose_sign_is_still_to_be_turned_is_added() -> None:
     np.testing.assert_allclose(found, VECTORS.T @ VECTORS, atol=1e-11)
 
 
-def test_groups_are_added_in_their_own_memory() -> None:
-    matrix, rows = torch.zeros(2, 3, 3).double(), torch.randn(2, 4, 3).double()
+@pytest.mark.parametrize("groups", [(2,), (0,), (2, 5), (2, 1, 5)])
+def test_groups_are_added_in_their_own_memory(groups: tuple[int, ...]) -> None:
+    matrix = torch.zeros(*groups, 3, 3).double()
+    rows = torch.randn(*groups, 4, 3).double()
     assert add_gram(matrix, rows, torch_namespace) is matrix
     torch.testing.assert_close(matrix, rows.mT @ rows)
