@@ -14,7 +14,7 @@ from rgo_core._checks import (
     check_square,
 )
 from rgo_core._matrices import identity, symmetrized
-from rgo_core._namespace import resolve
+from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
 
@@ -82,11 +82,12 @@ def update_projection(
         If the arrays are not real floating-point.
     ValueError
         If shapes do not fit, `damping` is not a finite number > 0, a vector holds NaN
-        or infinity, or vectors are too long for the dtype or the damping.
+        or infinity, vectors are too long for the dtype or the damping, or P is not
+        positive definite along them any more.
 
     Notes
     -----
-    Costs ``2 n^2`` for a vector and ``2 r n^2 + r^2 n + r^3`` for a block. Everything
+    Costs ``2 n^2`` for a vector and ``2 r n^2 + 2 r^2 n + r^3`` for a block. Everything
     is done in the dtype of P; float32 drifts, and fails for ill-conditioned vectors.
 
     References
@@ -133,6 +134,13 @@ def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:
     k = gain(P, g)
     scale = alpha + xp.sum(g * k, axis=-1)
     check_finite("g^T P g", scale, xp)
+    lost = xp.any(scale <= 0)
+    if not is_traced(lost) and bool(lost):
+        raise ValueError(
+            f"damping + g^T P g must be > 0 in {P.dtype}, got {float(xp.min(scale))!r}: "
+            f"damping = {alpha} is too small for this dtype, or the projection has lost "
+            "its positive definiteness; start anew in float64"
+        )
     return P - (k[..., :, None] * k[..., None, :]) / scale[..., None, None]
 
 

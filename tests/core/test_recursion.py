@@ -157,3 +157,22 @@ def test_a_block_too_long_for_its_damping_is_refused_with_advice() -> None:
     vectors = 1e9 * np.ones((2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match=r"is too small for these vectors; raise it"):
         update_projection(np.eye(3, dtype=np.float32), vectors, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("before", "vector", "damping"),
+    [
+        (np.eye(2, dtype=np.float32), np.zeros(2), 1e-50),  # zero in float32
+        (-np.eye(2), np.asarray([1.0, 0.0]), 1.0),
+        (-np.eye(2), np.asarray([2.0, 0.0]), 1.0),
+    ],
+)
+def test_what_an_update_cannot_be_divided_by_is_refused(
+    backend: Backend, before: np.ndarray, vector: np.ndarray, damping: float
+) -> None:
+    message = r"g\^T P g must be > 0 in .*, got .*; start anew in float64"
+    with pytest.raises(ValueError, match=message):
+        backend.call(update_projection, before, vector, damping)
+    if before.dtype == np.float64:
+        with pytest.raises(ValueError, match="is not positive definite in"):
+            backend.call(update_projection, before, vector[None], damping)
