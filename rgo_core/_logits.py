@@ -18,9 +18,13 @@ FEW = 16  # outputs that may all lie in [0, 1] by chance
 
 
 def softmax(logits: Array, mask: Array | None, xp: Namespace) -> Array:
-    """Return the probabilities of the classes in play; the others have zero."""
+    """Return the probabilities of the classes in play; the others have zero.
+
+    In float32 at the least: in half precision a sum over many classes overflows.
+    """
     check_floating("logits", logits, xp)
     check_axes("logits", logits, 1, "(..., c)")
+    logits = widened(logits, xp)
     if mask is not None:
         check_mask(logits, mask, xp)
         none = ~xp.all(xp.any(mask, axis=-1))

@@ -68,8 +68,8 @@ def score_cotangents(
         If `logits` are not real floating-point, `labels` not integers or `mask` not
         boolean.
     ValueError
-        If `labels` do not have the leading shape of `logits`, or `curvature` is none of
-        the three.
+        If `labels` do not have the leading shape of `logits`, `mask` does not fit or
+        leaves a sample no class, or `curvature` is none of the three.
 
     Notes
     -----
@@ -94,7 +94,7 @@ def score_cotangents(
     check_floating("logits", logits, xp)
     true_class = one_hot(logits, labels, xp)
     if curvature == "exact":
-        root = softmax_hessian_root(widened(logits, xp), mask=mask, xp=xp)
+        root = softmax_hessian_root(logits, mask=mask, xp=xp)
         return xp.moveaxis(root, -1, 0)
     weights = true_class_weights(logits, labels, curvature, mask=mask, xp=xp)
     weights = weights[..., None]

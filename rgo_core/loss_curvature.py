@@ -26,12 +26,15 @@ def softmax_hessian(
     Returns
     -------
     array (..., c, c)
-        Positive semi-definite: the constant vector has no curvature.
+        Positive semi-definite: the constant vector has no curvature. In float32 at the
+        least.
 
     Raises
     ------
     TypeError
         If `logits` are not real floating-point or `mask` is not boolean.
+    ValueError
+        If `mask` does not fit or leaves a sample no class.
 
     References
     ----------
@@ -67,11 +70,14 @@ def softmax_hessian_root(
     Returns
     -------
     array (..., c, c)
+        In float32 at the least.
 
     Raises
     ------
     TypeError
         If `logits` are not real floating-point or `mask` is not boolean.
+    ValueError
+        If `mask` does not fit or leaves a sample no class.
 
     References
     ----------
@@ -116,7 +122,7 @@ def ground_truth_weights(
     -------
     array (...)
         ``1 - p_y`` is the sum of the other classes' probabilities, so that it does not
-        cancel to zero for a confident network.
+        cancel to zero for a confident network. In float32 at the least.
 
     Raises
     ------
@@ -124,8 +130,8 @@ def ground_truth_weights(
         If `logits` are not real floating-point, `labels` not integers or `mask` not
         boolean.
     ValueError
-        If `labels` do not have the leading shape of `logits`, or `least` lies outside
-        of 0..1/4.
+        If `labels` do not have the leading shape of `logits`, `mask` does not fit or
+        leaves a sample no class, or `least` lies outside of 0..1/4.
 
     Notes
     -----

@@ -9,7 +9,6 @@ length n, so that the m outputs are reduced.
 from typing import Literal
 
 from rgo_core._checks import check_axes, check_choice, check_floating
-from rgo_core._matrices import widened
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.signs import output_signs, uncancelled_mean, weighted_mean
@@ -57,10 +56,10 @@ def curvature_vectors(
     Returns
     -------
     array (..., v, n)
-        As few vectors as the sum allows: b where every sample has one position, since
-        then all of a sample's vectors are multiples of its input, and so ``b p`` for
-        ``per="position"``; else ``k b m`` (rms) or ``k b``, with b = 1 for
-        ``per="batch"``.
+        In the wider dtype of the two, float32 at the least. As few as the sum allows: b
+        where every sample has one position, for then all its vectors are multiples of
+        its input, and so ``b p`` for ``per="position"``; else ``k b m`` (rms) or ``k
+        b``, with b = 1 for ``per="batch"``.
 
     Raises
     ------
@@ -103,13 +102,14 @@ def curvature_vectors(
             "output_gradients (..., k, b, p, m) must have the leading axes, samples "
             f"and positions of inputs {tuple(inputs.shape)}, got {tuple(shape)}"
         )
-    inputs, output_gradients = (
-        _samples(array, per, xp) for array in (inputs, output_gradients)
-    )
+    # In half precision the products of small numbers would be zero.
+    dtype = xp.result_type(inputs.dtype, output_gradients.dtype, xp.float32)
+    inputs = _samples(xp.astype(inputs, dtype, copy=False), per, xp)
+    output_gradients = _samples(xp.astype(output_gradients, dtype, copy=False), per, xp)
     columns = reduce_outputs(output_gradients, reduce=reduce, signs=signs, xp=xp)
     if inputs.shape[-2] == 1:
-        weights = xp.sqrt(xp.sum(widened(columns, xp) ** 2, axis=(-4, -2, -1)))
-        return inputs[..., 0, :] * xp.astype(weights[..., None], inputs.dtype)
+        weights = xp.sqrt(xp.sum(columns**2, axis=(-4, -2, -1)))
+        return inputs[..., 0, :] * weights[..., None]
     vectors = columns.mT @ inputs[..., None, :, :, :]  # (..., k, b, columns, n)
     return xp.reshape(vectors, (*inputs.shape[:-3], -1, inputs.shape[-1]))
 

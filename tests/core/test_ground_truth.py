@@ -50,6 +50,18 @@ def test_a_confident_network_keeps_its_weight(
     assert_close(weight, np.asarray([expected]), condition=apart, dtype=dtype)
 
 
+@pytest.mark.parametrize("module", ["numpy", "torch"])
+def test_in_half_precision_probabilities_of_many_classes_are_not_zero(
+    module: str,
+) -> None:
+    xp = pytest.importorskip(module)
+    logits = xp.zeros((1, 100_000), dtype=xp.float16)  # whose sum is above 65504
+    weight = ground_truth_weights(logits, xp.asarray([1]))
+    assert float(weight[0]) == pytest.approx(1e-5**0.5, rel=1e-4)
+    root = softmax_hessian_root(xp.zeros((2,), dtype=xp.float16))
+    assert root.dtype == xp.float32
+
+
 @given(logits=LOGITS, mask=MASKS, label=LABELS)
 def test_the_weight_counts_the_classes_in_play(
     backend: Backend, logits: np.ndarray, mask: np.ndarray, label: int

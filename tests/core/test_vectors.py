@@ -272,5 +272,31 @@ def test_in_half_precision_squares_of_what_is_small_or_large_do_not_count(
     inputs, gradients = np.ones((3, 1, 4)), size * normal(0, 1, 3, 1, 5)
     exact = curvature_vectors(inputs, gradients)
     half = curvature_vectors(*(x.astype(np.float16) for x in (inputs, gradients)))
-    assert half.dtype == np.float16
+    assert half.dtype == np.float32
     np.testing.assert_allclose(half, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+@REDUCE
+def test_in_half_precision_products_of_small_numbers_are_not_zero(
+    positions: int, reduce: str
+) -> None:
+    inputs, gradients = draw(0, 1, 3, positions, 4, 5)
+    small = (1e-3 * inputs).astype(np.float16), (1e-5 * gradients).astype(np.float16)
+    found = curvature_vectors(*small, reduce=reduce)
+    exact = curvature_vectors(*(x.astype(np.float64) for x in small), reduce=reduce)
+    assert exact.any()
+    np.testing.assert_allclose(found, exact, rtol=0.01, atol=1e-12)
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+@pytest.mark.parametrize("wide", [0, 1])
+def test_of_two_dtypes_the_wider_is_taken(
+    backend: Backend, positions: int, wide: int
+) -> None:
+    both = list(draw(0, 2, 3, positions, 4, 5))
+    both[1 - wide] = both[1 - wide].astype(np.float32)
+    found = backend.call(curvature_vectors, *both)
+    expected = backend.call(curvature_vectors, *(x.astype(np.float64) for x in both))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float64
