@@ -146,15 +146,20 @@ def choose_mean(means: Means, xp: Namespace, *, groups: int = 0) -> Array:
 
     By the sums of `found` and `expected`, which may be of several parts, the axes
     before those of the groups; a group's rows and inputs are the last two of a mean.
+    Where these leave the range of their dtype it is the sum of both means.
     """
     parts = tuple(range(means.found.ndim - groups))
     found, expected = means.found, means.expected
     if parts:
         found, expected = (xp.sum(each, axis=parts) for each in (found, expected))
     cancelled = found <= CANCELLED**2 * expected
+    # Squares beyond the range of their dtype do not tell, and either mean may be zero.
+    least = float(xp.finfo(expected.dtype).smallest_normal)
+    lost = (expected < least) | xp.isinf(expected)
     if groups:
-        cancelled = cancelled[..., None, None]
-    return xp.where(cancelled, means.contrast, means.plain)
+        cancelled, lost = cancelled[..., None, None], lost[..., None, None]
+    chosen = xp.where(cancelled, means.contrast, means.plain)
+    return xp.where(lost, means.plain + means.contrast, chosen)
 
 
 def uncancelled_mean(output_gradients: Array, xp: Namespace) -> Array:

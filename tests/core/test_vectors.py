@@ -300,3 +300,16 @@ def test_of_two_dtypes_the_wider_is_taken(
     expected = backend.call(curvature_vectors, *(x.astype(np.float64) for x in both))
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gradient", [[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]])
+def test_what_is_too_small_or_large_to_be_squared_does_not_cancel(
+    backend: Backend, gradient: list[float], dtype: type
+) -> None:
+    far = {np.float32: 1e25, np.float64: 1e200}[dtype]
+    for scale in (far, 1 / far):
+        given = scale * np.asarray([gradient], dtype=dtype)
+        (found,) = backend.call(reduce_outputs, given, reduce="uncancelled")
+        assert 0.1 * scale < np.abs(found) < scale * 1.01
