@@ -1,6 +1,7 @@
 """How much of a step a projection leaves free."""
 
 from rgo_core._checks import check_floating, check_square
+from rgo_core._matrices import widened
 from rgo_core._namespace import resolve
 from rgo_core._typing import Array, Namespace
 from rgo_core.diagonal import DiagonalProjection
@@ -26,6 +27,7 @@ def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
     Returns
     -------
     array (...)
+        In float32 at the least.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def free_directions(projection: Projection, *, xp: Namespace | None = None) -> A
     Returns
     -------
     array (...)
-        From 1 to n.
+        From 1 to n, in float32 at the least.
 
     Raises
     ------
@@ -85,28 +87,37 @@ def free_directions(projection: Projection, *, xp: Namespace | None = None) -> A
     >>> float(rgo_core.free_directions(np.diag([2.0, 2.0, 0.0])))
     2.0
     """
-    trace, square, _ = _traces(projection, xp)
-    return trace * trace / square
+    _, concentration, _ = _traces(projection, xp)
+    return 1 / concentration
 
 
 def _traces(projection: Projection, xp: Namespace | None) -> tuple[Array, Array, int]:
-    """Return trace(P), trace(P^2) and n of a projection of any form."""
+    """Return trace(P), trace(P^2) / trace(P)^2 and n of a projection of any form.
+
+    The scale of P is divided out before it is squared, and could overflow.
+    """
     if isinstance(projection, DiagonalProjection):
         scales = projection.diagonal
         xp = resolve(xp, scales)
         check_floating("projection.diagonal", scales, xp)
-        squares = xp.sum(scales * scales, axis=-1)
-        return xp.sum(scales, axis=-1), squares, scales.shape[-1]
+        scales = widened(scales, xp)
+        trace = xp.sum(scales, axis=-1)
+        shares = scales / trace[..., None]
+        return trace, xp.sum(shares * shares, axis=-1), scales.shape[-1]
     if isinstance(projection, LowRankProjection):
         factor, scale = projection
         xp = resolve(xp, factor)
         check_floating("projection.factor", factor, xp)
+        factor = widened(factor, xp)
         n, gram = factor.shape[-1], factor @ factor.mT
         once = xp.linalg.trace(gram)
         twice = xp.sum(gram * gram, axis=(-2, -1))
-        return scale * (n - once), scale * scale * (n - 2 * once + twice), n
+        left = n - once
+        return scale * left, (n - 2 * once + twice) / (left * left), n
     xp = resolve(xp, projection)
     check_floating("projection", projection, xp)
     check_square("projection", projection)
-    squares = xp.sum(projection * projection, axis=(-2, -1))
-    return xp.linalg.trace(projection), squares, projection.shape[-1]
+    projection = widened(projection, xp)
+    trace = xp.linalg.trace(projection)
+    shares = projection / trace[..., None, None]
+    return trace, xp.sum(shares * shares, axis=(-2, -1)), projection.shape[-1]

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rgo_core import (
+    DiagonalProjection,
+    LowRankProjection,
     Relative,
     SecondMoment,
     consolidate,
@@ -125,6 +127,20 @@ def test_the_scale_of_a_projection_does_not_change_its_free_directions(
     expected = np.asarray(np.sum(eigenvalues) ** 2 / np.sum(eigenvalues**2))
     assert_close(raw, expected, condition=case.condition)
     assert_close(scaled, expected, condition=case.condition)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [("float16", 1.0), ("float32", 1e-25), ("float32", 1e25), ("float64", 1e-200)],
+)
+def test_squares_out_of_range_do_not_count_in_free_directions(
+    dtype: str, scale: float
+) -> None:
+    ones = np.asarray([scale] * 300, dtype=dtype)
+    closed = LowRankProjection(np.eye(300, dtype=dtype)[:200], ones[0])
+    assert free_directions(np.diag(ones)) == pytest.approx(300, rel=1e-5)
+    assert free_directions(DiagonalProjection(ones)) == pytest.approx(300, rel=1e-5)
+    assert free_directions(closed) == pytest.approx(100, rel=1e-5)
 
 
 def test_groups_have_their_own_bounds(backend: Backend) -> None:
