@@ -83,8 +83,8 @@ def empty_sketch(
     Notes
     -----
     To observe costs about ``6 l n`` multiplications a vector and an eigendecomposition
-    of 2 l x 2 l every l vectors; to merge as much as to observe l vectors, to
-    consolidate a third of it; to project ``2 n l m`` in place of ``n^2 m``.
+    of 2 l x 2 l every l vectors, with 64 for l where it is less; to merge ``6 l^2 n``,
+    to consolidate a third of it; to project ``2 n l m`` in place of ``n^2 m``.
 
     References
     ----------
@@ -165,6 +165,11 @@ def consolidate_sketch(
     _check_resolved(damping, shift, values, xp)
     total = values + shift[..., None]
     factor = (vectors.mT @ rows) / xp.sqrt(total)[..., None]
+    if count == n:
+        # What closes all directions goes into the scale: I - U^T U would be rounding.
+        shift, closed = shift + values[..., 0], values - values[..., :1]
+        known = xp.where(closed > 0, values, xp.ones_like(values))
+        factor = factor * xp.sqrt(closed / known)[..., None]
     # The sum of what is left along the rows: 1 - |U_i|^2 without cancellation.
     left = xp.sum(shift[..., None] / total, axis=-1)
     scale = n / (n - count + left) if normalized else alpha / shift

@@ -216,6 +216,19 @@ def test_nothing_observed_leaves_exactly_the_identity(
     np.testing.assert_array_equal(matrix, np.broadcast_to(np.eye(5), (3, 5, 5)))
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("rank", [3, 4])
+def test_where_all_is_closed_what_is_left_keeps_the_precision_of_its_dtype(
+    backend: Backend, rank: int, normalized: bool
+) -> None:
+    vectors = 1e3 * normal(0, 50, rank) @ normal(1, rank, 4)
+    options = {"normalized": normalized, "dtype": backend.dtype("float32")}
+    found = backend.call(consolidate, sketch_of(backend, vectors, 4), 1.0, **options)
+    dense = SecondMoment(outer_sum(vectors), np.asarray(50))
+    expected = backend.call(consolidate, dense, 1.0, **options)
+    assert_close(backend.call(as_matrix, found), expected, dtype=np.float32)
+
+
 def test_it_may_be_cast(backend: Backend) -> None:
     sketch = sketch_of(backend, normal(0, 9, 5), 2)
     single = backend.call(consolidate, sketch, 0.1, dtype=backend.dtype("float32"))
