@@ -9,6 +9,7 @@ import numpy as np
 
 from rgo_core._checks import (
     check_choice,
+    check_double,
     check_finite,
     check_floating,
     check_positive,
@@ -110,13 +111,13 @@ def consolidate(
     Returns
     -------
     array (..., n, n), DiagonalProjection or LowRankProjection
-        Bitwise symmetric, positive definite, of trace n where normalized. Exactly the
-        identity where nothing was observed.
+        Bitwise symmetric, positive definite to the rounding of its dtype, of trace n
+        where normalized. Exactly the identity where nothing was observed.
 
     Raises
     ------
     TypeError
-        If H is not real floating-point, or no second moment.
+        If H is not float64, or no second moment.
     ValueError
         If `damping` is not a finite number > 0, an option is no bool, H is not square,
         finite and symmetric, or ``I + H / damping`` is not positive definite in
@@ -169,6 +170,7 @@ def _consolidate_dense(
     matrix: Array, damping: Damping, *, normalized: bool, xp: Namespace
 ) -> Array:
     check_floating("moment.matrix", matrix, xp)
+    check_double("moment.matrix", matrix, xp)
     check_square("moment.matrix", matrix)
     check_finite("moment.matrix", matrix, xp)
     check_symmetric("moment.matrix", matrix, xp)

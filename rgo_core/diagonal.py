@@ -106,6 +106,7 @@ def consolidate_diagonal(
     """Return ``1 / (1 + h / damping)``, of sum n where normalized."""
     h = moment.diagonal
     check_floating("moment.diagonal", h, xp)
+    check_double("moment.diagonal", h, xp)
     check_finite("moment.diagonal", h, xp)
     check_not_negative("moment.diagonal", h, xp)
     alpha = alpha_of(damping, _mean(h, looked_up, xp), xp)

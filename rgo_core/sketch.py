@@ -218,6 +218,7 @@ def _shrink(stacked: Array, keep: int, xp: Namespace) -> tuple[Array, Array]:
 def _check_sketch(moment: SketchedMoment, xp: Namespace) -> None:
     rows = moment.rows
     check_floating("moment.rows", rows, xp)
+    check_double("moment.rows", rows, xp)
     if rows.ndim < 2 or rows.shape[-2] > rows.shape[-1]:
         raise ValueError(
             "moment.rows must have shape (..., l, n) with l <= n, "

@@ -190,6 +190,16 @@ REFUSALS: list[Refusal] = [
                 f"moment.rows {REAL}",
             ),
             (
+                DIAGONAL._replace(diagonal=np.ones(2, dtype=np.float32)),
+                TypeError,
+                "moment.diagonal must be float64, got .*float32",
+            ),
+            (
+                SKETCH._replace(rows=np.ones((1, 2), dtype=np.float32)),
+                TypeError,
+                "moment.rows must be float64, got .*float32",
+            ),
+            (
                 SKETCH._replace(trace=np.ones(1)),
                 ValueError,
                 r"moment.trace must have shape \(\), got \(1,\)",

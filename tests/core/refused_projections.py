@@ -12,6 +12,7 @@ from core.refused import (
     MOMENT,
     POSITIVE,
     REAL,
+    SINGLE,
     SQUARE,
     G,
     P,
@@ -65,6 +66,13 @@ REFUSALS: list[Refusal] = [
         {},
         ValueError,
         r"moment.matrix must be symmetric, got one .* differ by 0\.5 in sum",
+    ),
+    (
+        rgo_core.consolidate,
+        (SINGLE, 1.0),
+        {},
+        TypeError,
+        "moment.matrix must be float64, got .*float32",
     ),
     *(
         (
