@@ -11,6 +11,7 @@ from rgo_core._checks import (
     check_finite,
     check_floating,
     check_square,
+    check_symmetric,
 )
 from rgo_core._matrices import symmetrized
 from rgo_core._namespace import resolve
@@ -102,7 +103,8 @@ def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:
     TypeError
         If `hessian` is not real floating-point.
     ValueError
-        If its last two axes differ, or it is not finite or not positive definite.
+        If its last two axes differ, or it is not finite, symmetric or positive
+        definite.
 
     Notes
     -----
@@ -124,6 +126,7 @@ def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:
     check_floating("hessian", hessian, xp)
     check_square("hessian", hessian)
     check_finite("hessian", hessian, xp)
+    check_symmetric("hessian", hessian, xp)
     try:
         return normalize(spd_inverse(hessian, xp), xp=xp)
     except np.linalg.LinAlgError as error:

@@ -65,7 +65,17 @@ REFUSALS: list[Refusal] = [
         (SecondMoment(np.asarray([[1.0, 0.5], [0.0, 1.0]]), np.asarray(1)), 1.0),
         {},
         ValueError,
-        r"moment.matrix must be symmetric, got one .* differ by 0\.5 in sum",
+        r"moment.matrix must be symmetric, got one .* by 0\.375 in a weighted sum",
+    ),
+    (  # whose rows and columns have one sum
+        rgo_core.consolidate,
+        (
+            SecondMoment(3 * np.eye(3) + np.roll(np.eye(3), 1, axis=0), np.asarray(1)),
+            1.0,
+        ),
+        {},
+        ValueError,
+        "moment.matrix must be symmetric, got one .* in a weighted sum",
     ),
     (
         rgo_core.consolidate,

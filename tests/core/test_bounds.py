@@ -261,6 +261,13 @@ def test_groups_have_their_own_bounds(backend: Backend) -> None:
             ValueError,
             "hessian must be finite, got 1 NaN or infinite entries",
         ),
+        (
+            optimal_projection,
+            (np.asarray([[2.0, 1.0], [0.0, 2.0]]),),
+            {},
+            ValueError,
+            "hessian must be symmetric, got one whose rows and columns differ by 0.75",
+        ),
         (plasticity, (INTEGERS,), {}, TypeError, f"projection {REAL}"),
         (plasticity, (np.ones((2, 3)),), {}, ValueError, f"projection {SQUARE}"),
         (free_directions, (INTEGERS,), {}, TypeError, f"projection {REAL}"),

@@ -170,3 +170,12 @@ def test_finite_vectors_whose_sum_overflows_are_taken(
             wrong = backend.array(np.asarray([[bad, other]], dtype=dtype))
             with pytest.raises(ValueError, match="vectors must be finite, got"):
                 check_finite("vectors", wrong, xp)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_symmetric_to_the_rounding_of_its_dtype_is_taken(
+    backend: Backend, dtype: type
+) -> None:
+    rows = (3 + np.random.default_rng(0).normal(size=(3000, 256))).astype(dtype)
+    found = backend.call(rgo_core.optimal_projection, rows.T @ rows)
+    assert np.isfinite(found).all()
