@@ -175,6 +175,7 @@ def _consolidate_dense(
     check_finite("moment.matrix", matrix, xp)
     check_symmetric("moment.matrix", matrix, xp)
     mean = xp.linalg.trace(matrix)[..., None, None] / matrix.shape[-1]
+    check_finite("trace(H)", mean, xp)  # alpha would be infinite, and close nothing
     alpha = alpha_of(damping, mean, xp)
     try:
         Q = spd_inverse(plus_identity(matrix / alpha, xp), xp, donate=True)

@@ -172,6 +172,15 @@ def test_finite_vectors_whose_sum_overflows_are_taken(
                 check_finite("vectors", wrong, xp)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_relative_damping_that_would_close_nothing_is_refused(
+    backend: Backend,
+) -> None:
+    moment = SecondMoment(np.diag([1.5e308, 1.5e308]), np.asarray(2))
+    with pytest.raises(ValueError, match=r"trace\(H\) must be finite, got 1"):
+        backend.call(rgo_core.consolidate, moment, rgo_core.Relative(0.1))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_symmetric_to_the_rounding_of_its_dtype_is_taken(
     backend: Backend, dtype: type
