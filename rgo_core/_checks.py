@@ -73,7 +73,7 @@ def _as_float(value: Real) -> float:
 def check_share(name: str, value: object) -> None:
     """Raise ValueError unless `value` is a number in (0, 1]."""
     if isinstance(value, bool) or not (
-        isinstance(value, Real) and 0 < float(value) <= 1
+        isinstance(value, Real) and 0 < _as_float(value) <= 1
     ):
         raise ValueError(f"{name} must be a number in (0, 1], got {value!r}")
 

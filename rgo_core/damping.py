@@ -61,8 +61,10 @@ def alpha_of(damping: Damping, mean: Array, xp: Namespace) -> Array | float:
     if not isinstance(damping, Relative):
         return float(damping)  # a NumPy scalar would bring its dtype
     alpha = float(damping.share) * xp.where(mean > 0, mean, 1.0)
-    most = damping.most
-    return alpha if most is None else xp.where(alpha < most, alpha, float(most))
+    if damping.most is None:
+        return alpha
+    most = float(damping.most)
+    return xp.where(alpha < most, alpha, most)
 
 
 # What to write in place of the flag that 0.1.0 had.

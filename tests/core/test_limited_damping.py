@@ -54,3 +54,11 @@ def test_a_share_may_be_any_real_number() -> None:
     moment = SecondMoment(np.diag([1.0, 3.0]), np.asarray(2))
     half = consolidate(moment, Relative(Fraction(1, 2)))  # type: ignore[arg-type]
     np.testing.assert_array_equal(half, consolidate(moment, Relative(0.5)))
+
+
+@pytest.mark.parametrize("most", [Fraction(1, 2), np.float32(0.5), np.float64(0.5)])
+def test_a_limit_may_be_any_real_number(backend: Backend, most: Any) -> None:
+    moment = SecondMoment(np.diag([1.0, 3.0]), np.asarray(2))
+    found = backend.call(consolidate, moment, Relative(1.0, most))
+    expected = backend.call(consolidate, moment, Relative(1.0, 0.5))
+    np.testing.assert_array_equal(found, expected)
