@@ -137,9 +137,9 @@ def _rank_one(P: Array, g: Array, alpha: float, xp: Namespace) -> Array:
     lost = xp.any(scale <= 0)
     if not is_traced(lost) and bool(lost):
         raise ValueError(
-            f"damping + g^T P g must be > 0 in {P.dtype}, got {float(xp.min(scale))!r}: "
-            f"damping = {alpha} is too small for this dtype, or the projection has lost "
-            "its positive definiteness; start anew in float64"
+            f"damping + g^T P g must be > 0 in {P.dtype}, got {float(xp.min(scale))}: "
+            f"damping = {alpha} is too small for the dtype, or the projection is not "
+            "positive definite any more; start anew in float64"
         )
     return P - (k[..., :, None] * k[..., None, :]) / scale[..., None, None]
 
