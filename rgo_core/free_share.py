@@ -47,8 +47,8 @@ def plasticity(projection: Projection, *, xp: Namespace | None = None) -> Array:
     >>> float(rgo_core.plasticity(np.diag([1.0, 0.0, 0.0, 0.0])))
     0.25
     """
-    trace, _, n = _traces(projection, xp)
-    return trace / n
+    mean, _, _ = _traces(projection, xp)
+    return mean
 
 
 def free_directions(projection: Projection, *, xp: Namespace | None = None) -> Array:
@@ -87,23 +87,24 @@ def free_directions(projection: Projection, *, xp: Namespace | None = None) -> A
     >>> float(rgo_core.free_directions(np.diag([2.0, 2.0, 0.0])))
     2.0
     """
-    _, concentration, _ = _traces(projection, xp)
-    return 1 / concentration
+    _, square, n = _traces(projection, xp)
+    return n * (n / square)
 
 
 def _traces(projection: Projection, xp: Namespace | None) -> tuple[Array, Array, int]:
-    """Return trace(P), trace(P^2) / trace(P)^2 and n of a projection of any form.
+    """Return the mean eigenvalue of P, of any form, trace(P^2) in its unit, and n.
 
-    The scale of P is divided out before it is squared, and could overflow.
+    The unit is divided out before anything is squared, for squares may overflow.
     """
     if isinstance(projection, DiagonalProjection):
         scales = projection.diagonal
         xp = resolve(xp, scales)
         check_floating("projection.diagonal", scales, xp)
         scales = widened(scales, xp)
-        trace = xp.sum(scales, axis=-1)
-        shares = scales / trace[..., None]
-        return trace, xp.sum(shares * shares, axis=-1), scales.shape[-1]
+        n = scales.shape[-1]
+        mean = xp.sum(scales, axis=-1) / n
+        shares = scales / mean[..., None]
+        return mean, xp.sum(shares * shares, axis=-1), n
     if isinstance(projection, LowRankProjection):
         factor, scale = projection
         xp = resolve(xp, factor)
@@ -112,12 +113,13 @@ def _traces(projection: Projection, xp: Namespace | None) -> tuple[Array, Array,
         n, gram = factor.shape[-1], factor @ factor.mT
         once = xp.linalg.trace(gram)
         twice = xp.sum(gram * gram, axis=(-2, -1))
-        left = n - once
+        left = (n - once) / n
         return scale * left, (n - 2 * once + twice) / (left * left), n
     xp = resolve(xp, projection)
     check_floating("projection", projection, xp)
     check_square("projection", projection)
     projection = widened(projection, xp)
-    trace = xp.linalg.trace(projection)
-    shares = projection / trace[..., None, None]
-    return trace, xp.sum(shares * shares, axis=(-2, -1)), projection.shape[-1]
+    n = projection.shape[-1]
+    mean = xp.linalg.trace(projection) / n
+    shares = projection / mean[..., None, None]
+    return mean, xp.sum(shares * shares, axis=(-2, -1)), n
