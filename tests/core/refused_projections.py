@@ -96,6 +96,7 @@ REFUSALS: list[Refusal] = [
             ("normalized", "no"),
             ("normalized", None),
             ("relative", "no"),
+            ("looked_up", "no"),
         )
     ),
     (rgo_core.normalize, (INTEGERS,), {}, TypeError, f"projection {REAL}"),
