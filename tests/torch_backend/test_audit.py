@@ -21,7 +21,7 @@ from torch_backend.audited import (
 )
 from torch_backend.nets import CLASSES, FEATURES, Given, batches, mlp, sgd, train
 
-from rgo_torch import RGO, second_moments
+from rgo_torch import RGO, label_score, second_moments
 from rgo_torch.score import cross_entropy_score
 
 
@@ -90,12 +90,42 @@ def test_what_all_samples_share_is_not_cut_up_where_it_is_as_long(size: int) -> 
     model, data = made(Mixed), sequences(3, size)
     if size > LENGTH:
         data += sequences(1, LENGTH)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        found = second_moments(model, data, reduce="rms")
-    assert len(told) == (size == LENGTH)
+    found = second_moments(model, data, reduce="rms")
     expected = by_hand(model, data, "mix.matrix", 1)
     np.testing.assert_allclose(found["mix.matrix"].matrix, expected, rtol=1e-9)
+
+
+class Graphs(nn.Module):
+    """Attends among the nodes of graphs that stand one after another in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.Parameter(torch.randn(1, FEATURES))
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        x, own = batch["nodes"], batch["graph"]
+        weights = (x * self.attention).sum(1).exp()
+        sums = x.new_zeros(int(own.max()) + 1).index_add(0, own, weights)
+        rows = x * (weights / sums[own])[:, None]
+        return self.head(x.new_zeros(len(sums), FEATURES).index_add(0, own, rows))
+
+
+def label_of_graph(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return label_score(model(batch), batch["labels"])
+
+
+def test_graphs_of_which_labels_alone_are_one_each_have_vectors_of_their_own() -> None:
+    model, own = made(Graphs), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    nodes = torch.randn(len(own), FEATURES, dtype=torch.float64)
+    batch = {"nodes": nodes, "graph": own, "labels": torch.tensor([0, 2, 1])}
+    found = second_moments(model, [batch], score=label_of_graph)["attention"]
+    scores = label_of_graph(model, batch)
+    expected = [
+        torch.autograd.grad(score, model.attention, retain_graph=True)[0] ** 2
+        for score in scores
+    ]
+    np.testing.assert_allclose(found.diagonal, sum(expected)[0], rtol=1e-9)
 
 
 class Listed(nn.Module):

@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rgo_core._checks import few_names
+from rgo_torch.complex_parts import real_view
 from rgo_torch.layers.layer import Layer, Vectors
 from rgo_torch.warning import warn_caller
 
@@ -69,6 +71,49 @@ def over_samples(
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")
         return dict(mapped(*batches))
+
+
+class OfAllSamplesError(Exception):
+    """An output is of all samples, though what looked like theirs was cut up.
+
+    As of graphs whose nodes stand in one tensor: of a batch labels alone are one each.
+    """
+
+
+def product_along(output: Tensor, gradient: Tensor) -> Tensor:
+    """Return the product of an output and what reaches it, which are as long."""
+    if output.shape != gradient.shape:
+        raise OfAllSamplesError
+    return (real_view(output) * real_view(gradient)).sum()
+
+
+def over_outputs(
+    function: Callable[[list[Any]], dict[str, Tensor]],
+    gradients: list[Tensor | None],
+    axes: Axes,
+    size: int,
+) -> dict[str, Tensor]:
+    """Return what a function gives for what reaches each sample's outputs, stacked.
+
+    Slower than `over_samples`: for each the function goes through all samples.
+    """
+    along = [(g, a) for g, a in zip(gradients, axes, strict=True) if g is not None]
+    first, axis = along[0]
+    count = first.shape[axis or 0]
+
+    def one(units: list[Any]) -> dict[str, Tensor]:
+        unit = units[0].flatten()  # zero for all samples but one
+        return function(
+            [
+                None
+                if g is None
+                else (g.movedim(a or 0, -1) * unit).movedim(-1, a or 0)
+                for g, a in zip(gradients, axes, strict=True)
+            ]
+        )
+
+    units = torch.eye(count, dtype=first.dtype, device=first.device)
+    return over_samples(one, ([units],), ([0],), size)
 
 
 def warn_of_miscounted(layers: Iterable[Layer]) -> None:

@@ -21,9 +21,12 @@ from rgo_torch.layers.functional import (
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.sample_axes import (
     SECOND,
+    OfAllSamplesError,
     axis_of_length,
     is_time_first,
+    over_outputs,
     over_samples,
+    product_along,
 )
 from rgo_torch.trees import flatten, leaves_of, unflatten
 
@@ -137,7 +140,7 @@ class TransformedLayer(Layer):
                 leaves = leaves_of(returned)
                 return torch.stack(
                     [
-                        (real_view(leaves[place]) * real_view(gradient)).sum()
+                        product_along(leaves[place], gradient)
                         for place, gradient in zip(call.places, towards, strict=True)
                         if gradient is not None
                     ]
@@ -223,4 +226,7 @@ class TransformedLayer(Layer):
         # Of submodules too: a whole model called again holds much of each sample.
         entries = sum(p.numel() for p in self.module.parameters())
         size = max(1, ENTRIES // max(1, entries))
-        return over_samples(vectors, (given, gradients), axes, size)
+        try:
+            return over_samples(vectors, (given, gradients), axes, size)
+        except OfAllSamplesError:
+            return over_outputs(partial(vectors, given), gradients, axes[1], size)
