@@ -93,7 +93,7 @@ def _is_differentiable(leaf: Any) -> bool:
 
 def _call(args: Any, kwargs: Any, output: Any) -> Call:
     """Return a call with copies of nothing: its arguments cut from the graph."""
-    args, kwargs = map_tensors(Tensor.detach, (args, kwargs))
+    args, kwargs = map_tensors(_padded, (args, kwargs))
     found = {
         place: get_gradient_edge(leaf)
         for place, leaf in enumerate(leaves_of(output))
@@ -105,6 +105,14 @@ def _call(args: Any, kwargs: Any, output: Any) -> Call:
     cast = next(filter(torch.is_autocast_enabled, sorted(devices)), None)
     autocast = None if cast is None else (cast, torch.get_autocast_dtype(cast))
     return Call(args, kwargs, list(found.values()), list(found), autocast=autocast)
+
+
+def _padded(tensor: Any) -> Any:
+    """Return a tensor without its graph; a nested one padded, by what adds nothing."""
+    if not isinstance(tensor, Tensor):
+        return tensor
+    plain = tensor.detach()
+    return plain.to_padded_tensor(0.0) if plain.is_nested else plain
 
 
 def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
@@ -123,7 +131,7 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
             )
         )
         for call in calls:
-            of_call: list[Tensor | None] = [next(gradients) for _ in call.outputs]
+            of_call = [_padded(next(gradients)) for _ in call.outputs]
             if any(gradient is not None for gradient in of_call):
                 call.gradients.append(of_call)
 
