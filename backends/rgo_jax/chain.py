@@ -31,6 +31,9 @@ MOMENTUM = (optax.TraceState, optax.EmaState, optax.ApplyEvery)
 WRAPPING = ("MechanicState", "SAMState")
 COUNTING = ("COCOBState", "MadgradState", "ScaleByRpropState", *WRAPPING)
 
+# What adds noise to each step, in every direction.
+NOISY = ("AddNoiseState", "DifferentiallyPrivateAggregateState")
+
 # The states of `optax.chain`, as they are and as files give them back, and those of
 # `optax.named_chain`; a plain dictionary is of parameters or of their groups.
 CHAINS = (tuple, list, OrderedDict)
@@ -55,6 +58,14 @@ def warn_of_chain(state: Any) -> None:
             f"{', '.join(rescale)}: comes after project_gradients and rescales the "
             "gradient, or may, which undoes a projection of it; chain it before, as "
             "chain(scale_by_adam(), project_gradients(), scale(-lr))",
+            stacklevel=4,
+        )
+    noisy = _within(after, NOISY)
+    if noisy:
+        warnings.warn(
+            f"{', '.join(noisy)}: comes after project_gradients and adds noise along "
+            "directions that earlier tasks have closed; chain it before, as "
+            "chain(add_noise(...), project_gradients(), sgd(lr))",
             stacklevel=4,
         )
     counting = _within(before, COUNTING)

@@ -104,8 +104,9 @@ def end_task(
     UserWarning
         If second moments are smaller than those of the last call, which they should
         hold: protection is lost. Not under a JAX transformation. Or if an adaptive
-        optimizer, as far as its state shows it, comes after `project_gradients` in its
-        chain, or before it what makes up for projections in its next steps.
+        optimizer, as far as its state shows it, or noise comes after
+        `project_gradients` in its chain, or before it what makes up for projections in
+        its next steps.
 
     Notes
     -----

@@ -137,6 +137,34 @@ def test_what_has_no_state_comes_before_though_nothing_warns(name: str) -> None:
     assert shares[1] > 1e-2
 
 
+NOISY = {
+    "AddNoiseState": optax.add_noise(0.1, 0.5, 0),
+    "DifferentiallyPrivateAggregateState": (
+        optax.contrib.differentially_private_aggregate(1.0, 0.1, 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noise_that_is_not_projected_is_warned_of(name: str) -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(project_gradients(), optax.chain(NOISY[name]))
+    message = f"{name}: comes after project_gradients and adds noise along directions"
+    with pytest.warns(UserWarning, match=message) as found:
+        end_task(optimizer.init(params), moments_of(params))
+    assert found[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+def test_noise_before_the_projections_is_projected() -> None:
+    params = {"kernel": jnp.zeros((2, 3))}
+    moments = observe({}, {"kernel": jnp.asarray([[1e4, 0.0]])})
+    optimizer = optax.chain(NOISY["AddNoiseState"], project_gradients())
+    state = end_task(optimizer.init(params), moments)
+    moved = jnp.abs(optimizer.update(params, state)[0]["kernel"]).max(1)
+    assert moved[0] < 1e-4 < moved[1]
+
+
 def test_a_chain_with_names_is_one_too() -> None:
     params = mlp_params((3, 5, 4))
     moments = moments_of(params)
