@@ -15,6 +15,7 @@ from rgo_jax.forms import Moment, empty_form
 from rgo_jax.grown import check_grown
 from rgo_jax.layout import Layout, find_layout, named_leaves
 from rgo_jax.ranks import any_ranks
+from rgo_jax.shardings import by_compiler
 
 
 def empty_moments(params: Any, layout: Layout | None = None) -> dict[str, Moment]:
@@ -98,7 +99,7 @@ def observe(
             check_grown(path, moments[path], rows)
     add = in_double(partial(_observe, share))
     seen = {
-        path: add(moments[path] if path in moments else _empty(rows), rows)
+        path: by_compiler(add, moments[path] if path in moments else _empty(rows), rows)
         for path, rows in vectors.items()
     }
     return {**moments, **seen}

@@ -17,6 +17,7 @@ from rgo_jax.forms import (
 from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
 from rgo_jax.projection import ProjectionState, identities, is_state
 from rgo_jax.ranks import any_ranks
+from rgo_jax.shardings import by_compiler
 
 
 def project_gradients(
@@ -167,10 +168,14 @@ def _remembered(
 
 @any_ranks
 def _project(projection: Projection, gradient: Array, axes: Axes) -> Array:
-    # TF32 and bfloat16 would leak ten and hundreds of times as much.
-    with jax.default_matmul_precision("highest"):
-        given = gradient.astype(main_array(projection).dtype)
-        rows = rgo_core.to_rows(given, axes, leading=0, xp=jnp)
-        projected = rgo_core.project(projection, rows, axis=-1)
-    restored: Array = rgo_core.from_rows(projected, axes, gradient.shape, xp=jnp)
-    return restored.astype(gradient.dtype)
+    def product(projection: Projection, gradient: Array) -> Array:
+        # TF32 and bfloat16 would leak ten and hundreds of times as much.
+        with jax.default_matmul_precision("highest"):
+            given = gradient.astype(main_array(projection).dtype)
+            rows = rgo_core.to_rows(given, axes, leading=0, xp=jnp)
+            projected = rgo_core.project(projection, rows, axis=-1)
+        restored: Array = rgo_core.from_rows(projected, axes, gradient.shape, xp=jnp)
+        return restored.astype(gradient.dtype)
+
+    projected: Array = by_compiler(product, projection, gradient, like=gradient)
+    return projected

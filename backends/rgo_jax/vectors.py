@@ -17,6 +17,7 @@ from rgo_jax.checks import (
 )
 from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
 from rgo_jax.ranks import any_ranks
+from rgo_jax.shardings import by_compiler
 from rgo_jax.varying import varying_with
 
 Score = Callable[[Any, Any], Array]
@@ -115,11 +116,11 @@ def curvature_vectors(
         return {path: _chosen(each, axes[path]) for path, each in found.items()}
 
     if per == "batch":
-        found = chosen(vectors(batch))
+        found = by_compiler(chosen, vectors(batch))
         # A sum over no samples is no vector.
         return found if samples else {path: v[..., :0, :] for path, v in found.items()}
     single = jax.tree.map(lambda array: array[:, None], batch)
-    found = chosen(jax.vmap(vectors)(single))
+    found = by_compiler(chosen, jax.vmap(vectors)(single))
     return {path: _one_block(vectors) for path, vectors in found.items()}
 
 
