@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType
 
 
 def by_compiler(function: Callable[..., Any], *arrays: Any, like: Any = None) -> Any:
@@ -21,11 +21,11 @@ def by_compiler(function: Callable[..., Any], *arrays: Any, like: Any = None) ->
     mesh = next((each for each in meshes if _explicit(each)), None)
     if mesh is None:
         return function(*arrays)
-    whole = NamedSharding(mesh, PartitionSpec())
+    module: Any = jax.sharding
+    whole = module.NamedSharding(mesh, module.PartitionSpec())
     sharding = whole if like is None else jax.typeof(like).sharding
-    automatic: Any = jax.sharding.auto_axes(
-        function, axes=_explicit(mesh), out_sharding=sharding
-    )
+    axes = _explicit(mesh)
+    automatic = module.auto_axes(function, axes=axes, out_sharding=sharding)
     return automatic(*arrays)
 
 

@@ -115,6 +115,7 @@ def curvature_vectors(
     def chosen(found: Mapping[str, Array | Means]) -> dict[str, Array]:
         return {path: _chosen(each, axes[path]) for path, each in found.items()}
 
+    found: dict[str, Array]
     if per == "batch":
         found = by_compiler(chosen, vectors(batch))
         # A sum over no samples is no vector.
