@@ -14,6 +14,7 @@ PAPERS = (
     "permutations=shared,softmax=present"
 )
 DEFAULT = "rgo/epochs=20,network=lenet-5"
+THREE = "rgo/damping=3,epochs=20,network=lenet-5"
 FLOORED = "rgo/curvature=floored,damping=0.2,epochs=20,network={},reduce=mean"
 LATE = FLOORED.format("lenet-5-late")
 STL = "stl/epochs=20,network=lenet-5"
@@ -21,6 +22,7 @@ SCALED = "scaled, encoded from the flatten on"
 ROWS = {
     "RGO, the paper's form (`preset=paper`)": PAPERS,
     "RGO, as it is by default": DEFAULT,
+    "the same with a damping of 3 (`damping=3`)": THREE,
     "means, the relative damping (`reduce=mean`)": f"{DEFAULT},reduce=mean",
     "means with a floor and 0.2": FLOORED.format("lenet-5"),
     SCALED: ("rgo/epochs=20,network=lenet-5-late,weights=normalized"),
