@@ -9,6 +9,7 @@ from jax import Array, lax
 
 import rgo_core
 from rgo_core._checks import check_choice
+from rgo_core.vectors import REDUCES, Reduce
 from rgo_jax.ranks import any_ranks
 from rgo_jax.taps import TAPPED, Tapped, conv_vectors, dense_vectors, tapped
 from rgo_jax.varying import varying_alike
@@ -23,7 +24,7 @@ def dense(
     *,
     projection: Array | None = None,
     tap: Array | None = None,
-    reduce: Tapped = "uncancelled",
+    reduce: Reduce = "uncancelled",
 ) -> Array:
     """Return ``X W`` with a cotangent of W that is already projected: ``(X P)^T D``.
 
@@ -37,8 +38,9 @@ def dense(
         P, normalised. Tell `project_gradients` of it with ``factored=``.
     tap : array (b, n), optional
         Zeros, whose gradient is the samples' curvature vectors; see `tapped_vectors`.
-    reduce : {"uncancelled", "mean", "signs"}
-        What those take of the m outputs; see `curvature_vectors`.
+    reduce : {"uncancelled", "mean", "rms", "signs"}
+        What those take of the m outputs; see `curvature_vectors`. One a sample, of
+        ``"rms"`` too.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def dense(
     Raises
     ------
     ValueError
-        If the shapes do not fit, or `reduce` is none of the three.
+        If the shapes do not fit, or `reduce` is none of the four.
 
     Notes
     -----
@@ -77,7 +79,7 @@ def dense(
         )
     _check_shape("projection", projection, (n, n))
     _check_shape("tap", tap, inputs.shape)
-    check_choice("reduce", reduce, TAPPED)
+    check_choice("reduce", reduce, REDUCES)
     if projection is None:
         outputs = inputs @ kernel
     else:

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 import rgo_core
+from rgo_core.vectors import Reduce
 from rgo_jax.checks import checked_scores
 from rgo_jax.ranks import any_ranks
 from rgo_jax.varying import varying_with
 
 # From a layer's inputs and its output gradient, one vector a sample.
 Vectors = Callable[[Array, Array], Array]
-# What of the outputs is one vector.
+# What of the outputs is one vector, at however many positions.
 Tapped = Literal["uncancelled", "mean", "signs"]
 TAPPED: tuple[Tapped, ...] = ("uncancelled", "mean", "signs")
 
@@ -85,10 +86,16 @@ def _backward(
 tapped.defvjp(_forward, _backward)
 
 
-def dense_vectors(reduce: Tapped, inputs: Array, gradient: Array) -> Array:
+def dense_vectors(reduce: Reduce, inputs: Array, gradient: Array) -> Array:
     """Return the vectors (b, n) of a dense layer."""
-    vectors: Array = inputs * rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)
-    return vectors
+    columns: Array = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)
+    if reduce == "rms":
+        # All of a sample's are multiples of its input: one has the sum of their
+        # squares, which half precision would not hold.
+        wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
+        norms = jnp.linalg.norm(wide, axis=-1, keepdims=True)
+        columns = norms.astype(columns.dtype)
+    return inputs * columns
 
 
 def conv_vectors(

@@ -21,6 +21,7 @@ from rgo_core.damping import RELATIVE_DAMPING, UPDATE_DAMPING
 from rgo_jax import (
     Axes,
     Layout,
+    conv,
     curvature_vectors,
     dense,
     empty_moments,
@@ -137,7 +138,7 @@ def test_each_layer_of_a_stack_is_seen_as_it_is_by_itself(per: Any) -> None:
         assert_close(np.asarray(found[index]), np.asarray(expected[path]))
 
 
-@pytest.mark.parametrize("reduce", ["mean", "signs"])
+@pytest.mark.parametrize("reduce", ["mean", "rms", "signs"])
 def test_a_tap_takes_what_is_asked_for(reduce: Any) -> None:
     x, kernel, y = draw((5, N)), draw((N, M), 1), labels(5, M)
 
@@ -151,12 +152,16 @@ def test_a_tap_takes_what_is_asked_for(reduce: Any) -> None:
         (x, y),
         reduce=reduce,
     )["w"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert found.shape == (5, N)
+    np.testing.assert_allclose(
+        found.T @ found, expected.T @ expected, rtol=1e-5, atol=1e-7
+    )
 
 
-def test_a_tap_of_all_outputs_is_refused() -> None:
+def test_a_tap_of_all_outputs_of_a_convolution_is_refused() -> None:
+    image, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 3))
     with pytest.raises(ValueError, match="reduce must be 'uncancelled' or 'mean' or"):
-        dense(jnp.ones((1, 2)), jnp.ones((2, 3)), reduce="rms")  # type: ignore[arg-type]
+        conv(image, kernel, reduce="rms")  # type: ignore[arg-type]
 
 
 # --- the damping of a network

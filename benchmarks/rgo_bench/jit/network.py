@@ -12,7 +12,7 @@ from jax import Array, lax
 from torch import nn
 
 import rgo_jax
-from rgo_jax.taps import Tapped
+from rgo_core.vectors import Reduce
 from rgo_torch import FeatureEncoder, FeatureEncoding
 
 Params = dict[str, dict[str, Array]]
@@ -25,7 +25,7 @@ class Context(NamedTuple):
     encodings: Mapping[str, rgo_jax.Encoding] = {}
     projections: Mapping[str, Array] = {}  # of dense kernels, by path
     taps: Mapping[str, Array] = {}  # by path
-    reduce: Tapped = "uncancelled"  # what the taps take
+    reduce: Reduce = "uncancelled"  # what the taps take
 
 
 Layer = Callable[[Params, Array, Context], Array]
@@ -38,6 +38,7 @@ class Network(NamedTuple):
     widths: Mapping[str, int]  # of what is encoded, by the layer's name
     dense: tuple[str, ...]  # paths of the kernels that `rgo_jax.dense` projects
     layout: rgo_jax.Layout
+    convolves: bool
     widest: int  # the most inputs of a kernel
 
     def apply(self, params: Params, x: Array, context: Context) -> Array:
@@ -68,7 +69,8 @@ def convert_network(module: nn.Module) -> Network:
     paths = tuple(f"{name}/kernel" for name in dense)
     params = convert_params(module)
     widest = max(math.prod(p["kernel"].shape[:-1]) for p in params.values())
-    return Network(layers, encoder.widths, paths, _layout(params), widest)
+    convolves = len(dense) < len(params)
+    return Network(layers, encoder.widths, paths, _layout(params), convolves, widest)
 
 
 def _layout(params: Mapping[str, Mapping[str, np.ndarray]]) -> rgo_jax.Layout:

@@ -12,7 +12,7 @@ from jax import Array
 import rgo_jax
 from rgo_bench.jit.network import Context, Network, Params
 from rgo_bench.methods.rgo import RGOOptions
-from rgo_jax.taps import Tapped
+from rgo_core.vectors import Reduce
 
 Moments = dict[str, Any]  # of second moments, in the form that each layer keeps
 Vectors = dict[str, Array]  # of curvature vectors, a row each
@@ -136,18 +136,22 @@ def _observe(
     assert per  # resolved
     assert curvature
     # As PyTorch's pass does.
-    taken: Tapped = "mean" if curvature == "exact" else "uncancelled"
+    reduce: Reduce = "mean" if curvature == "exact" else "uncancelled"
+    if options.reduce == "rms":
+        reduce = "rms"
+    by_squares = reduce == "rms" and network.convolves  # of which no tap takes all
 
     def score(params: Params, samples: tuple[Array, Array], taps: Any = None) -> Array:
         x, y = samples
         mask = task.mask
         if options.softmax == "present":
             mask = jnp.zeros_like(mask).at[y].set(True)
-        context = Context(task.number, learner.encodings, taps=taps or {}, reduce=taken)
+        context = Context(task.number, learner.encodings)
+        if taps:
+            context = context._replace(taps=taps, reduce=reduce)
         logits = _logits(network, params, x, mask, context)
         return rgo_jax.softmax_score(logits, y, curvature=curvature, mask=mask)
 
-    reduce = "rms" if options.reduce == "rms" else taken
     of_group = partial(
         rgo_jax.curvature_vectors,
         *(score, learner.params),
@@ -155,7 +159,7 @@ def _observe(
         per=per,
         reduce=reduce,
     )
-    if per == "sample" and reduce == "rms":
+    if per == "sample" and by_squares:
         return _by_squares(of_group, task, batch, moments, share)
     if per == "sample":
         of_taps = partial(score, learner.params, (task.x, task.y))
