@@ -49,7 +49,7 @@ def host_view(array: Array, xp: Namespace) -> np.ndarray | None:
 
 
 def _is_plain(tensor: Array) -> bool:
-    """Whether a tensor is on the host, and neither compiled nor transformed."""
+    """Whether a tensor is on the host, without derivatives, compiler or transform."""
     torch = sys.modules["torch"]
     return (
         not torch.compiler.is_compiling()
@@ -58,6 +58,7 @@ def _is_plain(tensor: Array) -> bool:
         and not tensor.requires_grad
         and not tensor.is_neg()  # of which NumPy knows nothing
         and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad.unpack_dual(tensor).tangent is None
     )
 
 

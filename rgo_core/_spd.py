@@ -39,9 +39,10 @@ def spd_inverse(matrix: Array, xp: Namespace, *, donate: bool = False) -> Array:
 
 
 def _torch_inverse(matrix: Array, xp: Namespace, donate: bool) -> Array:
+    donate = donate and host_view(matrix, xp) is not None
     matrix = matrix.mT  # by columns, as LAPACK takes it
     inverse, places = {}, {}
-    if donate and matrix.device.type == "cpu" and not matrix.requires_grad:
+    if donate:  # which PyTorch has no derivatives of
         info = matrix.new_empty(matrix.shape[:-2], dtype=xp.int32)
         inverse, places = {"out": matrix}, {"out": (matrix, info)}
     factor, info = xp.linalg.cholesky_ex(matrix, **places)

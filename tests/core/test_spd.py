@@ -10,6 +10,7 @@ from core.backends import Backend
 from core.cases import Case, cases, normal, spectral_case
 from core.tolerance import assert_close, assert_symmetric
 from hypothesis import given
+from torch.autograd import forward_ad
 
 from rgo_core import SecondMoment, consolidate
 from rgo_core._matrices import TILE
@@ -98,6 +99,20 @@ def test_a_gradient_flows_through_what_is_donated() -> None:
     inverse = spd_inverse(matrix * 1, torch_namespace, donate=True)
     (gradient,) = torch.autograd.grad(inverse.trace(), matrix)
     torch.testing.assert_close(gradient, -torch.eye(3, dtype=torch.float64) / 4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_what_is_donated_has_derivatives_in_forward_mode() -> None:
+    def inverse(matrix: torch.Tensor) -> torch.Tensor:
+        return spd_inverse(matrix * 1, torch_namespace, donate=True)
+
+    matrix = 2 * torch.eye(3, dtype=torch.float64)
+    _, transformed = torch.func.jvp(inverse, (matrix,), (torch.ones_like(matrix),))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(matrix, torch.ones_like(matrix))
+        tangent = forward_ad.unpack_dual(inverse(dual)).tangent
+    for found in (transformed, tangent):
+        torch.testing.assert_close(found, -torch.ones_like(matrix) / 4)
 
 
 def test_numpy_consolidates_in_the_memory_of_the_result() -> None:
