@@ -10,6 +10,7 @@ from torch_backend.observed_kinds import B, normal, score
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
+from rgo_torch.layers.sample_axes import over_outputs
 
 
 class TimeFirst(nn.Module):
@@ -181,3 +182,19 @@ def test_a_table_of_pairs_that_all_samples_share_is_not_taken_for_time_first() -
     model = Distances(4).double()
     found = second_moments(model, [normal(5, 4, 3)], score=score)
     assert found["table.weight"].diagonal.any()
+
+
+@pytest.mark.parametrize(("size", "calls"), [(1, 6), (12, 3), (100, 1)])
+def test_as_many_samples_are_held_where_each_goes_through_all(
+    size: int, calls: int
+) -> None:
+    called = []
+
+    def function(towards: list[Tensor]) -> dict[str, Tensor]:
+        called.append(None)
+        return {"found": towards[0].sum(0)}
+
+    given = normal(6, 3)
+    found = over_outputs(function, [given], [0], size)["found"]
+    assert torch.equal(found, given)
+    assert len(called) == calls

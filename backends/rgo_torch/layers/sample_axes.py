@@ -113,7 +113,8 @@ def over_outputs(
         )
 
     units = torch.eye(count, dtype=first.dtype, device=first.device)
-    return over_samples(one, ([units],), ([0],), size)
+    # Each holds as much as all samples do.
+    return over_samples(one, ([units],), ([0],), max(1, size // count))
 
 
 def warn_of_miscounted(layers: Iterable[Layer]) -> None:
