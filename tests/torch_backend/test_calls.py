@@ -24,6 +24,7 @@ from torch_backend.nets import (
     sgd,
     wide_mlp,
 )
+from torch_backend.observed_kinds import normal
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
@@ -73,6 +74,32 @@ def test_a_nested_tensor_is_observed_as_its_sequences_are() -> None:
     expected = sum(g.T @ g for g in grads) / len(weight)
     assert_near(found["first.weight"].matrix, expected)
     assert found.keys() == dict(model.named_parameters()).keys()
+
+
+class Nests(nn.Module):
+    """Scales sequences and gives them out as one nested tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(FEATURES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = [each[: 1 + place % 3] * self.scale for place, each in enumerate(x)]
+        return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
+class Unnests(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return self[1](torch.stack([row.mean(0) for row in self[0](x).unbind()]))
+
+
+def test_a_nested_tensor_that_a_layer_of_ones_own_makes_is_observed() -> None:
+    model = Unnests(Nests(), nn.Linear(FEATURES, CLASSES)).double()
+    data = (normal(4, 3, FEATURES), torch.tensor([0, 1, 2, 0]))
+    found = second_moments(model, [data], per="batch")["0.scale"]
+    score = cross_entropy_score("ground-truth", None)(model, data).sum()
+    (gradient,) = torch.autograd.grad(score, model[0].scale)
+    assert_near(found.diagonal, gradient**2)
 
 
 @pytest.mark.parametrize("inplace", [False, True])

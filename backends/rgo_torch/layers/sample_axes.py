@@ -80,8 +80,14 @@ class OfAllSamplesError(Exception):
     """
 
 
+def padded(tensor: Tensor) -> Tensor:
+    """Return a nested tensor padded, by what adds nothing; any other as it is."""
+    return tensor.to_padded_tensor(0.0) if tensor.is_nested else tensor
+
+
 def product_along(output: Tensor, gradient: Tensor) -> Tensor:
     """Return the product of an output and what reaches it, which are as long."""
+    output = padded(output)
     if output.shape != gradient.shape:
         raise OfAllSamplesError
     return (real_view(output) * real_view(gradient)).sum()

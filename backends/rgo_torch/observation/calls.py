@@ -11,6 +11,7 @@ from torch.autograd.graph import get_gradient_edge
 from rgo_torch.encoding_hooks import is_encoded
 from rgo_torch.hooks import remove_all
 from rgo_torch.layers.layer import Call, Layer
+from rgo_torch.layers.sample_axes import padded
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score, check_scores
 from rgo_torch.torch_private import is_view
@@ -92,8 +93,8 @@ def _is_differentiable(leaf: Any) -> bool:
 
 
 def _call(args: Any, kwargs: Any, output: Any) -> Call:
-    """Return a call with copies of nothing: its arguments cut from the graph."""
-    args, kwargs = map_tensors(_padded, (args, kwargs))
+    """Return a call, its arguments cut from the graph: copies of nested ones alone."""
+    args, kwargs = map_tensors(_detached, (args, kwargs))
     found = {
         place: get_gradient_edge(leaf)
         for place, leaf in enumerate(leaves_of(output))
@@ -107,12 +108,8 @@ def _call(args: Any, kwargs: Any, output: Any) -> Call:
     return Call(args, kwargs, list(found.values()), list(found), autocast=autocast)
 
 
-def _padded(tensor: Any) -> Any:
-    """Return a tensor without its graph; a nested one padded, by what adds nothing."""
-    if not isinstance(tensor, Tensor):
-        return tensor
-    plain = tensor.detach()
-    return plain.to_padded_tensor(0.0) if plain.is_nested else plain
+def _detached(leaf: Any) -> Any:
+    return padded(leaf.detach()) if isinstance(leaf, Tensor) else leaf
 
 
 def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
@@ -131,7 +128,7 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
             )
         )
         for call in calls:
-            of_call = [_padded(next(gradients)) for _ in call.outputs]
+            of_call = [_detached(next(gradients)) for _ in call.outputs]
             if any(gradient is not None for gradient in of_call):
                 call.gradients.append(of_call)
 
