@@ -79,7 +79,7 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", False): 0.01,
 }
 # The same, of projections that are not scaled to trace n, and where the curvature of
-# what is fitted counts, "floored"; that of "rms" is the one of scaled projections.
+# what is fitted counts, "floored"; that of "rms", encoded, is the one of scaled ones.
 UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.1,
 }
