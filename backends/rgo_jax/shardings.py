@@ -21,7 +21,7 @@ def by_compiler(function: Callable[..., Any], *arrays: Any, like: Any = None) ->
     mesh = next((each for each in meshes if _explicit(each)), None)
     if mesh is None:
         return function(*arrays)
-    module: Any = jax.sharding
+    module: Any = jax.sharding  # which leaves `auto_axes` and others without types
     whole = module.NamedSharding(mesh, module.PartitionSpec())
     sharding = whole if like is None else jax.typeof(like).sharding
     axes = _explicit(mesh)
