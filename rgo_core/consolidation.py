@@ -20,7 +20,7 @@ from rgo_core._matrices import plus_identity
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, DType, Namespace
-from rgo_core.damping import Damping, alpha_of, split_damping, with_flag
+from rgo_core.damping import Damping, Relative, alpha_of, split_damping, with_flag
 from rgo_core.diagonal import (
     DiagonalMoment,
     DiagonalProjection,
@@ -175,7 +175,8 @@ def _consolidate_dense(
     check_finite("moment.matrix", matrix, xp)
     check_symmetric("moment.matrix", matrix, xp)
     mean = xp.linalg.trace(matrix)[..., None, None] / matrix.shape[-1]
-    check_finite("trace(H)", mean, xp)  # alpha would be infinite, and close nothing
+    if isinstance(damping, Relative):  # alpha would be infinite, and close nothing
+        check_finite("trace(H)", mean, xp)
     alpha = alpha_of(damping, mean, xp)
     try:
         Q = spd_inverse(plus_identity(matrix / alpha, xp), xp, donate=True)

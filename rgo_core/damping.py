@@ -120,9 +120,8 @@ def measured_damping(
         so need more damping; where none was measured for them, that of scaled ones is
         returned.
     floored : bool
-        Whether the curvature has a floor (``curvature="floored"``), measured of
-        unscaled forms alone, with a vector a sample; without encoding of root mean
-        squares.
+        Whether the curvature has a floor (``curvature="floored"``): of unscaled forms
+        alone, with a vector a sample; without encoding of root mean squares.
 
     Returns
     -------

@@ -10,7 +10,11 @@ from torch_backend.observed_kinds import B, normal, score
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.layers.sample_axes import over_outputs
+from rgo_torch.layers.sample_axes import (
+    OfAllSamplesError,
+    over_outputs,
+    product_along,
+)
 
 
 class TimeFirst(nn.Module):
@@ -198,3 +202,9 @@ def test_as_many_samples_are_held_where_each_goes_through_all(
     found = over_outputs(function, [given], [0], size)["found"]
     assert torch.equal(found, given)
     assert len(called) == calls
+
+
+def test_an_output_of_another_shape_than_what_reaches_it_is_told() -> None:
+    message = r"gives an output of shape \(2,\), where what reaches it is \(3,\)"
+    with pytest.raises(OfAllSamplesError, match=message):
+        product_along(torch.ones(2), torch.ones(3))

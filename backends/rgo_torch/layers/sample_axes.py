@@ -89,7 +89,10 @@ def product_along(output: Tensor, gradient: Tensor) -> Tensor:
     """Return the product of an output and what reaches it, which are as long."""
     output = padded(output)
     if output.shape != gradient.shape:
-        raise OfAllSamplesError
+        raise OfAllSamplesError(
+            f"a layer that is called again gives an output of shape "
+            f"{tuple(output.shape)}, where what reaches it is {tuple(gradient.shape)}"
+        )
     return (real_view(output) * real_view(gradient)).sum()
 
 
