@@ -81,4 +81,5 @@ def _lapack_inverse(matrix: Array) -> Array:
             raise np.linalg.LinAlgError("the matrix is not positive definite")
         one[...] = factor.T  # itself, but where LAPACK takes no such array
     mirror(matrix)
+    matrix += 0.0  # LAPACK leaves negative zeros
     return matrix
