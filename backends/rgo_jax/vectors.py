@@ -46,7 +46,9 @@ def curvature_vectors(
         sample depends on no other: `softmax_score` of a network's logits, say.
     params : pytree of arrays
     batch : pytree of arrays
-        With the samples along the first axis of each.
+        With the samples along the first axis of each. One is given alone: what its
+        score takes of others, as of a graph's nodes, is not to be in the batch, which
+        holds the indices of its samples then.
     layout : Layout, optional
         `find_layout` of the parameters where None.
     per : {"sample", "batch"}
