@@ -16,7 +16,7 @@ def identity(n: int, like: Array, xp: Namespace) -> Array:
 
 
 def plus_identity(matrix: Array, xp: Namespace) -> Array:
-    """Return ``I + matrix`` (..., n, n), in the memory of `matrix` where it can."""
+    """Return ``I + matrix`` (..., n, n); `matrix` may be overwritten."""
     if is_torch_namespace(xp) and not matrix.requires_grad:
         matrix.diagonal(dim1=-2, dim2=-1).add_(1)
     elif is_numpy_namespace(xp):

@@ -88,14 +88,13 @@ tapped.defvjp(_forward, _backward)
 
 def dense_vectors(reduce: Reduce, inputs: Array, gradient: Array) -> Array:
     """Return the vectors (b, n) of a dense layer."""
-    columns: Array = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)
-    if reduce == "rms":
-        # All of a sample's are multiples of its input: one has the sum of their
-        # squares, which half precision would not hold.
-        wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
-        norms = jnp.linalg.norm(wide, axis=-1, keepdims=True)
-        columns = norms.astype(columns.dtype)
-    return inputs * columns
+    if reduce == "rms":  # one a sample, for at one position all are multiples of it
+        found: Array = rgo_core.curvature_vectors(
+            inputs[:, None], gradient[None, :, None], reduce=reduce, xp=jnp
+        )
+        return found.astype(jnp.result_type(inputs, gradient))
+    vectors: Array = inputs * rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)
+    return vectors
 
 
 def conv_vectors(

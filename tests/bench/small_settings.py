@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods import Method, Setting
-from rgo_bench.methods.method import NetworkMethod
+from rgo_bench.methods.method import MethodOptions, NetworkMethod
+from rgo_bench.methods.sgd import SGD
 from rgo_bench.runs.clock import Clock
 
 FEATURES, HIDDEN, CLASSES, BATCH = 6, 8, 4, 5
@@ -106,3 +107,11 @@ def assert_resumes(method: Method, fresh: Method) -> None:
     for each in (method, fresh):
         learn(each, 2)
     assert_same(dict(fresh.state_dict()), dict(method.state_dict()))
+
+
+def beside_sgd(method: NetworkMethod) -> SGD:
+    """Have a method learn task 0, and return plain SGD that has learned it too."""
+    plain = SGD(method.setting, MethodOptions())
+    for each in (method, plain):
+        learn(each, 0)
+    return plain

@@ -24,11 +24,9 @@ from torch_backend.nets import (
     sgd,
     wide_mlp,
 )
-from torch_backend.observed_kinds import normal
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, GradientProjector, second_moments
-from rgo_torch.score import cross_entropy_score
 
 
 def test_an_operation_in_place_on_the_output_changes_nothing() -> None:
@@ -39,67 +37,6 @@ def test_an_operation_in_place_on_the_output_changes_nothing() -> None:
             {n: m.matrix for n, m in found.items()},
             {n: m.matrix for n, m in expected.items()},
         )
-
-
-class Ragged(nn.Module):
-    """Takes sequences of other lengths as one nested tensor, or as so many tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.norm = nn.Linear(FEATURES, 5), nn.LayerNorm(5)
-        self.head = nn.Linear(5, CLASSES)
-        self.nests = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = [each[: 1 + place % 3] for place, each in enumerate(x)]
-        if not self.nests:
-            return self.head(torch.stack([self.within(row).mean(0) for row in rows]))
-        made = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-        found = self.within(made).unbind()
-        return self.head(torch.stack([row.mean(0) for row in found]))
-
-    def within(self, x: Tensor) -> Tensor:
-        return self.norm(self.first(x)).relu()
-
-
-def test_a_nested_tensor_is_observed_as_its_sequences_are() -> None:
-    model, (x, y) = Ragged().double(), batch()
-    x = x.double()
-    data = (torch.stack([x, x.sin(), x.cos()], 1), y)
-    found = second_moments(model, [data], reduce="rms")
-    model.nests = False
-    scores = cross_entropy_score("ground-truth", None)(model, data)
-    weight = model.first.weight
-    grads = [torch.autograd.grad(s, weight, retain_graph=True)[0] for s in scores[0]]
-    expected = sum(g.T @ g for g in grads) / len(weight)
-    assert_near(found["first.weight"].matrix, expected)
-    assert found.keys() == dict(model.named_parameters()).keys()
-
-
-class Nests(nn.Module):
-    """Scales sequences and gives them out as one nested tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(FEATURES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = [each[: 1 + place % 3] * self.scale for place, each in enumerate(x)]
-        return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-
-
-class Unnests(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
-        return self[1](torch.stack([row.mean(0) for row in self[0](x).unbind()]))
-
-
-def test_a_nested_tensor_that_a_layer_of_ones_own_makes_is_observed() -> None:
-    model = Unnests(Nests(), nn.Linear(FEATURES, CLASSES)).double()
-    data = (normal(4, 3, FEATURES), torch.tensor([0, 1, 2, 0]))
-    found = second_moments(model, [data], per="batch")["0.scale"]
-    score = cross_entropy_score("ground-truth", None)(model, data).sum()
-    (gradient,) = torch.autograd.grad(score, model[0].scale)
-    assert_near(found.diagonal, gradient**2)
 
 
 @pytest.mark.parametrize("inplace", [False, True])

@@ -7,6 +7,7 @@ from bench.small_settings import (
     assert_resumes,
     assert_same,
     begin,
+    beside_sgd,
     learn,
     tiny_setting,
     weights,
@@ -14,9 +15,7 @@ from bench.small_settings import (
 from torch import Tensor
 from torch.nn import functional
 
-from rgo_bench.methods.method import MethodOptions
 from rgo_bench.methods.replay import AGEM, ReplayOptions, without_conflict
-from rgo_bench.methods.sgd import SGD
 
 
 def pieces(seed: int) -> list[Tensor]:
@@ -105,10 +104,8 @@ def test_no_step_raises_the_replayed_loss_to_first_order(
 
 
 def test_without_conflict_a_step_is_sgd_bit_for_bit() -> None:
-    setting = tiny_setting()
-    method, plain = AGEM(setting, ReplayOptions()), SGD(setting, MethodOptions())
-    for each in (method, plain):
-        learn(each, 0)
+    method = AGEM(tiny_setting(), ReplayOptions())
+    plain = beside_sgd(method)
     # What is replayed is what is trained on: the gradients agree.
     for each in (method, plain):
         each.begin_task(1)

@@ -7,6 +7,7 @@ from bench.small_settings import (
     assert_resumes,
     assert_same,
     begin,
+    beside_sgd,
     learn,
     samples,
     tiny_setting,
@@ -16,8 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgo_bench.methods.ewc import EWC, EWCOptions, normalized
-from rgo_bench.methods.method import MethodOptions
-from rgo_bench.methods.sgd import SGD
 from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
@@ -29,9 +28,8 @@ def gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 def test_the_first_task_is_learned_by_sgd_bit_for_bit() -> None:
-    method, plain = EWC(SETTING, EWCOptions()), SGD(SETTING, MethodOptions())
-    for each in (method, plain):
-        learn(each, 0)
+    method = EWC(SETTING, EWCOptions())
+    plain = beside_sgd(method)
     assert_same(weights(method), weights(plain))
 
 

@@ -9,6 +9,7 @@ from bench.small_settings import (
     assert_resumes,
     assert_same,
     begin,
+    beside_sgd,
     learn,
     tiny_setting,
     weights,
@@ -16,7 +17,7 @@ from bench.small_settings import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgo_bench.methods.method import MethodOptions, masked
+from rgo_bench.methods.method import masked
 from rgo_bench.methods.replay import (
     ER,
     DEROptions,
@@ -25,7 +26,6 @@ from rgo_bench.methods.replay import (
     ReplayOptions,
     ReservoirOptions,
 )
-from rgo_bench.methods.sgd import SGD
 
 SETTING = tiny_setting()
 
@@ -66,10 +66,8 @@ def stepped(network: nn.Module, lr: float) -> dict[str, Tensor]:
 
 
 def test_the_first_task_is_learned_by_sgd_bit_for_bit() -> None:
-    setting = tiny_setting()
-    method, plain = ERRing(setting, ReplayOptions()), SGD(setting, MethodOptions())
-    for each in (method, plain):
-        learn(each, 0)
+    method = ERRing(tiny_setting(), ReplayOptions())
+    plain = beside_sgd(method)
     assert_same(weights(method), weights(plain))
 
 
