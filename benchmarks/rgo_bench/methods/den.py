@@ -1,15 +1,16 @@
 """DEN: retrain what a task needs, add units where that fails, split what drifted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.method import Setting
-from rgo_bench.methods.passes import Free, PassesMethod, PassesOptions
+from rgo_bench.methods.passes import Free, PassesMethod, PassesOptions, all_of
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
@@ -65,8 +66,7 @@ class DEN(PassesMethod):
         """Train the first task, with sparse weights; count the steps of later ones."""
         super().step(x, y)
         if not self.current:
-            every = [(p, None) for p in self.network.parameters(0)]
-            shrink(every, self.options.sparsity)
+            shrink(all_of(self.network.parameters(0)), self.options.sparsity)
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Retrain, expand, split."""
@@ -77,15 +77,17 @@ class DEN(PassesMethod):
             self.before = _copied(network)
             widths = network.widths
             self._train(x, y, self._head(), steps=max(1, self.steps // 10))
-            loss = self._train(x, y, [*reached(network, self.current), *self._head()])
-            if not loss < options.loss:
+            reach = [*reached(network, self.current), *self._head()]
+            if not self._train(x, y, reach) < options.loss:
                 network.grow([options.units] * len(network.names))
                 network.widen_head(self.current)
+                new = Addition(network, widths)
                 self._train(
-                    *(x, y),
-                    [*network.added_since(widths), *self._head()],
-                    after=partial(shrink_groups, network, widths, options.group),
+                    *(x, y, all_of(new.parameters(self.current))),
+                    network=new,
+                    after=partial(shrink_groups, new.rows.values(), options.group),
                 )
+                new.write()
                 drop_empty(network, widths, self.current)
                 split_drifted(
                     *(network, self.before),
@@ -93,12 +95,11 @@ class DEN(PassesMethod):
                     most=options.units,
                     task=self.current,
                 )
-                every = [(p, None) for p in network.parameters(self.current)]
-                self._train(x, y, every)
+                self._train(x, y, all_of(network.parameters(self.current)))
             self.before = {}
 
     def _head(self) -> Free:
-        return [(p, None) for p in self.network.heads.heads[self.current]]
+        return all_of(self.network.heads.heads[self.current])
 
     def _train(
         self,
@@ -106,6 +107,7 @@ class DEN(PassesMethod):
         y: Tensor,
         free: Free,
         *,
+        network: GrowingNetwork | Addition | None = None,
         steps: int | None = None,
         after: Callable[[], None] = lambda: None,
     ) -> float:
@@ -116,15 +118,19 @@ class DEN(PassesMethod):
             shrink(free, self.options.sparsity)
             after()
 
-        return self.go_through(self.network, x, y, free, steps=steps, after=shrink_all)
+        within = self.network if network is None else network
+        return self.go_through(within, x, y, free, steps=steps, after=shrink_all)
 
     @torch.no_grad()
-    def pull(self, network: GrowingNetwork) -> None:
+    def pull(self, free: Sequence[nn.Parameter]) -> None:
         """Add the gradients of the decay and of the drift."""
-        super().pull(network)
+        super().pull(free)
+        trained = set(map(id, free))
         for name, old in self.before.items():
-            weight = network.weights.get(name)  # biases drift freely
-            if weight is not None and weight.grad is not None:
+            weight = self.network.weights.get(name)  # biases drift freely
+            if weight is None or id(weight) not in trained:
+                continue
+            if weight.grad is not None:
                 part = slice(len(old)), slice(old.shape[1])
                 weight.grad[part].add_(weight[part] - old, alpha=self.options.drift)
 
@@ -166,12 +172,10 @@ def shrink(free: Free, amount: float) -> None:
 
 
 @torch.no_grad()
-def shrink_groups(
-    network: GrowingNetwork, widths: Sequence[int], amount: float
-) -> None:
-    """Bring the weights of each unit newer than `widths` nearer to 0, as a vector."""
-    for name, units in zip(network.names, widths, strict=True):
-        rows = network.weights[name][units:].flatten(1)
+def shrink_groups(weights: Iterable[Tensor], amount: float) -> None:
+    """Bring the weights of each unit nearer to 0, as a vector."""
+    for weight in weights:
+        rows = weight.flatten(1)
         norms = rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
         rows *= (1 - amount / norms).clamp(min=0)
 

@@ -90,20 +90,10 @@ class GrowingNetwork:
         each = torch.arange(self._spread[place], device=units.device)
         return (units[:, None] * self._spread[place] + each).flatten()
 
-    def added_since(self, widths: Sequence[int]) -> list[tuple[nn.Parameter, Tensor]]:
-        """Return weights and biases, each with where it is newer than `widths`."""
-        found = []
-        columns = None  # of the first layer: all
-        for name, units, spread in zip(self.names, widths, self._spread, strict=True):
-            weight = self.weights[name]
-            new = torch.ones_like(weight, dtype=torch.bool, requires_grad=False)
-            new[:units, :columns] = False
-            found.append((weight, new))
-            if name in self.biases:
-                later = torch.arange(len(weight), device=self.device) >= units
-                found.append((self.biases[name], later))
-            columns = units * spread
-        return found
+    def columns(self, widths: Sequence[int]) -> list[int | None]:
+        """Return the columns of each layer that such widths below feed; None: all."""
+        fed = [m * k for m, k in zip(widths, self._spread, strict=True)]
+        return [None, *fed[:-1]]
 
     @torch.no_grad()
     def take(self, place: int, units: Tensor, task: int) -> None:
@@ -143,26 +133,17 @@ class GrowingNetwork:
     def logits(self, x: Tensor, task: int) -> Tensor:
         """Return a task's logits (b, classes), as its stamp sees the network."""
         values: dict[str, Tensor] = {}
-        columns = None
-        layers = zip(self.names, self.stamps[task], self._spread, strict=True)
-        for name, width, spread in layers:
+        widths = self.stamps[task]
+        layers = zip(self.names, widths, self.columns(widths), strict=True)
+        for name, width, columns in layers:
             values[f"{name}.weight"] = self.weights[name][:width, :columns]
             if name in self.biases:
                 values[f"{name}.bias"] = self.biases[name][:width]
-            columns = width * spread
         return self.heads.logits(functional_call(self.body, values, (x,)), task)
 
     def parameters(self, task: int) -> list[nn.Parameter]:
         """Return all weights and biases of the layers, and those of a task's head."""
         return [*self.weights.values(), *self.biases.values(), *self.heads.heads[task]]
-
-    @torch.no_grad()
-    def decay(self, task: int, strength: float) -> None:
-        """Add to gradients those of ``strength |w|^2 / 2``: of layers and the head."""
-        head, _ = self.heads.heads[task]
-        for weight in (*self.weights.values(), head):
-            if weight.grad is not None:
-                weight.grad.add_(weight, alpha=strength)
 
     def capacity(self) -> float:
         """Return the weights of layers and heads, in percent of one network's."""

@@ -1,6 +1,6 @@
 """Training when a task ends, for methods that go through it several times."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.streams.options import Positive
 
 Free = Sequence[tuple[nn.Parameter, Tensor | None]]  # what of a parameter may change
+
+
+def all_of(parameters: Iterable[nn.Parameter]) -> Free:
+    """Return that all of each parameter may change."""
+    return [(parameter, None) for parameter in parameters]
 
 
 def mini_batches(
@@ -71,6 +77,14 @@ def percent_right(logits: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> f
     return 100 * right / len(y)
 
 
+@torch.no_grad()
+def decay(free: Iterable[nn.Parameter], strength: float) -> None:
+    """Add to gradients those of ``strength |w|^2 / 2``, w all weights without biases."""
+    for weight in free:
+        if weight.ndim > 1 and weight.grad is not None:
+            weight.grad.add_(weight, alpha=strength)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PassesOptions(MethodOptions):
     """The options of every `PassesMethod`."""
@@ -107,16 +121,16 @@ class PassesMethod(GrowingMethod):
             return
         self.optimizer.zero_grad()
         functional.cross_entropy(self.network.logits(x, 0), y).backward()
-        self.pull(self.network)
+        self.pull(self.network.parameters(0))
         self.optimizer.step()
 
-    def pull(self, network: GrowingNetwork) -> None:
-        """Add the gradients of penalties to those of a network."""
-        network.decay(self.current, self.options.decay)
+    def pull(self, free: Sequence[nn.Parameter]) -> None:
+        """Add the gradients of penalties to those of what is free."""
+        decay(free, self.options.decay)
 
     def go_through(
         self,
-        network: GrowingNetwork,
+        network: GrowingNetwork | Addition,
         x: Tensor,
         y: Tensor,
         free: Free,
@@ -134,6 +148,6 @@ class PassesMethod(GrowingMethod):
         return train(
             *(partial(network.logits, task=self.current), batches, free),
             lr=self.options.step_size,
-            pull=partial(self.pull, network),
+            pull=partial(self.pull, [parameter for parameter, _ in free]),
             after=after,
         )

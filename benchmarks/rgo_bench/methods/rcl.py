@@ -8,8 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.passes import PassesMethod, PassesOptions, percent_right
+from rgo_bench.methods.passes import (
+    PassesMethod,
+    PassesOptions,
+    all_of,
+    percent_right,
+)
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
 
@@ -92,8 +98,9 @@ class RCL(PassesMethod):
         before = network.widths
         network.grow(draw)
         network.add_head(task)
-        head = [(parameter, None) for parameter in network.heads.heads[task]]
-        self.go_through(network, x, y, [*network.added_since(before), *head])
+        new = Addition(network, before)
+        self.go_through(new, x, y, all_of(new.parameters(task)))
+        new.write()
         return network
 
 

@@ -115,7 +115,7 @@ def test_new_units_shrink_as_vectors_and_empty_ones_are_dropped() -> None:
         network.weights["0"][HIDDEN, 0] = 3.0
         network.weights["0"][HIDDEN + 1, :2] = torch.tensor([0.3, 0.4])
     network.weights["0"].requires_grad_(False)
-    shrink_groups(network, [HIDDEN, 100], 0.5)
+    shrink_groups([network.weights["0"][HIDDEN:]], 0.5)
     rows = network.weights["0"][HIDDEN:]
     assert float(rows[0, 0]) == pytest.approx(2.5)
     assert not rows[1].any()
