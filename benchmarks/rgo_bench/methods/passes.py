@@ -79,7 +79,7 @@ def percent_right(logits: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> f
 
 @torch.no_grad()
 def decay(free: Iterable[nn.Parameter], strength: float) -> None:
-    """Add to gradients those of ``strength |w|^2 / 2``, w all weights without biases."""
+    """Add to gradients those of ``strength |w|^2 / 2``, w all weights but biases."""
     for weight in free:
         if weight.ndim > 1 and weight.grad is not None:
             weight.grad.add_(weight, alpha=strength)

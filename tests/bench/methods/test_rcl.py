@@ -14,7 +14,7 @@ from bench.small_settings import (
 )
 from torch import Tensor
 
-from rgo_bench.methods.passes import mini_batches, percent_right, train
+from rgo_bench.methods.passes import decay, mini_batches, percent_right, train
 from rgo_bench.methods.rcl import RCL, Controller, RCLOptions, reward
 from rgo_bench.runs.clock import Clock
 
@@ -98,6 +98,17 @@ def test_training_changes_what_is_free_alone() -> None:
     assert torch.isnan(
         torch.tensor(train(lambda part: part, iter([]), [(parameter, None)], lr=1))
     )
+
+
+def test_decay_pulls_on_weights_with_gradients_and_on_no_bias() -> None:
+    weight, still, bias = (
+        torch.nn.Parameter(torch.full(shape, 2.0)) for shape in ((2, 3), (2, 2), (2,))
+    )
+    weight.grad, bias.grad = torch.ones(2, 3), torch.ones(2)
+    decay([weight, still, bias], 0.25)
+    assert torch.equal(weight.grad, torch.full((2, 3), 1.5))
+    assert still.grad is None
+    assert torch.equal(bias.grad, torch.ones(2))
 
 
 def test_bytes_are_those_of_the_kept_network_alone() -> None:
