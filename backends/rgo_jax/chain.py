@@ -29,7 +29,10 @@ MOMENTUM = (optax.TraceState, optax.EmaState, optax.ApplyEvery)
 # What counts on its steps being taken as they are: it aims at a point that it keeps,
 # or steps back to one, or lengthens its steps while a gradient keeps its sign.
 WRAPPING = ("MechanicState", "SAMState")
-COUNTING = ("COCOBState", "MadgradState", "ScaleByRpropState", *WRAPPING)
+COUNTING = (
+    *("COCOBState", "DAdaptAdamWState", "MadgradState", "ScaleByRpropState"),
+    *WRAPPING,
+)
 
 # What adds noise to each step, in every direction.
 NOISY = ("AddNoiseState", "DifferentiallyPrivateAggregateState")
