@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,10 @@ def inferred(params: Any) -> dict[str, Axes | str | None]:
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """Return the leaves of a pytree with their paths; raise ValueError of one leaf."""
+    """Return the leaves of a pytree with their paths.
+
+    Raise ValueError of one leaf without a name, or of two that have one path.
+    """
     flat = jax.tree_util.tree_leaves_with_path(tree)
     if flat and not flat[0][0]:
         leaf = flat[0][1]
@@ -166,7 +169,10 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
             f"{type(leaf).__name__} of shape {jnp.shape(leaf)}; give it a name, and "
             "put project_gradients beside optax.flatten, not inside of it"
         )
-    return [(_path(keys), leaf) for keys, leaf in flat]
+    named = [(_path(keys), leaf) for keys, leaf in flat]
+    if len({path for path, _ in named}) < len(named):
+        _raise_of_one_path([keys for keys, _ in flat])
+    return named
 
 
 def replaced(tree: Any, leaves: Mapping[str, Any]) -> Any:
@@ -185,6 +191,18 @@ def _path(keys: tuple[Any, ...]) -> str:
     if hasattr(keys[-1], "name") and names[1:] and names[-1] in ("value", "raw_value"):
         names.pop()
     return "/".join(names)
+
+
+def _raise_of_one_path(every: list[tuple[Any, ...]]) -> NoReturn:
+    """Raise ValueError of leaves with one path: each would stand for the other."""
+    by_path: dict[str, list[str]] = {}
+    for keys in every:
+        by_path.setdefault(_path(keys), []).append(jax.tree_util.keystr(keys))
+    path, leaves = next(each for each in by_path.items() if len(each[1]) > 1)
+    raise ValueError(
+        "expected parameters that differ in their paths, got "
+        f"{' and '.join(leaves)}, which are both {path!r}: rename one"
+    )
 
 
 def _not_trained(params: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import flax.linen as nn
@@ -181,6 +181,27 @@ def test_a_single_array_without_a_name_is_refused() -> None:
     for take in (*takes, lambda updates: named.update(updates, state)):
         with pytest.raises(ValueError, match=message):
             take(array)
+
+
+class Heads(NamedTuple):
+    value: Any
+    raw_value: Any
+
+
+def test_parameters_of_one_path_are_refused() -> None:
+    layout, layer = find_layout({"kernel": jnp.ones((3, 2))}), {"kernel": jnp.eye(3)}
+    twice = {"a": layer, "a/kernel": 2 * jnp.eye(3)}
+    message = r"got \['a'\]\['kernel'\] and \['a/kernel'\], which are both 'a/kernel'"
+    takes: list[Any] = [find_layout, empty_moments, project_gradients().init]
+    takes += [project_gradients(layout).init]
+    takes += [lambda p: curvature_vectors(lambda p, x: x, p, jnp.ones(4))]
+    # Each leaf would have the update of the last.
+    state = project_gradients().init({"a": layer})
+    for take in (*takes, lambda p: project_gradients().update(p, state)):
+        with pytest.raises(ValueError, match=message):
+            take(twice)
+    with pytest.raises(ValueError, match=r"\['h'\].value and .*raw_value, .* rename"):
+        find_layout({"h": Heads(jnp.eye(3), jnp.eye(3))})
 
 
 def test_an_optimizer_whose_parameters_are_flattened_is_refused() -> None:
