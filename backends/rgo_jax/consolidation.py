@@ -32,6 +32,7 @@ from rgo_jax.grown import way_to_grow
 from rgo_jax.projection import (
     MEASURED,
     ProjectionState,
+    check_single,
     is_state,
     looked_up,
     projection_state,
@@ -94,10 +95,10 @@ def end_task(
         than the layout's.
     ValueError
         If an option is not one of those listed, `state` holds other than one
-        `ProjectionState`, there are no second moments or all are zero, or one is of an
-        unknown parameter, has another shape, is not finite or not symmetric, or
-        `damping` is too small for it. Under a JAX transformation values cannot be
-        checked, and the projection is NaN.
+        `ProjectionState` or a stack of them, there are no second moments or all are
+        zero, or one is of an unknown parameter, has another shape, is not finite or not
+        symmetric, or `damping` is too small for it. Under a JAX transformation values
+        cannot be checked, and the projection is NaN.
 
     Warns
     -----
@@ -134,6 +135,7 @@ def end_task(
     check_choice("normalize", normalize, (None, *NORMALIZE))
     normalize = with_biases(normalize, biases, stacklevel=3) or "none"
     before = projection_state(state)
+    check_single(before, "end_task")
     if damping is None:
         # With the flag of 0.1.0, what it had.
         damping = default_damping(state) if relative is None else MEASURED

@@ -111,6 +111,16 @@ def is_state(node: Any) -> bool:
     return isinstance(node, ProjectionState)
 
 
+def check_single(state: ProjectionState, call: str) -> None:
+    """Raise ValueError of the states of several networks in one, as of an ensemble."""
+    if jnp.ndim(state.tasks):
+        raise ValueError(
+            "expected the state of one network, got a stack of shape "
+            f"{jnp.shape(state.tasks)}, as jax.vmap of init makes it: map this call "
+            f"too, as jax.vmap({call})"
+        )
+
+
 def _unwrapped(state: ProjectionState) -> ProjectionState:
     """Return the state without the variables that `nnx.Optimizer` keeps arrays in."""
     nnx = sys.modules.get("flax.nnx")

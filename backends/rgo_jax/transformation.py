@@ -15,7 +15,7 @@ from rgo_jax.forms import (
     main_array,
 )
 from rgo_jax.layout import Axes, Layout, find_layout, inferred, named_leaves, replaced
-from rgo_jax.projection import ProjectionState, identities, is_state
+from rgo_jax.projection import ProjectionState, check_single, identities, is_state
 from rgo_jax.ranks import any_ranks
 from rgo_jax.shardings import by_compiler
 
@@ -48,7 +48,7 @@ def project_gradients(
     ValueError
         From ``init``, if there is nothing to project or a path in `factored` is not
         that of a weight; from ``update``, if a parameter was not there at ``init``, or
-        had another shape.
+        had another shape, or the state is a stack of several.
     TypeError
         From ``update``, if its state is not that of this transformation.
 
@@ -90,6 +90,7 @@ def project_gradients(
                 "expected the ProjectionState that init made, got a "
                 f"{type(state).__name__}"
             )
+        check_single(state, "optimizer.update")
         axes = _axes_of(updates, state, layout)
         projections = {**state.weights, **state.biases}
         gradients = {

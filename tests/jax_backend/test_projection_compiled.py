@@ -19,6 +19,7 @@ from jax_backend.small_projections import batch, loss, moments_of
 
 from rgo_jax import (
     curvature_vectors,
+    empty_moments,
     end_task,
     observe,
     project_gradients,
@@ -81,6 +82,24 @@ def test_it_works_mapped_over_seeds() -> None:
             mapped,
             expected,
         )
+
+
+def test_a_stack_of_states_is_refused_where_the_call_is_not_mapped() -> None:
+    optimizer = optax.chain(project_gradients(), optax.sgd(0.1))
+    each = [mlp_params((3, 5, 4), seed) for seed in range(3)]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    states = jax.vmap(optimizer.init)(params)
+    vectors = jax.vmap(curvature_vectors, (None, 0, None))(score, params, batch())
+    moments = jax.vmap(observe)(jax.vmap(empty_moments)(params), vectors)
+    message = r"the state of one network, got a stack of shape \(3,\), .* jax.vmap\("
+    with pytest.raises(ValueError, match=message + "end_task"):
+        end_task(states, moments)
+    with pytest.raises(ValueError, match=message + "end_task"):
+        jax.jit(end_task)(states, moments)
+    with pytest.raises(ValueError, match=message + "optimizer.update"):
+        optimizer.update(params, states, params)
+    after = jax.vmap(end_task)(states, moments)
+    jax.vmap(optimizer.update)(params, after, params)
 
 
 @pytest.mark.parametrize("x64", [False, True])
