@@ -245,6 +245,20 @@ def test_second_moments_of_the_last_task_alone_are_warned_of() -> None:
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_state_made_anew_projects_once_it_is_given_all_second_moments() -> None:
+    params = mlp_params((3, 5, 4))
+    optimizer = optax.chain(optax.adam(0.1), project_gradients())
+    anew, moments = optimizer.init(params), moments_of(params)
+    state = end_task(end_task(anew, moments), moments)
+    gradients = gradient(params, batch())
+    expected, plain, held = (
+        optimizer.update(gradients, each, params)[0]["layer0"]["kernel"]
+        for each in (state, anew, end_task(anew, moments))
+    )
+    assert_same(held, expected)
+    assert jnp.abs(plain - held).max() > 0.01
+
+
 def test_a_sketch_that_shrinks_loses_nothing() -> None:
     wide = {"kernel": jnp.ones((8, 2))}
     layout = find_layout(wide, max_features=4, sketch_rows=2)
