@@ -1,11 +1,11 @@
 """Which optimizers may step projected parameters, and how."""
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rgo_core._checks import few_names
@@ -105,34 +105,6 @@ def _is_optimizer(given: object) -> bool:
 def held_by(optimizer: Optimizer) -> set[int]:
     """Return the ids of the parameters that an optimizer steps."""
     return {id(p) for group in optimizer.param_groups for p in group["params"]}
-
-
-def warn_of_strangers(
-    optimizers: Sequence[Optimizer], model: nn.Module, held: Collection[int]
-) -> None:
-    """Warn of what optimizers step and the model does not hold: it is not protected.
-
-    Parameters
-    ----------
-    optimizers : sequence of torch.optim.Optimizer
-    model : nn.Module
-    held : collection of int
-        The ids of what stands for the model's parameters, where those are cut up.
-    """
-    known = {*held, *(id(p) for p in model.parameters())}
-    strangers = [
-        tuple(p.shape)
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for p in group["params"]
-        if isinstance(p, Tensor) and p.requires_grad and id(p) not in known
-    ]
-    if strangers:
-        warn_caller(
-            f"the optimizer steps {len(strangers)} parameters that the model given to "
-            f"RGO does not hold, of shapes {strangers[:3]}: what they learn of a task "
-            "the next ones overwrite; give RGO a module that holds them too"
-        )
 
 
 def check_optimizers(

@@ -20,7 +20,6 @@ from rgo_torch.optimizers import (
     as_optimizers,
     check_optimizers,
     unheld_parameters,
-    warn_of_strangers,
 )
 from rgo_torch.parameters import (
     Bound,
@@ -32,6 +31,7 @@ from rgo_torch.parameters import (
 from rgo_torch.projections import Projections, Renewed
 from rgo_torch.skipped import FROZEN, Overrides, Skipped
 from rgo_torch.state.projector import loaded_parts, parts_of
+from rgo_torch.strangers import Strangers
 from rgo_torch.wrappers import named_parameters, original_model
 
 
@@ -75,9 +75,9 @@ class Protection(Uncopied):
         self._shapes = {n: tuple(p.shape) for n, p in named_parameters(model)}
         self._optimizers = as_optimizers(optimizer)
         check_optimizers(self._optimizers, self.parameters.values(), project)
-        warn_of_strangers(
-            self._optimizers, model, {id(p.held) for p in self.parameters.values()}
-        )
+        ids = {id(p.held) for p in self.parameters.values()}
+        self._strangers = Strangers(self._optimizers, model, ids)
+        self._strangers.warn()
         self._hooked = Hooked({})
         self._kept = Projections(self.parameters, self.shared, normalize)
 
@@ -121,9 +121,15 @@ class Protection(Uncopied):
             one has another shape; if the hook on one is gone, as of swapped tensors.
         ValueError
             If the model was sharded since.
+
+        Warns
+        -----
+        UserWarning
+            If an optimizer has come to step what the model does not hold.
         """
         check_parameters(self._model, self.parameters, self._shapes)
         self._hooked.check()
+        self._strangers.warn()
 
     def plasticity(self, damping: Damping) -> dict[str, float]:
         """Return how much of a step is still free, by parameter; see `RGO.plasticity`.

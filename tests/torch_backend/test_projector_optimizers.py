@@ -1,5 +1,6 @@
 """Which optimizers a projector serves, and how."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -293,3 +294,29 @@ def test_frozen_strangers_and_parts_of_the_model_are_not_warned_of() -> None:
     model[0].requires_grad_(False)
     whole = [*model.parameters(), *head.parameters()]
     GradientProjector(model, torch.optim.SGD(whole))
+
+
+@pytest.mark.parametrize("project", ["gradient", "update"])
+def test_what_an_optimizer_comes_to_step_beside_the_model_is_warned_of_once(
+    project: Project,
+) -> None:
+    model, thawed, added = mlp(), nn.Linear(3, 2).requires_grad_(False), nn.Linear(5, 1)
+    optimizer = torch.optim.SGD([*model.parameters(), *thawed.parameters()])
+    rgo = RGO(model, optimizer, project=project)
+    message = r"steps {} parameters that the model .* \[\({}, {}\), "
+    optimizer.add_param_group({"params": list(added.parameters())})
+    for _ in range(2):  # whoever makes warnings errors is told until it is mended
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(UserWarning, match=message.format(2, 1, 5)):
+                rgo.begin_task(0)
+        assert rgo.current is None
+    with pytest.warns(UserWarning, match=message.format(2, 1, 5)):
+        rgo.begin_task(0)
+    thawed.requires_grad_(True)
+    with pytest.warns(UserWarning, match=message.format(2, 2, 3)) as told:
+        rgo.end_task([batch()])
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rgo.begin_task(1)
