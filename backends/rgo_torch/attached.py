@@ -121,18 +121,27 @@ class Attached(Uncopied):
         widths = {} if self.encoder is None else self.encoder.widths
         outputs = [name for name, at in encoded.items() if at != "input"]
         layers = self.projector.layers
-        held = {n: p.held for n, p in self.projector.parameters.items()}
         found = (
-            left_plain(self.model, self.projector.skipped),
+            *self._at_risk_now(),
             kept_by_entry(layers),
             None if by_choice else nothing_encoded(widths, layers),
             encoded_shortcuts(self.model, outputs),
-            frozen_copies(self.model, outputs),
             drifting_statistics(self.statistics.modules, statistics),
-            rounded_weights(held),
             large_states(self.projector.parameters),
         )
         return _warn_of(found)
+
+    def _at_risk_now(self) -> list[str | None]:
+        """Return advice on what depends on the model's state: frozen, cast, copied."""
+        encoded = {} if self.encoder is None else self.encoder.places
+        held = {n: p.held for n, p in self.projector.parameters.items()}
+        return [
+            left_plain(self.model, self.projector.skipped),
+            frozen_copies(
+                self.model, (n for n, at in encoded.items() if at != "input")
+            ),
+            rounded_weights(held),
+        ]
 
     def detach(self) -> None:
         """Remove every hook from the model and the optimizer, for good.
@@ -230,6 +239,7 @@ class Attached(Uncopied):
         self.projector.check_parameters()
         if self.statistics.kind != "running":
             check_normalizations(self.model, self.statistics.modules)
+        self._notes += _warn_of(n for n in self._at_risk_now() if n not in self._notes)
 
 
 def _warn_of(found: Iterable[str | None]) -> list[str]:

@@ -209,3 +209,29 @@ def test_frozen_weights_are_neither_written_to_nor_warned_of(given: str) -> None
         train(model, optimizer, batches(seed=task))
         assert model[0].weight._version == version
         rgo.end_task(batches(seed=task))
+
+
+def test_what_was_cast_thawed_or_frozen_since_it_was_attached_is_warned_of_once() -> (
+    None
+):
+    model = WithTarget(trained=True)
+    model.lstm = nn.LSTM(3, 4)
+    nn.utils.parametrizations.weight_norm(model.lstm, "weight_hh_l0")
+    model.lstm.requires_grad_(False)
+    rgo = RGO(model, sgd(model), unencoded=[])
+    model.target.requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"target\.\d of online\.\d.*: a frozen copy"):
+        rgo.begin_task(0)
+    model.lstm.requires_grad_(True)
+    message = r"lstm\.weight_ih_l0, .*: trained and not protected"
+    with pytest.warns(UserWarning, match=message):
+        rgo.observe(batches())
+    model.target = model.target.double()
+    model.online.bfloat16()
+    data = [(x.bfloat16(), y) for x, y in batches()]
+    message = r"online\.0\.weight, .* more: trained in bfloat16, where each step"
+    with pytest.warns(UserWarning, match=message) as told:
+        rgo.end_task(data)
+    assert len(told) == 1
+    rgo.begin_task(1)  # warnings are errors
+    assert re.search(message, rgo.summary())
