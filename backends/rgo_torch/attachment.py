@@ -18,6 +18,9 @@ from rgo_torch.statistics import normalizations
 from rgo_torch.torch_private import gradient_hooks, step_hooks
 from rgo_torch.wrappers import check_whole, named_modules, named_parameters
 
+# How to go on with another model.
+ANEW = "detach() RGO, attach a new one, and load this one's state into it"
+
 
 def check_parameters(
     model: nn.Module,
@@ -56,15 +59,14 @@ def check_parameters(
             raise RuntimeError(
                 f"{name}: has shape {tuple(parameter.tensor.shape)}, and had "
                 f"{shapes[name]} when RGO was attached; give its module more outputs, "
-                "attach a new RGO, and load this one's state into it with grown="
+                f"{ANEW}, with grown="
             )
     new = set(now) - set(shapes)
     added = sorted(name for name in new if now[name].requires_grad)
     if added:
         raise RuntimeError(
             f"{', '.join(added)}: not there when RGO was attached, and not "
-            "protected; make all parts of the model before, or detach() RGO, "
-            "attach a new one, and load this one's state into it"
+            f"protected; make all parts of the model before, or {ANEW}"
         )
 
 
@@ -117,12 +119,17 @@ def _exchanged(
             f"{name}: cut up since RGO was attached: call fully_shard or "
             "parallelize_module before RGO is attached"
         )
-    if there is not None:
-        check_whole(name, there)
+    if there is None:
+        return RuntimeError(
+            f"{name}: the model has no such parameter any more, as where it was "
+            "pruned, parametrized, tied or removed, and what is computed with now is "
+            f"not projected; do that before RGO is attached, or {ANEW}, in which the "
+            "name of what it is computed from stands in place of this one"
+        )
+    check_whole(name, there)
     return RuntimeError(
         f"{name}: the model has another parameter there than when RGO was attached, "
-        "and its gradient is not projected; attach a new RGO, and load this one's "
-        "state into it"
+        f"and its gradient is not projected; {ANEW}"
     )
 
 
@@ -130,6 +137,6 @@ def _replaced(name: str, was: nn.Module, now: nn.Module | None, lost: str) -> st
     there = "none" if now is None else f"a new {type(now).__name__}"
     return (
         f"{name}: the {type(was).__name__} that RGO was attached to was replaced, "
-        f"there is {there} there, and {lost}; detach() RGO, attach a new one, and load "
-        "this one's state into it, with grown= where a layer has more outputs"
+        f"there is {there} there, and {lost}; {ANEW}, with grown= where a layer has "
+        "more outputs"
     )

@@ -1,12 +1,14 @@
 """A head that grows, and modules that are new: a state goes on in a wider model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch_backend.learning import learned
-from torch_backend.nets import batch, batches, sgd, train
+from torch_backend.nets import batch, batches, gradients_of, loss_of, sgd, train
 
 from rgo_core.scaling import Normalize
 from rgo_torch import RGO
@@ -95,3 +97,47 @@ def test_grown_names_modules(given: Any, message: str) -> None:
     _, rgo = learned()
     with pytest.raises(ValueError, match=message):
         rgo.load_state_dict(rgo.state_dict(), grown=given)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "new"),
+    [
+        (lambda m: prune.l1_unstructured(m, "weight", 0.3), "weight_orig", []),
+        (
+            parametrizations.weight_norm,
+            "parametrizations.weight.original1",
+            ["2.parametrizations.weight"],
+        ),
+    ],
+)
+def test_a_weight_that_is_computed_now_goes_on_by_the_name_of_what_it_is_made_of(
+    change: Callable[[nn.Module], object], name: str, new: list[str]
+) -> None:
+    model, rgo = learned()
+    change(model[2])
+    message = (
+        "2.weight: the model has no such parameter any more, as where it was pruned, .*"
+        "not projected; do that before RGO is attached, or .* stands in place of this"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        rgo.begin_task(1)
+    state = rgo.state_dict()
+    rgo.detach()
+    optimizer = sgd(model)
+    again = RGO(model, optimizer)
+    message = r"; if they are \['2.weight'\] by other names, as after pruning, rename"
+    with pytest.raises(ValueError, match=message):
+        again.load_state_dict(state)
+    for part in state["parameters"], state["axes"]:
+        part[f"2.{name}"] = part.pop("2.weight")
+    again.load_state_dict(state, grown=new)
+    again.begin_task(1)
+    found = gradients_of(model, lambda: loss_of(model, *batch()))
+    with again.projector.paused():
+        plain = gradients_of(model, lambda: loss_of(model, *batch()))
+    P = state["parameters"][f"2.{name}"]["projection"]
+    torch.testing.assert_close(found[f"2.{name}"], plain[f"2.{name}"] @ P)
+    assert not torch.allclose(found[f"2.{name}"], plain[f"2.{name}"])
+    again.end_task(batches(seed=4))
+    before = int(state["parameters"][f"2.{name}"]["count"])
+    assert int(again.projector.moments[f"2.{name}"].count) == 2 * before

@@ -43,7 +43,8 @@ class AdapterGuard:
         if thawed:
             raise RuntimeError(
                 f"{', '.join(thawed)}: frozen when RGO was attached, trained now, and "
-                "not protected; attach a new RGO, and load this one's state into it"
+                "not protected; detach() RGO, attach a new one, and load this one's "
+                "state into it"
             )
 
     def detach(self) -> None:
@@ -71,7 +72,8 @@ def _check_active(name: str, expected: tuple[str, ...], found: tuple[str, ...]) 
     if found != expected:
         raise RuntimeError(
             f"{name}: RGO was attached with the active adapters {list(expected)}, now "
-            f"there are {list(found)}; switch back, or attach a new RGO"
+            f"there are {list(found)}; switch back, or detach() RGO, and attach "
+            "a new one"
         )
 
 

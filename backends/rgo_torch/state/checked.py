@@ -74,9 +74,14 @@ def checked_state(
         name for name in held if name not in state["parameters"] and name not in grown
     ]
     if lacking:
+        others = sorted(set(state["parameters"]) - set(axes))
+        renamed = (
+            f"; if they are {others} by other names, as after pruning, rename these in "
+            "the state's 'parameters' and 'axes'"
+        )
         raise ValueError(
             f"the state lacks the parameters {lacking}; if their modules are new, name "
-            "these in grown="
+            f"these in grown={renamed if others else ''}"
         )
     return dict(state)
 
