@@ -60,7 +60,8 @@ def check_kind_of_labels(logits: Tensor, labels: Tensor) -> None:
         raise TypeError(
             f"labels must be integers, got dtype {labels.dtype}: for regression pass "
             "loss='squared-error', for a target of 0 or 1 per output loss='binary', "
-            "and for probabilities as labels score="
+            "and for probabilities as labels, as of mixup, score=lambda model, batch: "
+            "rgo_torch.label_score(model(batch[0]), batch[1].argmax(-1))"
         )
     expected, given = tuple(logits.shape[:-1]), tuple(labels.shape)
     if given != expected:

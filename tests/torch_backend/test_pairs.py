@@ -18,7 +18,8 @@ BAD_BATCHES = {
         batch()[1],
     ),
     "labels must be integers, got dtype torch.float32: for regression pass loss="
-    "'squared-error', for a target of 0 or 1 per output loss='binary', and for": (
+    "'squared-error', for a target of 0 or 1 per output loss='binary', and for "
+    r"probabilities as labels, as of mixup, score=.*batch\[1\].argmax": (
         batch()[0],
         batch()[1].float(),
     ),
