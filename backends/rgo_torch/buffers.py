@@ -62,14 +62,21 @@ class WatchedBuffers:
         self._before = {}
 
     def _watched(self) -> Iterator[tuple[str, Tensor]]:
-        stored = self._model.state_dict().keys()
-        for name, module in self._model.named_modules():
-            if id(module) in self._kept or "parametrizations" in name.split("."):
+        for module, own, buffer in _stored_buffers(self._model):
+            *path, name = own.split(".")
+            if id(module) in self._kept or "parametrizations" in path:
                 continue
-            for own, buffer in module.named_buffers(name, recurse=False):
-                known = own in stored and buffer.is_floating_point()
-                if known and not _is_estimate(module, own.rpartition(".")[2]):
-                    yield own, buffer
+            if buffer.is_floating_point() and not _is_estimate(module, name):
+                yield own, buffer
+
+
+def _stored_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Yield the buffers that a state dict has, with their modules and whole names."""
+    stored = model.state_dict().keys()
+    for name, module in model.named_modules():
+        for own, buffer in module.named_buffers(name, recurse=False):
+            if own in stored:
+                yield module, own, buffer
 
 
 def _same(before: Tensor, now: Tensor) -> bool:
@@ -77,7 +84,22 @@ def _same(before: Tensor, now: Tensor) -> bool:
         return False
     # What was never filled may hold NaN.
     here = now.detach().to(before)
-    return torch.allclose(before, here, rtol=0, atol=0, equal_nan=True)
+    pairs = zip(_parts(before), _parts(here), strict=True)
+    return all(
+        mine.shape == its.shape
+        and torch.allclose(mine, its, rtol=0, atol=0, equal_nan=True)
+        for mine, its in pairs
+    )
+
+
+def _parts(buffer: Tensor) -> tuple[Tensor, ...]:
+    """Return what can be compared, in the memory of what is stored."""
+    if buffer.layout is torch.strided:
+        return (buffer,)
+    if buffer.is_mkldnn:
+        return (buffer.to_dense(),)
+    entries = buffer.to_sparse_coo().coalesce()
+    return entries.indices(), entries.values()
 
 
 def _is_estimate(module: nn.Module, own: str) -> bool:
