@@ -13,7 +13,7 @@ from rgo_core._checks import (
     check_square,
     check_symmetric,
 )
-from rgo_core._matrices import symmetrized
+from rgo_core._matrices import symmetrized, widened
 from rgo_core._namespace import resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
@@ -42,6 +42,7 @@ def projected_curvature(
     Returns
     -------
     array (...)
+        In float32 at the least.
 
     Raises
     ------
@@ -71,6 +72,7 @@ def projected_curvature(
     check_square("projection", projection)
     check_square("hessian", hessian)
     check_features("hessian", hessian, -1, projection.shape[-1])
+    projection, hessian = widened(projection, xp), widened(hessian, xp)
     values, vectors = xp.linalg.eigh(projection)
     # Rounding leaves a zero eigenvalue on either side of zero.
     values = xp.where(values > 0, values, xp.zeros_like(values))
@@ -96,7 +98,7 @@ def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:
     Returns
     -------
     array (..., n, n)
-        Bitwise symmetric.
+        Bitwise symmetric. In float32 at the least.
 
     Raises
     ------
@@ -126,6 +128,7 @@ def optimal_projection(hessian: Array, *, xp: Namespace | None = None) -> Array:
     check_floating("hessian", hessian, xp)
     check_square("hessian", hessian)
     check_finite("hessian", hessian, xp)
+    hessian = widened(hessian, xp)  # no library has factors in half precision
     check_symmetric("hessian", hessian, xp)
     try:
         return normalize(spd_inverse(hessian, xp), xp=xp)

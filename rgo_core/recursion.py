@@ -13,7 +13,7 @@ from rgo_core._checks import (
     check_positive,
     check_square,
 )
-from rgo_core._matrices import identity, symmetrized
+from rgo_core._matrices import identity, symmetrized, widened
 from rgo_core._namespace import is_traced, resolve
 from rgo_core._spd import spd_inverse
 from rgo_core._typing import Array, Namespace
@@ -88,7 +88,8 @@ def update_projection(
     Notes
     -----
     Costs ``2 n^2`` for a vector and ``2 r n^2 + 2 r^2 n + r^3`` for a block. Everything
-    is done in the dtype of P; float32 drifts, and fails for ill-conditioned vectors.
+    is done in the dtype of P, float32 at the least, which drifts, and fails for
+    ill-conditioned vectors.
 
     References
     ----------
@@ -109,11 +110,11 @@ def update_projection(
     check_positive("damping", damping)
     _check_leading(projection, vectors)
     check_finite("vectors", vectors, xp)
-    vectors = xp.astype(vectors, projection.dtype, copy=False)
+    P = widened(projection, xp)  # no library has factors in half precision
+    vectors = xp.astype(vectors, P.dtype, copy=False)
     damping = float(damping)  # a NumPy scalar would bring its dtype
-    if vectors.ndim < projection.ndim:
-        return _rank_one(projection, vectors, damping, xp)
-    return _block(projection, vectors, damping, xp)
+    update = _rank_one if vectors.ndim < P.ndim else _block
+    return xp.astype(update(P, vectors, damping, xp), projection.dtype, copy=False)
 
 
 def _check_leading(projection: Array, vectors: Array) -> None:

@@ -23,6 +23,7 @@ from rgo_core import (
     plasticity,
     projected_curvature,
     recursive_least_loss,
+    update_projection,
 )
 
 INTEGERS = np.ones((2, 2), dtype=np.int64)
@@ -292,3 +293,32 @@ def test_a_hessian_with_a_flat_direction_has_no_optimal_projection(
     for hessian in (np.diag([1.0, 0.0]), np.diag([1.0, -1.0])):
         with pytest.raises(ValueError, match="hessian must be positive definite, for"):
             backend.call(optimal_projection, hessian)
+
+
+def test_in_half_precision_what_needs_factors_has_them_in_float32(
+    backend: Backend,
+) -> None:
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip("no half precision")
+    H, V = (normal(0, 9, 5).T @ normal(0, 9, 5)).astype(np.float16), normal(1, 2, 5)
+    exact, P = H.astype(np.float64), np.eye(5)
+    half = backend.call(optimal_projection, H)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, optimal_projection(exact), rtol=1e-4, atol=1e-5)
+    half = backend.call(projected_curvature, P.astype(np.float16), H)
+    np.testing.assert_allclose(half, projected_curvature(P, exact), rtol=1e-5)
+    half = backend.call(update_projection, *(x.astype(np.float16) for x in (P, V)), 1.0)
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, update_projection(P, V, 1.0), atol=2e-3)
+
+
+def test_what_is_not_symmetric_is_refused_in_half_precision_too(
+    backend: Backend,
+) -> None:
+    if not hasattr(backend.xp, "float16"):
+        pytest.skip("no half precision")
+    swapped = np.eye(64, dtype=np.float16)[[63, *range(63)]] + 3 * np.eye(
+        64, dtype=np.float16
+    )
+    with pytest.raises(ValueError, match="hessian must be symmetric, got"):
+        backend.call(optimal_projection, swapped)
