@@ -1,15 +1,43 @@
-"""Buffers that training changes and nothing protects."""
+"""Buffers: what training changes of them, and what a pass does and puts back."""
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from rgo_torch.torch_private import stored_buffers
 from rgo_torch.warning import warn_caller
 from rgo_torch.wrappers import original_model
 
 # Of the power iteration of spectral normalisation: what it says of the weight as it is.
 ESTIMATED = ("_u", "_v")
+# More integers than that are weights which a quantization has packed.
+MOST_INTEGERS = 2**16
+
+
+@contextmanager
+def unmoved(model: nn.Module) -> Iterator[None]:
+    """Put back what a model's forwards have changed of its buffers, whatever the mode.
+
+    Observers of fake quantization, queues and counters move in eval mode too. Only what
+    a state dict has is put back: of the rest, tables that a module can make again, its
+    attributes may tell the length.
+    """
+    before = [
+        (module, own.rpartition(".")[2], buffer, buffer.detach().clone())
+        for module, own, buffer in stored_buffers(model)
+        if _is_inexact(buffer) or buffer.numel() <= MOST_INTEGERS
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, values in before:
+                if getattr(module, name, None) is not buffer:
+                    setattr(module, name, buffer)
+                if not _same(values, buffer):
+                    _set(buffer, values)
 
 
 class WatchedBuffers:
@@ -62,7 +90,7 @@ class WatchedBuffers:
         self._before = {}
 
     def _watched(self) -> Iterator[tuple[str, Tensor]]:
-        for module, own, buffer in _stored_buffers(self._model):
+        for module, own, buffer in stored_buffers(self._model):
             *path, name = own.split(".")
             if id(module) in self._kept or "parametrizations" in path:
                 continue
@@ -70,13 +98,14 @@ class WatchedBuffers:
                 yield own, buffer
 
 
-def _stored_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Yield the buffers that a state dict has, with their modules and whole names."""
-    stored = model.state_dict().keys()
-    for name, module in model.named_modules():
-        for own, buffer in module.named_buffers(name, recurse=False):
-            if own in stored:
-                yield module, own, buffer
+def _is_inexact(buffer: Tensor) -> bool:
+    return buffer.is_floating_point() or buffer.is_complex()
+
+
+def _set(buffer: Tensor, values: Tensor) -> None:
+    if buffer.shape != values.shape:  # as observers do, which begin without entries
+        buffer.resize_(values.shape)
+    buffer.copy_(values)
 
 
 def _same(before: Tensor, now: Tensor) -> bool:

@@ -21,7 +21,7 @@ from rgo_torch.layers.sample_axes import warn_of_miscounted, warn_of_summed
 from rgo_torch.layout import find_layout
 from rgo_torch.observation.apart import Apart
 from rgo_torch.observation.blocks import Block, moment_blocks
-from rgo_torch.observation.calls import Calls, evaluating, thawed, uncached
+from rgo_torch.observation.calls import Calls, thawed, undisturbed
 from rgo_torch.observation.chunks import check_chunk_size
 from rgo_torch.observation.joining import may_join, most_samples
 from rgo_torch.observation.sampling import Samples, Sampling, wanted_samples
@@ -54,8 +54,9 @@ def second_moments(
 
     Runs the model in eval mode (no dropout, running statistics of batch normalisation)
     and not compiled, and restores each module's mode. Frozen parameters are observed
-    too: they may be trained again. Parameters and gradients are left as they are, and
-    no random numbers are drawn (a loader may draw its own).
+    too: they may be trained again. Parameters, gradients and what a state dict has of
+    buffers (but for more than 65536 integers in one) are left as they are, and no
+    random numbers are drawn (a loader may draw its own).
 
     Parameters
     ----------
@@ -191,12 +192,7 @@ def second_moments(
     run = partial(Apart(model, layers, parameters.values(), per).calls, scored)
     joins = chunk_size is None and may_join(model, score, per)
     sampling = Sampling(batches, wanted_samples(samples, parameters.values()), whole)
-    with (
-        evaluating(model),
-        uncached(model),
-        thawed(parameters.values()),
-        torch.enable_grad(),
-    ):
+    with undisturbed(model), thawed(parameters.values()), torch.enable_grad():
         for together in sampling:
             for calls, count in sampling.run(run, together, chunk_size):
                 check_same_inputs(calls, shared)

@@ -5,7 +5,7 @@ here whether it still does what it says, and names the versions it was tried on.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -67,6 +67,18 @@ def own_buffers(module: nn.Module) -> Mapping[str, Tensor | None]:
     `named_buffers` does not tell the two apart.
     """
     return _plain(module.__dict__.get("_buffers", {}))
+
+
+def stored_buffers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Yield the buffers that a state dict has, with their modules and whole names.
+
+    To ask for the state dict itself would cut up again what `fully_shard` has gathered.
+    """
+    for path, module in model.named_modules():
+        left: Collection[str] = module.__dict__.get("_non_persistent_buffers_set", ())
+        for name, buffer in module.named_buffers(path, recurse=False):
+            if name.rpartition(".")[2] not in left:
+                yield module, name, buffer
 
 
 def _plain(found: Any) -> Mapping[str, Any]:

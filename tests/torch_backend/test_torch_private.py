@@ -111,6 +111,15 @@ def test_buffers_are_those_of_the_module_itself() -> None:
     assert not torch_private.own_buffers(nn.Sequential(norm)), message
 
 
+def test_a_stored_buffer_is_one_that_a_state_dict_has() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2)))
+    model[1].register_buffer("table", torch.zeros(2), persistent=False)
+    found = {name for _, name, _ in torch_private.stored_buffers(model)}
+    parameters = {name for name, _ in model.named_parameters()}
+    message = CHANGED.format("list of buffers that a state dict lacks")
+    assert found == model.state_dict().keys() - parameters, message
+
+
 def test_what_is_written_to_has_another_version() -> None:
     tensor, message = torch.zeros(2), CHANGED.format("count of versions")
     before = torch_private.version_of(tensor)

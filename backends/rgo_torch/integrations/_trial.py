@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rgo_torch.observation.calls import evaluating, uncached
+from rgo_torch.observation.calls import undisturbed
 from rgo_torch.score import Score
 
 
@@ -45,8 +45,7 @@ def try_score(
     try:
         with (
             _same_draws(),
-            evaluating(model),
-            uncached(model),
+            undisturbed(model),
             torch.no_grad(),
             warnings.catch_warnings(),
             # One step of another shape is not worth a compilation.

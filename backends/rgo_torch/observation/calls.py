@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
+from rgo_torch.buffers import unmoved
 from rgo_torch.encoding_hooks import is_encoded
 from rgo_torch.hooks import remove_all
 from rgo_torch.layers.layer import Call, Layer
@@ -131,6 +132,13 @@ def _fill_gradients(scores: Tensor, calls: Sequence[Call]) -> None:
             of_call = [_detached(next(gradients)) for _ in call.outputs]
             if any(gradient is not None for gradient in of_call):
                 call.gradients.append(of_call)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Have a model in eval mode and without caches, and put back what that changes."""
+    with unmoved(model), evaluating(model), uncached(model):
+        yield
 
 
 @contextmanager
