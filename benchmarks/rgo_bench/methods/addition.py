@@ -56,12 +56,12 @@ class Addition:
             if name not in self.rows:
                 old, new = module(old), None if new is None else module(new)
                 continue
-            every = _joined(old, new)
-            old = functional_call(module, self._before[name], (old,))
+            every, before = _joined(old, new), self._before[name]
+            old = functional_call(module, before, (old,))
             if new is not None:
-                values = {"weight": self.across[name]}
+                values: dict[str, Tensor] = {"weight": self.across[name]}
                 if name in self.biases:
-                    values["bias"] = torch.zeros_like(self._before[name]["bias"])
+                    values["bias"] = torch.zeros_like(before["bias"])
                 old = old + functional_call(module, values, (new,))
             new = None
             if len(self.rows[name]):
