@@ -79,13 +79,13 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", False): 0.01,
 }
 # The same, of projections that are not scaled to trace n, and where the curvature of
-# what is fitted counts, "floored"; that of "rms", encoded, is the one of scaled ones.
+# what is fitted counts, "floored"; that of "rms", encoded, on LeNet-5.
 UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.1,
 }
 FLOORED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.3,
-    ("sample", "rms", True): 1.0,
+    ("sample", "rms", True): 3.0,
     ("sample", "rms", False): 0.3,
 }
 # Whatever the vectors, where gradients are projected.

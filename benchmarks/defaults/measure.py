@@ -39,7 +39,7 @@ VARIANTS: Mapping[str, tuple[Reduce, Curvature, dict[str, Any]] | None] = {
 # With SGD, of networks with other layers than convolutions, and without.
 PYTORCH = "rms, floored"
 PYTORCHS = ("rms", "floored", {"damping": LIMITED_DAMPING})
-PYTORCHS_CONV = ("rms", "floored", {"damping": 1.0})
+PYTORCHS_CONV = ("rms", "floored", {"damping": 3.0})
 # Where running statistics are those of the last task, in place of each task's own.
 LAST = "default, last statistics"
 # What is projected is the gradient before SGD, the update after AdamW.

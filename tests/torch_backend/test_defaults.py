@@ -55,9 +55,9 @@ def test_all_but_encoded_perceptrons_are_observed_by_squares_with_a_floor() -> N
         return rgo.damping, *told(rgo, "per", "reduce", "curvature", "most")
 
     floored = ("sample", "rms", "floored")
+    measured = measured_damping("sample", "rms", scaled=False, floored=True)
     bare = measured_damping("sample", "rms", encode=False, scaled=False, floored=True)
     faded = ("sample", "mean", "ground-truth", None)
-    measured = measured_damping("sample", "rms")
     assert chosen() == (measured, *floored, None)
     assert chosen(nn.BatchNorm2d(3)) == (LIMITED_DAMPING, *floored, 0.1)
     assert chosen(damping=0.1) == (0.1, *floored, None)

@@ -45,7 +45,7 @@ def test_what_is_left_to_the_method_is_stated_and_not_named() -> None:
     assert (spec.config["damping"], spec.config["biases"]) == (0.03, "raw")
     lenet = make_spec("permuted-mnist", "rgo", 0, network="lenet-5")
     assert lenet.variant == "network=lenet-5"
-    assert (lenet.config["damping"], lenet.config["reduce"]) == (1.0, "rms")
+    assert (lenet.config["damping"], lenet.config["reduce"]) == (3.0, "rms")
     means = make_spec("permuted-mnist", "rgo", 0, {"reduce": "mean"}, network="lenet-5")
     assert means.variant == "network=lenet-5,reduce=mean"
     assert (means.config["damping"], means.config["relative"]) == (0.03, True)
