@@ -1,6 +1,7 @@
 """Buffers: what the curvature pass moves of them, and those of unusual layouts."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from rgo_torch.buffers import MOST_INTEGERS
 FEATURES, CLASSES, SAMPLES = 6, 3, 12
 
 
-class Seen(nn.Module):
+class Seen(nn.Module, ABC):
     """Looks at what passes through it, in eval mode too."""
 
     def __init__(self, start: Tensor, *, persistent: bool = True) -> None:
@@ -31,8 +32,9 @@ class Seen(nn.Module):
             self.look(x)
         return x
 
+    @abstractmethod
     def look(self, x: Tensor) -> None:
-        raise NotImplementedError
+        """Change what is kept."""
 
 
 class Queue(Seen):

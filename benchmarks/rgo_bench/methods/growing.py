@@ -30,10 +30,11 @@ class GrowingNetwork:
     def __init__(self, setting: Setting) -> None:
         network = setting.make_network(setting.seed)
         layers = row_layers(network)
-        if not isinstance(network, nn.Sequential) or any(x.groups > 1 for x in layers):
+        is_chain = isinstance(network, nn.Sequential)
+        if not is_chain or any(x.groups > 1 or "." in x.name for x in layers):
             raise ValueError(
-                "expected a chain of layers without groups (nn.Sequential), got "
-                f"{type(network).__name__}"
+                "expected a chain of layers without groups (nn.Sequential, none inside "
+                f"of another), got {type(network).__name__}"
             )
         self.device = setting.device
         self.size = sum(p.numel() for p in network.parameters())  # at first

@@ -1,6 +1,6 @@
 """What a growing network gained is trained as it would be in the whole network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -42,9 +42,10 @@ CASES = [
 
 
 def grown(
-    make: Callable[[int], nn.Module], added: Sequence[int]
-) -> tuple[GrowingNetwork, list[int]]:
-    """A network that has grown, no part of it zero, and its widths before."""
+    name: str, added: Sequence[int]
+) -> tuple[GrowingNetwork, list[int], Tensor, Tensor]:
+    """A network that has grown, no part of it zero, its widths before, and samples."""
+    make, shape = NETWORKS[name]
     network = GrowingNetwork(tiny_setting()._replace(make_network=make))
     network.add_head(0)
     widths = network.widths
@@ -53,7 +54,7 @@ def grown(
     with torch.no_grad():
         for parameter in network.parameters(1):
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return network, widths
+    return network, widths, torch.randn(7, *shape), torch.arange(7) % CLASSES
 
 
 def whole_gradients(
@@ -81,9 +82,7 @@ def whole_gradients(
 def test_logits_and_gradients_are_those_of_the_whole_network(
     name: str, added: Sequence[int]
 ) -> None:
-    make, shape = NETWORKS[name]
-    network, widths = grown(make, added)
-    x, y = torch.randn(7, *shape), torch.arange(7) % CLASSES
+    network, widths, x, y = grown(name, added)
     new = Addition(network, widths)
     found = new.logits(x, 1)
     torch.testing.assert_close(found, network.logits(x, 1))
@@ -101,9 +100,7 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
 def test_what_is_written_back_is_what_was_trained_and_nothing_else(
     name: str, added: Sequence[int]
 ) -> None:
-    make, shape = NETWORKS[name]
-    network, widths = grown(make, added)
-    x, y = torch.randn(6, *shape), torch.arange(6) % CLASSES
+    network, widths, x, y = grown(name, added)
     earlier, before = network.logits(x, 0), network.logits(x, 1)
     new = Addition(network, widths)
     train(

@@ -114,8 +114,12 @@ def test_capacity_and_bytes_count_all_columns_and_heads() -> None:
 
 @pytest.mark.parametrize(
     "network",
-    [nn.Sequential(nn.Conv2d(2, 4, 2, groups=2)), nn.Linear(2, 2)],
-    ids=["groups", "no chain"],
+    [
+        nn.Sequential(nn.Conv2d(2, 4, 2, groups=2)),
+        nn.Linear(2, 2),
+        nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), nn.Linear(3, 2)),
+    ],
+    ids=["groups", "no chain", "one inside of another"],
 )
 def test_what_is_no_chain_is_refused(network: nn.Module) -> None:
     setting = SETTING._replace(make_network=lambda seed: network)
