@@ -22,19 +22,20 @@ def all_of(parameters: Iterable[nn.Parameter]) -> Free:
 
 
 def mini_batches(
-    x: Tensor, y: Tensor, *, size: int, steps: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+    *parts: Tensor, size: int, steps: int, generator: torch.Generator
+) -> Iterator[list[Tensor]]:
     """Return so many mini-batches, each pass in an order of its own."""
+    count, device = len(parts[0]), parts[0].device
     while steps > 0:
-        order = torch.randperm(len(x), generator=generator).to(x.device)
+        order = torch.randperm(count, generator=generator).to(device)
         for rows in torch.split(order, size)[:steps]:
-            yield x[rows], y[rows]
-        steps -= -(-len(x) // size)
+            yield [part[rows] for part in parts]
+        steps -= -(-count // size)
 
 
 def train(
-    logits: Callable[[Tensor], Tensor],
-    batches: Iterator[tuple[Tensor, Tensor]],
+    logits: Callable[..., Tensor],
+    batches: Iterable[Sequence[Tensor]],
     free: Free,
     *,
     lr: float,
@@ -43,17 +44,18 @@ def train(
 ) -> float:
     """Take a step of Adam on each mini-batch's cross-entropy.
 
-    What is not free keeps its values to the bit: free are the entries of a parameter
-    where its mask is True, all where it is None. `pull` adds to the gradients, where
-    they are not None, those of penalties; `after` is called after every step. Returned
-    is the mean cross-entropy over the last tenth of the steps, NaN of none.
+    A mini-batch is what `logits` takes, and the labels. What is not free keeps its
+    values to the bit: free are the entries of a parameter where its mask is True, all
+    where it is None. `pull` adds to the gradients, where they are not None, those of
+    penalties; `after` is called after every step. Returned is the mean cross-entropy
+    over the last tenth of the steps, NaN of none.
     """
     trained = [parameter for parameter, _ in free]
     optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
     losses: list[Tensor] = []
-    for x, y in batches:
+    for *given, y in batches:
         optimizer.zero_grad()
-        loss = functional.cross_entropy(logits(x), y)
+        loss = functional.cross_entropy(logits(*given), y)
         loss.backward(inputs=trained)
         pull()
         for parameter, mask in free:
@@ -139,8 +141,9 @@ class PassesMethod(GrowingMethod):
         after: Callable[[], None] = lambda: None,
     ) -> float:
         """Train what is free of a network, by default for as many steps as counted."""
+        given = network.fixed(x) if isinstance(network, Addition) else (x,)
         batches = mini_batches(
-            *(x, y),
+            *(*given, y),
             size=self.setting.batch,
             steps=self.steps if steps is None else steps,
             generator=network.generator,

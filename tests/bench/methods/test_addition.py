@@ -1,6 +1,7 @@
 """What a growing network gained is trained as it would be in the whole network."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
 ) -> None:
     network, widths, x, y = grown(name, added)
     new = Addition(network, widths)
-    found = new.logits(x, 1)
+    found = new.logits(*new.fixed(x), task=1)
     torch.testing.assert_close(found, network.logits(x, 1))
     gradients = torch.autograd.grad(
         functional.cross_entropy(found, y), new.parameters(1)
@@ -104,12 +105,12 @@ def test_what_is_written_back_is_what_was_trained_and_nothing_else(
     earlier, before = network.logits(x, 0), network.logits(x, 1)
     new = Addition(network, widths)
     train(
-        lambda part: new.logits(part, 1),
-        iter([(x, y)] * 5),
+        partial(new.logits, task=1),
+        [(*new.fixed(x), y)] * 5,
         all_of(new.parameters(1)),
         lr=0.01,
     )
-    trained = new.logits(x, 1)
+    trained = new.logits(*new.fixed(x), task=1)
     assert not torch.allclose(trained, before)
     new.write()
     torch.testing.assert_close(network.logits(x, 1), trained)
