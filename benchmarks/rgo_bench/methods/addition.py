@@ -12,7 +12,7 @@ Children = Sequence[tuple[str, nn.Module]]
 
 
 class Addition:
-    """What a network gained since its layers had some widths, to train it alone.
+    """What a network gained since its layers had some widths, to train it for a task.
 
     In each layer's weight, `rows` lead to new units and `across` from new units to
     those of before:
@@ -27,9 +27,10 @@ class Addition:
     takes a fraction of the time of one that computes all of them to drop most.
     """
 
-    def __init__(self, network: GrowingNetwork, widths: Sequence[int]) -> None:
-        self._network = network
-        self.generator = network.generator
+    def __init__(
+        self, network: GrowingNetwork, widths: Sequence[int], task: int
+    ) -> None:
+        self._network, self._task = network, task
         self.rows: dict[str, nn.Parameter] = {}
         self.across: dict[str, nn.Parameter] = {}
         self.biases: dict[str, nn.Parameter] = {}
@@ -56,11 +57,11 @@ class Addition:
         above, *_ = [*(k for k in layers if k > first), len(children)]
         return children[:first], children[first:above], children[above:]
 
-    def parameters(self, task: int) -> list[nn.Parameter]:
-        """Return all that is new and not empty, and a task's head."""
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all that is new and not empty, and the task's head."""
         parts = (self.rows, self.across, self.biases)
         new = [p for part in parts for p in part.values() if p.numel()]
-        return [*new, *self._network.heads.heads[task]]
+        return [*new, *self._network.heads.heads[self._task]]
 
     @torch.no_grad()
     def fixed(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -78,8 +79,8 @@ class Addition:
                 x = functional_call(module, self._before.get(name, {}), (x,))
             yield x
 
-    def logits(self, first: Tensor, old: Tensor, made: Tensor, *, task: int) -> Tensor:
-        """Return a task's logits of what `fixed` found, as the network's of x."""
+    def logits(self, first: Tensor, old: Tensor, made: Tensor) -> Tensor:
+        """Return the task's logits of what `fixed` found, as the network's of x."""
         new: Tensor | None = first if self._gaining else None
         for name, module in self._gaining:
             values = self._new(name, self.rows[name]) if name in self.rows else {}
@@ -92,7 +93,7 @@ class Addition:
                 made = functional_call(module, self._before[name], (old,))
             old, new = self._outputs(name, module, old, made, new)
         features = old if new is None else torch.cat([old, new], 1)
-        return self._network.heads.logits(features, task)
+        return self._network.heads.logits(features, self._task)
 
     def _outputs(
         self,

@@ -6,13 +6,17 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.method import Setting
-from rgo_bench.methods.passes import Free, PassesMethod, PassesOptions, all_of
+from rgo_bench.methods.passes import PassesMethod, PassesOptions
+from rgo_bench.methods.reach import Reach
 from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
+
+# Weights, each with what earlier tasks left of it.
+Drifting = Sequence[tuple[nn.Parameter, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,81 +62,85 @@ class DEN(PassesMethod):
 
     options: DENOptions
 
-    def __init__(self, setting: Setting, options: DENOptions) -> None:
-        super().__init__(setting, options)
-        self.before: dict[str, Tensor] = {}  # weights that earlier tasks left
-
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train the first task, with sparse weights; count the steps of later ones."""
         super().step(x, y)
         if not self.current:
-            shrink(all_of(self.network.parameters(0)), self.options.sparsity)
+            shrink(self.network.parameters(0), self.options.sparsity)
 
     def end_task(self, x: Tensor, y: Tensor, clock: Clock) -> None:
         """Retrain, expand, split."""
         if not self.current:
             return
         with clock.phase("train"):
-            network, options = self.network, self.options
-            self.before = _copied(network)
-            widths = network.widths
-            self._train(x, y, self._head(), steps=max(1, self.steps // 10))
-            reach = [*reached(network, self.current), *self._head()]
-            if not self._train(x, y, reach) < options.loss:
-                network.grow([options.units] * len(network.names))
+            network, before = self.network, _copied(self.network)
+            self._train_added(x, y, network.widths, steps=max(1, self.steps // 10))
+            if not self._retrain(x, y, before) < self.options.loss:
+                widths = network.widths
+                network.grow([self.options.units] * len(widths))
                 network.widen_head(self.current)
-                new = Addition(network, widths)
-                self._train(
-                    *(x, y, all_of(new.parameters(self.current))),
-                    network=new,
-                    after=partial(shrink_groups, new.rows.values(), options.group),
-                )
-                new.write()
+                self._train_added(x, y, widths)
                 drop_empty(network, widths, self.current)
                 split_drifted(
-                    *(network, self.before),
-                    threshold=options.split,
-                    most=options.units,
+                    *(network, before),
+                    threshold=self.options.split,
+                    most=self.options.units,
                     task=self.current,
                 )
-                self._train(x, y, all_of(network.parameters(self.current)))
-            self.before = {}
+                self._train(
+                    *(partial(network.logits, task=self.current), (x, y)),
+                    network.parameters(self.current),
+                    drifting=[(w, before[name]) for name, w in network.weights.items()],
+                )
 
-    def _head(self) -> Free:
-        return all_of(self.network.heads.heads[self.current])
+    def _train_added(
+        self, x: Tensor, y: Tensor, widths: Sequence[int], *, steps: int | None = None
+    ) -> None:
+        """Train the units beyond some widths, if any, and the task's head."""
+        new = Addition(self.network, widths, self.current)
+        self._train(
+            *(new.logits, (*new.fixed(x), y), new.parameters()),
+            steps=steps,
+            after=partial(shrink_groups, new.rows.values(), self.options.group),
+        )
+        new.write()
+
+    def _retrain(self, x: Tensor, y: Tensor, before: Mapping[str, Tensor]) -> float:
+        """Train what the head depends on, and return the loss that it comes to."""
+        reach = Reach(self.network, self.current)
+        if not all(map(len, reach.units)):
+            return float("inf")
+        loss = self._train(
+            *(reach.logits, (x, y), reach.parameters()),
+            drifting=[
+                (weight, reach.of_layer(name, before[name]))
+                for name, weight in reach.weights.items()
+            ],
+        )
+        reach.write()
+        return loss
 
     def _train(
         self,
-        x: Tensor,
-        y: Tensor,
-        free: Free,
+        logits: Callable[..., Tensor],
+        samples: Sequence[Tensor],
+        parameters: Sequence[nn.Parameter],
         *,
-        network: GrowingNetwork | Addition | None = None,
+        drifting: Drifting = (),
         steps: int | None = None,
         after: Callable[[], None] = lambda: None,
     ) -> float:
-        # In the weights' type, as every step multiplies by them.
-        free = [(p, None if mask is None else mask.to(p.dtype)) for p, mask in free]
-
         def shrink_all() -> None:
-            shrink(free, self.options.sparsity)
+            shrink(parameters, self.options.sparsity)
             after()
 
-        within = self.network if network is None else network
-        return self.go_through(within, x, y, free, steps=steps, after=shrink_all)
-
-    @torch.no_grad()
-    def pull(self, free: Sequence[nn.Parameter]) -> None:
-        """Add the gradients of the decay and of the drift."""
-        super().pull(free)
-        trained = set(map(id, free))
-        for name, old in self.before.items():
-            weight = self.network.weights.get(name)  # biases drift freely
-            if weight is None or id(weight) not in trained:
-                continue
-            if weight.grad is not None:
-                part = slice(len(old)), slice(old.shape[1])
-                weight.grad[part].add_(weight[part] - old, alpha=self.options.drift)
+        return self.go_through(
+            *(logits, samples, parameters),
+            generator=self.network.generator,
+            steps=steps,
+            pull=partial(pull_back, drifting, self.options.drift),
+            after=shrink_all,
+        )
 
 
 def _copied(network: GrowingNetwork) -> dict[str, Tensor]:
@@ -142,33 +150,22 @@ def _copied(network: GrowingNetwork) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def reached(network: GrowingNetwork, task: int) -> Free:
-    """Return the weights and biases on ways to a task's head that are nowhere 0.
+def pull_back(drifting: Drifting, strength: float) -> None:
+    """Add to gradients those of ``strength |w - w_before|^2 / 2``.
 
-    Masks are True where the unit fed and the unit that feeds both reach the head: Yoon
-    et al. (2018), algorithm 2.
+    Biases drift freely, and so does what was not there before.
     """
-    found: list[tuple[nn.Parameter, Tensor | None]] = []
-    live = (network.heads.heads[task][0] != 0).any(0)
-    for name in reversed(network.names):
-        weight = network.weights[name]
-        units = live.reshape(len(weight), -1).any(1)
-        fed = (weight != 0).reshape(*weight.shape[:2], -1).any(2)
-        live = (fed & units[:, None]).any(0)
-        mask = units[:, None] & live if name != network.names[0] else units[:, None]
-        mask = mask.expand(weight.shape[:2])
-        found.append((weight, mask.reshape(*mask.shape, *[1] * (weight.ndim - 2))))
-        if name in network.biases:
-            found.append((network.biases[name], units))
-    return found
+    for weight, old in drifting:
+        if weight.grad is not None:
+            part = slice(len(old)), slice(old.shape[1])
+            weight.grad[part].add_(weight[part] - old, alpha=strength)
 
 
 @torch.no_grad()
-def shrink(free: Free, amount: float) -> None:
-    """Bring what is free nearer to 0 by `amount`, and to 0 what is nearer already."""
-    for parameter, mask in free:
-        less = parameter.clamp(-amount, amount)
-        parameter.sub_(less if mask is None else less.mul_(mask))
+def shrink(parameters: Iterable[Tensor], amount: float) -> None:
+    """Bring entries nearer to 0 by `amount`, and to 0 what is nearer already."""
+    for parameter in parameters:
+        parameter.copy_(functional.softshrink(parameter, amount))
 
 
 @torch.no_grad()

@@ -2,23 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgo_bench.methods.addition import Addition
-from rgo_bench.methods.growing import GrowingMethod, GrowingNetwork
+from rgo_bench.methods.growing import GrowingMethod
 from rgo_bench.methods.method import MethodOptions, Setting
 from rgo_bench.streams.options import Positive
-
-Free = Sequence[tuple[nn.Parameter, Tensor | None]]  # what of a parameter may change
-
-
-def all_of(parameters: Iterable[nn.Parameter]) -> Free:
-    """Return that all of each parameter may change."""
-    return [(parameter, None) for parameter in parameters]
 
 
 def mini_batches(
@@ -36,32 +27,24 @@ def mini_batches(
 def train(
     logits: Callable[..., Tensor],
     batches: Iterable[Sequence[Tensor]],
-    free: Free,
+    optimizer: torch.optim.Optimizer,
     *,
-    lr: float,
     pull: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> float:
-    """Take a step of Adam on each mini-batch's cross-entropy.
+    """Take a step on each mini-batch's cross-entropy.
 
-    A mini-batch is what `logits` takes, and the labels. What is not free keeps its
-    values to the bit: free are the entries of a parameter where its mask is True, all
-    where it is None. `pull` adds to the gradients, where they are not None, those of
-    penalties; `after` is called after every step. Returned is the mean cross-entropy
-    over the last tenth of the steps, NaN of none.
+    A mini-batch is what `logits` takes, and the labels. `pull` adds to the gradients
+    those of penalties, `after` is called after every step. Returned is the mean
+    cross-entropy over the last tenth of the steps, NaN of none.
     """
-    trained = [parameter for parameter, _ in free]
-    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     losses: list[Tensor] = []
     for *given, y in batches:
         optimizer.zero_grad()
         loss = functional.cross_entropy(logits(*given), y)
         loss.backward(inputs=trained)
         pull()
-        for parameter, mask in free:
-            # Adam leaves entries whose gradients were always 0 where they are.
-            if mask is not None and parameter.grad is not None:
-                parameter.grad *= mask
         optimizer.step()
         after()
         losses.append(loss.detach())
@@ -77,14 +60,6 @@ def percent_right(logits: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> f
         for a, b in zip(torch.split(x, 500), torch.split(y, 500), strict=True)
     )
     return 100 * right / len(y)
-
-
-@torch.no_grad()
-def decay(free: Iterable[nn.Parameter], strength: float) -> None:
-    """Add to gradients those of ``strength |w|^2 / 2``, w all weights but biases."""
-    for weight in free:
-        if weight.ndim > 1 and weight.grad is not None:
-            weight.grad.add_(weight, alpha=strength)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +88,7 @@ class PassesMethod(GrowingMethod):
         self.network.add_head(task)
         self.steps = 0
         if not task:
-            parameters, lr = self.network.parameters(task), self.options.step_size
-            self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
+            self.optimizer = self.adam(self.network.parameters(task))
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train the first task; of later ones count how many steps a pass has."""
@@ -123,34 +97,35 @@ class PassesMethod(GrowingMethod):
             return
         self.optimizer.zero_grad()
         functional.cross_entropy(self.network.logits(x, 0), y).backward()
-        self.pull(self.network.parameters(0))
         self.optimizer.step()
 
-    def pull(self, free: Sequence[nn.Parameter]) -> None:
-        """Add the gradients of penalties to those of what is free."""
-        decay(free, self.options.decay)
+    def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return Adam, with decay of the weights, and not of biases."""
+        listed, decay = list(parameters), self.options.decay
+        weights = [p for p in listed if p.ndim > 1]
+        biases = [p for p in listed if p.ndim == 1]
+        groups = [{"params": weights, "weight_decay": decay}, {"params": biases}]
+        return torch.optim.Adam(groups, lr=self.options.step_size, fused=True)
 
     def go_through(
         self,
-        network: GrowingNetwork | Addition,
-        x: Tensor,
-        y: Tensor,
-        free: Free,
+        logits: Callable[..., Tensor],
+        samples: Sequence[Tensor],
+        parameters: Iterable[nn.Parameter],
         *,
+        generator: torch.Generator,
         steps: int | None = None,
+        pull: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ) -> float:
-        """Train what is free of a network, by default for as many steps as counted."""
-        given = network.fixed(x) if isinstance(network, Addition) else (x,)
+        """Train parameters on mini-batches, by default on as many as counted.
+
+        `samples` are what `logits` takes, and the labels, a sample a row.
+        """
         batches = mini_batches(
-            *(*given, y),
+            *samples,
             size=self.setting.batch,
             steps=self.steps if steps is None else steps,
-            generator=network.generator,
+            generator=generator,
         )
-        return train(
-            *(partial(network.logits, task=self.current), batches, free),
-            lr=self.options.step_size,
-            pull=partial(self.pull, [parameter for parameter, _ in free]),
-            after=after,
-        )
+        return train(logits, batches, self.adam(parameters), pull=pull, after=after)

@@ -13,7 +13,6 @@ from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.passes import (
     PassesMethod,
     PassesOptions,
-    all_of,
     percent_right,
 )
 from rgo_bench.runs.clock import Clock
@@ -98,8 +97,11 @@ class RCL(PassesMethod):
         before = network.widths
         network.grow(draw)
         network.add_head(task)
-        new = Addition(network, before)
-        self.go_through(new, x, y, all_of(new.parameters(task)))
+        new = Addition(network, before, task)
+        self.go_through(
+            *(new.logits, (*new.fixed(x), y), new.parameters()),
+            generator=network.generator,
+        )
         new.write()
         return network
 

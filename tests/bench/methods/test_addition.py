@@ -1,7 +1,6 @@
 """What a growing network gained is trained as it would be in the whole network."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
-from rgo_bench.methods.passes import all_of, train
+from rgo_bench.methods.passes import train
 
 
 def linear(seed: int) -> nn.Module:
@@ -84,11 +83,11 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
     name: str, added: Sequence[int]
 ) -> None:
     network, widths, x, y = grown(name, added)
-    new = Addition(network, widths)
-    found = new.logits(*new.fixed(x), task=1)
+    new = Addition(network, widths, 1)
+    found = new.logits(*new.fixed(x))
     torch.testing.assert_close(found, network.logits(x, 1))
     gradients = torch.autograd.grad(
-        functional.cross_entropy(found, y), new.parameters(1)
+        functional.cross_entropy(found, y), new.parameters()
     )
     expected = whole_gradients(network, widths, x, y)
     assert len(gradients) == len(expected)
@@ -103,14 +102,13 @@ def test_what_is_written_back_is_what_was_trained_and_nothing_else(
 ) -> None:
     network, widths, x, y = grown(name, added)
     earlier, before = network.logits(x, 0), network.logits(x, 1)
-    new = Addition(network, widths)
+    new = Addition(network, widths, 1)
     train(
-        partial(new.logits, task=1),
+        new.logits,
         [(*new.fixed(x), y)] * 5,
-        all_of(new.parameters(1)),
-        lr=0.01,
+        torch.optim.Adam(new.parameters(), lr=0.01),
     )
-    trained = new.logits(*new.fixed(x), task=1)
+    trained = new.logits(*new.fixed(x))
     assert not torch.allclose(trained, before)
     new.write()
     torch.testing.assert_close(network.logits(x, 1), trained)

@@ -13,17 +13,19 @@ from bench.small_settings import (
     tiny_setting,
 )
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rgo_bench.methods.den import (
     DEN,
     DENOptions,
     drop_empty,
-    reached,
+    pull_back,
     shrink,
     shrink_groups,
     split_drifted,
 )
 from rgo_bench.methods.growing import GrowingNetwork
+from rgo_bench.methods.reach import Reach, reached
 from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
@@ -94,18 +96,69 @@ def test_what_reaches_the_head_is_found_by_hand() -> None:
         network.weights["2"].zero_()
         network.weights["2"][1, 3] = 1.0
         network.weights["2"][2, 5] = 1.0
-    masks = {id(p): m for p, m in reached(network, 1)}
-    second, first = masks[id(network.weights["2"])], masks[id(network.weights["0"])]
-    assert torch.nonzero(second).tolist() == [[1, 3]]
-    assert torch.nonzero(first.any(1)).tolist() == [[3]]
-    assert first[3].all()
-    assert torch.nonzero(masks[id(network.biases["2"])]).tolist() == [[1]]
+    first, second = reached(network, 1)
+    assert first.tolist() == [3]
+    assert second.tolist() == [1]
 
 
-def test_shrinking_ends_at_zero_and_leaves_what_is_not_free() -> None:
+def test_what_reaches_the_head_is_a_network_with_its_logits() -> None:
+    network = grown(2)
+    with torch.no_grad():
+        network.heads.heads[1][0][:, 2] = 0
+        network.weights["2"][:, [1, 4]] = 0
+        network.weights["2"][2, 1] = 1.0  # to a unit that the head does not see
+    reach = Reach(network, 1)
+    kept = [u for u in range(HIDDEN + 2) if u not in (1, 4)]
+    assert [units.tolist() for units in reach.units] == [kept, [0, 1, 3, 4, 5]]
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(reach.logits(x), network.logits(x, 1))
+    before = {n: w.detach().clone() for n, w in network.weights.items()}
+    loss = functional.cross_entropy(reach.logits(x), torch.arange(5) % 4)
+    loss.backward()
+    whole = functional.cross_entropy(network.logits(x, 1), torch.arange(5) % 4)
+    whole.backward()
+    for name, weight in network.weights.items():
+        assert weight.grad is not None
+        expected = reach.of_layer(name, weight.grad)
+        assert reach.weights[name].grad is not None
+        torch.testing.assert_close(reach.weights[name].grad, expected)
+    with torch.no_grad():
+        for parameter in reach.parameters():
+            parameter += 1
+    changed = reach.logits(x)
+    reach.write()
+    torch.testing.assert_close(network.logits(x, 1), changed)
+    first = network.weights["0"].detach()
+    assert torch.equal(first[[1, 4]], before["0"][[1, 4]])
+    assert torch.equal(first[kept], before["0"][kept] + 1)
+    second = network.weights["2"].detach()
+    assert torch.equal(second[2], before["2"][2])
+    assert torch.equal(second[:, [1, 4]], before["2"][:, [1, 4]])
+
+
+def test_a_head_that_sees_nothing_has_units_added() -> None:
+    method = DEN(SETTING, DENOptions(units=2, sparsity=10.0, loss=100.0))
+    learn(method, 0, 1)
+    assert not method.network.heads.heads[1][0][:, :HIDDEN].any()
+
+
+def test_the_drift_pulls_on_what_was_there_alone() -> None:
+    weight, still = (
+        nn.Parameter(torch.full((3, 4), 2.0)),
+        nn.Parameter(torch.ones(2, 2)),
+    )
+    weight.grad = torch.ones(3, 4)
+    pull_back([(weight, torch.ones(2, 3)), (still, torch.zeros(2, 2))], 0.25)
+    expected = torch.ones(3, 4)
+    expected[:2, :3] = 1.25
+    assert torch.equal(weight.grad, expected)
+    assert still.grad is None
+
+
+def test_shrinking_ends_at_zero() -> None:
     parameter = nn.Parameter(torch.tensor([0.5, -0.05, -1.0, 0.02]))
-    shrink([(parameter, torch.tensor([True, True, True, False]))], 0.1)
-    torch.testing.assert_close(parameter.detach(), torch.tensor([0.4, 0, -0.9, 0.02]))
+    shrink([parameter], 0.1)
+    torch.testing.assert_close(parameter.detach(), torch.tensor([0.4, 0, -0.9, 0]))
 
 
 def test_new_units_shrink_as_vectors_and_empty_ones_are_dropped() -> None:

@@ -1,4 +1,5 @@
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from bench.small_settings import (
 )
 from torch import Tensor
 
-from rgo_bench.methods.passes import decay, mini_batches, percent_right, train
+from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl import RCL, Controller, RCLOptions, reward
 from rgo_bench.runs.clock import Clock
 
@@ -79,36 +80,57 @@ def test_a_draw_moves_the_controller_along_its_policy_gradient() -> None:
     torch.testing.assert_close(output.bias.grad, expected)
 
 
-def test_training_changes_what_is_free_alone() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(4, 6))
-    mask = torch.zeros(4, 6, dtype=torch.bool)
-    mask[1] = True
+def test_mini_batches_go_through_all_samples_in_orders_of_their_own() -> None:
     x, y = samples(0, SETTING)
+    x[:, 0] = torch.arange(len(x))
     batches = mini_batches(
         *(x, y), size=7, steps=11, generator=torch.Generator().manual_seed(0)
     )
     listed = list(batches)
-    assert [len(b) for _, b in listed] == [7, 7, 7, 7, 7, 5] + [7] * 5
+    assert [len(labels) for _, labels in listed] == [7, 7, 7, 7, 7, 5] + [7] * 5
+    first = torch.cat([given[:, 0] for given, _ in listed[:6]]).long()
+    assert not torch.equal(first, torch.arange(len(x)))
+    assert torch.equal(first.sort().values, torch.arange(len(x)))
+    assert torch.equal(torch.cat([labels for _, labels in listed[:6]]), y[first])
+    second = torch.cat([given[:, 0] for given, _ in listed[6:]]).long()
+    assert not torch.equal(second, first[: len(second)])
+
+
+def test_training_returns_the_loss_of_its_last_tenth() -> None:
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    x, y = samples(0, SETTING)
+    calls: list[str] = []
     loss = train(
-        lambda part: part @ parameter.T, iter(listed), [(parameter, mask)], lr=0.1
+        lambda part: part @ weight.T,
+        [(x, y)] * 20,
+        torch.optim.SGD([weight], lr=0.1),
+        pull=lambda: calls.append("pull"),
+        after=lambda: calls.append("after"),
     )
-    assert 0 < loss < 1.5
-    assert not parameter[[0, 2, 3]].any()
-    assert parameter[1].all()
-    assert torch.isnan(
-        torch.tensor(train(lambda part: part, iter([]), [(parameter, None)], lr=1))
-    )
+    assert calls == ["pull", "after"] * 20
+    other = torch.zeros(4, 6)
+    losses = []
+    for _ in range(20):
+        losses.append(torch.nn.functional.cross_entropy(x @ other.T, y))
+        gradient = (x @ other.T).softmax(-1) - torch.nn.functional.one_hot(y, 4)
+        other = other - 0.1 * gradient.T @ x / len(x)
+    assert loss == pytest.approx(float(sum(losses[-2:]) / 2))
+    torch.testing.assert_close(weight.detach(), other)
+    nothing = train(lambda part: part @ weight.T, [], torch.optim.SGD([weight], lr=0.1))
+    assert math.isnan(nothing)
 
 
-def test_decay_pulls_on_weights_with_gradients_and_on_no_bias() -> None:
-    weight, still, bias = (
-        torch.nn.Parameter(torch.full(shape, 2.0)) for shape in ((2, 3), (2, 2), (2,))
+def test_adam_decays_weights_and_no_bias() -> None:
+    weight, bias = (
+        torch.nn.Parameter(torch.ones(2, 3)),
+        torch.nn.Parameter(torch.ones(2)),
     )
-    weight.grad, bias.grad = torch.ones(2, 3), torch.ones(2)
-    decay([weight, still, bias], 0.25)
-    assert torch.equal(weight.grad, torch.full((2, 3), 1.5))
-    assert still.grad is None
-    assert torch.equal(bias.grad, torch.ones(2))
+    optimizer = RCL(SETTING, RCLOptions(decay=0.25, step_size=0.5)).adam([weight, bias])
+    weight.grad, bias.grad = torch.zeros(2, 3), torch.zeros(2)
+    optimizer.step()
+    # Its first step is one of the step size along the sign.
+    torch.testing.assert_close(weight.detach(), torch.full((2, 3), 0.5))
+    assert torch.equal(bias.detach(), torch.ones(2))
 
 
 def test_bytes_are_those_of_the_kept_network_alone() -> None:
