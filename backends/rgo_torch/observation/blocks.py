@@ -17,9 +17,11 @@ from rgo_torch.parameters import (
     ProjectedParameter,
 )
 
-# Vectors are folded into the second moment in blocks, as many as there are features
-# within these bounds: a product of few rows is slow, and many need memory.
-BLOCKS = (128, 512)
+# Vectors are folded into the second moment in blocks of so many entries, and of so many
+# vectors at least and at most: what is around a product takes longer than one of few
+# rows, and many need memory.
+ENTRIES = 2**20
+BLOCKS = (512, 1024)
 
 
 class Block:
@@ -32,7 +34,7 @@ class Block:
         self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
         least, most = BLOCKS
-        self._size = min(max(least, parameter.features), most)
+        self._size = min(max(least, ENTRIES // parameter.features), most)
 
     def add(
         self, calls: Calls, per: Per | None, reduce: Reduce | None, samples: int

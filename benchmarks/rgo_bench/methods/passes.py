@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,11 +102,11 @@ class PassesMethod(GrowingMethod):
 
     def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return Adam, with decay of the weights, and not of biases."""
-        listed, decay = list(parameters), self.options.decay
-        weights = [p for p in listed if p.ndim > 1]
-        biases = [p for p in listed if p.ndim == 1]
-        groups = [{"params": weights, "weight_decay": decay}, {"params": biases}]
-        return torch.optim.Adam(groups, lr=self.options.step_size, fused=True)
+        listed, options = list(parameters), self.options
+        weights: dict[str, Any] = {"params": [p for p in listed if p.ndim > 1]}
+        weights["weight_decay"] = options.decay
+        biases = {"params": [p for p in listed if p.ndim == 1]}
+        return torch.optim.Adam([weights, biases], lr=options.step_size, fused=True)
 
     def go_through(
         self,

@@ -47,7 +47,9 @@ class Reach:
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the task's logits (b, classes), as the network's `logits`."""
-        values = {f"{name}.weight": weight for name, weight in self.weights.items()}
+        values: dict[str, Tensor] = {
+            f"{name}.weight": weight for name, weight in self.weights.items()
+        }
         values |= {f"{name}.bias": bias for name, bias in self.biases.items()}
         features = functional_call(self._network.body, values, (x,))
         own = functional.linear(features, self._head, self._bias)
