@@ -125,7 +125,7 @@ def check_scores(scores: Any, batch: Any) -> None:
             "a score must be a tensor of shape (b,) or (k, b), got a "
             f"{type(scores).__name__}"
         )
-    samples = {x.shape[0] for x in _tensors(batch) if x.ndim} | _listed(batch)
+    samples = {x.size(0) for x in _tensors(batch) if x.ndim} | _listed(batch)
     fits = scores.ndim in (1, 2) and (not samples or scores.shape[-1] in samples)
     if not fits:
         among = f" for b in {sorted(samples)} samples" if samples else ""

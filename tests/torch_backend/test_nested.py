@@ -1,5 +1,6 @@
 """Layers that take or give out nested tensors, of sequences of other lengths."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch_backend.nets import CLASSES, FEATURES, batch
@@ -69,3 +70,33 @@ def test_a_nested_tensor_that_a_layer_of_ones_own_makes_is_observed() -> None:
     score = cross_entropy_score("ground-truth", None)(model, data).sum()
     (gradient,) = torch.autograd.grad(score, model[0].scale)
     assert_near(found.diagonal, gradient**2)
+
+
+class Takes(nn.Module):
+    """Takes sequences as one nested tensor, or as one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 5), nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.first(x).relu()
+        if features.is_nested:
+            features = features.to_padded_tensor(0.0)
+        return self.head(features.sum(1))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided])
+def test_sequences_may_come_nested_and_be_cut(layout: torch.layout) -> None:
+    torch.manual_seed(0)
+    model = Takes().double()
+    rows = [normal(1 + place, FEATURES) for place in range(4)]
+    labels = torch.tensor([0, 1, 2, 0])
+    nested = (torch.nested.nested_tensor(rows, layout=layout), labels)
+    alone = [(row[None], label[None]) for row, label in zip(rows, labels, strict=True)]
+    expected = second_moments(model, alone * 2, reduce="rms")
+    for chunk_size in (None, 3):
+        found = second_moments(model, [nested] * 2, reduce="rms", chunk_size=chunk_size)
+        for name, moment in expected.items():
+            assert_near(found[name].matrix, moment.matrix)

@@ -100,7 +100,7 @@ class _Note(ModuleHook):
             return
         for leaf in leaves_of((args, kwargs)):
             if isinstance(leaf, Tensor) and leaf.ndim:
-                self.samples = max(self.samples or 0, leaf.shape[0])
+                self.samples = max(self.samples or 0, leaf.size(0))
                 return
 
 
@@ -116,7 +116,8 @@ def length(batch: Any) -> int | None:
         entry is None or isinstance(entry, bool | int | float) for entry in others
     ):
         return None
-    lengths = {tensor.shape[0] if tensor.ndim else None for tensor in tensors}
+    # Not `shape`, which a nested tensor that is not jagged has none of.
+    lengths = {tensor.size(0) if tensor.ndim else None for tensor in tensors}
     return lengths.pop() if len(lengths) == 1 else None
 
 
@@ -129,4 +130,9 @@ def _part(batch: Any, of: slice) -> Any:
 
 
 def _cut(entry: Any, of: slice) -> Any:
-    return entry[of] if isinstance(entry, Tensor) else entry
+    if not isinstance(entry, Tensor):
+        return entry
+    if entry.is_nested:  # it has no slices
+        sequences = list(entry.unbind())[of]
+        return torch.nested.as_nested_tensor(sequences, layout=entry.layout)
+    return entry[of]

@@ -68,6 +68,8 @@ def are_alike(batch: Any, other: Any) -> bool:
 def _are_alike(mine: Any, its: Any) -> bool:
     if not isinstance(mine, Tensor) or not isinstance(its, Tensor):
         return type(mine) is type(its) and not isinstance(mine, Tensor) and mine == its
+    if mine.is_nested or its.is_nested:
+        return False
     return (
         mine.shape[1:] == its.shape[1:]
         and (mine.dtype, mine.device) == (its.dtype, its.device)
