@@ -125,8 +125,9 @@ def second_moments(
     Raises
     ------
     TypeError
-        If a batch is not a pair of tensors, labels are not integers, `mask` is not a
-        tensor of bool, or model or `score` do not return a tensor of scores.
+        If `batches` are a data set or a mapping, a batch is not a pair of tensors,
+        labels are not integers, `mask` is not a tensor of bool, or model or `score` do
+        not return a tensor of scores.
     ValueError
         If there are no batches, a label is outside the classes in play, an option is
         not one of those listed, `samples` needs a `whole` or that is fewer than were
@@ -237,7 +238,10 @@ def _fold(
 def _finished(blocks: Iterable[Block], sampling: Sampling) -> dict[str, Moment]:
     """Return the second moments of what was observed, scaled to what it stands for."""
     if not sampling.seen:
-        raise ValueError("the curvature pass needs at least one batch, got none")
+        raise ValueError(
+            "the curvature pass needs at least one batch, got none: a generator gives "
+            "its batches once, a loader with drop_last=True none of too few samples"
+        )
     share = sampling.share
     moments = {block.name: block.finish(share) for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}

@@ -10,6 +10,9 @@ from rgo_core._logits import PROBABILITIES, are_probabilities
 from rgo_core.cotangents import IndependentLoss
 from rgo_torch.warning import warn_caller
 
+# What to do where a batch is none.
+SINGLE = "pass batches, as of a DataLoader, or x[None] and y[None] of each sample"
+
 # What PyTorch's losses ignore.
 IGNORED = -100
 
@@ -22,6 +25,8 @@ def checked_pair(batch: Any) -> tuple[Tensor, Tensor]:
         if isinstance(batch, tuple | list):
             kind += f" of {[type(part).__name__ for part in batch]}"
         remedy = "pass score= for anything else"
+        if isinstance(batch, Tensor):
+            remedy = f"of one pair pass a list, [(x, y)]; {remedy}"
         if isinstance(batch, Mapping) and "labels" in batch:
             remedy = (
                 "pass score=cross_entropy_score(), of "
@@ -69,6 +74,11 @@ def check_kind_of_labels(logits: Tensor, labels: Tensor) -> None:
             f"labels must have shape {expected} for logits of shape "
             f"{tuple(logits.shape)}, whose classes lie along the last axis, got "
             f"{given}{_remedy(logits, given)}"
+        )
+    if logits.ndim == 1:
+        raise ValueError(
+            f"expected logits (b, c) of a batch, got {tuple(logits.shape)} of a sample "
+            f"with a label of shape (): {SINGLE}"
         )
     if logits.ndim > 2:
         raise ValueError(
@@ -126,13 +136,22 @@ def _remedy_of_range(logits: Tensor, low: int) -> str:
     return ""
 
 
-def check_targets(outputs: Tensor, targets: Tensor, loss: IndependentLoss) -> None:
+def check_targets(
+    inputs: Tensor, outputs: Tensor, targets: Tensor, loss: IndependentLoss
+) -> None:
     """Raise ValueError unless `targets` are shaped as outputs (b, c) or (b,)."""
     shape = tuple(outputs.shape)
     if targets.shape != outputs.shape:
         raise ValueError(
             f"loss={loss!r} expects targets of the outputs' shape {shape}, got "
             f"{tuple(targets.shape)}"
+        )
+    # Inputs of more axes may have time, or nodes of graphs, along the first.
+    is_single = outputs.ndim == inputs.ndim == 1 and len(inputs) != len(outputs)
+    if outputs.ndim == 0 or is_single:
+        raise ValueError(
+            f"loss={loss!r} expects outputs (b, c) or (b,) of a batch, got {shape} for "
+            f"inputs {tuple(inputs.shape)}, as of one sample: {SINGLE}"
         )
     if outputs.ndim > 2:
         raise ValueError(

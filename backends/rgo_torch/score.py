@@ -43,7 +43,7 @@ def independent_score(loss: IndependentLoss, mask: Tensor | None) -> Score:
 
     def score(model: nn.Module, batch: Any) -> Tensor:
         outputs, values, targets, mine = _forward(model, batch, mask)
-        check_targets(outputs, targets, loss)
+        check_targets(batch[0], outputs, targets, loss)
         if loss == "binary":
             warn_of_probabilities(values, xp, one=False)
         if outputs.ndim == 1:  # one output a sample, without an axis

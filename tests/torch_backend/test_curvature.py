@@ -157,7 +157,11 @@ def test_unknown_options_are_refused(option: dict[str, str], message: str) -> No
 
 
 def test_no_batches_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one batch, got none"):
+    message = (
+        "at least one batch, got none: a generator gives its batches once, a loader "
+        "with drop_last=True none of too few samples"
+    )
+    with pytest.raises(ValueError, match=message):
         second_moments(mlp(), iter(()))
 
 

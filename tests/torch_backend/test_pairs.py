@@ -9,7 +9,8 @@ from torch_backend.tolerance import assert_near
 from rgo_torch import label_score, second_moments
 
 BAD_BATCHES = {
-    "a batch must be a pair .* got Tensor;": batch()[0],
+    r"a batch must be a pair .* got Tensor; of one pair pass a list, \[\(x, y\)\]; "
+    "pass score= for": batch()[0],
     "a batch must be a pair .* got dict; pass score= for": {"x": 1, "y": 2},
     r"got dict; pass score=cross_entropy_score\(\), of rgo_torch.integ": {"labels": 1},
     r"a batch must be a pair .* got tuple of \['Tensor'\];": (batch()[0],),
@@ -61,6 +62,29 @@ def test_one_logit_for_two_classes_is_told_of_its_loss() -> None:
     )
     with pytest.raises(ValueError, match=message):
         second_moments(nn.Linear(12, 1), [(batch()[0], torch.arange(16) % 2)])
+
+
+def test_a_sample_that_comes_without_a_batch_is_refused() -> None:
+    x, y = batch()
+    remedy = r"pass batches, as of a DataLoader, or x\[None\] and y\[None\] of each"
+    message = (
+        rf"expected logits \(b, c\) of a batch, got \(4,\) of a sample .*: {remedy}"
+    )
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [(x[0], y[0])])
+    message = (
+        r"loss='squared-error' expects outputs \(b, c\) or \(b,\) of a batch, got "
+        rf"\(4,\) for inputs \(12,\), as of one sample: {remedy}"
+    )
+    with pytest.raises(ValueError, match=message):
+        second_moments(mlp(), [(x[0], x[0, :4])], loss="squared-error")
+    one = nn.Sequential(nn.Linear(12, 1))
+    one.register_forward_hook(lambda module, args, output: output[0])
+    message = (
+        r"loss='binary' expects outputs .* of a batch, got \(\) for inputs \(12,\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        second_moments(one, [(x[0], torch.tensor(1.0))], loss="binary")
 
 
 def test_labels_of_positions_are_told_of_their_score() -> None:

@@ -170,6 +170,46 @@ def test_what_does_not_tell_the_whole_needs_to_be_told(given: Any, kind: str) ->
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            TensorDataset(*batch(12)),
+            r"the data set TensorDataset, whose entries are samples: pass DataLoader\("
+            r"dataset, batch_size=\.\.\.\), with batch_size=None if they are batches",
+        ),
+        (
+            {"train": batches(4)},
+            r"a dict: of one batch pass a list, \[batch\], and of several loaders "
+            "itertools.chain of them",
+        ),
+        (lambda: batches(4), "a function: call it, and pass what it returns"),
+        (None, "a NoneType$"),
+    ],
+)
+def test_what_holds_no_batches_is_refused(given: Any, message: str) -> None:
+    model, (pair,) = mlp(), batches(4)
+    rgo = RGO(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    rgo.begin_task()
+    expected = "expected an iterable of batches, such as a DataLoader, got "
+    with pytest.raises(TypeError, match=expected + message):
+        rgo.end_task(given)
+    assert rgo.current == 0
+    rgo.end_task(iter([pair]))
+
+
+class OfBatches(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        yield from batches(4, 4)
+
+
+@pytest.mark.parametrize(
+    "given", [OfBatches(), DataLoader(OfBatches(), batch_size=None)]
+)
+def test_a_stream_of_batches_is_taken_as_it_is(given: Any) -> None:
+    assert passed(mlp(), given)[0] == 8
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"samples": 0}, "samples must be an integer >= 1, got 0"),

@@ -148,7 +148,8 @@ def warn_of_summed(layers: Iterable[Layer]) -> None:
     if names:
         warn_caller(
             f"{few_names(list(names))}: one curvature vector for each batch, for what "
-            "comes in is one for all samples, as where weights are made for a task, or "
+            "comes in is one for all samples, as where weights are made for a task or "
+            "a sample comes without the axis of a batch, or "
             "the forward does not run on a sample by itself under torch.func.vmap, as "
             "where it looks at values. So many batches protect so many directions: "
             "give end_task small ones"

@@ -1,10 +1,16 @@
 """A part of a task's samples, and how many it stands for."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, final
 
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+)
 
 from rgo_core import enough_samples
 from rgo_core._checks import check_choice, check_integer
@@ -60,6 +66,8 @@ class Sampling:
 
     Raises
     ------
+    TypeError
+        If `batches` are a data set of samples, names, or nothing to go through.
     ValueError
         If one is not an integer of at least 1, or nothing tells the whole.
 
@@ -72,6 +80,7 @@ class Sampling:
     def __init__(
         self, batches: Iterable[Any], samples: int | None, whole: int | None
     ) -> None:
+        _check_iterable(batches)
         for name, number in (("samples", samples), ("whole", whole)):
             if number is not None:
                 check_integer(name, number, 1)
@@ -169,6 +178,30 @@ class Sampling:
                 f"stand for it, got {self._whole}"
             )
         return self.seen / self._whole
+
+
+def _check_iterable(batches: Any) -> None:
+    """Raise TypeError of what gives no batches.
+
+    Entries of a data set may pass for batches, as positions of a sequence for samples.
+    Those of an IterableDataset, which is a loop of its own, may be batches.
+    """
+    kind = type(batches).__name__
+    expected = "expected an iterable of batches, such as a DataLoader, got"
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        raise TypeError(
+            f"{expected} the data set {kind}, whose entries are samples: pass "
+            "DataLoader(dataset, batch_size=...), with batch_size=None if they are "
+            "batches"
+        )
+    if isinstance(batches, Mapping):
+        raise TypeError(
+            f"{expected} a {kind}: of one batch pass a list, [batch], and of several "
+            "loaders itertools.chain of them"
+        )
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        remedy = ": call it, and pass what it returns" if callable(batches) else ""
+        raise TypeError(f"{expected} a {kind}{remedy}")
 
 
 def _count_all(batches: Iterable[Any]) -> int:
