@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    DistributedSampler,
     IterableDataset,
     SubsetRandomSampler,
     TensorDataset,
@@ -225,9 +226,14 @@ def test_a_part_that_cannot_be_is_refused(options: Any, message: str) -> None:
 
 def test_the_first_samples_of_a_loader_that_does_not_shuffle_are_warned_of() -> None:
     message = "samples=4 are the first of a loader that does not shuffle"
-    with pytest.warns(UserWarning, match=message) as caught:
-        second_moments(mlp(), loader(), samples=4)
-    assert len(caught) == 1
+    x, y = batch(12)
+    shares = DistributedSampler(
+        TensorDataset(x, y), num_replicas=1, rank=0, shuffle=False
+    )
+    for given in (loader(), loader(sampler=range(12)), loader(sampler=shares)):
+        with pytest.warns(UserWarning, match=message) as caught:
+            second_moments(mlp(), given, samples=4)
+        assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         second_moments(mlp(), loader(), samples=12)  # it sees them all

@@ -237,4 +237,11 @@ def _batch_sampler(batches: Iterable[Any]) -> BatchSampler | None:
 
 def _is_ordered(batches: Iterable[Any]) -> bool:
     drawn = _batch_sampler(batches)
-    return drawn is not None and isinstance(drawn.sampler, SequentialSampler)
+    if drawn is None:
+        return False
+    sampler = drawn.sampler
+    # As of a DistributedSampler, whose default it is not.
+    return (
+        isinstance(sampler, SequentialSampler | range)
+        or getattr(sampler, "shuffle", True) is False
+    )
