@@ -1,7 +1,9 @@
 """Batches in parts: the same second moments in less memory."""
 
+from collections import UserDict
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -43,6 +45,33 @@ def test_what_is_not_all_of_one_length_stays_whole() -> None:
     assert lengths((x, torch.tensor(1.0)), 2) == [5]
     assert lengths((x, ["a"] * 5), 2) == [5]
     assert [len(part) for part in parts(x, 3)] == [3, 2]
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+class Encoding(UserDict[str, Any]):
+    """Gives its entries by attribute too, as what tokenizers of transformers return."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "data":  # not there yet
+            raise AttributeError(name)
+        return self.data[name]
+
+
+def test_parts_are_of_the_kind_of_the_batch() -> None:
+    x, y = torch.arange(10).reshape(5, 2), torch.arange(5)
+    for given in (Pair(x, y), Encoding(x=x, y=y), MappingProxyType({"x": x})):
+        found = list(parts(given, 2))
+        if not isinstance(given, MappingProxyType):
+            assert all(type(part) is type(given) for part in found)
+            assert torch.equal(torch.cat([part.y for part in found]), y)
+            assert len(given.y) == 5
+        assert len(found) == 3
+    assert [type(part) for part in parts((x, y), 4)] == [tuple, tuple]
+    assert [type(part) for part in parts([x, y], 4)] == [list, list]
 
 
 @pytest.mark.parametrize(

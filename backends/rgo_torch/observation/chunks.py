@@ -1,6 +1,7 @@
 """Batches in parts, so that the curvature pass needs no more memory than training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from copy import copy
 from typing import Any, final
 
 import torch
@@ -122,10 +123,20 @@ def length(batch: Any) -> int | None:
 
 
 def _part(batch: Any, of: slice) -> Any:
+    """Return a part of a batch, as one of its kind: a score may name its attributes."""
     if isinstance(batch, Mapping):
-        return {key: _cut(entry, of) for key, entry in batch.items()}
+        cut = {key: _cut(entry, of) for key, entry in batch.items()}
+        if not isinstance(batch, MutableMapping):
+            return cut
+        part = copy(batch)
+        for key, entry in cut.items():
+            part[key] = entry
+        return part
     if isinstance(batch, tuple | list):
-        return [_cut(entry, of) for entry in batch]
+        entries = [_cut(entry, of) for entry in batch]
+        if hasattr(batch, "_fields"):
+            return type(batch)(*entries)
+        return tuple(entries) if isinstance(batch, tuple) else entries
     return _cut(batch, of)
 
 
