@@ -58,9 +58,9 @@ class Call:
 
     @property
     def inputs(self) -> Tensor:
-        """The first argument: all that a layer with rows takes."""
+        """The first argument, dense: all that a layer with rows takes."""
         first: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
-        return first
+        return first if first.layout is torch.strided else first.to_dense()
 
     @property
     def is_empty(self) -> bool:
