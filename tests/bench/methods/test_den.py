@@ -74,15 +74,18 @@ def test_no_unit_is_added_where_the_loss_is_low() -> None:
     assert method.capacity() > 100  # the second head
 
 
-def test_a_strong_drift_penalty_keeps_old_units_and_a_weak_one_lets_them_move() -> None:
+@pytest.mark.parametrize("loss", [100.0, 1e-9], ids=["retrained", "expanded"])
+def test_a_strong_drift_penalty_keeps_old_units_and_a_weak_one_lets_them_move(
+    loss: float,
+) -> None:
     moved = []
     for drift in (1e-6, 1e6):
-        options = DENOptions(loss=100.0, drift=drift, step_size=0.01)
+        options = DENOptions(loss=loss, drift=drift, step_size=0.01, split=100.0)
         method = DEN(SETTING, options)
         learn(method, 0)
         before = method.network.weights["0"].detach().clone()
         learn(method, 1)
-        now = method.network.weights["0"].detach()
+        now = method.network.weights["0"].detach()[:HIDDEN]
         moved.append(float((now - before).abs().mean()))
     assert moved[1] < moved[0] / 2
 
@@ -134,12 +137,6 @@ def test_what_reaches_the_head_is_a_network_with_its_logits() -> None:
     second = network.weights["2"].detach()
     assert torch.equal(second[2], before["2"][2])
     assert torch.equal(second[:, [1, 4]], before["2"][:, [1, 4]])
-
-
-def test_a_head_that_sees_nothing_has_units_added() -> None:
-    method = DEN(SETTING, DENOptions(units=2, sparsity=10.0, loss=100.0))
-    learn(method, 0, 1)
-    assert not method.network.heads.heads[1][0][:, :HIDDEN].any()
 
 
 def test_the_drift_pulls_on_what_was_there_alone() -> None:
@@ -224,23 +221,35 @@ def test_capacity_and_bytes_count_all_units_and_heads() -> None:
     assert method.kept_bytes() == 4 * size + generator
 
 
-def test_convolutions_are_retrained_split_and_expanded() -> None:
-    def convolutional(seed: int) -> nn.Module:
+def convolutional(options: DENOptions) -> tuple[DEN, Tensor]:
+    """A network of a convolution after two tasks, and their samples."""
+
+    def make_network(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         return nn.Sequential(
             nn.Conv2d(1, 3, 2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)
         )
 
-    setting = SETTING._replace(make_network=convolutional)
-    method = DEN(setting, DENOptions(units=1, split=1e-4, step_size=0.01))
+    method = DEN(SETTING._replace(make_network=make_network), options)
     x, y = torch.randn(20, 1, 3, 3), torch.arange(20) % 4
     for task in range(2):
         method.begin_task(task)
         for batch in zip(x.split(5), y.split(5), strict=True):
             method.step(*batch)
-        method.end_task(x, y, Clock(setting.device))
+        method.end_task(x, y, Clock(SETTING.device))
+    return method, x
+
+
+def test_convolutions_are_retrained_split_and_expanded() -> None:
+    method, x = convolutional(DENOptions(units=1, split=1e-4, step_size=0.01))
     assert method.network.widths == [5]
     assert method.predict(x, 1).isfinite().all()
+
+
+def test_of_a_head_that_sees_nothing_nothing_is_retrained() -> None:
+    method, x = convolutional(DENOptions(units=1, sparsity=10.0))
+    assert not any(weight.any() for weight in method.network.weights.values())
+    assert not method.predict(x, 1).any()
 
 
 @pytest.mark.parametrize("option", ["step_size", "drift", "units", "split"])
