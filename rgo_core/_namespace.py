@@ -13,8 +13,13 @@ def resolve(xp: Namespace | None, *arrays: Array) -> Namespace:
 
 
 def device_of(array: Array) -> object:
-    """Return the device of `array`; None where JAX, tracing, places it itself."""
-    return getattr(array, "device", None)
+    """Return the device of `array`; None where JAX places what meets it itself.
+
+    So it does when it traces, and beside arrays of several devices, whose sharding it
+    calls their device, though an array of other axes cannot be sharded so.
+    """
+    device = getattr(array, "device", None)
+    return None if hasattr(device, "device_set") else device
 
 
 def is_traced(array: Array) -> bool:
