@@ -11,6 +11,7 @@ import rgo_core
 from rgo_core._checks import check_choice
 from rgo_core.vectors import REDUCES, Reduce
 from rgo_jax.ranks import any_ranks
+from rgo_jax.shardings import by_compiler
 from rgo_jax.taps import TAPPED, Tapped, conv_vectors, dense_vectors, tapped
 from rgo_jax.varying import varying_alike
 
@@ -123,7 +124,7 @@ def conv(
 
     Notes
     -----
-    A tap slides one output gradient over the input: no patches are formed. There
+    A tap multiplies one output gradient with the input: no patches are formed. There
     is no factored projection: a convolution has a row for every position, more than
     outputs in all but the last layers of deep networks.
 
@@ -145,7 +146,9 @@ def conv(
     if tap is None:
         return outputs
     _check_shape("tap", tap, (inputs.shape[0], kernel[..., 0].size))
-    vectors = partial(conv_vectors, convolve, kernel.shape[:-1], reduce)
+    steps, dilated = tuple(strides), tuple(dilation)
+    sides = kernel.shape[:2]
+    vectors = partial(conv_vectors, steps, padding, dilated, sides, reduce)
     return tapped(vectors, outputs, tap, inputs)
 
 
@@ -165,20 +168,32 @@ def _dense_backward(
     saved: tuple[Array, Array, Array], gradient: Array
 ) -> tuple[Array, Array, Array]:
     inputs, kernel, projection = saved
+    of_inputs = by_compiler(_input_gradient, gradient, kernel, like=inputs)
+    projected = by_compiler(
+        _projected_gradient, projection, inputs, gradient, like=kernel
+    )
+    return (
+        of_inputs.astype(inputs.dtype),
+        projected.astype(kernel.dtype),
+        jnp.zeros_like(projection),
+    )
+
+
+def _input_gradient(gradient: Array, kernel: Array) -> Array:
+    return gradient @ kernel.mT
+
+
+def _projected_gradient(projection: Array, inputs: Array, gradient: Array) -> Array:
     # TF32 and bfloat16 would leak ten and hundreds of times as much. Transposed, XLA
     # multiplies X by P in half the time.
     with jax.default_matmul_precision("highest"):
-        projected = rgo_core.project_factors(
+        projected: Array = rgo_core.project_factors(
             projection,
             inputs.astype(projection.dtype),
             gradient.astype(projection.dtype),
             axis=-1,
         )
-    return (
-        (gradient @ kernel.mT).astype(inputs.dtype),
-        projected.mT.astype(kernel.dtype),
-        jnp.zeros_like(projection),
-    )
+    return projected.mT
 
 
 _projected_dense.defvjp(_dense_forward, _dense_backward)

@@ -1,17 +1,19 @@
 """Taps: curvature vectors of every sample by one backward pass to the outputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 
 import rgo_core
 from rgo_core.vectors import Reduce
 from rgo_jax.checks import checked_scores
 from rgo_jax.ranks import any_ranks
+from rgo_jax.shardings import by_compiler
 from rgo_jax.varying import varying_with
 
 # From a layer's inputs and its output gradient, one vector a sample.
@@ -72,15 +74,17 @@ def tapped(vectors: Vectors, outputs: Array, tap: Array, inputs: Array) -> Array
 
 def _forward(
     vectors: Vectors, outputs: Array, tap: Array, inputs: Array
-) -> tuple[Array, Array]:
-    return outputs, inputs
+) -> tuple[Array, tuple[Array, Array]]:
+    return outputs, (tap, inputs)
 
 
 @any_ranks
 def _backward(
-    vectors: Vectors, inputs: Array, gradient: Array
+    vectors: Vectors, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array, None]:
-    return gradient, vectors(inputs, gradient), None
+    tap, inputs = saved
+    found: Array = by_compiler(vectors, inputs, gradient, like=tap)
+    return gradient, found.astype(tap.dtype), None
 
 
 tapped.defvjp(_forward, _backward)
@@ -98,22 +102,38 @@ def dense_vectors(reduce: Reduce, inputs: Array, gradient: Array) -> Array:
 
 
 def conv_vectors(
-    convolve: Callable[[Array, Array], Array],
-    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str | Sequence[tuple[int, int]],
+    dilation: tuple[int, ...],
+    sides: tuple[int, ...],
     reduce: Tapped,
     inputs: Array,
     gradient: Array,
 ) -> Array:
-    """Return the vectors (b, kh kw channels) of a convolution."""
-    columns = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)
+    """Return the vectors (b, kh kw channels) of a convolution of a kernel's `sides`.
 
-    def contracted(image: Array, column: Array) -> Array:
-        # The gradient in a kernel of one output.
-        _, backward = jax.vjp(
-            lambda kernel: convolve(image[None], kernel[..., None]),
-            jnp.zeros(window, gradient.dtype),
+    A product for each place in the kernel: mapped over samples JAX's own gradient is a
+    convolution of as many groups, which XLA computes wrongly where they are sharded.
+    """
+    column = rgo_core.reduce_outputs(gradient, reduce=reduce, xp=jnp)[..., 0]
+    size, positions = inputs.shape[1:-1], gradient.shape[1:-1]
+    if isinstance(padding, str):
+        spread = [(k - 1) * step + 1 for k, step in zip(sides, dilation, strict=True)]
+        padding = lax.padtype_to_pads(size, spread, strides, padding)
+    # Negative where a side is cut off.
+    pads = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
+    padded = lax.pad(inputs, jnp.zeros((), inputs.dtype), pads)
+
+    def seen(place: tuple[int, ...]) -> Array:
+        """Return what the entry of the kernel in a place meets at all positions."""
+        begins = [at * step for at, step in zip(place, dilation, strict=True)]
+        slices = (
+            slice(begin, begin + (count - 1) * step + 1, step)
+            for begin, count, step in zip(begins, positions, strides, strict=True)
         )
-        vector: Array = backward(column[None])[0]
-        return vector.reshape(-1)
+        return padded[:, *slices]
 
-    return jax.vmap(contracted)(inputs, columns)
+    products = [
+        jnp.einsum("bhwc,bhw->bc", seen(place), column) for place in np.ndindex(*sides)
+    ]
+    return jnp.concatenate(products, axis=-1)
