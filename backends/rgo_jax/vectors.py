@@ -16,6 +16,7 @@ from rgo_jax.checks import (
     count_samples,
 )
 from rgo_jax.layout import Axes, Layout, find_layout, named_leaves, replaced
+from rgo_jax.partitions import check_parted
 from rgo_jax.ranks import any_ranks
 from rgo_jax.shardings import by_compiler
 from rgo_jax.varying import varying_with
@@ -69,7 +70,9 @@ def curvature_vectors(
         If the score is no array.
     ValueError
         If an option is not one of those listed, there is no parameter to observe, the
-        arrays of `batch` are not all as long, or the score has another shape.
+        arrays of `batch` are not all as long, or the score has another shape. With
+        ``per="sample"``, of a network that convolves, if `batch` is sharded outside of
+        `jax.shard_map`: compiled, as `jax.errors.JaxRuntimeError`.
 
     Notes
     -----
@@ -122,6 +125,7 @@ def curvature_vectors(
         found = by_compiler(chosen, vectors(batch))
         # A sum over no samples is no vector.
         return found if samples else {path: v[..., :0, :] for path, v in found.items()}
+    check_parted(vectors, batch)
     single = jax.tree.map(lambda array: array[:, None], batch)
     found = by_compiler(chosen, jax.vmap(vectors)(single))
     return {path: _one_block(vectors) for path, vectors in found.items()}

@@ -6,7 +6,8 @@ Prints, as JSON, how far what they have is from what one has.
 import json
 import os
 import sys
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
@@ -148,7 +149,81 @@ def tapped_apart(mesh: jax.sharding.Mesh) -> float:
         tapped, mesh=mesh, in_specs=specs, out_specs=(P("data"), P())
     )
     given = kernel, projection, x, y
-    return distance(jax.jit(on_devices)(*given), tapped(*given))
+    places = (NamedSharding(mesh, spec) for spec in specs)
+    placed = map(jax.device_put, given, places)
+    return distance(jax.jit(on_devices)(*placed), tapped(*given))
+
+
+def convolved(params: dict, x: Array, taps: dict | None = None) -> Array:
+    """Return logits of maps (b, 4, 3, 1), by taps that there may be."""
+    taps, images = taps or {}, x.reshape(-1, 4, 3, 1)
+    maps = rgo_jax.conv(images, params["conv"], tap=taps.get("conv"))
+    hidden = jnp.maximum(maps.mean((1, 2)), 0)
+    return rgo_jax.dense(hidden, params["head"], tap=taps.get("head"))
+
+
+def of_convolution(reduce: str, params: dict, x: Array, y: Array) -> dict:
+    if reduce == "taps":
+        zeros = {"conv": jnp.zeros((SAMPLES, 9)), "head": jnp.zeros((SAMPLES, 6))}
+        return rgo_jax.tapped_vectors(
+            lambda taps: rgo_jax.softmax_score(convolved(params, x, taps), y), zeros
+        )
+    axes = rgo_jax.Axes((0, 1, 2), (3,)), rgo_jax.Axes((0,), (1,))
+    layout = rgo_jax.find_layout(params, dict(zip(params, axes, strict=True)))
+
+    def score(params: dict, batch: tuple[Array, Array]) -> Array:
+        return rgo_jax.softmax_score(convolved(params, batch[0]), batch[1])
+
+    return rgo_jax.curvature_vectors(score, params, (x, y), layout=layout)
+
+
+def convolutions(kind: jax.sharding.AxisType) -> dict:
+    """Return how far vectors of samples that are sharded are from those of one device.
+
+    Or what refused them; and whose samples are whole.
+    """
+    draw = np.random.default_rng(1)
+    params = {
+        "conv": jnp.asarray(draw.normal(size=(3, 3, 1, 6)), jnp.float32),
+        "head": jnp.asarray(draw.normal(size=(6, CLASSES)), jnp.float32),
+    }
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
+    whole, parted = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    found: dict = {}
+    expected = of_convolution("gradient", params, *data(0))
+    for name, place in (("whole", whole), ("parted", parted)):
+        for way in ("taps", "gradient"):
+            for wrap in (jax.jit, lambda function: function)[: 1 + (way == "taps")]:
+                given = jax.device_put(params, whole), *jax.device_put(data(0), place)
+                with jax.set_mesh(mesh):
+                    try:
+                        vectors = wrap(partial(of_convolution, way))(*given)
+                        answer: Any = distance(vectors, expected)
+                    except (ValueError, jax.errors.JaxRuntimeError) as error:
+                        answer = str(error)
+                found.setdefault(f"{name} {way}", []).append(answer)
+    return found
+
+
+def explicit_step() -> float:
+    """Return how far a layer's own projected gradient is from that of one device."""
+    x, y = data(0)
+    draw = np.random.default_rng(2)
+    kernel = jnp.asarray(draw.normal(size=(FEATURES, CLASSES)), jnp.float32)
+    projection = jnp.diag(jnp.arange(FEATURES) / FEATURES)
+
+    def gradients(kernel: Array, projection: Array, x: Array, y: Array) -> tuple:
+        def loss(kernel: Array, x: Array) -> Array:
+            return losses(rgo_jax.dense(x, kernel, projection=projection), y).mean()
+
+        return jax.grad(loss, (0, 1))(kernel, x)
+
+    expected = gradients(kernel, projection, x, y)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    given = jax.device_put((kernel, projection), NamedSharding(mesh, P()))
+    samples = jax.device_put((x, y), NamedSharding(mesh, P("data")))
+    with jax.set_mesh(mesh):
+        return distance(jax.jit(gradients)(*given, *samples), expected)
 
 
 def sharded(state: tuple, mesh: jax.sharding.Mesh) -> tuple:
@@ -188,6 +263,12 @@ def main() -> None:
     loose = learn(mesh, checked=False)
     found["loose"] = [distance(a, b) for a, b in zip(loose[:3], one[:3], strict=True)]
     found["taps"] = tapped_apart(mesh)
+    kinds = jax.sharding.AxisType
+    found["auto"] = convolutions(kinds.Auto)
+    found["explicit"] = convolutions(kinds.Explicit)
+    found["explicit step"] = explicit_step()
+    explicit = jax.make_mesh((4,), ("data",), axis_types=(kinds.Explicit,))
+    found["explicit taps"] = tapped_apart(explicit)
     mesh = make_mesh((2, 2), ("data", "model"))
     columns = NamedSharding(mesh, P(None, "model"))
     whole = NamedSharding(mesh, P())

@@ -27,7 +27,7 @@ def found() -> dict[str, Any]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         check=True,
         stdout=subprocess.PIPE,
-        timeout=120,
+        timeout=300,
     )
     answer: dict[str, Any] = json.loads(ended.stdout)
     assert answer["devices"] == 4
@@ -44,6 +44,33 @@ def test_samples_on_four_devices_give_the_numbers_of_one(
 
 def test_taps_and_factored_projections_do_too(found: dict) -> None:
     assert found["taps"] < ROUNDING
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@pytest.mark.parametrize("case", ["whole taps", "whole gradient", "parted taps"])
+def test_a_convolution_is_observed_on_four_devices_as_on_one(
+    found: dict, kind: str, case: str
+) -> None:
+    # Taps also where nothing is compiled.
+    assert all(distance < ROUNDING for distance in found[kind][case])
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+def test_sharded_samples_of_convolutions_are_refused_where_xla_mixes_them_up(
+    found: dict, kind: str
+) -> None:
+    message = (
+        "expected a batch that is whole on every device, for of single samples that "
+        "are sharded XLA computes wrong gradients in convolutions, got P"
+    )
+    for refused in found[kind]["parted gradient"]:
+        assert message in refused
+        assert "observe each device's samples inside of jax.shard_map" in refused
+
+
+def test_a_factored_layer_may_have_samples_on_explicit_axes(found: dict) -> None:
+    assert found["explicit step"] < ROUNDING
+    assert found["explicit taps"] < ROUNDING
 
 
 def test_weights_and_projections_may_be_sharded_besides(found: dict) -> None:
