@@ -68,7 +68,8 @@ class Addition:
         """Return what training does not change of a forward pass, a sample a row.
 
         That is what the first layer to gain units takes in, what the layer above takes
-        in of the units of before, and what it makes of that; as far as there are such.
+        in of the units of before, and what it makes of that. Where there is no such
+        layer it is what comes before it, again.
         """
         parts = [self._fixed(part) for part in torch.split(x, 500)]
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
