@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rgo_core._checks import few_names
+from rgo_torch.decay import warn_of_decay
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.torch_private import has_step_hooks
 from rgo_torch.warning import warn_caller
@@ -125,8 +126,9 @@ def check_optimizers(
     Warns
     -----
     UserWarning
-        If one is adaptive and would get projected gradients, or undoes any projection,
-        or updates are projected and none holds a parameter that is trained.
+        If one is adaptive and would get projected gradients, or undoes any projection;
+        if one decays weights whose gradients are projected; or if updates are projected
+        and none holds a parameter that is trained.
     """
     parameters = list(parameters)
     unheld = unheld_parameters(optimizers, parameters)
@@ -149,6 +151,8 @@ def check_optimizers(
                 "updates are not projected; give RGO all optimizers, in a list"
             )
         return
+    summing = [o for o in with_inner(optimizers) if not isinstance(o, ADAPTIVE)]
+    warn_of_decay(summing, {id(p.held) for p in parameters})
     for optimizer in optimizers:
         if isinstance(optimizer, ADAPTIVE) and not isinstance(optimizer, (*UNDOING,)):
             warn_caller(

@@ -21,6 +21,7 @@ from torch_backend.projecting import consolidated
 from torch_backend.wrapping import Outer
 
 from rgo_torch import RGO, GradientProjector, second_moments
+from rgo_torch.decay import worn_by
 
 
 class Signs(Optimizer):
@@ -269,7 +270,8 @@ def test_what_bypasses_the_hooks_is_told_of_the_task_in_which_it_does() -> None:
 def test_weight_decay_of_what_has_no_gradient_is_told() -> None:
     model = mlp()
     optimizer = sgd(model, weight_decay=0.1)
-    rgo = RGO(model, optimizer)
+    with pytest.warns(UserWarning, match="weight decay of SGD"):
+        rgo = RGO(model, optimizer)
     rgo.begin_task()
     model[4].requires_grad_(False)
     for x, y in batches(2):
@@ -281,3 +283,61 @@ def test_weight_decay_of_what_has_no_gradient_is_told() -> None:
     with pytest.warns(UserWarning, match=r"4\.weight: changed in this task, but no"):
         rgo.end_task(batches(2))
     assert set(second_moments(model, batches(1))) >= {"4.weight"}
+
+
+def groups_of(model: nn.Module, *decays: float, **options: Any) -> Optimizer:
+    """Return SGD with a decay for each of the layers."""
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    groups = [
+        {"params": list(layer.parameters()), "weight_decay": decay}
+        for layer, decay in zip(layers, decays, strict=True)
+    ]
+    return SGD(groups, **options)
+
+
+@pytest.mark.parametrize(
+    ("decays", "options", "taken"),
+    [
+        ((5e-4, 0.0, 1e-4), {"lr": 0.1}, "5 %"),
+        ((0.0, 5e-4, 5e-4), {"lr": 0.1, "momentum": 0.9}, "39 %"),
+        ((0.0, 5e-4, 0.0), {"lr": 0.1, "momentum": 0.9, "dampening": 0.9}, "5 %"),
+        ((1e-2, 1e-2, 1e-2), {"lr": torch.tensor(1.0)}, "100 %"),
+    ],
+)
+def test_decay_that_is_not_projected_is_told_with_what_it_takes(
+    decays: tuple[float, ...], options: dict[str, Any], taken: str
+) -> None:
+    model = mlp()
+    optimizer = groups_of(model, *decays, **options)
+    with pytest.warns(UserWarning, match=f"weight decay of SGD .* takes {taken}"):
+        GradientProjector(model, Outer(optimizer), project="gradient").detach()
+    GradientProjector(model, optimizer, project="update")
+
+
+def test_what_decay_takes_is_what_steps_without_gradients_do() -> None:
+    weight = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    optimizer = SGD([weight], lr=0.02, momentum=0.5, weight_decay=0.05)
+    for _ in range(1000):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    torch.testing.assert_close(
+        1 - float(weight.detach()[0]),
+        worn_by(optimizer.param_groups[0]),
+        atol=0,
+        rtol=2e-3,
+    )
+
+
+def test_decay_that_does_not_show_and_that_of_others_is_not_told() -> None:
+    model = mlp()
+    GradientProjector(model, groups_of(model, 1e-4, 0.0, 1e-5, lr=0.1)).detach()
+    warming = groups_of(model, 1e-3, 0.0, 0.0, lr=0.1)
+    torch.optim.lr_scheduler.LinearLR(warming, start_factor=0.01)
+    with pytest.warns(UserWarning, match="takes 10 %"):
+        GradientProjector(model, warming).detach()
+    elsewhere = nn.Linear(2, 2)
+    own = {"params": list(elsewhere.parameters()), "weight_decay": 0.1}
+    optimizer = SGD(model.parameters(), lr=0.1)
+    optimizer.add_param_group(own)
+    with pytest.warns(UserWarning, match="RGO does not hold"):
+        GradientProjector(model, optimizer)

@@ -48,7 +48,9 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 
-ADAM = pytest.mark.filterwarnings("ignore:Adam.* rescales the gradient:UserWarning")
+TOLD = pytest.mark.filterwarnings(
+    "ignore:(Adam.* rescales the gradient|the weight decay of SGD):UserWarning"
+)
 
 
 def state_of(model: nn.Module, projection: Callable[[int], Tensor]) -> dict:
@@ -64,7 +66,7 @@ def state_of(model: nn.Module, projection: Callable[[int], Tensor]) -> dict:
     return found
 
 
-@ADAM
+@TOLD
 @pytest.mark.parametrize("project", ["gradient", "update"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_before_anything_is_consolidated_the_optimizer_is_the_plain_one_to_the_bit(
@@ -78,7 +80,7 @@ def test_before_anything_is_consolidated_the_optimizer_is_the_plain_one_to_the_b
     assert_same(weights_of(model), weights_of(plain))
 
 
-@ADAM
+@TOLD
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_with_the_identity_loaded_the_optimizer_is_the_plain_one_to_the_bit(
     name: str,
@@ -171,7 +173,7 @@ def movement(optimizer: Make, project: str, damping: float | None) -> tuple[floa
     return float(moved[:, :3].norm()), float(moved[:, 3:].norm())
 
 
-@ADAM
+@TOLD
 def test_adam_keeps_a_protected_direction_only_if_its_update_is_projected() -> None:
     adam = OPTIMIZERS["Adam"]
     free, _ = movement(adam, "update", None)

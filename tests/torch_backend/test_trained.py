@@ -11,6 +11,7 @@ from torch.nn import functional
 import rgo_torch
 from rgo_torch.values import _sums
 
+pytestmark = pytest.mark.filterwarnings("ignore:the weight decay of SGD:UserWarning")
 Batch = tuple[Tensor, Tensor, Tensor]
 MESSAGE = "trained in this task, but no score depends on them"
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
