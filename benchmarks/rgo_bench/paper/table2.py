@@ -30,11 +30,12 @@ METHOD: Final = "rgo"
 BASE_NETWORKS: Final = (own_network(NETWORK, BASE), NETWORK)
 _WHOSE: Final = dict(zip(BASE_NETWORKS, ("own", "RGO's"), strict=True))
 CAPACITY: Final = 100.0  # percent: RGO's network never grows
-# With their options: a trial of RCL takes as long as a task of RGO, and it has 50.
+# With their options. The authors' units and 50 trials are of perceptrons: here a trial
+# takes as long as a task of RGO, and the first convolution has 20 channels.
 EXPANDING: Final[Mapping[str, Mapping[str, Any]]] = {
     "pgn": {},
-    "den": {},
-    "rcl": {"trials": 5},
+    "den": {"units": 1},
+    "rcl": {"trials": 5, "most": 5},
     "apd": {},
 }
 

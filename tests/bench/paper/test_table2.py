@@ -43,8 +43,8 @@ def test_the_runs_are_those_of_table_3_with_lenet_and_of_expanding_methods() -> 
     assert specs == table3_specs(streams=[STREAM], networks=[NETWORK, UNPOOLED])
     assert [(spec.method, spec.variant) for spec in grown[:4]] == [
         ("pgn", "epochs=20,network=lenet-5"),
-        ("den", "epochs=20,network=lenet-5"),
-        ("rcl", "epochs=20,network=lenet-5,trials=5"),
+        ("den", "epochs=20,network=lenet-5,units=1"),
+        ("rcl", "epochs=20,most=5,network=lenet-5,trials=5"),
         ("apd", "epochs=20,network=lenet-5"),
     ]
     assert [spec.seed for spec in grown] == [s for s in range(5) for _ in range(4)]
