@@ -25,17 +25,24 @@ def as_written(pair: tuple[str, str]) -> set[tuple[str, str]]:
     return {(acc, bwt), (acc, "0")} if not float(bwt) else {(acc, bwt)}
 
 
-def triples_of_jax() -> set[tuple[str, str, str]]:
-    """Return what the defaults of `rgo_jax` were measured at, means over seeds."""
-    rows = [*recorded_rows("jax-defaults"), *recorded_rows("jax-defaults-rms")]
-    means = (np.mean(row["runs"], axis=0) for row in rows)
-    return {(f"{a:.1f}", f"{b:.1f}", f"{c:.1f}") for a, b, c in means}
+def triples_of_means() -> set[tuple[str, str, str]]:
+    """Return what was measured of JAX's defaults, and of decay, means over seeds."""
+    found = set()
+    for name, digits in (
+        ("jax-defaults", 1),
+        ("jax-defaults-rms", 1),
+        ("weight-decay", 2),
+    ):
+        for row in recorded_rows(name):
+            mean = np.mean(row["runs"], axis=0)
+            found.add(tuple(f"{number:.{digits}f}" for number in mean))
+    return found
 
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, set[tuple[str, ...]]]:
     pairs, spreads = published()
-    triples = recorded_triples() | triples_of_jax()
+    triples = recorded_triples() | triples_of_means()
     pairs |= {(acc, bwt) for acc, bwt, _ in triples}
     alone = {(acc, "0") for acc, _ in spreads}  # of STL the paper prints no BWT
     found = {form for pair in pairs for form in as_written(pair)}

@@ -18,7 +18,7 @@ def chosen(*layers: nn.Module, adaptive: bool = False, encode: bool = True) -> D
     model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     model(torch.ones(1, 2, 5, 5))
     kind = torch.optim.AdamW if adaptive else torch.optim.SGD
-    rgo = RGO(model, kind(model.parameters(), lr=0.1), encode=encode)
+    rgo = RGO(model, kind(model.parameters(), lr=0.01), encode=encode)
     rgo.detach()
     return rgo.damping
 

@@ -4,7 +4,9 @@ Each is looked up by name: of all that was recorded some number is near to any.
 """
 
 import json
+from collections.abc import Iterable
 from itertools import takewhile
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ def told_of(folder: Path, tasks: int) -> tuple[str, str, str]:
     """Return ACC, BWT and the learning accuracy after so many tasks, as pages do."""
     acc, bwt, learned = measures(record_in(folder)["accuracy"], tasks)
     return f"{acc:.2f}", f"{bwt + 0.0:.2f}", f"{learned:.2f}"
+
+
+def find(lines: Iterable[str], start: str) -> str:
+    """Return the one line that starts so."""
+    (found,) = (line for line in lines if line.startswith(start))
+    return found
 
 
 def words_of(page: str) -> str:
@@ -95,6 +103,27 @@ def test_the_rows_of_jaxs_defaults_are_those_of_their_record() -> None:
         assert f"{named} {' | '.join(others)} |".replace("|  |", "| |") in lines
     sgd, adamw = (cells[f"| batch-norm | {name} |"][3] for name in ("sgd", "adamw"))
     assert f"it has {sgd} with SGD and {adamw} with AdamW" in words_of("docs/jax.md")
+
+
+def test_what_weight_decay_takes_is_as_recorded() -> None:
+    rows = json.loads((RESULTS / "weight-decay.json").read_text())["rows"]
+    names = {"sgd": "SGD, gradients", "sgd, update": "SGD, updates", "adamw": "AdamW"}
+    cells: dict[str, dict[str, str]] = {name: {} for name in names.values()}
+    for row in rows:
+        worn = 1 - exp(
+            -1000 * row["decay"] * (0.001 if row["form"] == "adamw" else 0.1)
+        )
+        acc, bwt, _ = np.mean(row["runs"], axis=0)
+        told = f"{100 * worn:.0f} %" if worn else "0"
+        cells[names[row["form"]]][told] = f"{acc:.2f} / {bwt:.2f}"
+    lines = [
+        line.strip() for line in (ROOT / "docs/gotchas.md").read_text().splitlines()
+    ]
+    shares = [cell.strip() for cell in find(lines, "| | 0 | 1 %").split("|")[2:-1]]
+    assert set(shares) == {share for told in cells.values() for share in told}
+    for name, told in cells.items():
+        row = find(lines, f"| {name}").split("|")[2:-1]
+        assert [cell.strip() for cell in row] == [told.get(s, "") for s in shares]
 
 
 def test_the_rivals_rows_are_those_of_their_records() -> None:

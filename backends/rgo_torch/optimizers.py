@@ -127,8 +127,8 @@ def check_optimizers(
     -----
     UserWarning
         If one is adaptive and would get projected gradients, or undoes any projection;
-        if one decays weights whose gradients are projected; or if updates are projected
-        and none holds a parameter that is trained.
+        if the decay of one wears weights; or if updates are projected and none holds a
+        parameter that is trained.
     """
     parameters = list(parameters)
     unheld = unheld_parameters(optimizers, parameters)
@@ -138,9 +138,11 @@ def check_optimizers(
             f"the {len(parameters)} to project: was the model rebuilt after the "
             "optimizer?"
         )
-    for optimizer in with_inner(optimizers):
+    every = with_inner(optimizers)
+    for optimizer in every:
         _check_schedule(optimizer)
         _warn_of_undoing(optimizer)
+    warn_of_decay(every, {id(p.held) for p in parameters}, project)
     if project == "update":
         for optimizer in optimizers:
             _check_hooks(optimizer)
@@ -151,8 +153,6 @@ def check_optimizers(
                 "updates are not projected; give RGO all optimizers, in a list"
             )
         return
-    summing = [o for o in with_inner(optimizers) if not isinstance(o, ADAPTIVE)]
-    warn_of_decay(summing, {id(p.held) for p in parameters})
     for optimizer in optimizers:
         if isinstance(optimizer, ADAPTIVE) and not isinstance(optimizer, (*UNDOING,)):
             warn_caller(

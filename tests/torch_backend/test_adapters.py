@@ -220,7 +220,11 @@ def test_what_is_asked_for_is_done_beside_adapters_too() -> None:
     model = Logits(adapted())
     with pytest.warns(UserWarning, match="undoes a projection"):
         rgo = RGO(
-            model, adamw(model), project="gradient", damping=0.1, normalize="none"
+            model,
+            adamw(model, lr=1e-3),
+            project="gradient",
+            damping=0.1,
+            normalize="none",
         )
     assert rgo.projector.project == "gradient"
     assert rgo.projector.normalize == "none"

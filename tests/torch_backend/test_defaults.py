@@ -88,7 +88,7 @@ def test_a_fully_convolutional_network_is_observed_at_each_position() -> None:
         layers = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 2, 3)
         model = nn.Sequential(*layers, *more)
         kind = torch.optim.SGD if "project" in options else torch.optim.AdamW
-        return RGO(model, kind(model.parameters(), lr=0.1), **options)
+        return RGO(model, kind(model.parameters(), lr=0.01), **options)
 
     found = attached()
     assert (found.damping, told(found, "per", "reduce")) == (

@@ -310,8 +310,7 @@ def test_decay_that_is_not_projected_is_told_with_what_it_takes(
     model = mlp()
     optimizer = groups_of(model, *decays, **options)
     with pytest.warns(UserWarning, match=f"weight decay of SGD .* takes {taken}"):
-        GradientProjector(model, Outer(optimizer), project="gradient").detach()
-    GradientProjector(model, optimizer, project="update")
+        GradientProjector(model, Outer(optimizer), project="gradient")
 
 
 def test_what_decay_takes_is_what_steps_without_gradients_do() -> None:
@@ -322,10 +321,33 @@ def test_what_decay_takes_is_what_steps_without_gradients_do() -> None:
         optimizer.step()
     torch.testing.assert_close(
         1 - float(weight.detach()[0]),
-        worn_by(optimizer.param_groups[0]),
+        worn_by(optimizer, optimizer.param_groups[0]),
         atol=0,
         rtol=2e-3,
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda p: SGD(p, lr=0.1, weight_decay=5e-4), False),
+        (lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4), True),
+        (lambda p: torch.optim.AdamW(p, lr=1e-2), False),
+        (lambda p: torch.optim.AdamW(p, lr=1e-2, weight_decay=0.1), True),
+        (lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=0.1), False),
+    ],
+)
+def test_decay_that_is_projected_is_told_where_it_takes_more(
+    make: Callable[[Any], Optimizer], told: bool
+) -> None:
+    model = mlp()
+    optimizer = make(model.parameters())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        GradientProjector(model, optimizer, project="update")
+    messages = [str(warning.message) for warning in caught]
+    assert all("by itself it takes" in message for message in messages)
+    assert len(messages) == told
 
 
 def test_decay_that_does_not_show_and_that_of_others_is_not_told() -> None:

@@ -155,8 +155,8 @@ def test_weights_that_are_set_before_the_first_step_are_no_alarm() -> None:
 @pytest.mark.parametrize(
     "optimizer",
     [
-        of_kind(torch.optim.AdamW, weight_decay=0.1, foreach=True),
-        of_kind(torch.optim.AdamW, weight_decay=0.1, fused=True),
+        of_kind(torch.optim.AdamW, weight_decay=0.01, foreach=True),
+        of_kind(torch.optim.AdamW, weight_decay=0.01, fused=True),
         of_kind(torch.optim.Adam, amsgrad=True),
         of_kind(torch.optim.RMSprop, momentum=0.9),
     ],

@@ -105,6 +105,7 @@ def test_with_the_identity_loaded_factors_step_like_the_plain_one_to_rounding() 
         assert_near(weights_of(model)[name], weight, amplification=STEPS)
 
 
+@TOLD
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_with_the_identity_loaded_updates_are_the_plain_ones_to_rounding(
     name: str,

@@ -192,7 +192,7 @@ def test_an_adaptive_optimizer_with_projected_gradients_is_warned_of(
     kind: type[Optimizer],
 ) -> None:
     model = nn.Linear(3, 2, bias=False)
-    optimizer = kind(model.parameters(), lr=0.1)
+    optimizer = kind(model.parameters(), lr=1e-4)
     message = f"{kind.__name__} rescales the gradient, .* use project='update'"
     with pytest.warns(UserWarning, match=message):
         projector = GradientProjector(model, optimizer)
