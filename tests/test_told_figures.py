@@ -211,10 +211,19 @@ def test_where_processes_part_and_where_not_is_as_recorded() -> None:
     assert all(each == one for each in several)
 
 
-@pytest.mark.parametrize("method", ["apd", "pgn", "rgo"])
+RIVALS = {
+    "apd": "epochs=20,network=lenet-5",
+    "den": "epochs=20,network=lenet-5,units=1",
+    "pgn": "epochs=20,network=lenet-5",
+    "rcl": "epochs=20,most=5,network=lenet-5,trials=5",
+    "rgo": "epochs=20,network=lenet-5",
+}
+
+
+@pytest.mark.parametrize("method", RIVALS)
 def test_a_rival_on_lenet_5_is_told_of_as_recorded(method: str) -> None:
-    form = "epochs=20,network=lenet-5"
-    record, stl = (record_in(LENET / name / form) for name in (method, "stl"))
+    form, single = RIVALS[method], RIVALS["rgo"]
+    record, stl = record_in(LENET / method / form), record_in(LENET / "stl" / single)
     acc, bwt, _ = told_of(LENET / method / form, 20)
     assert f"below STL on the same network ({stl['acc']:.2f})" in words_of(
         "docs/rivals.md"
