@@ -15,6 +15,7 @@ import pytest
 from recorded_figures import ROOT, measures
 
 from rgo_bench.lora.table import lora_rows
+from rgo_bench.paper.published import published_gains
 from rgo_bench.records import read_records
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.render import render_markdown
@@ -232,6 +233,21 @@ def test_a_rival_on_lenet_5_is_told_of_as_recorded(method: str) -> None:
     cells = f"{acc} / {bwt} | {record['acc'] - stl['acc']:.2f} | {weights:.0f} %"
     lines = (ROOT / "docs/rivals.md").read_text().splitlines()
     assert any(line.startswith(f"| {method} | {cells} |") for line in lines)
+
+
+def test_what_is_told_of_the_two_that_grow_by_units_is_as_recorded() -> None:
+    page, stl = words_of("docs/rivals.md"), record_in(LENET / "stl" / RIVALS["rgo"])
+    quoted = published_gains()
+    for method in ("den", "rcl"):
+        record = record_in(LENET / method / RIVALS[method])
+        _, bwt, learned = measures(record["accuracy"], 20)
+        apart = record["acc"] - stl["acc"] - quoted[method].points
+        worse = f"{stl['acc'] - learned:.1f} points worse than STL"
+        side = "nearer to" if apart > 0 else "further below"
+        assert f"ends {abs(apart):.1f} points {side} STL than quoted" in page
+        assert f"earns each task {worse}" in page
+        if bwt < 0:
+            assert f"and forgets {-bwt:.1f} of what it learned" in page
 
 
 DIGITS = RESULTS / "permuted-digits"

@@ -57,12 +57,12 @@ def worn_by(optimizer: Optimizer, group: Mapping[str, Any]) -> float:
     Of unprojected steps at the learning rate that its schedule is of, whose gradients
     are zero; momentum adds up what each of them takes.
     """
+    decay = float(group.get("weight_decay") or 0.0)
     is_apart = group.get("decoupled_weight_decay", False)
-    if isinstance(optimizer, RESCALING) and not is_apart:
+    if not decay or (isinstance(optimizer, RESCALING) and not is_apart):
         return 0.0
-    lr = float(group.get("initial_lr", group.get("lr", 0.0)))
-    a_step = lr * float(group.get("weight_decay") or 0.0)
-    momentum = float(group.get("momentum") or 0.0)
-    if isinstance(optimizer, torch.optim.SGD) and momentum < 1:
-        a_step *= (1 - float(group["dampening"])) / (1 - momentum)
+    # Adafactor of transformers has None where it chooses its own rate.
+    a_step = float(group.get("initial_lr") or group.get("lr") or 0.0) * decay
+    if isinstance(optimizer, torch.optim.SGD) and group["momentum"] < 1:
+        a_step *= (1 - group["dampening"]) / (1 - group["momentum"])
     return -math.expm1(-1000 * a_step)
