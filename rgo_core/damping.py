@@ -79,13 +79,14 @@ MEASURED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("batch", "mean", False): 0.01,
 }
 # The same, of projections that are not scaled to trace n, and where the curvature of
-# what is fitted counts, "floored"; that of "rms", encoded, on LeNet-5.
+# what is fitted counts, "floored"; that of "rms", encoded, on LeNet-5. All are for a
+# second moment of all of a task's samples, or one that is extrapolated to all.
 UNSCALED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.1,
 }
 FLOORED_DAMPING: Mapping[tuple[Per, Reduce, bool], float] = {
     ("sample", "mean", True): 0.3,
-    ("sample", "rms", True): 3.0,
+    ("sample", "rms", True): 15.0,
     ("sample", "rms", False): 0.3,
 }
 # Whatever the vectors, where gradients are projected.
@@ -108,6 +109,10 @@ def measured_damping(
     floored: bool = False,
 ) -> float:
     """Return the damping that was measured best for a kind of curvature vectors.
+
+    It is for a second moment of all of a task's samples, or one that stands for all
+    (`extrapolate`): H is their sum, and grows with their number as the number of steps
+    does that a task takes.
 
     Parameters
     ----------

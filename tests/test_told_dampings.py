@@ -59,7 +59,7 @@ UPDATES = perceptron(adaptive=True)
         ("options", "layers alone its damping is {} with encoding", convolution()),
         ("options", r"and {} \[without\]", convolution(encode=False)),
         ("options", r"\[without\]\(#what-is-fitted\), else {}", NORMALISED),
-        ("options", "So the default is {}", convolution()),
+        ("options", "So the default is {}, of all samples", convolution()),
         ("jax", "tells: {} of multilayer perceptrons", PerceptronDamping().damping),
         ("jax", "{} of what convolves, normalises", DeepDamping().damping),
         ("jax", "{} where updates are projected", UPDATES),

@@ -37,9 +37,10 @@ VARIANTS: Mapping[str, tuple[Reduce, Curvature, dict[str, Any]] | None] = {
     "default": ("uncancelled", "ground-truth", {}),
 }
 # With SGD, of networks with other layers than convolutions, and without.
+PLAIN_DAMPING = rgo_core.measured_damping("sample", "rms", scaled=False, floored=True)
 PYTORCH = "rms, floored"
 PYTORCHS = ("rms", "floored", {"damping": LIMITED_DAMPING})
-PYTORCHS_CONV = ("rms", "floored", {"damping": 3.0})
+PYTORCHS_CONV = ("rms", "floored", {"damping": PLAIN_DAMPING})
 # Where running statistics are those of the last task, in place of each task's own.
 LAST = "default, last statistics"
 # What is projected is the gradient before SGD, the update after AdamW.

@@ -50,7 +50,7 @@ def time_jax_step(
         ``"sgd"`` and ``"rgo"``; compiling is not counted.
     """
     kind = "gpu" if device == "cuda" else device
-    rgo = RGOOptions().resolved(network)
+    rgo = RGOOptions().resolved(network, samples=batch * steps)
     with jax.default_device(jax.devices(kind)[0]):
         return {
             name: _time(network, tuple(shape), batch, steps, repeats, options)

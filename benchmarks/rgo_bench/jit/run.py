@@ -44,7 +44,7 @@ class JitRun:
         self.so_far = self.states[0]
         self.stream = self.so_far.stream
         self.keeps_tasks = self.spec.method == "stl"
-        chosen = self.spec.method_options.resolved(self.spec.network)
+        chosen = self.spec.resolved
         self.options = chosen if isinstance(chosen, RGOOptions) else None
         self.network, self.program = compiled(
             *(self.spec.network, self.stream.input_shape, self.stream.classes),

@@ -21,8 +21,11 @@ from rgo_torch.observation.calls import evaluating
 class MethodOptions(Options):
     """What a method lets the user choose; none here."""
 
-    def resolved(self, network: str) -> Self:
-        """Return the options with what is left to the method filled in."""
+    def resolved(self, network: str, samples: int) -> Self:
+        """Return the options with what is left to the method filled in.
+
+        It may depend on the network and on how many samples a task has.
+        """
         return self
 
 

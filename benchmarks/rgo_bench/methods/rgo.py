@@ -84,10 +84,17 @@ class RGOOptions(MethodOptions):
             del flat[name]  # the rest are RGO's own
         return rgo_arguments(**flat)
 
-    def resolved(self, network: str) -> Self:
-        """Return the options with nothing left to RGO, as it chooses for a network."""
+    def resolved(self, network: str, samples: int) -> Self:
+        """Return the options with nothing left to RGO, as it chooses for a network.
+
+        Its absolute dampings are for all `samples` of a task: where a part is observed
+        that does not stand for all, it is as much smaller.
+        """
         chosen = self.chosen(_scope(network, self.encode))
         damping, relative = split_damping(chosen.damping)
+        is_own = self.damping is None and not relative
+        if is_own and isinstance(self.observed, int) and not self.extrapolate:
+            damping *= min(1.0, self.observed / samples)
         found = {**chosen.observing.bound, "damping": damping}
         found["relative"] = relative or None
         if isinstance(chosen.damping, rgo_core.Relative):

@@ -32,7 +32,13 @@ class Spec:
     @property
     def config(self) -> dict[str, Any]:
         """Every option of stream and method, and what else decides the numbers."""
-        return self._stated(self.method_options.resolved(self.network))
+        return self._stated(self.resolved)
+
+    @property
+    def resolved(self) -> MethodOptions:
+        """The method's options with nothing left to it."""
+        samples = self.stream_options.samples
+        return self.method_options.resolved(self.network, samples)
 
     @property
     def variant(self) -> str:

@@ -154,7 +154,7 @@ def _make_method(
         own_outputs=_disjoint(masks),
         compile_network=compile_network,
     )
-    method: Method = METHODS[spec.method].build(setting, spec.method_options)
+    method: Method = METHODS[spec.method].build(setting, spec.resolved)
     return method
 
 

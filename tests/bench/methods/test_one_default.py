@@ -54,8 +54,8 @@ def test_pytorch_s_is_that_of_the_library_and_the_configuration_says_so(
     assert found.state_dict()["options"] == told
     stated = {name: spec.config[name] for name in told}
     assert stated | {"relative": bool(stated["relative"])} == told
-    resolved = spec.method_options.resolved(network)
-    assert resolved.resolved(network) == resolved  # all of it is chosen
+    samples = SHORT["samples"]
+    assert spec.resolved.resolved(network, samples) == spec.resolved  # all is chosen
 
 
 @both
@@ -74,3 +74,30 @@ def test_jax_s_projections_are_those_of_the_library_s_options(
         own = rgo_core.consolidate(moment, expected.damping, normalized=False)
         np.testing.assert_allclose(P, own, atol=1e-6)
         assert np.abs(own - np.eye(len(own))).max() > 1e-5
+
+
+def test_of_a_part_that_does_not_stand_for_all_the_damping_is_that_part() -> None:
+    names = "split-digits", "rgo", 0
+    part = SHORT | {"observed": 25}
+    whole = make_spec(*names, SHORT, network="lenet-5").config["damping"]
+    assert make_spec(*names, part, network="lenet-5").config["damping"] == whole / 4
+    for options in ({"extrapolate": True}, {"observed": 300}, {"observed": "enough"}):
+        spec = make_spec(*names, part | options, network="lenet-5")
+        assert spec.config["damping"] == whole
+    for given in ({"damping": 0.5}, {"weights": "normalized"}):  # that is a share
+        spec = make_spec(*names, part | given, network="lenet-5")
+        without = make_spec(*names, SHORT | given, network="lenet-5")
+        assert spec.config["damping"] == without.config["damping"]
+
+
+def test_a_part_and_as_much_of_the_damping_is_what_stands_for_all() -> None:
+    runs: list[Any] = []
+    for options in ({}, {"extrapolate": True}):
+        spec = make_spec("split-digits", "rgo", 0, SHORT | {"observed": 25} | options)
+        running: Any = begin_run(spec)
+        running.learn(Listener())
+        runs.append(running.method.rgo)
+    one, other = runs
+    assert one.damping == other.damping / 4
+    for name, P in one.projector.projections.items():
+        torch.testing.assert_close(P, other.projector.projections[name])

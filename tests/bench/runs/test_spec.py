@@ -30,7 +30,8 @@ def test_by_default_every_option_has_its_default_and_there_is_no_variant(
     protocol = STREAMS[stream].protocol.get(method, {})
     defaults = streams.as_dict() | methods.as_dict() | protocol
     assert defaults == protocol_options(stream, method)
-    own = replace(methods, **protocol_of(methods, protocol)).resolved(spec.network)
+    given = replace(methods, **protocol_of(methods, protocol))
+    own = given.resolved(spec.network, streams.samples)
     assert spec.config == defaults | own.as_dict()
     assert path_of(spec, OUT) == OUT / stream / method / "seed-3.json"
 
@@ -45,7 +46,7 @@ def test_what_is_left_to_the_method_is_stated_and_not_named() -> None:
     assert (spec.config["damping"], spec.config["biases"]) == (0.03, "raw")
     lenet = make_spec("permuted-mnist", "rgo", 0, network="lenet-5")
     assert lenet.variant == "network=lenet-5"
-    assert (lenet.config["damping"], lenet.config["reduce"]) == (3.0, "rms")
+    assert (lenet.config["damping"], lenet.config["reduce"]) == (15.0, "rms")
     means = make_spec("permuted-mnist", "rgo", 0, {"reduce": "mean"}, network="lenet-5")
     assert means.variant == "network=lenet-5,reduce=mean"
     assert (means.config["damping"], means.config["relative"]) == (0.03, True)
