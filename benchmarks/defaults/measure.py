@@ -36,8 +36,8 @@ VARIANTS: Mapping[str, tuple[Reduce, Curvature, dict[str, Any]] | None] = {
     "mean, 0.1": ("mean", "ground-truth", {"damping": 0.1}),
     "default": ("uncancelled", "ground-truth", {}),
 }
-# With SGD, of networks with other layers than convolutions, and without.
 PLAIN_DAMPING = rgo_core.measured_damping("sample", "rms", scaled=False, floored=True)
+# With SGD, of networks with other layers than convolutions, and without.
 PYTORCH = "rms, floored"
 PYTORCHS = ("rms", "floored", {"damping": LIMITED_DAMPING})
 PYTORCHS_CONV = ("rms", "floored", {"damping": PLAIN_DAMPING})

@@ -92,9 +92,8 @@ class RGOOptions(MethodOptions):
         """
         chosen = self.chosen(_scope(network, self.encode))
         damping, relative = split_damping(chosen.damping)
-        is_own = self.damping is None and not relative
-        if is_own and isinstance(self.observed, int) and not self.extrapolate:
-            damping *= min(1.0, self.observed / samples)
+        if self.damping is None and not (relative or self._stands_for_all):
+            damping *= self.seen(samples, 0) / samples
         found = {**chosen.observing.bound, "damping": damping}
         found["relative"] = relative or None
         if isinstance(chosen.damping, rgo_core.Relative):
@@ -130,8 +129,12 @@ class RGOOptions(MethodOptions):
 
     def share(self, samples: int, widest: int) -> float:
         """Return what part of a task's samples those observed stand as, for all."""
-        stands = self.extrapolate or self.observed == "enough"
-        return self.seen(samples, widest) / samples if stands else 1.0
+        part = self.seen(samples, widest) / samples
+        return part if self._stands_for_all else 1.0
+
+    @property
+    def _stands_for_all(self) -> bool:
+        return bool(self.extrapolate) or self.observed == "enough"
 
 
 @lru_cache

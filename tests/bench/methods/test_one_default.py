@@ -101,3 +101,4 @@ def test_a_part_and_as_much_of_the_damping_is_what_stands_for_all() -> None:
     assert one.damping == other.damping / 4
     for name, P in one.projector.projections.items():
         torch.testing.assert_close(P, other.projector.projections[name])
+        assert not torch.allclose(P, torch.eye(len(P)))
