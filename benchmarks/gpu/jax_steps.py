@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import rgo_jax
-from rgo_bench.jit.network import channels_last, convert_network, convert_params
-from rgo_bench.jit.program import Program, Task, make_program
 from rgo_bench.measure.subjects import CLASSES
 from rgo_bench.methods.rgo import RGOOptions
 from rgo_bench.networks import NETWORKS
+from rgo_bench.runs.jit.network import channels_last, convert_network, convert_params
+from rgo_bench.runs.jit.program import Program, Task, make_program
 
 OBSERVED = 100  # samples of the curvature pass before RGO's steps
 

@@ -18,7 +18,7 @@ SHAPES = {
     "vit": (3, 32, 32),
 }
 DRY_SHAPES = {"mlp": (12,)}
-JAX = ("mlp", "lenet-5", "alexnet-6")  # those that `rgo_bench.jit` converts
+JAX = ("mlp", "lenet-5", "alexnet-6")  # those that `rgo_bench.runs.jit` converts
 BATCHES = (10, 256)
 CELLS = (
     ("rgo", "resnet-18"),

@@ -2,7 +2,7 @@
 
 from rgo_bench.cli.app import main
 from rgo_bench.cli.terminal import console
-from rgo_bench.runs.team import joined
+from rgo_bench.team import joined
 
 if __name__ == "__main__":
     with joined() as team:

@@ -26,8 +26,8 @@ from rgo_bench.records import describe_environment, write_json
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import make_spec
-from rgo_bench.runs.team import Team
 from rgo_bench.streams import make_stream
+from rgo_bench.team import Team
 from rgo_torch.distributed import workers
 
 # As RGO was by default when what `docs/scale.md` shows was measured.

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods import Method, Setting
 from rgo_bench.methods.method import MethodOptions, NetworkMethod
 from rgo_bench.methods.sgd import SGD
-from rgo_bench.runs.clock import Clock
 
 FEATURES, HIDDEN, CLASSES, BATCH = 6, 8, 4, 5
 # Two tasks on two classes each and one head, as in a split stream.

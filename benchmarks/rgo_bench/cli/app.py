@@ -3,12 +3,12 @@
 import typer
 
 from rgo_bench.cli.listing import list_all
+from rgo_bench.cli.lora import lora
 from rgo_bench.cli.measuring import memory, numerics, profile, steps
 from rgo_bench.cli.rivals import compare, cost, orders
 from rgo_bench.cli.running import demo, run
 from rgo_bench.cli.showing import figure, report, table
-from rgo_bench.lora.command import lora
-from rgo_bench.zoo.command import zoo
+from rgo_bench.cli.zoo import zoo
 
 app = typer.Typer(
     add_completion=False,

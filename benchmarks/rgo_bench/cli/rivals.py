@@ -26,9 +26,9 @@ from rgo_bench.methods import METHODS
 from rgo_bench.records import PHASES, read_records
 from rgo_bench.report.comparison import compare_sheet, comparisons
 from rgo_bench.report.orders import disparities, order_sheet, order_specs
-from rgo_bench.report.sheets import Sheet, cost_cells
 from rgo_bench.runs.attempts import Manner, import_plugins
 from rgo_bench.runs.spec import check_name, make_spec, parse_options
+from rgo_bench.sheets import Sheet, cost_cells
 from rgo_bench.streams import STREAMS
 
 

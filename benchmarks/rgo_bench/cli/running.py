@@ -16,7 +16,7 @@ from rgo_bench.cli.terminal import (
     run_shown,
     show,
 )
-from rgo_bench.report.tables import accuracy_sheet
+from rgo_bench.paper.accuracies import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, import_plugins
 from rgo_bench.runs.spec import BACKENDS, make_spec, parse_options
 

@@ -19,14 +19,14 @@ from rgo_bench.cli.terminal import (
     show,
 )
 from rgo_bench.lora.table import lora_sheet
+from rgo_bench.paper.accuracies import accuracy_sheet
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import read_records, replace_file
 from rgo_bench.report.commands import spec_command
-from rgo_bench.report.sheets import Sheet
-from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.attempts import Manner, unrecorded
+from rgo_bench.sheets import Sheet
 from rgo_bench.zoo.record import read_zoo_records
 from rgo_bench.zoo.table import zoo_sheet
 

@@ -20,12 +20,12 @@ from rgo_bench.report.render import (
     render_markdown,
     render_rich,
 )
-from rgo_bench.report.sheets import Sheet
 from rgo_bench.runs.attempts import Failure, Manner, Outcome, run_here, unrecorded
 from rgo_bench.runs.jobs import run_jobs
 from rgo_bench.runs.ray_jobs import run_on_ray
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.threads import limit_threads
+from rgo_bench.sheets import Sheet
 
 
 class Engine(NamedTuple):
@@ -79,7 +79,7 @@ def run_mapped_shown(specs: Sequence[Spec], manner: Manner) -> list[Record]:
 
     That whose records are all there is not run again.
     """
-    from rgo_bench.jit import run_mapped  # only now, for JAX need not be there
+    from rgo_bench.runs.jit import run_mapped  # only now, for JAX need not be there
 
     limit_threads(manner.threads, "jax")
     bars = Bars(console)

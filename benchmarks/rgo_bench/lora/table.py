@@ -7,7 +7,7 @@ import pandas as pd
 
 from rgo_bench.lora.choice import METHODS
 from rgo_bench.records.frame import over_seeds
-from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
+from rgo_bench.sheets import Cell, Sheet, decimals, grid_of, spread
 from rgo_bench.zoo.record import ZooRecord, zoo_frame
 
 TITLE: Final = "Task after task, one adapter, one head, no replay"

@@ -128,7 +128,7 @@ def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
         if seeds == 1:
             record = run(specs[0], Path(folder))
         else:
-            from rgo_bench.jit import run_mapped  # JAX need not be there
+            from rgo_bench.runs.jit import run_mapped  # JAX need not be there
 
             record = run_mapped(specs, Path(folder), reporter=Silent())[0]
         total = time.perf_counter() - start

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
-from rgo_bench.measure.operations import step_operations
-from rgo_bench.measure.subjects import Subject
-from rgo_bench.runs.compilation import (
+from rgo_bench.compilation import (
     Forward,
     begin_step,
     check_compiler,
     compiled_forward,
 )
+from rgo_bench.measure.operations import step_operations
+from rgo_bench.measure.subjects import Subject
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
 from rgo_bench.methods.representations import input_rows, shared_layers
 from rgo_bench.methods.weight_projector import freeze_biases
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
 
 # Samples of a forward pass for the covariance, as many as fit into memory.

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.apd_parts import Parts, Sparse
 from rgo_bench.methods.method import Method, MethodOptions, Setting
 from rgo_bench.methods.task_heads import TaskHeads
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 from rgo_torch.layout import row_layers
 

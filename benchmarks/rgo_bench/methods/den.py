@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.passes import PassesMethod, PassesOptions
 from rgo_bench.methods.reach import Reach
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
 # Weights, each with what earlier tasks left of it.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
 
 # Keeps the normalisation finite where all Fisher entries are the same.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, shared_layers, spread
 from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
 
 

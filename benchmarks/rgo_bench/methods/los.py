@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
 from rgo_bench.methods.replay_memory import RingMemory
 from rgo_bench.methods.stiefel import cayley_step, orthonormalized
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layout import row_layers

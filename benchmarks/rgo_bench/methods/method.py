@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
+from rgo_bench.compilation import Forward
 from rgo_bench.methods.kept import tensor_bytes
-from rgo_bench.runs.clock import Clock
-from rgo_bench.runs.compilation import Forward
 from rgo_bench.streams.options import Options
 from rgo_torch.observation.calls import evaluating
 

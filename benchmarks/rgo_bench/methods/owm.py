@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 import rgo_core
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting
 from rgo_bench.methods.representations import input_rows, recorded_inputs
 from rgo_bench.methods.weight_projector import Biases, freeze_biases, project_weights
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers

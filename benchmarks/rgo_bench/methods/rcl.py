@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.passes import (
@@ -15,7 +16,6 @@ from rgo_bench.methods.passes import (
     PassesOptions,
     percent_right,
 )
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Part, Positive
 
 HIDDEN, LAYERS, SPREAD = 100, 2, 0.08  # of the LSTM, as in the authors' program

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, masked
 from rgo_bench.methods.replay_memory import Memory, Reservoir, RingMemory
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Count, Positive
 
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import rgo_core
 import rgo_torch
+from rgo_bench.clock import Clock
 from rgo_bench.methods.method import MethodOptions, NetworkMethod, Setting, fitting
 from rgo_bench.methods.rgo_arguments import rgo_arguments
 from rgo_bench.networks import NETWORKS
-from rgo_bench.runs.clock import Clock
-from rgo_bench.runs.team import Team
 from rgo_bench.streams.options import Count, Positive
+from rgo_bench.team import Team
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import split_damping
 from rgo_torch.options.defaults import Chosen, choose

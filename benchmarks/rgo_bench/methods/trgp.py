@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.gpm import GPMOptions, extended
 from rgo_bench.methods.method import NetworkMethod, Setting, masked
 from rgo_bench.methods.representations import (
@@ -19,7 +20,6 @@ from rgo_bench.methods.representations import (
     strongest,
 )
 from rgo_bench.methods.weight_projector import freeze_biases
-from rgo_bench.runs.clock import Clock
 from rgo_bench.streams.options import Positive
 from rgo_torch.hooks import remove_all
 from rgo_torch.observation.calls import evaluating

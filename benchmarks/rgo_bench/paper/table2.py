@@ -11,7 +11,8 @@ from rgo_bench.paper.table3 import FORMS, NOT_RUN, form_of, table3_specs
 from rgo_bench.paper.table3 import STREAMS as EPOCHS
 from rgo_bench.records import Record
 from rgo_bench.records.frame import over_seeds, seeds_frame
-from rgo_bench.report.sheets import (
+from rgo_bench.runs.spec import Spec
+from rgo_bench.sheets import (
     Cell,
     Sheet,
     decimals,
@@ -20,7 +21,6 @@ from rgo_bench.report.sheets import (
     signed,
     spread,
 )
-from rgo_bench.runs.spec import Spec
 
 STREAM: Final = "split-cifar100"
 NETWORK: Final = "lenet-5"

@@ -15,7 +15,8 @@ from rgo_bench.paper.published import (
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.frame import RUN, runs_frame
 from rgo_bench.records.groups import Run
-from rgo_bench.report.sheets import (
+from rgo_bench.runs.spec import Spec
+from rgo_bench.sheets import (
     Cell,
     Grid,
     Sheet,
@@ -24,7 +25,6 @@ from rgo_bench.report.sheets import (
     spread,
     spread_text,
 )
-from rgo_bench.runs.spec import Spec
 
 # The streams in the table's order, with what differs there from Table 1.
 STREAMS: Final[dict[str, dict[str, Any]]] = {

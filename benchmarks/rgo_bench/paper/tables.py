@@ -5,13 +5,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from rgo_bench.paper.accuracies import accuracy_sheet
 from rgo_bench.paper.table1 import table1_specs
 from rgo_bench.paper.table2 import table2_sheet, table2_specs
 from rgo_bench.paper.table3 import table3_sheet, table3_specs
 from rgo_bench.records import Record
-from rgo_bench.report.sheets import Sheet
-from rgo_bench.report.tables import accuracy_sheet
 from rgo_bench.runs.spec import Spec
+from rgo_bench.sheets import Sheet
 
 
 class PaperTable(NamedTuple):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rgo_bench.records import Record
 from rgo_bench.records.frame import RUN, runs_frame
-from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, mebibytes, spread
+from rgo_bench.sheets import Cell, Sheet, decimals, grid_of, mebibytes, spread
 
 NUMBERS: Final[dict[str, Cell]] = {
     "seeds": lambda row: str(row.seeds),

@@ -8,10 +8,10 @@ from itertools import groupby
 from markupsafe import Markup
 from matplotlib import rc_context
 
+from rgo_bench.paper.accuracies import table_rows
 from rgo_bench.records import Record
 from rgo_bench.report.html import fill
 from rgo_bench.report.plots import figure_average_accuracy
-from rgo_bench.report.tables import table_rows
 
 
 def evolution_figures(records: Sequence[Record]) -> Markup:

@@ -6,12 +6,12 @@ from typing import Any, Final
 import pandas as pd
 from markupsafe import Markup
 
+from rgo_bench.paper.accuracies import OUR_CELLS, PAPER_CELLS
 from rgo_bench.paper.tables import PAPER_TABLES
 from rgo_bench.records import PHASES, Record
 from rgo_bench.report.html import fill
-from rgo_bench.report.sheets import Grid, cost_cells, deviations
-from rgo_bench.report.tables import OUR_CELLS, PAPER_CELLS
 from rgo_bench.report.timings import Environment
+from rgo_bench.sheets import Grid, cost_cells, deviations
 from rgo_bench.zoo.record import ZooRecord
 from rgo_bench.zoo.table import zoo_sheet
 
@@ -20,7 +20,7 @@ _BESIDE: Final = (*PAPER_CELLS.values(), deviations("bwt_deviations"))
 
 
 def accuracy_tables(rows: pd.DataFrame) -> Markup:
-    """Return the table of each stream of `rgo_bench.report.tables.table_rows`.
+    """Return the table of each stream of `rgo_bench.paper.accuracies.table_rows`.
 
     The paper's columns are left out where it has no number.
     """

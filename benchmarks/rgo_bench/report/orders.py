@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rgo_bench.records import Record
-from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread_text
 from rgo_bench.runs.spec import Spec, make_spec
+from rgo_bench.sheets import Cell, Sheet, decimals, grid_of, spread_text
 from rgo_bench.streams.reordered import task_order
 
 COLUMNS: Final = ["method", "orders", "acc", "acc_std", "aopd", "mopd"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from rgo_bench.paper.accuracies import paper_order, table_rows
 from rgo_bench.paper.published import PUBLISHED_NETWORKS
 from rgo_bench.records import Record
 from rgo_bench.records.groups import Run, group_by_run
@@ -19,7 +20,6 @@ from rgo_bench.report.html_tables import (
     split_tables,
     zoo_table,
 )
-from rgo_bench.report.tables import paper_order, table_rows
 from rgo_bench.report.timings import LEARNING, distinct_environments, timing_tables
 from rgo_bench.zoo.record import ZooRecord
 

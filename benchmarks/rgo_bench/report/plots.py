@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from rgo_bench.paper.accuracies import paper_order, table_rows
 from rgo_bench.paper.published import published_methods
 from rgo_bench.records import Record
 from rgo_bench.records.groups import Run, group_by_run
 from rgo_bench.report.line_labels import LineEnd, label_ends
-from rgo_bench.report.tables import paper_order, table_rows
 from rgo_core import average_accuracy
 
 # Okabe and Ito's colors without the yellow, which is too pale for a line on white.

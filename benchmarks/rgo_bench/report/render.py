@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rgo_bench.report.sheets import Grid
+from rgo_bench.sheets import Grid
 
 _LATEX_SIGNS = str.maketrans(
     {

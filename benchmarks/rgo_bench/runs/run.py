@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from rgo_bench.compilation import check_compiler
 from rgo_bench.methods import METHODS
 from rgo_bench.records import (
     Record,
@@ -14,15 +15,14 @@ from rgo_bench.records import (
     write_record,
 )
 from rgo_bench.runs.checkpoint import write_checkpoint
-from rgo_bench.runs.compilation import check_compiler
 from rgo_bench.runs.reporter import Reporter, Silent, report_done
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import check_config
-from rgo_bench.runs.team import Team
 from rgo_bench.runs.training import TorchRun, usable_device
+from rgo_bench.team import Team
 
 if TYPE_CHECKING:  # JAX need not be there
-    from rgo_bench.jit import JitRun
+    from rgo_bench.runs.jit import JitRun
 
 
 def run(
@@ -91,7 +91,7 @@ def begin_run(spec: Spec, device: str = "cpu", *, compiled: bool = False) -> Run
     if Team().count > 1:
         check_together(spec, compiled=compiled)
     if spec.backend == "jax":
-        from rgo_bench.jit import JitRun
+        from rgo_bench.runs.jit import JitRun
 
         return JitRun([spec], device)
     return TorchRun(spec, usable_device(device), compiled=compiled)

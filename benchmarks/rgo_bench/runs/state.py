@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rgo_bench.clock import Clock
 from rgo_bench.records import (
     Record,
     describe_environment,
@@ -15,7 +16,6 @@ from rgo_bench.records import (
     percent_rows,
 )
 from rgo_bench.runs.checkpoint import read_checkpoint
-from rgo_bench.runs.clock import Clock
 from rgo_bench.runs.spec import Spec
 from rgo_bench.streams import STREAMS, Samples, make_stream
 

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgo_bench.compilation import Forward, begin_step, compiled_forward
 from rgo_bench.methods import METHODS, Method, Setting
 from rgo_bench.methods.method import fitting
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record
-from rgo_bench.runs.compilation import Forward, begin_step, compiled_forward
 from rgo_bench.runs.reporter import Reporter
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState, measure_accuracies
-from rgo_bench.runs.team import Team
 from rgo_bench.streams import Samples, Stream
 from rgo_bench.streams.draws import task_generator
+from rgo_bench.team import Team
 
 # Test samples of one forward pass: enough to be fast, few enough for any device.
 TEST_BATCH, TEST_INPUTS = 2000, 2**21

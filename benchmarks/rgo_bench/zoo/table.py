@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rgo_bench.records.frame import over_seeds
-from rgo_bench.report.sheets import Cell, Sheet, decimals, grid_of, spread
+from rgo_bench.sheets import Cell, Sheet, decimals, grid_of, spread
 from rgo_bench.zoo.methods import METHODS, uses_sgd
 from rgo_bench.zoo.record import MEASURES, NAMES, ZooRecord, zoo_frame
 from rgo_bench.zoo.registry import ZOO

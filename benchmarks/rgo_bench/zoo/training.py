@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from rgo_bench.runs.clock import Clock
+from rgo_bench.clock import Clock
 from rgo_bench.zoo.loss import TEST_BATCH, accuracy, loss
 from rgo_bench.zoo.memory import peak_meter
 from rgo_bench.zoo.methods import METHODS, Learner, Protected, uses_sgd

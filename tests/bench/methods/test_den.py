@@ -15,6 +15,7 @@ from bench.small_settings import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.den import (
     DEN,
     DENOptions,
@@ -26,7 +27,6 @@ from rgo_bench.methods.den import (
 )
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.reach import Reach, reached
-from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 

@@ -16,8 +16,8 @@ from bench.small_settings import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.ewc import EWC, EWCOptions, normalized
-from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 

@@ -18,11 +18,11 @@ from bench.small_settings import (
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.adam_nscl import AdamNSCL, AdamNSCLOptions, null_space
 from rgo_bench.methods.gpm import GPM, SGP, GPMOptions, SGPOptions, scaled_importance
 from rgo_bench.methods.representations import strongest
 from rgo_bench.methods.trgp import TRGP, TRGPOptions
-from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 FAST = AdamNSCLOptions(first_lr=0.01, later_lr=0.01)

@@ -15,6 +15,7 @@ from bench.small_settings import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods import (
     METHODS,
     Method,
@@ -23,7 +24,6 @@ from rgo_bench.methods import (
     register_method,
 )
 from rgo_bench.methods.method import fitting, masked
-from rgo_bench.runs.clock import Clock
 
 CPU = torch.device("cpu")
 FIRST_TWO = torch.tensor([True, True, False, False])

@@ -10,8 +10,8 @@ from bench.short_runs import Listener
 import rgo_core
 import rgo_jax
 import rgo_torch
-from rgo_bench.jit import JitRun
 from rgo_bench.networks import NETWORKS
+from rgo_bench.runs.jit import JitRun
 from rgo_bench.runs.run import begin_run
 from rgo_bench.runs.spec import Spec, make_spec
 from rgo_bench.streams import make_stream

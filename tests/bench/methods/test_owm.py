@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.owm import OWM, OWMOptions
-from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 Matrix = NDArray[np.float64]

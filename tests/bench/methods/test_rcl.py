@@ -15,9 +15,9 @@ from bench.small_settings import (
 )
 from torch import Tensor
 
+from rgo_bench.clock import Clock
 from rgo_bench.methods.passes import mini_batches, percent_right, train
 from rgo_bench.methods.rcl import RCL, Controller, RCLOptions, reward
-from rgo_bench.runs.clock import Clock
 
 SETTING = tiny_setting()
 FEW = RCLOptions(trials=3, most=4)

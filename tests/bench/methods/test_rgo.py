@@ -18,10 +18,10 @@ from torch.nn import functional
 
 import rgo_core
 import rgo_torch
+from rgo_bench.clock import Clock
 from rgo_bench.methods import METHODS
 from rgo_bench.methods.rgo import SAMPLE_BATCH, RGOOptions
 from rgo_bench.networks import resnet_18
-from rgo_bench.runs.clock import Clock
 from rgo_torch import FeatureEncoding
 
 CPU = torch.device("cpu")

@@ -1,8 +1,8 @@
 from bench.page_elements import cells, read_page
 from bench.sample_records import make_record, record_of
 
+from rgo_bench.paper.accuracies import table_rows
 from rgo_bench.report.html_tables import accuracy_tables
-from rgo_bench.report.tables import table_rows
 
 
 def test_numbers_are_those_of_the_rows_beside_the_papers() -> None:

@@ -1,6 +1,6 @@
 from bench.sample_records import make_record, record_of
 
-from rgo_bench.report.tables import COLUMNS, accuracy_sheet, table_rows
+from rgo_bench.paper.accuracies import COLUMNS, accuracy_sheet, table_rows
 
 PAPERS = ("paper ACC", "paper BWT", "Δ ACC", "Δ BWT")
 

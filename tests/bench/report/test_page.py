@@ -4,10 +4,10 @@ import pytest
 from bench.page_elements import Element, cells, read_page
 from bench.sample_records import make_record, record_of
 
+from rgo_bench.paper.accuracies import table_rows
 from rgo_bench.records import Record
 from rgo_bench.report.page import report_html
-from rgo_bench.report.sheets import decimal_text, spread_text
-from rgo_bench.report.tables import table_rows
+from rgo_bench.sheets import decimal_text, spread_text
 
 HOSTILE = "a=%3Cscript%3E,b=<script>alert(1)</script>&amp;\"'"
 

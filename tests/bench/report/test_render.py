@@ -5,6 +5,7 @@ import pytest
 from bench.sample_records import make_record, record_of
 from rich.console import Console
 
+from rgo_bench.paper.accuracies import accuracy_sheet
 from rgo_bench.paper.table2 import table2_sheet
 from rgo_bench.records import Record
 from rgo_bench.report.render import (
@@ -13,7 +14,6 @@ from rgo_bench.report.render import (
     render_markdown,
     render_rich,
 )
-from rgo_bench.report.tables import accuracy_sheet
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from bench.sample_records import make_record, record_of
 
+from rgo_bench.paper.accuracies import COLUMNS, PAPERS, accuracy_sheet, table_rows
 from rgo_bench.paper.published import published
 from rgo_bench.records import Record
-from rgo_bench.report.tables import COLUMNS, PAPERS, accuracy_sheet, table_rows
 
 
 def rows(records: list[Record]) -> list[Any]:

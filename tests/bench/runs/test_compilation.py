@@ -22,12 +22,12 @@ from torch import Tensor, fx, nn
 from typer.testing import CliRunner
 
 from rgo_bench.cli.app import app
+from rgo_bench.compilation import begin_step, check_compiler, compiled_forward
 from rgo_bench.methods import METHODS
 from rgo_bench.methods.sgd import SGD
 from rgo_bench.runs import run as running
 from rgo_bench.runs import training
 from rgo_bench.runs.attempts import Manner
-from rgo_bench.runs.compilation import begin_step, check_compiler, compiled_forward
 from rgo_bench.runs.run import run
 
 pytestmark = [

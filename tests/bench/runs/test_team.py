@@ -13,7 +13,7 @@ from torch_backend.worker_marks import NEEDS_GLOO
 from rgo_bench.records import read_record
 from rgo_bench.runs.run import check_together, run
 from rgo_bench.runs.spec import Spec, make_spec
-from rgo_bench.runs.team import Team, joined
+from rgo_bench.team import Team, joined
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 HALF = 2  # samples of a test set that rounding may tell apart, in either direction

@@ -15,7 +15,7 @@ from rgo_bench.runs.checkpoint import write_checkpoint
 from rgo_bench.runs.reporter import Silent
 from rgo_bench.runs.run import begin_run, run
 from rgo_bench.runs.spec import Spec
-from rgo_bench.runs.team import Team, joined
+from rgo_bench.team import Team, joined
 
 # Of nine samples a mini-batch one process has five.
 SPECS = [short_spec("rgo"), short_spec("sgd", batch=9)]

@@ -10,8 +10,8 @@ import optax
 from jax import Array
 
 import rgo_jax
-from rgo_bench.jit.network import Context, Network, Params
 from rgo_bench.methods.rgo import RGOOptions
+from rgo_bench.runs.jit.network import Context, Network, Params
 from rgo_core.vectors import Reduce
 
 Moments = dict[str, Any]  # of second moments, in the form that each layer keeps

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 import rgo_jax
-from rgo_bench.jit.network import channels_last, convert_params
-from rgo_bench.jit.parts import check_supported, compiled, drawn_order, jax_device
-from rgo_bench.jit.program import Learner, Task
 from rgo_bench.methods.method import fitting
 from rgo_bench.methods.rgo import SAMPLE_BATCH, SAMPLE_INPUTS, SHARED, RGOOptions
 from rgo_bench.methods.stl import task_seed
 from rgo_bench.networks import NETWORKS
 from rgo_bench.records import Record, check_writable, write_record
+from rgo_bench.runs.jit.network import channels_last, convert_params
+from rgo_bench.runs.jit.parts import check_supported, compiled, drawn_order, jax_device
+from rgo_bench.runs.jit.program import Learner, Task
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState, measure_accuracies
 from rgo_bench.runs.training import TEST_BATCH, TEST_INPUTS

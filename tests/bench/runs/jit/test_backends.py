@@ -90,7 +90,7 @@ def test_the_command_line_starts_without_jax_and_matplotlib() -> None:
 
 
 def test_without_jax_its_backend_says_what_to_install() -> None:
-    ended = python("import sys; sys.modules['jax'] = None; import rgo_bench.jit")
+    ended = python("import sys; sys.modules['jax'] = None; import rgo_bench.runs.jit")
     assert ended.returncode == 1
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: backend jax: expected JAX and optax to be ")

@@ -10,8 +10,8 @@ from rgo_bench.paper.published import Published, published, published_methods
 from rgo_bench.records import Record, variant_options
 from rgo_bench.records.frame import RUN, runs_frame
 from rgo_bench.records.groups import Run
-from rgo_bench.report.sheets import Cell, Grid, Sheet, grid_of, signed, spread
-from rgo_bench.report.sheets import deviations as in_deviations
+from rgo_bench.sheets import Cell, Grid, Sheet, grid_of, signed, spread
+from rgo_bench.sheets import deviations as in_deviations
 from rgo_bench.streams import STREAMS
 
 PAPERS: Final = ["paper_acc", "paper_acc_std", "paper_bwt", "paper_bwt_std"]

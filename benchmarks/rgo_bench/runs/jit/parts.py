@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from rgo_bench.jit.network import Network, convert_network
-from rgo_bench.jit.program import Program, make_program
 from rgo_bench.methods.rgo import RGOOptions
 from rgo_bench.networks import NETWORKS
+from rgo_bench.runs.jit.network import Network, convert_network
+from rgo_bench.runs.jit.program import Program, make_program
 from rgo_bench.runs.spec import Spec
 from rgo_bench.runs.state import RunState
 from rgo_bench.streams.draws import task_generator

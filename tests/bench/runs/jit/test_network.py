@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from rgo_bench.jit.network import (
+from rgo_bench.networks import mlp, resnet_18
+from rgo_bench.networks.convolutional import CHAINS
+from rgo_bench.runs.jit.network import (
     Context,
     channels_last,
     convert_network,
     convert_params,
 )
-from rgo_bench.networks import mlp, resnet_18
-from rgo_bench.networks.convolutional import CHAINS
 from rgo_jax import make_encoding
 from rgo_torch import FeatureEncoder
 

@@ -9,6 +9,6 @@ except ImportError as error:
         "pip install 'rgo[jax]'"
     ) from error
 
-from rgo_bench.jit.run import JitRun, run_mapped
+from rgo_bench.runs.jit.run import JitRun, run_mapped
 
 __all__ = ["JitRun", "run_mapped"]

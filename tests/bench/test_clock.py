@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
+from rgo_bench.clock import Clock
 from rgo_bench.records import PHASES
-from rgo_bench.runs.clock import Clock
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from torch.futures import Future
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from rgo_bench.runs.compilation import Forward
+from rgo_bench.compilation import Forward
 
 Value = TypeVar("Value")
 

@@ -13,9 +13,9 @@ from bench.short_runs import (
     without_times,
 )
 
-from rgo_bench.jit import JitRun, run_mapped
-from rgo_bench.jit.run import filled_up
 from rgo_bench.records import PHASES, read_records
+from rgo_bench.runs.jit import JitRun, run_mapped
+from rgo_bench.runs.jit.run import filled_up
 from rgo_bench.runs.run import run
 from rgo_bench.runs.spec import Spec, make_spec
 from rgo_bench.streams import make_stream
