@@ -31,7 +31,7 @@ CELLS = (
 CUDA_TESTS = (
     "tests/torch_backend",
     "tests/bench/runs/test_continued_runs.py",
-    "tests/bench/runs/test_clock.py",
+    "tests/bench/test_clock.py",
 )
 
 
@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
 def run_tests(asked: Asked) -> None:
     """Run the tests that need CUDA; on a CPU all of them are skipped."""
-    paths = ("tests/bench/runs/test_clock.py",) if asked.dry_run else CUDA_TESTS
+    paths = ("tests/bench/test_clock.py",) if asked.dry_run else CUDA_TESTS
     report = asked.out / "tests.xml"
     words = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", *paths]
     done = subprocess.run([*words, f"--junitxml={report}"], check=False)
