@@ -236,12 +236,14 @@ def projected_parameters(
             name = names[id(tensor)]
             before = found.get(name)
             if before is None:
-                other = None if held is None else held[name]
-                sharded = None if other is tensor else other
-                found[name] = ProjectedParameter(
-                    name, tensor, axes, bound, sharded=sharded
-                )
+                other = tensor if held is None else held[name]
+                cut = None if other is tensor else other
+                found[name] = ProjectedParameter(name, tensor, axes, bound, sharded=cut)
             elif before.axes.diagonal and not axes.diagonal:
                 found[name] = replace(before, axes=axes)
             found[name].uses.append((layer, own))
+    for each in found.values():
+        for layer, own in each.uses:
+            if layer.has_any_axes:
+                layer.axes[own] = each.axes
     return found

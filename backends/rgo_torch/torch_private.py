@@ -194,6 +194,12 @@ def is_view(tensor: Tensor) -> bool:
     return tensor._is_view()
 
 
+def looked_up(node: Any) -> Tensor | None:
+    """Return which rows of a table an operation looked up; None if it is no lookup."""
+    ids: Tensor | None = getattr(node, "_saved_indices", None)
+    return ids if node.name() == "EmbeddingBackward0" else None
+
+
 def is_compiled_in_place(module: nn.Module) -> bool:
     """Whether `module.compile()` was called. Nothing public tells."""
     return module._compiled_call_impl is not None

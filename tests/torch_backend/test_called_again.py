@@ -166,3 +166,33 @@ def test_a_recurrence_stays_encoded_where_parameters_are_replaced(kind: Any) -> 
     torch.testing.assert_close(model(x), expected)
     model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)
     torch.testing.assert_close(model(x), expected)
+
+
+class Chosen(nn.Module):
+    """Multiplies the samples that it chooses, in some batches none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.eye(FEATURES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = x[:, 0] > 0
+        out = x.clone()
+        if chosen.any():  # which no function of samples can look at
+            out[chosen] = x[chosen] @ self.matrix
+        return out
+
+
+def test_a_batch_may_leave_a_parameter_out() -> None:
+    torch.manual_seed(0)
+    first = nn.Linear(FEATURES, FEATURES)
+    nn.init.eye_(first.weight)
+    nn.init.zeros_(first.bias)
+    model = nn.Sequential(first, Chosen(), nn.Linear(FEATURES, CLASSES))
+    x, y = torch.rand(3, FEATURES) + 0.1, torch.arange(3)
+    with pytest.warns(UserWarning, match="one curvature vector for each batch"):
+        alone = second_moments(model, [(x, y)])["1.matrix"].matrix
+    with pytest.warns(UserWarning, match="one curvature vector for each batch"):
+        both = second_moments(model, [(x, y), (-x, y)])["1.matrix"]
+    assert float(alone.norm()) > 0
+    torch.testing.assert_close(both.matrix, alone)

@@ -1,15 +1,19 @@
 """Embeddings: which rows a sample looked up, and what came back to them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from array_api_compat import torch as xp
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 import rgo_core
 from rgo_core import Axes
+from rgo_torch.layers.graph import nodes_before
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.rows import LINEAR
+from rgo_torch.torch_private import looked_up
 
 EMBEDDING = Axes(inputs=(0,), outputs=(1,), diagonal=True)
 
@@ -19,14 +23,36 @@ class EmbeddingLayer(Layer):
 
     Two rows of the table never meet in one product, so that only the diagonal of the
     second moment is kept.
+
+    Parameters
+    ----------
+    name : str
+    module : nn.Embedding
+    is_around : bool
+        Whether the module has a forward of its own around the lookup, as one that
+        scales what was looked up: what comes back to the lookup itself counts then.
     """
 
     records_first = True  # no hook is called again
 
-    def __init__(self, name: str, module: nn.Embedding) -> None:
+    def __init__(
+        self, name: str, module: nn.Embedding, *, is_around: bool = False
+    ) -> None:
         super().__init__(name, module, {"weight": EMBEDDING})
         self.channels = Channels(module.embedding_dim)
         self._embedding = module
+        self._is_around = is_around
+
+    def seen(self, call: Call) -> Call:
+        """Return the call of the lookup; without outputs where there is not one."""
+        if not self._is_around:
+            return call
+        found = nodes_before(call.outputs, self.parameter("weight"))
+        ids = looked_up(found[0]) if len(found) == 1 else None
+        if ids is None:
+            return replace(call, outputs=[], places=[])
+        edge = GradientEdge(found[0], 0)
+        return replace(call, args=(ids,), kwargs={}, outputs=[edge], places=[0])
 
     @classmethod
     def serves(cls, use: Use, axes: Axes) -> bool:

@@ -41,6 +41,8 @@ def by_autograd(score: Score, parameters: Mapping[str, Tensor]) -> dict[str, Ten
     leaves = {own: p.detach().requires_grad_() for own, p in parameters.items()}
     with torch.enable_grad():
         value = score(leaves)
+    if not value.requires_grad:  # of experts, say, that no token came to
+        return {own: torch.zeros_like(leaf) for own, leaf in leaves.items()}
     found = torch.autograd.grad(
         value, list(leaves.values()), allow_unused=True, materialize_grads=True
     )

@@ -34,6 +34,9 @@ class Kind(NamedTuple):
     layer: MakeLayer | None = None
     # Submodules whose parameters it uses without calling them.
     owns: tuple[str, ...] = ()
+    # The fast path of a subclass whose forward calls one of these functions itself.
+    around: MakeLayer | None = None
+    functions: frozenset[str] = frozenset()
 
 
 def constant(parameters: Mapping[str, Axes]) -> FindAxes:
@@ -87,6 +90,10 @@ def _embedding(name: str, module: Any, known: type[nn.Module]) -> Layer:
     return EmbeddingLayer(name, module)
 
 
+def _around_embedding(name: str, module: Any, known: type[nn.Module]) -> Layer:
+    return EmbeddingLayer(name, module, is_around=True)
+
+
 def _attention(name: str, module: Any, known: type[nn.Module]) -> Layer:
     return AttentionLayer(name, module)
 
@@ -133,6 +140,8 @@ KNOWN: dict[type[nn.Module] | str, Kind] = {
         constant({"weight": EMBEDDING}),
         _last_axis("embedding_dim"),
         layer=_embedding,
+        around=_around_embedding,
+        functions=frozenset({"embedding", "forward"}),  # super().forward
     ),
     nn.EmbeddingBag: Kind(constant({"weight": EMBEDDING}), _last_axis("embedding_dim")),
     nn.MultiheadAttention: Kind(

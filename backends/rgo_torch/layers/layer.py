@@ -98,6 +98,8 @@ class Layer(ABC):
     takes: Channels | None = None
     untold: frozenset[str] = frozenset()
     records_first = False
+    # Whether it has vectors for any axes, as of a layer of another kind that is tied.
+    has_any_axes = False
     # Entries where samples were expected, and how many samples; None where they agree.
     miscounted: tuple[int, int] | None = None
     is_shared = False  # whether one entry served all samples of a batch
@@ -134,6 +136,10 @@ class Layer(ABC):
         """Return what is asked for, with the layer's own choice where it is left."""
         per, reduce = self.own_vectors
         return wanted._replace(per=wanted.per or per, reduce=wanted.reduce or reduce)
+
+    def seen(self, call: "Call") -> "Call":
+        """Return what is kept of a call, before anything came back to its outputs."""
+        return call
 
     def tells_samples(self, count: int, wanted: Vectors) -> bool:
         """Tell whether the axis where samples are expected has as many as the batch.

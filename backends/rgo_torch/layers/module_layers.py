@@ -11,7 +11,12 @@ from rgo_core import Axes, check_axes_fit
 from rgo_torch.complex_parts import real_axes
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
-from rgo_torch.layers.multiplied import added_names, multiplied_axes, read_channels
+from rgo_torch.layers.multiplied import (
+    added_names,
+    calls_one_of,
+    multiplied_axes,
+    read_channels,
+)
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.skipped import ASKED, FROZEN, Overrides, Skipped
 from rgo_torch.wrappers import check_whole, full_name
@@ -117,18 +122,20 @@ class ModuleLayers(NamedTuple):
     def fast_layer(self, own: Mapping[str, nn.Parameter]) -> Layer | None:
         """Return the layer with the fast path, where the class is what it is known for.
 
-        A subclass with a forward of its own is not, nor is one that computes a weight
-        from other parameters.
+        A subclass with a forward of its own is not, unless it is one around what the
+        class does; nor is one that computes a weight from other parameters.
         """
         if self.kind is None or not own:
             return None
         known, kind = self.kind
-        if type(self.module).forward is not known.forward:
+        has_own = type(self.module).forward is not known.forward
+        kinds: tuple[type, type] = (type(self.module), known)
+        if has_own and not calls_one_of(*kinds, kind.functions):
             return None
         computed = [key for key in kind.axes(self.module) if key not in own]
         if any(getattr(self.module, key, None) is not None for key in computed):
             return None
-        make = kind.layer
+        make = kind.around if has_own else kind.layer
         return None if make is None else make(self.name, self.module, known)
 
     def slow_layer(self, axes: Mapping[str, Axes], *, encoded: bool) -> Layer:

@@ -177,6 +177,22 @@ def methods(kind: type, known: type = nn.Module) -> Sequence[ast.FunctionDef]:
     return written
 
 
+@cache
+def calls_one_of(kind: type, known: type, functions: frozenset[str]) -> bool:
+    """Tell whether a class's forward is written to call one of these by its name.
+
+    Parameters
+    ----------
+    kind, known : type
+        The forward of `kind`, or of a class between it and `known`.
+    functions : frozenset of str
+    """
+    forward = next((m for m in methods(kind, known) if m.name == "forward"), None)
+    calls = (n.func for n in ast.walk(forward or ast.Pass()) if isinstance(n, ast.Call))
+    names = {getattr(f, "attr", getattr(f, "id", "")) for f in calls}
+    return not names.isdisjoint(functions)
+
+
 def _named(method: ast.FunctionDef) -> Iterator[str]:
     """Yield what it calls ``self.name``, in the order in which it comes to an end.
 

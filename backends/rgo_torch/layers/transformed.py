@@ -48,6 +48,8 @@ class TransformedLayer(Layer):
         What to call in place of the module where `torch.func.vmap` cannot take it.
     """
 
+    has_any_axes = True  # the gradients of samples are whole
+
     def __init__(
         self,
         name: str,

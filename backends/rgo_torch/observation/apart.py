@@ -6,21 +6,27 @@ model its embedding for a head): what the calls tell is then nothing, or a part.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from rgo_core._checks import few_names
 from rgo_core.vectors import Per
 from rgo_torch.layers.embedding import EmbeddingLayer
+from rgo_torch.layers.graph import leaves_before, nodes_of
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.observation.audit import Audited, find_mistold
 from rgo_torch.observation.calls import Calls, observed_calls
+from rgo_torch.observation.mixing import (
+    Halves,
+    find_mixed,
+    gradients_of_half,
+    warn_of_mixed,
+)
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score
 from rgo_torch.warning import warn_caller
@@ -64,6 +70,7 @@ class Apart:
         self._frozen = {p.name for p in self._parameters if not p.tensor.requires_grad}
         # Parameters, with the modules that may be called again for them: nearest first.
         self._found: list[tuple[ProjectedParameter, list[str]]] = []
+        self._halves: Halves = {}
 
     def calls(self, score: Score, batch: Any) -> tuple[Calls, int]:
         """Run one batch, as `observed_calls` does; the first again where that is asked.
@@ -71,8 +78,8 @@ class Apart:
         Warns
         -----
         UserWarning
-            Of parameters that are used apart, and of those among them that no module
-            was called for.
+            Of parameters that are used apart, of those among them that no module was
+            called for, and of layers that samples share.
         """
         if self._has_looked:
             return observed_calls(self._layers, self._model, score, batch)
@@ -84,6 +91,7 @@ class Apart:
         except FAILURES:
             doubted = []  # what fails is raised where vectors are folded
         self._found += [(parameter, [""]) for parameter in doubted]
+        mixed = find_mixed(self._halves, calls, self._per, count)
         if self._found:
             before = {p.name: list(p.uses) for p in doubted}
             names = dict.fromkeys(name for _, above in self._found for name in above)
@@ -101,6 +109,8 @@ class Apart:
                     parameter.uses[:] = before[parameter.name]
             _warn_of_apart({n: m for n, m in given.items() if n in apart}, lost & apart)
             _warn_of_doubted(before, wrong)
+        serving = {layer for p in self._parameters for layer, _ in p.uses}
+        warn_of_mixed(layer for layer in mixed if layer in serving)
         self._has_looked = count > 0
         return calls, count
 
@@ -133,6 +143,7 @@ class Apart:
 
             def look(scores: Tensor, calls: Calls) -> None:
                 self._look(audited.leaves, scores, calls)
+                self._halves = gradients_of_half(scores, calls, self._per)
                 gradients.update(audited.gradients(scores))
 
             found = observed_calls(self._layers, self._model, audited, batch, look)
@@ -141,6 +152,7 @@ class Apart:
             look_alone = partial(self._look, own)
             found = observed_calls(self._layers, self._model, score, batch, look_alone)
             gradients.clear()
+            self._halves = {}
         return *found, gradients
 
     def _look(self, leaves: Mapping[str, Tensor], scores: Tensor, calls: Calls) -> None:
@@ -190,23 +202,9 @@ class Apart:
 def _ways_to_leaves(scores: Tensor) -> Mapping[int, int]:
     """Return how many operations take each leaf, by its id."""
     ways: Counter[int] = Counter()
-    for node in _nodes(scores):
-        for following, _ in node.next_functions:
-            leaf = getattr(following, "variable", None)
-            if leaf is not None:
-                ways[id(leaf)] += 1
+    for node in nodes_of([scores.grad_fn]):
+        ways.update(map(id, leaves_before(node)))
     return ways
-
-
-def _nodes(scores: Tensor) -> Iterator[Node]:
-    waiting, seen = [scores.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        waiting += [following for following, _ in node.next_functions]
 
 
 def _warn_of_apart(given: Mapping[str, str], lost: Collection[str]) -> None:

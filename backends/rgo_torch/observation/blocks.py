@@ -16,6 +16,7 @@ from rgo_torch.parameters import (
     Moment,
     ProjectedParameter,
 )
+from rgo_torch.warning import warn_caller
 
 # Vectors are folded into the second moment in blocks of so many entries, and of so many
 # vectors at least and at most: what is around a product takes longer than one of few
@@ -33,6 +34,7 @@ class Block:
         self._parameter = parameter
         self._moment: Moment | None = None
         self._waiting: list[Tensor] = []
+        self._has_unserved = False  # uses by layers of a kind that has no such vectors
         least, most = BLOCKS
         self._size = min(max(least, ENTRIES // parameter.features), most)
 
@@ -54,13 +56,33 @@ class Block:
             alike.setdefault(type(layer), []).extend(
                 Use(layer, own, call) for call in calls[layer] if not call.is_empty
             )
-        for kind, uses in alike.items():
-            if uses and kind.serves(uses[0], parameter.axes):
-                layer = uses[0].layer
-                self._waiting.append(layer.vectors(uses, layer.resolved(wanted)))
+        for kind, every in alike.items():
+            uses = [use for use in every if kind.serves(use, parameter.axes)]
+            self._has_unserved |= len(uses) < len(every)
+            if not uses:
+                continue
+            layer = uses[0].layer
+            vectors = layer.vectors(uses, layer.resolved(wanted))
+            if len(alike) > 1 and vectors.ndim == 2:
+                # A table that is tied: of the rows that were looked up.
+                vectors = vectors[(vectors != 0).any(-1)]
+            self._waiting.append(vectors)
 
     def finish(self, share: float) -> Moment | None:
-        """Return the whole's second moment; None where the layers were never called."""
+        """Return the whole's second moment; None where the layers were never called.
+
+        Warns
+        -----
+        UserWarning
+            Of uses that its vectors do not tell of.
+        """
+        if self._has_unserved:
+            warn_caller(
+                f"{self.name}: used by layers of several kinds, some of which multiply "
+                "by it along other axes: what is observed of it is its use by the "
+                "others, and it may be protected little; untie it, or give it one "
+                "layout by register_layout"
+            )
         if self._waiting:
             self._fold()
         moment: Any = self._moment

@@ -53,7 +53,7 @@ def _recorded(layers: Sequence[Layer]) -> Iterator[Calls]:
     def record(layer: Layer) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
             output = _apart(output)
-            call = _call(args, kwargs, output)
+            call = layer.seen(_call(args, kwargs, output))
             if call.outputs:
                 calls[layer].append(call)
             return output
