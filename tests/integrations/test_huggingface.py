@@ -175,6 +175,9 @@ def test_batches_that_the_score_does_not_know_are_refused() -> None:
         score(model, (words(), words()))
     with pytest.raises(TypeError, match=r"with labels, got \['input_ids'\]"):
         score(model, {"input_ids": words()})
+    boxes = [{"class_labels": torch.zeros(1)}]  # as a detector's
+    with pytest.raises(TypeError, match="with labels, got a list of them; pass score="):
+        score(model, {"input_ids": words(), "labels": boxes})
     with pytest.raises(TypeError, match="of logits by that name, got Tensor"):
         score(Bare(), {"x": task_data(0)[0], "labels": task_data(0)[1]})
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_backend.encoded import permuted
 from torch_backend.nets import (
     Count,
@@ -164,3 +164,31 @@ def test_the_old_name_of_unencoded_still_works_with_a_warning(attach: Any) -> No
     assert list(encoder.widths) == ["2", "4"]
     with pytest.raises(TypeError, match="exclude is the old name of unencoded: give"):
         attach(mlp(), exclude=["0"], unencoded=["0"])
+
+
+class Grouped(nn.Linear):
+    """A forward of its own, whose channels are along two axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.view(2, -1, self.in_features)
+        return torch.einsum("bgn,gmn->bgm", x, weight)
+
+
+def test_what_a_forward_of_its_own_shapes_otherwise_stays_in_order() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(12, 8),
+        nn.Unflatten(1, (2, 4)),
+        Grouped(4, 6, bias=False),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    )
+    x, _ = batch(0, 3)
+    first, expected = model[0](x), model(x)
+    rgo = RGO(model, sgd(model), seed=0)
+    rgo.begin_task(0)
+    torch.testing.assert_close(model(x), expected)
+    rgo.begin_task(1)
+    assert not torch.equal(model[0](x), first)  # encoded
+    grouped = model[1](model[0](x))
+    torch.testing.assert_close(model[2](grouped), Grouped.forward(model[2], grouped))

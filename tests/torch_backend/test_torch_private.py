@@ -50,6 +50,14 @@ def test_it_is_known_whether_anything_is_cast() -> None:
         assert torch_private.is_any_autocast(), message
 
 
+def test_the_rows_that_were_looked_up_are_those_of_the_graph() -> None:
+    table, ids = torch.ones(4, 2, requires_grad=True), torch.tensor([[1, 3]])
+    found = torch_private.looked_up(functional.embedding(ids, table).grad_fn)
+    assert found is not None and torch.equal(found, ids), CHANGED.format("embedding")
+    for other in (table * 2, table[ids], table.index_select(0, ids[0])):
+        assert torch_private.looked_up(other.grad_fn) is None
+
+
 def test_the_rounding_of_products_is_that_of_the_public_flag() -> None:
     flags = getattr(torch.backends.mkldnn, "matmul", None)
     told = torch_private.rounding_of_products()

@@ -211,8 +211,13 @@ def _aligned_score(
     alignment: Alignment, mask: Tensor | None, curvature: Curvature
 ) -> Score:
     def score(model: nn.Module, batch: Any) -> Tensor:
-        if not isinstance(batch, Mapping) or "labels" not in batch:
-            got = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        given = batch.get("labels") if isinstance(batch, Mapping) else None
+        if not isinstance(given, Tensor):
+            got: Any = (
+                sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            )
+            if given is not None:
+                got = f"a {type(given).__name__} of them"
             raise TypeError(
                 f"a batch must be a dict with labels, got {got}; pass score= for others"
             )
