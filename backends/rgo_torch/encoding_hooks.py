@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rgo_torch.encoding import FeatureEncoding, encoded
@@ -15,12 +16,34 @@ RECURRENT = (nn.RNN, nn.GRU, nn.LSTM, *CELLS)
 
 
 class Encode(ModuleHook):
-    """Permutes by one encoding, unless `unencoded`."""
+    """Permutes by one encoding, unless `unencoded`.
+
+    Attributes
+    ----------
+    encoding : FeatureEncoding
+    has_run : bool
+        Whether it permuted anything yet, be it by the first task's identity. Of this
+        process alone, and not of compiled code; a curvature pass compiles nothing.
+    is_read : bool
+        Whether a curvature pass of this process saw the module's weight, or another
+        parameter of its own, used without a call of the module.
+    """
 
     is_paused = False
+    has_run = False
+    is_read = False
 
     def __init__(self, encoding: FeatureEncoding) -> None:
         self.encoding = encoding
+
+    def _starts(self) -> bool:
+        """Tell whether it is to permute, and note that it does."""
+        if self.is_paused:
+            return False
+        # In compiled code it would be a side effect, which may break the graph.
+        if not torch.compiler.is_compiling():
+            self.has_run = True
+        return True
 
 
 class EncodeInput(Encode):
@@ -30,7 +53,7 @@ class EncodeInput(Encode):
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, the first one permuted."""
-        if self.is_paused:
+        if not self._starts():
             return None
         if args:
             return (encoded(self.encoding, args[0]), *args[1:]), kwargs
@@ -54,7 +77,7 @@ class EncodeOutput(Encode):
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Return the output permuted."""
-        if self.is_paused or not (self.is_sure or self._fits(output)):
+        if not (self.is_sure or self._fits(output)) or not self._starts():
             return None
         return encoded(self.encoding, output)
 
@@ -71,7 +94,7 @@ class EncodeAttended(Encode):
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, the sequences among them permuted."""
-        if self.is_paused:
+        if not self._starts():
             return None
         names = ("query", "key", "value")
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -95,7 +118,7 @@ class EncodeStates(Encode):
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Return the output with its states permuted."""
-        if self.is_paused:
+        if not self._starts():
             return None
         permute = self.encoding.forward
         if isinstance(module, CELLS):
@@ -110,7 +133,7 @@ class DecodeStates(Encode):
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Return the arguments, its states in order."""
-        if self.is_paused:
+        if not self._starts():
             return None
         width, back = self.encoding.width, self.encoding.undone
         if len(args) > 1:
@@ -132,6 +155,36 @@ def _states(states: Any, width: int, permute: Callable[[Tensor], Tensor]) -> Any
 def is_encoded(module: nn.Module) -> bool:
     """Tell whether what a module itself takes in or gives out is permuted."""
     return bool(_encoding(module))
+
+
+def note_read(module: nn.Module) -> None:
+    """Note that a module's own parameters are used without a call of it."""
+    for hook in _encoding(module):
+        hook.is_read = True
+
+
+def is_uncalled(module: nn.Module) -> bool:
+    """Tell whether a module's parameters are used, and never by a call of it.
+
+    Its encoding permutes nothing then. As far as is known, in this process.
+    """
+    return _is_read(module) and not _has_run(module)
+
+
+def is_called_and_read(module: nn.Module) -> bool:
+    """Tell whether a module is encoded in its calls, and its parameters used without.
+
+    As far as is known, in this process.
+    """
+    return _is_read(module) and _has_run(module)
+
+
+def _is_read(module: nn.Module) -> bool:
+    return any(hook.is_read for hook in _encoding(module))
+
+
+def _has_run(module: nn.Module) -> bool:
+    return any(hook.has_run for hook in _encoding(module))
 
 
 def _encoding(module: nn.Module) -> list[Encode]:

@@ -45,15 +45,17 @@ class Learned(TaskCycle):
             If `task` was never begun, or the encoding is at a module that cannot take
             it up: one without a weight, as a Flatten, or whose outputs are more than a
             product with its weight plus a bias, as of a class with a forward, parameter
-            or buffer of its own, or with a hook before the encoding.
+            or buffer of its own, or with a hook before the encoding; or one whose
+            weight is used both by its calls and without.
         RuntimeError
             As `task` does; if the model is cut up over workers.
 
         Notes
         -----
-        Weights that are tied are two in the copy. One that is used without its layer,
-        ``F.linear(h, words.weight)``, cannot be seen, and the copy is another function
-        then: compare it inside of ``task(task)``.
+        Weights that are tied are two in the copy. One that is used without its layer
+        alone, ``F.linear(h, words.weight)``, stays as it is. That is known of a
+        curvature pass of this process; without one, as where a state was loaded, the
+        copy is another function then: compare it inside of ``task(task)``.
         """
         if sharded_modules(self.model) or mesh_of(self.model) is not None:
             raise RuntimeError(

@@ -7,7 +7,7 @@ the weights, and adapters into the layers beside them, which nothing else knows 
 
 import copy
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 from rgo_core import Axes
 from rgo_torch.encoder import FeatureEncoder
 from rgo_torch.encoding import FeatureEncoding
+from rgo_torch.encoding_hooks import is_called_and_read, is_uncalled
 from rgo_torch.foldable import foldable_axes
 from rgo_torch.hooks import remove_copied
 from rgo_torch.parameters import ProjectedParameter
@@ -40,7 +41,8 @@ def merged_copy(
     Raises
     ------
     ValueError
-        If an encoding is not at a layer whose weight can be permuted in its place.
+        If an encoding is not at a layer whose weight can be permuted in its place, as
+        where it is used without a call of the layer too.
     """
     layers = _foldable(encoder, parameters)
     copied = copy.deepcopy(original_model(model))
@@ -59,19 +61,29 @@ def merged_copy(
 def _foldable(
     encoder: FeatureEncoder | None, parameters: Iterable[ProjectedParameter]
 ) -> dict[str, Axes]:
-    """Return the axes of the weights that can take the encoding, by layers' names."""
+    """Return the axes of the weights that can take the encoding, by layers' names.
+
+    Without those that are never called, whose encoding permutes nothing.
+    """
     if encoder is None:
         return {}
+    uses = [
+        (layer, own)
+        for parameter in parameters
+        for layer, own in parameter.uses
+        if layer.name in encoder.places
+    ]
+    _check_not_read({layer.name: layer.module for layer, _ in uses})
+    uncalled = {layer.name for layer, _ in uses if is_uncalled(layer.module)}
     found: dict[str, Axes] = {}
-    for parameter in parameters:
-        for layer, own in parameter.uses:
-            if own != "weight" or layer.name not in encoder.places:
-                continue
-            at, encoding = encoder.places[layer.name], encoder.encodings[layer.name]
-            axes = foldable_axes(layer.module, encoding, at)
-            if axes is not None:
-                found[layer.name] = axes
-    others = sorted(set(encoder.widths) - set(found))
+    for layer, own in uses:
+        if own != "weight":
+            continue
+        at, encoding = encoder.places[layer.name], encoder.encodings[layer.name]
+        axes = foldable_axes(layer.module, encoding, at)
+        if axes is not None:
+            found[layer.name] = axes
+    others = sorted(set(encoder.widths) - set(found) - uncalled)
     if others:
         raise ValueError(
             "expected encodings at layers with a weight of their own, which takes up "
@@ -80,7 +92,19 @@ def _foldable(
             "use the model inside of task(t), or have RGO encode elsewhere; got "
             f"others: {', '.join(others)}"
         )
-    return {name: found[name] for name in encoder.widths}
+    return {name: found[name] for name in encoder.widths if name not in uncalled}
+
+
+def _check_not_read(modules: Mapping[str, nn.Module]) -> None:
+    """Refuse layers whose parameters are used both by calls and without."""
+    both = [name for name, module in modules.items() if is_called_and_read(module)]
+    if both:
+        raise ValueError(
+            "expected layers that are encoded to be used by calls alone, so that their "
+            "weights can take one task's order; got some whose weight the model also "
+            f"reads without a call, in its own order: {', '.join(both)}; name them in "
+            "unencoded= when RGO is made, or use the model inside of task(t)"
+        )
 
 
 def _untie(model: nn.Module, modules: Iterable[nn.Module]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from rgo_core._checks import few_names
 from rgo_torch.encoder import FeatureEncoder
+from rgo_torch.encoding_hooks import is_uncalled
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.projector import GradientProjector
 from rgo_torch.skipped import FROZEN
@@ -116,6 +117,8 @@ def _headline(projector: GradientProjector) -> str:
 def _encoded(parameter: ProjectedParameter, encoder: FeatureEncoder | None) -> str:
     layer, _ = parameter.uses[0]
     if encoder is None or parameter.is_vector or layer.name not in encoder.widths:
+        return ""
+    if is_uncalled(layer.module):
         return ""
     return "inputs" if encoder.places.get(layer.name) == "input" else "yes"
 

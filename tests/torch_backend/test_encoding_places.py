@@ -183,11 +183,12 @@ def test_what_a_forward_of_its_own_shapes_otherwise_stays_in_order() -> None:
         nn.Flatten(),
         nn.Linear(6, 4),
     )
-    x, _ = batch(0, 3)
+    x, _ = batch(3)
     first, expected = model[0](x), model(x)
     rgo = RGO(model, sgd(model), seed=0)
     rgo.begin_task(0)
     torch.testing.assert_close(model(x), expected)
+    rgo.end_task([batch(3)])
     rgo.begin_task(1)
     assert not torch.equal(model[0](x), first)  # encoded
     grouped = model[1](model[0](x))

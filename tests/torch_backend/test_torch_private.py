@@ -53,7 +53,8 @@ def test_it_is_known_whether_anything_is_cast() -> None:
 def test_the_rows_that_were_looked_up_are_those_of_the_graph() -> None:
     table, ids = torch.ones(4, 2, requires_grad=True), torch.tensor([[1, 3]])
     found = torch_private.looked_up(functional.embedding(ids, table).grad_fn)
-    assert found is not None and torch.equal(found, ids), CHANGED.format("embedding")
+    assert found is not None, CHANGED.format("embedding")
+    assert torch.equal(found, ids), CHANGED.format("embedding")
     for other in (table * 2, table[ids], table.index_select(0, ids[0])):
         assert torch_private.looked_up(other.grad_fn) is None
 

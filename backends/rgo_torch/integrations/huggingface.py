@@ -213,11 +213,10 @@ def _aligned_score(
     def score(model: nn.Module, batch: Any) -> Tensor:
         given = batch.get("labels") if isinstance(batch, Mapping) else None
         if not isinstance(given, Tensor):
-            got: Any = (
-                sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
-            )
-            if given is not None:
-                got = f"a {type(given).__name__} of them"
+            got: Any = type(batch).__name__
+            if isinstance(batch, Mapping):
+                kind = type(given).__name__
+                got = f"a {kind} of them" if "labels" in batch else sorted(batch)
             raise TypeError(
                 f"a batch must be a dict with labels, got {got}; pass score= for others"
             )

@@ -1,6 +1,7 @@
 """The graph that autograd has of a forward pass, walked from its end."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
@@ -30,3 +31,11 @@ def nodes_before(edges: Iterable[GradientEdge], leaf: Tensor | None) -> list[Nod
     """Return the operations that take a leaf, among those that edges depend on."""
     nodes = nodes_of(edge.node for edge in edges)
     return [node for node in nodes if any(each is leaf for each in leaves_before(node))]
+
+
+def ways_to_leaves(scores: Tensor) -> Mapping[int, int]:
+    """Return how many operations take each leaf, by its id."""
+    ways: Counter[int] = Counter()
+    for node in nodes_of([scores.grad_fn]):
+        ways.update(map(id, leaves_before(node)))
+    return ways

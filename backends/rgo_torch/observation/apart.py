@@ -5,7 +5,6 @@ module and multiply by it itself (a state-space block its convolution's, a langu
 model its embedding for a head): what the calls tell is then nothing, or a part.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from rgo_core._checks import few_names
 from rgo_core.vectors import Per
 from rgo_torch.layers.embedding import EmbeddingLayer
-from rgo_torch.layers.graph import leaves_before, nodes_of
+from rgo_torch.layers.graph import ways_to_leaves
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
@@ -27,6 +26,7 @@ from rgo_torch.observation.mixing import (
     gradients_of_half,
     warn_of_mixed,
 )
+from rgo_torch.observation.reads import Watched, warn_of_read
 from rgo_torch.parameters import ProjectedParameter
 from rgo_torch.score import Score
 from rgo_torch.warning import warn_caller
@@ -71,6 +71,8 @@ class Apart:
         # Parameters, with the modules that may be called again for them: nearest first.
         self._found: list[tuple[ProjectedParameter, list[str]]] = []
         self._halves: Halves = {}
+        # Encoded modules, with what of theirs is used without a call of them.
+        self._read: Mapping[str, Collection[str]] = {}
 
     def calls(self, score: Score, batch: Any) -> tuple[Calls, int]:
         """Run one batch, as `observed_calls` does; the first again where that is asked.
@@ -79,7 +81,8 @@ class Apart:
         -----
         UserWarning
             Of parameters that are used apart, of those among them that no module was
-            called for, and of layers that samples share.
+            called for, of layers that samples share, and of encoded ones that are both
+            called and read.
         """
         if self._has_looked:
             return observed_calls(self._layers, self._model, score, batch)
@@ -112,6 +115,7 @@ class Apart:
         serving = {layer for p in self._parameters for layer, _ in p.uses}
         warn_of_mixed(layer for layer in mixed if layer in serving)
         self._has_looked = count > 0
+        warn_of_read(self._read, self._modules, apart)
         return calls, count
 
     def _with_siblings(
@@ -138,8 +142,10 @@ class Apart:
         No gradients where the model or the score cannot do with stand-ins for them.
         """
         gradients: dict[str, Tensor] = {}
+        watched = Watched(score, self._modules)
+        self._read = watched.read
         try:
-            audited = Audited(score, self._model, self._parameters)
+            audited = Audited(watched, self._model, self._parameters)
 
             def look(scores: Tensor, calls: Calls) -> None:
                 self._look(audited.leaves, scores, calls)
@@ -158,7 +164,7 @@ class Apart:
     def _look(self, leaves: Mapping[str, Tensor], scores: Tensor, calls: Calls) -> None:
         """Find what scores depend on by more ways than there are calls."""
         self._found = []
-        ways = _ways_to_leaves(scores)
+        ways = ways_to_leaves(scores)
         for parameter in self._parameters:
             called = [(layer, len(calls[layer])) for layer, _ in parameter.uses]
             if any(count and not isinstance(layer, ONCE) for layer, count in called):
@@ -197,14 +203,6 @@ class Apart:
         path = parameter.name.split(".")[:-1]
         above = (".".join(path[:length]) for length in reversed(range(len(path))))
         return [name for name in above if name in self._modules]
-
-
-def _ways_to_leaves(scores: Tensor) -> Mapping[int, int]:
-    """Return how many operations take each leaf, by its id."""
-    ways: Counter[int] = Counter()
-    for node in nodes_of([scores.grad_fn]):
-        ways.update(map(id, leaves_before(node)))
-    return ways
 
 
 def _warn_of_apart(given: Mapping[str, str], lost: Collection[str]) -> None:
