@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from rgo_torch import second_moments
 
@@ -182,74 +180,3 @@ def test_a_forward_around_a_lookup_is_not_called_again(
     alone = calls
     observed(apart, ids)
     assert calls == 2 * alone
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        transformers.GemmaConfig(
-            vocab_size=32,
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=4,
-            initializer_range=0.3,
-            pad_token_id=None,
-        )
-    ],
-)
-def test_gemma_s_scaled_words_count(config: transformers.GemmaConfig) -> None:
-    torch.manual_seed(0)
-    model = transformers.GemmaForCausalLM(config).double()
-    ids = torch.randint(4, 32, (3, 7))
-
-    def last(model: nn.Module, ids: Tensor) -> Tensor:
-        logits: Tensor = model(ids).logits[:, -1, :5].sum(-1)
-        return logits
-
-    name = "model.embed_tokens.weight"
-    whole = second_moments(model, [ids], reduce="rms", score=last)[name][0]
-    words = model.get_input_embeddings()
-    handle = words.register_forward_hook(lambda _, __, output: output.detach())
-    # Without what reaches the lookup: the head's part alone.
-    head = second_moments(model, [ids], reduce="rms", score=last)[name][0]
-    handle.remove()
-    lookups = torch.zeros_like(head)
-    for one in ids.split(1):
-        given: list[Tensor] = []
-        scale = words.embed_scale.to(torch.float64)
-        handle = words.register_forward_hook(lambda _, __, out, g=given: g.append(out))
-        scored = last(model, one).sum()
-        handle.remove()
-        (gradient,) = torch.autograd.grad(scored, given)
-        rows = torch.zeros(32, 8, dtype=torch.float64)
-        rows.index_add_(0, one[0], gradient[0] * scale)
-        lookups += rows.mT @ rows / 32
-    torch.testing.assert_close(whole, head + lookups)
-
-
-class Turned(nn.Module):
-    """A matrix that two kinds of layers multiply by, each along its own axis."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(WIDTH, WIDTH), Conv1D(WIDTH, WIDTH)
-        self.second.weight = self.first.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.tanh(self.first(x)))
-
-
-def test_what_multiplies_along_another_axis_is_told() -> None:
-    torch.manual_seed(0)
-    model = Turned()
-    x = torch.randn(4, WIDTH)
-
-    def summed(model: nn.Module, x: Tensor) -> Tensor:
-        scores: Tensor = model(x).sum(1)
-        return scores
-
-    with pytest.warns(UserWarning, match="used by layers of several kinds, some of"):
-        second_moments(model, [x], reduce="rms", score=summed)
