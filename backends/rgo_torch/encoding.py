@@ -75,7 +75,8 @@ class FeatureEncoding(nn.Module):
         if not self.takes(features):
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
-                f"got shape {tuple(features.shape)}"
+                f"got shape {tuple(features.shape)}; a layer that gives out another "
+                "shape than its class does is named in unencoded="
             )
         if self.is_identity:
             return features

@@ -41,7 +41,7 @@ class EmbeddingLayer(Layer):
         super().__init__(name, module, {"weight": EMBEDDING})
         self.channels = Channels(module.embedding_dim)
         self._embedding = module
-        self._is_around = self.reads_channels = is_around
+        self._is_around = is_around
 
     def seen(self, call: Call) -> Call:
         """Return the call of the lookup; without outputs where there is not one."""

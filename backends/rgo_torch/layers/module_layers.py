@@ -128,7 +128,7 @@ class ModuleLayers(NamedTuple):
         if self.kind is None or not own:
             return None
         known, kind = self.kind
-        has_own = self._has_own_forward
+        has_own = type(self.module).forward is not known.forward
         kinds: tuple[type, type] = (type(self.module), known)
         if has_own and not calls_one_of(*kinds, kind.functions):
             return None
@@ -137,11 +137,6 @@ class ModuleLayers(NamedTuple):
             return None
         make = kind.around if has_own else kind.layer
         return None if make is None else make(self.name, self.module, known)
-
-    @property
-    def _has_own_forward(self) -> bool:
-        known = nn.Module if self.kind is None else self.kind[0]
-        return type(self.module).forward is not known.forward
 
     def slow_layer(self, axes: Mapping[str, Axes], *, encoded: bool) -> Layer:
         """Return the layer whose vectors come from calling the module again."""
@@ -158,8 +153,7 @@ class ModuleLayers(NamedTuple):
             own = self.parameters()
             named = {**_computed(self.module, own), **own}
             layer.channels = read_channels(self.module, named)
-        # What a forward of its own gives out may have another shape than its kind's.
-        layer.reads_channels = kind is None or self._has_own_forward
+            layer.reads_channels = True
         return layer
 
     def told_axes(self, own: Mapping[str, nn.Parameter]) -> dict[str, Axes]:
