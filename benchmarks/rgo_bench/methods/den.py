@@ -1,22 +1,19 @@
 """DEN: retrain what a task needs, add units where that fails, split what drifted."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rgo_bench.clock import Clock
 from rgo_bench.methods.addition import Addition
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.passes import PassesMethod, PassesOptions
 from rgo_bench.methods.reach import Reach
+from rgo_bench.methods.shrinking import Drifting, pull_back, shrink, shrink_groups
 from rgo_bench.streams.options import Count, Positive
-
-# Weights, each with what earlier tasks left of it.
-Drifting = Sequence[tuple[nn.Parameter, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ class DEN(PassesMethod):
         if not self.current:
             return
         with clock.phase("train"):
-            network, before = self.network, _copied(self.network)
+            network, before = self.network, self.network.copied()
             self._train_added(x, y, network.widths, steps=max(1, self.steps // 10))
             if not self._retrain(x, y, before) < self.options.loss:
                 widths = network.widths
@@ -141,40 +138,6 @@ class DEN(PassesMethod):
             pull=partial(pull_back, drifting, self.options.drift),
             after=shrink_all,
         )
-
-
-def _copied(network: GrowingNetwork) -> dict[str, Tensor]:
-    weights = {name: w.detach().clone() for name, w in network.weights.items()}
-    biases = {f"{n}.bias": b.detach().clone() for n, b in network.biases.items()}
-    return weights | biases
-
-
-@torch.no_grad()
-def pull_back(drifting: Drifting, strength: float) -> None:
-    """Add to gradients those of ``strength |w - w_before|^2 / 2``.
-
-    Biases drift freely, and so does what was not there before.
-    """
-    for weight, old in drifting:
-        if weight.grad is not None:
-            part = slice(len(old)), slice(old.shape[1])
-            weight.grad[part].add_(weight[part] - old, alpha=strength)
-
-
-@torch.no_grad()
-def shrink(parameters: Iterable[Tensor], amount: float) -> None:
-    """Bring entries nearer to 0 by `amount`, and to 0 what is nearer already."""
-    for parameter in parameters:
-        parameter.copy_(functional.softshrink(parameter, amount))
-
-
-@torch.no_grad()
-def shrink_groups(weights: Iterable[Tensor], amount: float) -> None:
-    """Bring the weights of each unit nearer to 0, as a vector."""
-    for weight in weights:
-        rows = weight.flatten(1)
-        norms = rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-        rows *= (1 - amount / norms).clamp(min=0)
 
 
 @torch.no_grad()

@@ -64,6 +64,12 @@ class GrowingNetwork:
         """The units that each layer has now."""
         return [len(self.weights[name]) for name in self.names]
 
+    def copied(self) -> dict[str, Tensor]:
+        """Return copies of weights by layer, and of biases by ``layer.bias``."""
+        weights = {name: w.detach().clone() for name, w in self.weights.items()}
+        biases = {f"{n}.bias": b.detach().clone() for n, b in self.biases.items()}
+        return weights | biases
+
     def grow(self, added: Sequence[int]) -> None:
         """Give each layer more units, which all units of the layer below feed.
 

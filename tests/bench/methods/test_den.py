@@ -20,13 +20,11 @@ from rgo_bench.methods.den import (
     DEN,
     DENOptions,
     drop_empty,
-    pull_back,
-    shrink,
-    shrink_groups,
     split_drifted,
 )
 from rgo_bench.methods.growing import GrowingNetwork
 from rgo_bench.methods.reach import Reach, reached
+from rgo_bench.methods.shrinking import pull_back, shrink, shrink_groups
 
 SETTING = tiny_setting()
 
