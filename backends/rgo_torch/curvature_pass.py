@@ -143,8 +143,8 @@ def second_moments(
     -----
     UserWarning
         If the model returns probabilities, which are taken for logits, or a layer takes
-        in another number of entries than the batch has samples, has one vector a batch,
-        or is used such that its inputs and outputs do not give its gradients.
+        in other entries than samples, has one vector for a batch or for some of it, is
+        encoded and read without a call, or does not tell its gradients by its calls.
 
     Notes
     -----

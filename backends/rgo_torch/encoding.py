@@ -76,7 +76,7 @@ class FeatureEncoding(nn.Module):
             raise ValueError(
                 f"expected {self.width} channels along axis {self.axis}, "
                 f"got shape {tuple(features.shape)}; a layer that gives out another "
-                "shape than its class does is named in unencoded="
+                "shape than its class does is named in unencoded=, and the head with it"
             )
         if self.is_identity:
             return features

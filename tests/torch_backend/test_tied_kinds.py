@@ -147,6 +147,16 @@ def test_lookups_of_a_tied_table_count_with_its_head(
     torch.testing.assert_close(observed(tied, ids), expected)
 
 
+@pytest.mark.parametrize(("table", "head"), [(Table, nn.Linear), (Bag, Capped)])
+def test_rows_that_were_not_looked_up_are_no_vectors(
+    table: type[nn.Module], head: type[nn.Linear]
+) -> None:
+    tied, _, ids = make(table, head)
+    found = second_moments(tied, [ids], reduce="rms", score=score)["table.weight"]
+    scored = 3  # words, of which some may have been looked up as well
+    assert int(found.count) <= ids.numel() + scored * SAMPLES < WORDS * SAMPLES
+
+
 def test_a_lookup_in_something_else_is_found_and_called_again() -> None:
     tied, apart, ids = make(Cast)
     with pytest.warns(UserWarning, match="used without a call of the module"):

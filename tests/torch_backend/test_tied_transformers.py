@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rgo_torch import second_moments
+from rgo_torch import Axes, register_layout, second_moments
+from rgo_torch.layers import kinds
 
 transformers = pytest.importorskip("transformers")
 WORDS, WIDTH = 32, 8
@@ -57,12 +58,28 @@ class Turned(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
-def test_what_multiplies_along_another_axis_is_told() -> None:
+def summed(model: nn.Module, x: Tensor) -> Tensor:
+    scores: Tensor = model(x).sum(1)
+    return scores
+
+
+def test_what_multiplies_along_another_axis_is_told_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch.manual_seed(0)
+    model, x = Turned().double(), torch.randn(4, WIDTH, dtype=torch.float64)
     with pytest.warns(UserWarning, match="used by layers of several kinds, some of"):
-        second_moments(
-            Turned(),
-            [torch.randn(4, WIDTH)],
-            reduce="rms",
-            score=lambda model, x: model(x).sum(1),
-        )
+        second_moments(model, [x], reduce="rms", score=summed)
+    kind = transformers.pytorch_utils.Conv1D
+    monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
+    register_layout(kind, {"weight": Axes(inputs=(0,), outputs=(1,))})
+    matrix = second_moments(model, [x], reduce="rms", score=summed)["first.weight"][0]
+    apart = Turned().double()
+    apart.second.weight = nn.Parameter(model.second.weight.detach().clone())
+    apart.load_state_dict(model.state_dict())
+    total = torch.zeros_like(matrix)
+    for one in x.split(1):
+        weights = (apart.first.weight, apart.second.weight)
+        for gradient in torch.autograd.grad(summed(apart, one).sum(), weights):
+            total += gradient.mT @ gradient / WIDTH
+    torch.testing.assert_close(matrix, total)

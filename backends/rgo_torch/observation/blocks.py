@@ -63,8 +63,8 @@ class Block:
                 continue
             layer = uses[0].layer
             vectors = layer.vectors(uses, layer.resolved(wanted))
-            if len(alike) > 1 and vectors.ndim == 2:
-                # A table that is tied: of the rows that were looked up.
+            if len(parameter.uses) > 1 and vectors.ndim == 2:
+                # Of a table that is tied to a head most rows were not looked up.
                 vectors = vectors[(vectors != 0).any(-1)]
             self._waiting.append(vectors)
 
@@ -80,8 +80,9 @@ class Block:
             warn_caller(
                 f"{self.name}: used by layers of several kinds, some of which multiply "
                 "by it along other axes: what is observed of it is its use by the "
-                "others, and it may be protected little; untie it, or give it one "
-                "layout by register_layout"
+                "others, and it may be protected little. Untie it, or call "
+                "register_layout for the class of the one that is not: it is called "
+                "again for its samples then, which serves any axes"
             )
         if self._waiting:
             self._fold()

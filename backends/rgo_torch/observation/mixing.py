@@ -113,6 +113,7 @@ def warn_of_mixed(layers: Iterable[Layer]) -> None:
             f"{few_names(names)}: a sample's score reaches what other samples reach "
             "too, as where one tensor serves all (relative positions, prototypes), or "
             "what is not along its own entry of the first axis: vectors are of several "
-            "samples together, and depend on the batches. Give end_task small ones; "
-            "where samples are compared with each other, that is as it must be"
+            "samples together, and depend on the batches. Give end_task small ones, "
+            "or pass per='position', which says that it is meant; where samples are "
+            "compared with each other, it is as it must be"
         )

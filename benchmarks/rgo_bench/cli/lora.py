@@ -34,16 +34,13 @@ def lora(
     ] = ",".join(METHODS),
     seeds: option.Seeds = "0",
     set_: option.OptionsOfRGO = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Steps of a task; the stream's own by default.", min=1),
-    ] = None,
+    steps: option.Steps = None,
     out: option.Out = Path("results/lora"),
     force: option.Force = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw all records of the folder: an SVG file.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    threads: option.Threads = 1,
     format_: option.Formats = Format.terminal,
 ) -> None:
     """Teach one LoRA adapter on a frozen model task after task, of real text."""

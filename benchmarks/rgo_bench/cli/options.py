@@ -50,8 +50,12 @@ Backend = Annotated[str, typer.Option(help=choices(BACKENDS))]
 Optimizer = Annotated[
     str, typer.Option(help=f"{choices(OPTIMIZERS)} AdamW's updates are projected.")
 ]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Steps of a task; by default the model's or stream's.", min=1),
+]
 Threads = Annotated[
-    int, typer.Option(help="Threads of a run: one is best for the MLP.", min=1)
+    int, typer.Option(help="Threads of a run: one is best for a small network.", min=1)
 ]
 Compile = Annotated[
     bool,

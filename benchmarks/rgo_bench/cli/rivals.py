@@ -116,7 +116,7 @@ def cost(
     ] = "sgd,rgo",
     repeats: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
     set_: option.Settings = None,
-    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    threads: option.Threads = 1,
     plugin: option.Plugins = None,
     out: option.OutFile = None,
 ) -> None:

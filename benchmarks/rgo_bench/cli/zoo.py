@@ -32,13 +32,10 @@ def zoo(
     ] = "plain,rgo,joint",
     seeds: option.Seeds = "0",
     set_: option.OptionsOfRGO = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Steps of a task; the model's own by default.", min=1),
-    ] = None,
+    steps: option.Steps = None,
     out: option.Out = Path("results/zoo"),
     force: option.Force = False,
-    threads: Annotated[int, typer.Option(help="Threads of a run.", min=1)] = 1,
+    threads: option.Threads = 1,
     format_: option.Formats = Format.terminal,
 ) -> None:
     """Train the models that people train on three tasks, with and without RGO."""
