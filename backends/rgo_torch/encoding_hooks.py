@@ -22,11 +22,12 @@ class Encode(ModuleHook):
     ----------
     encoding : FeatureEncoding
     has_run : bool
-        Whether it permuted anything yet, be it by the first task's identity. Of this
-        process alone, and not of compiled code; a curvature pass compiles nothing.
+        Whether it permuted anything yet, be it by the first task's identity. Not in
+        compiled code; a curvature pass compiles nothing.
     is_read : bool
-        Whether a curvature pass of this process saw the module's weight, or another
-        parameter of its own, used without a call of the module.
+        Whether a curvature pass saw the module's weight, or another parameter of its
+        own, used without a call of the module: one of this process, or of that whose
+        state was loaded.
     """
 
     is_paused = False
@@ -157,16 +158,17 @@ def is_encoded(module: nn.Module) -> bool:
     return bool(_encoding(module))
 
 
-def note_read(module: nn.Module) -> None:
-    """Note that a module's own parameters are used without a call of it."""
+def note_read(module: nn.Module, *, is_called: bool = False) -> None:
+    """Note that a module's own parameters are used without a call of it, or by both."""
     for hook in _encoding(module):
         hook.is_read = True
+        hook.has_run |= is_called
 
 
 def is_uncalled(module: nn.Module) -> bool:
     """Tell whether a module's parameters are used, and never by a call of it.
 
-    Its encoding permutes nothing then. As far as is known, in this process.
+    Its encoding permutes nothing then. As far as a curvature pass saw it.
     """
     return _is_read(module) and not _has_run(module)
 
@@ -174,7 +176,7 @@ def is_uncalled(module: nn.Module) -> bool:
 def is_called_and_read(module: nn.Module) -> bool:
     """Tell whether a module is encoded in its calls, and its parameters used without.
 
-    As far as is known, in this process.
+    As far as a curvature pass saw it.
     """
     return _is_read(module) and _has_run(module)
 

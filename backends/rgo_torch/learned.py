@@ -16,6 +16,7 @@ from rgo_torch.state.checked import (
     grown_names,
     is_projected_alike,
 )
+from rgo_torch.state.reading import note_reads, told_reads
 from rgo_torch.summary import summarize
 from rgo_torch.task_cycle import TaskCycle
 
@@ -53,9 +54,9 @@ class Learned(TaskCycle):
         Notes
         -----
         Weights that are tied are two in the copy. One that is used without its layer
-        alone, ``F.linear(h, words.weight)``, stays as it is. That is known of a
-        curvature pass of this process; without one, as where a state was loaded, the
-        copy is another function then: compare it inside of ``task(task)``.
+        alone, ``F.linear(h, words.weight)``, stays as it is. A curvature pass sees it,
+        and a state remembers; before the first one the copy is another function then:
+        compare it inside of ``task(task)``.
         """
         if sharded_modules(self.model) or mesh_of(self.model) is not None:
             raise RuntimeError(
@@ -96,6 +97,7 @@ class Learned(TaskCycle):
             "encoding": self._encoding(),
             "axes": told_axes(self.projector.observed),
             "options": self._options(),
+            "reads": told_reads(self.model),
             "parameters": self.projector.state_dict(),
             "statistics": self.statistics.state_dict(),
         }
@@ -161,6 +163,7 @@ class Learned(TaskCycle):
             moments, projections = self._renewed(parts, more)
         check_observed(state["finished"], len(projections))
         self.projector.take_over(moments, projections)
+        note_reads(self.model, state.get("reads"))
         self._changes.forget()
         self._is_resumed = True
         self.statistics.detach()

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,14 @@ from torch_backend.nets import (
     mlp,
     sgd,
 )
+from torch_backend.state_routes import ROUTES, all_states
 
 from rgo_torch import RGO
+
+# As other tests expect it.
+quiet = pytest.mark.filterwarnings(
+    "ignore:.*(without a call|read without)", "ignore:torch.distributed is disabled"
+)
 
 BOTH = "book: both called and read without a call.*they agree with unencoded="
 
@@ -227,12 +234,73 @@ def test_a_model_that_cannot_be_watched_is_observed_all_the_same() -> None:
     assert set(rgo.projector.projections) == {n for n, _ in model.named_parameters()}
 
 
-def test_a_state_that_was_only_loaded_is_merged_as_before() -> None:
-    model, (x, _) = mlp(), batch()
+def restored(path: Path, route: str, model: nn.Module, rgo: RGO) -> RGO:
+    """Return an RGO of another model that loaded both states."""
+    torch.manual_seed(1)
+    again = type(model)()
+    optimizer = sgd(again)
+    fresh = RGO(again, optimizer, seed=7)
+    save, load = ROUTES[route]
+    save(path / route, all_states(model, optimizer, rgo))
+    states = load(path / route, all_states(again, optimizer, fresh))
+    again.load_state_dict(states["model"])
+    fresh.load_state_dict(states["rgo"])
+    return fresh
+
+
+class Plain(Uncalled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.inner(x)))
+
+
+@quiet
+@pytest.mark.parametrize("kind", [Uncalled, Plain])
+@pytest.mark.parametrize("route", [*ROUTES])
+def test_a_state_that_was_only_loaded_is_merged_as_before(
+    tmp_path: Path, route: str, kind: type[nn.Module]
+) -> None:
+    model, (x, _) = kind(), batch()
     rgo = observed(model)
-    again = mlp()
-    again.load_state_dict(model.state_dict())
-    fresh = RGO(again, sgd(again), seed=7)
-    fresh.load_state_dict(rgo.state_dict())
+    fresh = restored(tmp_path, route, model, rgo)
+    assert fresh.summary() == rgo.summary()
     with rgo.task(1):
         torch.testing.assert_close(fresh.merge_for(1)(x), model(x))
+
+
+@quiet
+@pytest.mark.parametrize("kind", [Both, Quantized])
+def test_a_state_that_was_only_loaded_tells_of_both_uses(
+    tmp_path: Path, kind: type[nn.Module]
+) -> None:
+    model = kind()
+    rgo = observed(model)
+    fresh = restored(tmp_path, "torch", model, rgo)
+    with pytest.raises(ValueError, match="to be used by calls alone"):
+        fresh.merge_for(0)
+    # And so does the state that follows.
+    assert fresh.state_dict()["reads"] == rgo.state_dict()["reads"]
+
+
+@quiet
+def test_a_state_of_before_tells_nothing_of_reads() -> None:
+    model, again = Uncalled(), Uncalled()
+    state = observed(model).state_dict()
+    del state["reads"]
+    fresh = RGO(again, sgd(again), seed=7)
+    fresh.load_state_dict(state)
+    assert fresh.state_dict()["reads"] == {"alone": [], "both": []}
+
+
+def test_reads_of_modules_that_are_not_there_say_nothing() -> None:
+    rgo = observed(mlp())
+    rgo.load_state_dict(rgo.state_dict() | {"reads": {"alone": ["x"], "both": []}})
+    assert rgo.state_dict()["reads"] == {"alone": [], "both": []}
+
+
+@pytest.mark.parametrize("reads", [["inner"], {"alone": [0], "both": []}])
+def test_reads_that_are_no_names_are_refused(reads: Any) -> None:
+    model = mlp()
+    rgo = observed(model)
+    message = r"expected in 'reads' two lists of names, 'alone' and 'both', got"
+    with pytest.raises(ValueError, match=message):
+        rgo.load_state_dict(rgo.state_dict() | {"reads": reads})

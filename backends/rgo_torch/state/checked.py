@@ -11,6 +11,7 @@ from rgo_core.scaling import NORMALIZE
 from rgo_torch.options.observing import CHOSEN
 from rgo_torch.projections import scalings
 from rgo_torch.state.belonging import check_axes, check_encoding
+from rgo_torch.state.reading import check_reads
 
 # The first had neither options nor the parameters that were not observed yet.
 VERSION = 2
@@ -66,6 +67,7 @@ def checked_state(
         )
     _check_progress(state["finished"], state["current"])
     _check_kinds(state)
+    check_reads(state.get("reads"))
     check_encoding(state["encoding"], encoding)
     if strict and state["options"] is not None:
         _check_options(state["options"], options)
