@@ -264,7 +264,7 @@ def test_a_circle_of_rooms_is_found_where_files_have_none() -> None:
     assert cycle_in(rooms_of(circle)) == ["p.x", "p.y", "p.z", "p.x"]
 
 
-@pytest.mark.parametrize("package", ["rgo_bench", "rgo_jax", "rgo_core"])
+@pytest.mark.parametrize("package", FOLDERS)
 def test_no_rooms_import_each_other_in_a_circle(package: str) -> None:
     rooms = rooms_of(imported(package))
     assert max(map(len, rooms.values())) > 1

@@ -1,17 +1,17 @@
 """Recursive Gradient Optimization for PyTorch."""
 
 from rgo_core import Axes, Relative, measured_damping
-from rgo_torch.curvature_pass import second_moments
-from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.encoding import FeatureEncoding
-from rgo_torch.labels import label_score
+from rgo_torch.encoder.feature_encoder import FeatureEncoder
+from rgo_torch.encoding.feature_encoding import FeatureEncoding
 from rgo_torch.layers.kinds import register_layout
 from rgo_torch.layers.layer import Channels
+from rgo_torch.layers.places import Place
+from rgo_torch.layers.skipped import Skipped
 from rgo_torch.layout import Layout, find_layout
-from rgo_torch.places import Place
-from rgo_torch.projector import GradientProjector
+from rgo_torch.observation.curvature_pass import second_moments
+from rgo_torch.observation.labels import label_score
+from rgo_torch.projecting.projector import GradientProjector
 from rgo_torch.rgo import RGO
-from rgo_torch.skipped import Skipped
 from rgo_torch.state.flat import flat_state, nested_state
 
 __all__ = [

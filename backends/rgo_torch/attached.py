@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import Relative, split_damping
 from rgo_torch.adapters.guard import AdapterGuard
-from rgo_torch.attachment import check_normalizations
 from rgo_torch.distributed.workers import Workers
-from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.hooks import Uncopied, remove_copied
+from rgo_torch.encoder.feature_encoder import FeatureEncoder
+from rgo_torch.modules.hooks import Uncopied, remove_copied
+from rgo_torch.modules.warning import warn_caller
 from rgo_torch.observation.chunks import SampleScore, TrainingBatch
 from rgo_torch.options.advice import (
     drifting_statistics,
@@ -29,12 +29,12 @@ from rgo_torch.options.advice import (
 )
 from rgo_torch.options.defaults import Chosen
 from rgo_torch.options.scope import Scope
-from rgo_torch.parameters import Moment
-from rgo_torch.projections import scalings
-from rgo_torch.projector import GradientProjector
+from rgo_torch.parameters.parameter import Moment
+from rgo_torch.parameters.projections import scalings
+from rgo_torch.projecting.attachment import check_normalizations
+from rgo_torch.projecting.projector import GradientProjector
 from rgo_torch.state.belonging import told_encoding
 from rgo_torch.statistics import RunningStatistics, Statistics
-from rgo_torch.warning import warn_caller
 
 
 class Attached(Uncopied):

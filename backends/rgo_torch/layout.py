@@ -9,14 +9,14 @@ from torch import nn
 
 from rgo_core import Axes
 from rgo_torch.adapters.lora import frozen_beside_adapters
-from rgo_torch.distributed.gathered import on_whole
 from rgo_torch.layers.kinds import find_kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.module_layers import ModuleLayers, owned_parts
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.reading import unmoved
-from rgo_torch.skipped import Overrides, Skipped
-from rgo_torch.wrappers import full_name, named_modules, named_parameters
+from rgo_torch.layers.skipped import Overrides, Skipped
+from rgo_torch.mesh.gathered import on_whole
+from rgo_torch.modules.reading import unmoved
+from rgo_torch.modules.wrappers import full_name, named_modules, named_parameters
 
 
 class Layout(NamedTuple):

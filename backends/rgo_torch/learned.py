@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from rgo_torch.distributed.gathered import mesh_of, sharded_modules
-from rgo_torch.merging import merged_copy
-from rgo_torch.projections import Renewed
+from rgo_torch.encoder.merging import merged_copy
+from rgo_torch.mesh.gathered import mesh_of, sharded_modules
+from rgo_torch.parameters.projections import Renewed
 from rgo_torch.state.belonging import told_axes
 from rgo_torch.state.checked import (
     VERSION,

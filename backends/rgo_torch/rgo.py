@@ -9,17 +9,17 @@ from torch.optim import Optimizer
 from rgo_core._checks import check_choice
 from rgo_core.damping import Damping
 from rgo_core.scaling import Normalize
-from rgo_torch.adapters.shared import Groups, as_groups
-from rgo_torch.distributed.gathered import gathered, mesh_of
 from rgo_torch.distributed.workers import Kept, Workers
+from rgo_torch.layers.places import Place
+from rgo_torch.layers.skipped import Overrides
 from rgo_torch.learned import Learned
-from rgo_torch.optimizers import Project, as_optimizers
+from rgo_torch.mesh.gathered import gathered, mesh_of
+from rgo_torch.observation.shared import Groups, as_groups
 from rgo_torch.options.defaults import choose
 from rgo_torch.options.deprecated import Old, translated
 from rgo_torch.options.observing import Observe, as_observing
 from rgo_torch.options.scope import find_scope
-from rgo_torch.places import Place
-from rgo_torch.skipped import Overrides
+from rgo_torch.projecting.optimizers import Project, as_optimizers
 from rgo_torch.statistics import Statistics
 
 

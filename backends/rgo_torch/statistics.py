@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.buffers import WatchedBuffers
-from rgo_torch.hooks import ModuleHook, remove_all
-from rgo_torch.looking import Looks
-from rgo_torch.torch_private import own_buffers
-from rgo_torch.wrappers import named_modules
+from rgo_torch.modules.buffers import WatchedBuffers
+from rgo_torch.modules.hooks import ModuleHook, remove_all
+from rgo_torch.modules.looking import Looks
+from rgo_torch.modules.torch_private import own_buffers
+from rgo_torch.modules.wrappers import named_modules
 
 Statistics = Literal["per-task", "frozen", "running"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from rgo_core._checks import few_names
-from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.encoding_hooks import is_uncalled
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.projector import GradientProjector
-from rgo_torch.skipped import FROZEN
+from rgo_torch.encoder.feature_encoder import FeatureEncoder
+from rgo_torch.encoding.hooks import is_uncalled
+from rgo_torch.layers.skipped import FROZEN
+from rgo_torch.parameters.parameter import ProjectedParameter
+from rgo_torch.projecting.projector import GradientProjector
 
 # With less of a step free, half of what was learned first was lost after five tasks:
 # `docs/plasticity.md`.

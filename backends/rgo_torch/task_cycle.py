@@ -9,11 +9,11 @@ from torch import Tensor
 
 from rgo_core.cotangents import Loss
 from rgo_torch.attached import Attached
-from rgo_torch.distributed.gathered import gathered
+from rgo_torch.mesh.gathered import gathered
 from rgo_torch.observation.sampling import Samples
-from rgo_torch.parameters import Moment
+from rgo_torch.observation.score import Score
+from rgo_torch.parameters.parameter import Moment
 from rgo_torch.progress import Progress
-from rgo_torch.score import Score
 from rgo_torch.trained import Trained
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from rgo_core._checks import few_names
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.values import Values, changed_since, values_of
-from rgo_torch.warning import warn_caller
+from rgo_torch.modules.values import Values, changed_since, values_of
+from rgo_torch.modules.warning import warn_caller
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 
 class Trained:

@@ -14,7 +14,7 @@ from torch_backend.nets import batch, hooks_of, mlp, weights_of
 
 from rgo_torch.integrations._continued import Continued
 from rgo_torch.integrations._trial import try_score
-from rgo_torch.score import loss_score
+from rgo_torch.observation.score import loss_score
 
 SCORE = loss_score("cross-entropy", "ground-truth", None)
 

@@ -10,7 +10,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """List what the layer of `NAME` sends to its weight projected."""
     from torch_backend.factors import NAME
 
-    from rgo_torch.fast.projected_forward import ProjectedForward
+    from rgo_torch.projecting.projected_forward import ProjectedForward
 
     found: list[Any] = []
     form = ProjectedForward.weight_gradient

@@ -13,7 +13,7 @@ from torch_backend.nets import CLASSES, FEATURES, Given, batch, batches, sgd
 
 from rgo_torch import RGO, second_moments
 from rgo_torch.observation.joining import MOST_SAMPLES
-from rgo_torch.score import cross_entropy_score
+from rgo_torch.observation.score import cross_entropy_score
 
 WORDS = 7
 

@@ -22,7 +22,7 @@ from torch_backend.audited import (
 from torch_backend.nets import CLASSES, FEATURES, Given, batches, mlp, sgd, train
 
 from rgo_torch import RGO, label_score, second_moments
-from rgo_torch.score import cross_entropy_score
+from rgo_torch.observation.score import cross_entropy_score
 
 
 class Mixing(nn.Module):

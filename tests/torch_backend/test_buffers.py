@@ -15,7 +15,7 @@ from torch.ao.quantization import (
 from torch.nn.functional import cross_entropy
 
 from rgo_torch import RGO
-from rgo_torch.buffers import MOST_INTEGERS
+from rgo_torch.modules.buffers import MOST_INTEGERS
 
 FEATURES, CLASSES, SAMPLES = 6, 3, 12
 

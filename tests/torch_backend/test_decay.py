@@ -12,7 +12,7 @@ from torch_backend.nets import mlp, sgd
 from torch_backend.wrapping import Outer
 
 from rgo_torch import GradientProjector
-from rgo_torch.decay import worn_by
+from rgo_torch.projecting.decay import worn_by
 
 
 def groups_of(model: nn.Module, *decays: float, **options: Any) -> Optimizer:

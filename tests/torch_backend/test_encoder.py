@@ -21,7 +21,7 @@ from torch_backend.nets import (
 
 import rgo_core
 from rgo_torch import FeatureEncoder, FeatureEncoding
-from rgo_torch.fast.permuting import permute_channels
+from rgo_torch.encoding.permuting import permute_channels
 
 pytestmark = [
     # PyTorch's own, at the first forward-mode derivative.

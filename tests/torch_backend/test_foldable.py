@@ -13,7 +13,7 @@ from torch_backend.nets import sgd
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, Channels, Place
-from rgo_torch.merging import merged_copy
+from rgo_torch.encoder.merging import merged_copy
 
 WIDTH = 16
 

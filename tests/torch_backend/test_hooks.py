@@ -21,7 +21,7 @@ from torch_backend.nets import (
 )
 
 from rgo_torch import RGO, FeatureEncoder, GradientProjector
-from rgo_torch.hooks import ModuleHook
+from rgo_torch.modules.hooks import ModuleHook
 
 
 def saved(model: nn.Module) -> nn.Module:

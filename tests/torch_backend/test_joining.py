@@ -10,9 +10,9 @@ from torch_backend.nets import batch, batches, mlp
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
 from rgo_torch.observation.joining import MOST_SAMPLES, are_alike, joined
+from rgo_torch.observation.labels import label_score
 
 
 def sizes_of(model: nn.Module, given: Any, **options: Any) -> tuple[list[int], Any]:

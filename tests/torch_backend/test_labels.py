@@ -10,7 +10,7 @@ from torch_backend.tolerance import assert_near
 
 import rgo_core
 from rgo_core.cotangents import CURVATURES
-from rgo_torch.labels import IGNORED, label_score
+from rgo_torch.observation.labels import IGNORED, label_score
 
 CLASSES = 5
 

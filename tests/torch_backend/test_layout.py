@@ -11,7 +11,7 @@ from torch_backend.nets import compiled, conv_net, hooks_of, mlp, sgd
 import rgo_core
 from rgo_torch import RGO, Axes, Channels, find_layout, register_layout
 from rgo_torch.layers.kinds import KINDS
-from rgo_torch.wrappers import is_compiled, original_model
+from rgo_torch.modules.wrappers import is_compiled, original_model
 
 
 def test_layers_come_with_their_names_and_channels() -> None:

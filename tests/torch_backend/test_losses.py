@@ -12,7 +12,7 @@ from torch_backend.nets import batch, mlp, sgd
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import RGO, Relative, second_moments
-from rgo_torch.trees import leaves_of
+from rgo_torch.modules.trees import leaves_of
 
 LOSSES = {
     "binary": functional.binary_cross_entropy_with_logits,

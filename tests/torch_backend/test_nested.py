@@ -8,7 +8,7 @@ from torch_backend.observed_kinds import normal
 from torch_backend.tolerance import assert_near
 
 from rgo_torch import second_moments
-from rgo_torch.score import cross_entropy_score
+from rgo_torch.observation.score import cross_entropy_score
 
 
 class Ragged(nn.Module):

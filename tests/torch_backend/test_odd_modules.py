@@ -20,7 +20,7 @@ from torch_backend.tolerance import assert_near
 import rgo_core
 from rgo_core import DiagonalProjection
 from rgo_torch import RGO
-from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 Data = list[tuple[Tensor, Tensor]]
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch_backend.nets import batches, loss_of, mlp
 
 from rgo_torch import RGO
-from rgo_torch.fast import outside
+from rgo_torch.projecting import outside
 
 MESSAGE = "changed in this task after each step by something else"
 Act = Callable[[nn.Module, int], object]

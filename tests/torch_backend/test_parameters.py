@@ -7,9 +7,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_backend.nets import compiled, mlp
 
 from rgo_core import Axes
-from rgo_torch.forms import empty_moment
 from rgo_torch.layout import find_layout
-from rgo_torch.parameters import (
+from rgo_torch.parameters.forms import empty_moment
+from rgo_torch.parameters.parameter import (
     ProjectedParameter,
     make_bound,
     projected_parameters,

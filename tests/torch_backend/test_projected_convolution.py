@@ -14,8 +14,8 @@ from torch_backend.nets import (
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import GradientProjector, second_moments
-from rgo_torch.fast.projected_forward import ProjectedForward, _projected
 from rgo_torch.layers.convolution import ConvolutionLayer
+from rgo_torch.projecting.projected_forward import ProjectedForward, _projected
 
 
 @pytest.mark.filterwarnings(SAME)

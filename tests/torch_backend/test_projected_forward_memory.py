@@ -22,7 +22,7 @@ from torch_backend.nets import (
 from torch_backend.tolerance import assert_far, assert_near
 
 from rgo_torch import GradientProjector, second_moments
-from rgo_torch.fast.projected_forward import ProjectedForward
+from rgo_torch.projecting.projected_forward import ProjectedForward
 
 
 def test_a_copy_of_the_model_has_plain_layers() -> None:

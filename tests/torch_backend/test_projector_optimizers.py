@@ -27,7 +27,7 @@ from torch_backend.tolerance import assert_near
 
 from rgo_core import empty_moment, observe
 from rgo_torch import RGO, GradientProjector, second_moments
-from rgo_torch.optimizers import ADAPTIVE, UNDOING, Project
+from rgo_torch.projecting.optimizers import ADAPTIVE, UNDOING, Project
 
 
 def test_options_models_and_optimizers_that_do_not_fit_are_refused() -> None:

@@ -14,7 +14,7 @@ from torch_backend.tolerance import assert_near
 
 from rgo_torch import FeatureEncoder, FeatureEncoding, second_moments
 from rgo_torch.layers.unrolling import stepped, unrolled
-from rgo_torch.trees import leaves_of
+from rgo_torch.modules.trees import leaves_of
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rgo_torch import RGO, second_moments
-from rgo_torch.labels import label_score
+from rgo_torch.observation.labels import label_score
 
 transformers = pytest.importorskip("transformers")
 WORDS, LENGTH = 20, 6

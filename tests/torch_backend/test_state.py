@@ -28,7 +28,7 @@ from torch_backend.state_routes import (
 from rgo_core import Relative
 from rgo_torch import RGO, flat_state, nested_state, second_moments
 from rgo_torch.options.observing import Observe
-from rgo_torch.state.entries import loaded
+from rgo_torch.parameters.entries import loaded
 
 SCRIPT = Path(__file__).with_name("state_routes.py")
 ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is .*:UserWarning")

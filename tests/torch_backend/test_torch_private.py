@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from rgo_torch import torch_private
+from rgo_torch.modules import torch_private
 
 # The versions that all of this was tried on. Another one may do as well: what it must
 # do is asked below, not which it is.
@@ -18,7 +18,7 @@ TRIED = ("2.6.0", "2.13.0")
 HERE = torch.__version__.partition("+")[0]
 CHANGED = (
     f"PyTorch {HERE} has another {{}} than those that rgo_torch was tried on, "
-    f"{', '.join(TRIED)}: see rgo_torch/torch_private.py"
+    f"{', '.join(TRIED)}: see rgo_torch/modules/torch_private.py"
 )
 
 

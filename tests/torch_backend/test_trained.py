@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rgo_torch
-from rgo_torch.values import _sums
+from rgo_torch.modules.values import _sums
 
 pytestmark = pytest.mark.filterwarnings("ignore:the weight decay of SGD:UserWarning")
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -209,6 +209,6 @@ def test_what_is_lost_is_told_where_a_run_goes_on_within_a_task() -> None:
 def test_large_parameters_are_summed_in_pieces(monkeypatch) -> None:
     values = torch.randn(7, 5, dtype=torch.float64)
     whole = _sums(values)
-    monkeypatch.setattr("rgo_torch.values.PIECE", 4)
+    monkeypatch.setattr("rgo_torch.modules.values.PIECE", 4)
     torch.testing.assert_close(_sums(values), whole)
     assert _sums(torch.zeros(0)).tolist() == [0, 0]

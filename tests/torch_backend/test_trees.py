@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch_backend.observed_kinds import Case, assert_observed, normal
 
-from rgo_torch.torch_private import pytree
-from rgo_torch.trees import flatten, leaves_of, map_tensors, opened, unflatten
+from rgo_torch.modules.torch_private import pytree
+from rgo_torch.modules.trees import flatten, leaves_of, map_tensors, opened, unflatten
 
 
 class Pair(NamedTuple):

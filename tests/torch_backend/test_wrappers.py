@@ -23,8 +23,8 @@ from torch_backend.nets import (
 from torch_backend.worker_marks import NEEDS_FULLY_SHARD, NEEDS_GLOO
 
 from rgo_torch import RGO
-from rgo_torch.optimizers import Project
-from rgo_torch.wrappers import named_modules, named_parameters
+from rgo_torch.modules.wrappers import named_modules, named_parameters
+from rgo_torch.projecting.optimizers import Project
 
 
 @pytest.fixture

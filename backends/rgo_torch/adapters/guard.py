@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
-from rgo_torch.hooks import ModuleHook, remove_all
+from rgo_torch.modules.hooks import ModuleHook, remove_all
 
 
 class AdapterGuard:

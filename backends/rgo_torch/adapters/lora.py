@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from rgo_torch.layers.layer import Layer
-from rgo_torch.places import FoundPlace, found_place
-from rgo_torch.wrappers import named_modules, named_parameters
+from rgo_torch.layers.places import FoundPlace, found_place
+from rgo_torch.modules.wrappers import named_modules, named_parameters
 
 _LORA = "peft.tuners.lora.layer"
 # Whose forward passes call lora_A and lora_B as modules of their own, or (Embedding)

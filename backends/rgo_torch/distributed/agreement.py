@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import distributed
 
-from rgo_torch.parameters import Moment
+from rgo_torch.parameters.parameter import Moment
 
 Result = TypeVar("Result")
 Told = list[tuple[Any, list[str]]]  # a setting, and the names of what came of it

@@ -14,9 +14,9 @@ from torch import Tensor, distributed
 
 import rgo_core
 from rgo_core import DiagonalProjection
-from rgo_torch.distributed.gathered import own_piece, whole_of
 from rgo_torch.fast.product import projected_rows
-from rgo_torch.parameters import ProjectedParameter, Projection
+from rgo_torch.mesh.gathered import own_piece, whole_of
+from rgo_torch.parameters.parameter import ProjectedParameter, Projection
 
 
 class Cut(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 from torch import distributed
 
 from rgo_torch.distributed.sums import global_rank, meeting_device
-from rgo_torch.forms import empty_projection, projection_parts
-from rgo_torch.parameters import ProjectedParameter, Projection
+from rgo_torch.parameters.forms import empty_projection, projection_parts
+from rgo_torch.parameters.parameter import ProjectedParameter, Projection
 
 
 def inversion_cost(parameter: ProjectedParameter) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor, distributed
 
 import rgo_core
 from rgo_core import DiagonalMoment, SecondMoment, SketchedMoment
-from rgo_torch.parameters import Moment
+from rgo_torch.parameters.parameter import Moment
 
 # Numbers of float64 that travel at once, 32 MiB: more hide no more of the latency.
 BUCKET = 2**22

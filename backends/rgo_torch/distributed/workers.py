@@ -7,12 +7,12 @@ from torch import distributed, nn
 
 from rgo_core._checks import check_choice
 from rgo_torch.distributed.agreement import agreed, answered, tell
-from rgo_torch.distributed.gathered import mesh_of
 from rgo_torch.distributed.shares import find_owners, spread
 from rgo_torch.distributed.sums import sum_moments
-from rgo_torch.forms import empty_moment
-from rgo_torch.parameters import Moment, ProjectedParameter, Projection
-from rgo_torch.projections import Renew, Renewed
+from rgo_torch.mesh.gathered import mesh_of
+from rgo_torch.parameters.forms import empty_moment
+from rgo_torch.parameters.parameter import Moment, ProjectedParameter, Projection
+from rgo_torch.parameters.projections import Renew, Renewed
 
 Kept = Literal["replicated", "sharded"]
 Parameters = Mapping[str, ProjectedParameter]

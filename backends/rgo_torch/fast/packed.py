@@ -12,7 +12,11 @@ from rgo_torch.fast.product import (
     multiplications,
     rows_times,
 )
-from rgo_torch.torch_private import multiply_packed, packed_for_products, version_of
+from rgo_torch.modules.torch_private import (
+    multiply_packed,
+    packed_for_products,
+    version_of,
+)
 
 # Multiplications above which that is faster: measured on one thread of a CPU with
 # AVX-512, where ten rows of 2450 take half of what they take by MKL.

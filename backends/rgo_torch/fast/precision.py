@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgo_torch.torch_private import is_any_autocast, rounding_of_products
+from rgo_torch.modules.torch_private import is_any_autocast, rounding_of_products
 
 # For the hot path: one object for all, and what never changes asked once.
 PLAIN = nullcontext()

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from rgo_core.projecting import apply_unchecked
 from rgo_torch.fast.precision import true_float32
-from rgo_torch.torch_private import is_functional
+from rgo_torch.modules.torch_private import is_functional
 
 # Multiplications from which on oneDNN is faster, copies and all: measured on one thread
 # of a CPU with AVX-512, where it takes less than half as long as MKL.

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from rgo_torch.torch_private import at_the_end, backward_pass
+from rgo_torch.modules.torch_private import at_the_end, backward_pass
 
 
 class Sent:

@@ -6,9 +6,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.pairs import IGNORED
-from rgo_torch.warning import warn_caller
-from rgo_torch.wrappers import is_transformed
+from rgo_torch.modules.warning import warn_caller
+from rgo_torch.modules.wrappers import is_transformed
+from rgo_torch.observation.pairs import IGNORED
 
 # By a model's class: whether it shifts labels, and whether that is known.
 Assumption = Callable[[nn.Module], tuple[bool, bool]]

@@ -14,9 +14,9 @@ from rgo_core._checks import check_integer
 from rgo_torch import RGO
 from rgo_torch.integrations._closures import run_closures_first
 from rgo_torch.integrations._trial import try_score
-from rgo_torch.optimizers import sums_gradients
+from rgo_torch.observation.score import Score, loss_score
 from rgo_torch.options.deprecated import check_names
-from rgo_torch.score import Score, loss_score
+from rgo_torch.projecting.optimizers import sums_gradients
 
 MaskOfTask = Callable[[int], Tensor]
 

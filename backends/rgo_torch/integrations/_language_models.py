@@ -7,7 +7,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from rgo_torch.wrappers import original_model
+from rgo_torch.modules.wrappers import original_model
 
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 UNSHIFTED = frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()) | frozenset(

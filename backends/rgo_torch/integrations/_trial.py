@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rgo_torch.observation.calls import undisturbed
-from rgo_torch.score import Score
+from rgo_torch.observation.score import Score
 
 
 def try_score(

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from rgo_torch.integrations._continued import Continued
 from rgo_torch.observation.sampling import Samples
-from rgo_torch.score import Score
+from rgo_torch.observation.score import Score
 
 try:
     import accelerate  # noqa: F401

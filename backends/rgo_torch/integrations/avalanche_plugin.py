@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rgo_torch.integrations._continued import Continued, MaskOfTask
-from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
-from rgo_torch.score import Score
+from rgo_torch.observation.labels import label_score
+from rgo_torch.observation.score import Score
 
 try:
     from avalanche.core import SupervisedPlugin

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 from rgo_core.cotangents import Curvature
 from rgo_torch.integrations._alignment import Alignment
 from rgo_torch.integrations._continued import Continued, MaskOfTask
-from rgo_torch.labels import label_score
 from rgo_torch.observation.chunks import SampleScore
-from rgo_torch.score import Score
+from rgo_torch.observation.labels import label_score
+from rgo_torch.observation.score import Score
 
 try:
     from transformers import TrainerCallback

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rgo_torch.integrations._continued import Continued, MaskOfTask
-from rgo_torch.score import Score
+from rgo_torch.observation.score import Score
 
 try:
     from lightning.pytorch import Callback

@@ -16,7 +16,7 @@ from rgo_core.vectors import Per, Reduce
 from rgo_torch.layers.geometry import padding_of, pair
 from rgo_torch.layers.layer import Call, Channels, Vectors
 from rgo_torch.layers.rows import LinearLayer, RowLayer
-from rgo_torch.torch_private import convolves_as
+from rgo_torch.modules.torch_private import convolves_as
 
 Convolution = nn.Conv1d | nn.Conv2d
 

@@ -13,7 +13,7 @@ from rgo_core import Axes
 from rgo_torch.layers.graph import nodes_before
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
 from rgo_torch.layers.rows import LINEAR
-from rgo_torch.torch_private import looked_up
+from rgo_torch.modules.torch_private import looked_up
 
 EMBEDDING = Axes(inputs=(0,), outputs=(1,), diagonal=True)
 

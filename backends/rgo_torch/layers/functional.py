@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from rgo_torch.encoding_hooks import unencoded
+from rgo_torch.encoding.hooks import unencoded
 
 # ``forward(module, parameters, args, kwargs)`` returns what the module would return.
 Forward = Callable[[nn.Module, Mapping[str, Tensor], tuple[Any, ...], Any], Any]

@@ -12,9 +12,9 @@ from torch.autograd.graph import GradientEdge
 
 from rgo_core import Axes
 from rgo_core.vectors import Per, Reduce
-from rgo_torch.complex_parts import real_dtype
-from rgo_torch.torch_private import own_parameters
-from rgo_torch.wrappers import full_name
+from rgo_torch.modules.complex_parts import real_dtype
+from rgo_torch.modules.torch_private import own_parameters
+from rgo_torch.modules.wrappers import full_name
 
 
 class Channels(NamedTuple):

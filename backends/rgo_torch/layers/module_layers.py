@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rgo_core import Axes, check_axes_fit
-from rgo_torch.complex_parts import real_axes
 from rgo_torch.layers.known_kinds import Kind
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.multiplied import (
@@ -17,9 +16,10 @@ from rgo_torch.layers.multiplied import (
     multiplied_axes,
     read_channels,
 )
+from rgo_torch.layers.skipped import ASKED, FROZEN, Overrides, Skipped
 from rgo_torch.layers.transformed import TransformedLayer
-from rgo_torch.skipped import ASKED, FROZEN, Overrides, Skipped
-from rgo_torch.wrappers import check_whole, full_name
+from rgo_torch.modules.complex_parts import real_axes
+from rgo_torch.modules.wrappers import check_whole, full_name
 
 # What has no forward: the module that holds it uses its parameters.
 LISTS = (nn.ParameterList, nn.ParameterDict)

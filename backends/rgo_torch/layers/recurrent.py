@@ -16,7 +16,7 @@ from rgo_core import Axes
 from rgo_torch.layers.layer import Call, Channels, Use, Vectors
 from rgo_torch.layers.transformed import TransformedLayer
 from rgo_torch.layers.unrolling import stepped, unrolled
-from rgo_torch.trees import leaves_of, map_tensors
+from rgo_torch.modules.trees import leaves_of, map_tensors
 
 OUTPUTS, PACKED = 1, 4  # leaves of what is returned before the final states
 

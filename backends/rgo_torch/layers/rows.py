@@ -18,7 +18,7 @@ import rgo_core
 from rgo_core import Axes
 from rgo_core.vectors import Per
 from rgo_torch.layers.layer import Call, Channels, Layer, Use, Vectors
-from rgo_torch.torch_private import own_parameters
+from rgo_torch.modules.torch_private import own_parameters
 
 LINEAR = {"weight": Axes(inputs=(1,), outputs=(0,)), "bias": Axes(inputs=(0,))}
 

@@ -10,9 +10,9 @@ from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rgo_core._checks import few_names
-from rgo_torch.complex_parts import real_view
 from rgo_torch.layers.layer import Layer, Vectors
-from rgo_torch.warning import warn_caller
+from rgo_torch.modules.complex_parts import real_view
+from rgo_torch.modules.warning import warn_caller
 
 SECOND = 1  # where time comes first
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from rgo_core import Axes
-from rgo_torch.complex_parts import real_view
 from rgo_torch.layers.columns import IS_OUTER, columns_of, joined, outer_columns
 from rgo_torch.layers.experts import holds_experts
 from rgo_torch.layers.functional import (
@@ -28,7 +27,8 @@ from rgo_torch.layers.sample_axes import (
     over_samples,
     product_along,
 )
-from rgo_torch.trees import flatten, leaves_of, unflatten
+from rgo_torch.modules.complex_parts import real_view
+from rgo_torch.modules.trees import flatten, leaves_of, unflatten
 
 # Entries of per-sample gradients that are held at one time.
 ENTRIES = 2**22

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rgo_torch.encoding_hooks import CELLS
-from rgo_torch.recurrence import permuted_inputs
+from rgo_torch.encoding.hooks import CELLS
+from rgo_torch.encoding.recurrence import permuted_inputs
 
 States = tuple[Tensor, ...]  # h, and c of an LSTM, each (b, width)
 # ``multiply(name, inputs, weight, bias)``, by the name of the weight in the module.

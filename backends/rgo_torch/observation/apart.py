@@ -18,6 +18,8 @@ from rgo_torch.layers.graph import ways_to_leaves
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.modules.warning import warn_caller
+from rgo_torch.modules.wrappers import named_modules
 from rgo_torch.observation.audit import Audited, find_mistold
 from rgo_torch.observation.calls import Calls, observed_calls
 from rgo_torch.observation.mixing import (
@@ -27,10 +29,8 @@ from rgo_torch.observation.mixing import (
     warn_of_mixed,
 )
 from rgo_torch.observation.reads import Watched, warn_of_read
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.score import Score
-from rgo_torch.warning import warn_caller
-from rgo_torch.wrappers import named_modules
+from rgo_torch.observation.score import Score
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 # What comes of calling a module again in a way that it cannot be.
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError)

@@ -20,14 +20,14 @@ from torch.func import functional_call
 import rgo_core
 from rgo_core import output_signs
 from rgo_core.vectors import Per
-from rgo_torch.complex_parts import real_dtype, real_view
 from rgo_torch.layers.embedding import EMBEDDING, EmbeddingLayer
 from rgo_torch.layers.layer import Use, Vectors
 from rgo_torch.layers.recurrent import SteppedLayer
 from rgo_torch.layers.rows import RowLayer
+from rgo_torch.modules.complex_parts import real_dtype, real_view
 from rgo_torch.observation.calls import Calls
-from rgo_torch.parameters import ProjectedParameter, projection_dtype
-from rgo_torch.score import Score
+from rgo_torch.observation.score import Score
+from rgo_torch.parameters.parameter import ProjectedParameter, projection_dtype
 
 # Of the longer of two sums: more is no rounding, in float32 and in half precision.
 GAP, HALF_GAP = 0.05, 0.3

@@ -9,14 +9,14 @@ from torch import Tensor
 
 import rgo_core
 from rgo_core.vectors import Per, Reduce
-from rgo_torch.forms import empty_moment
 from rgo_torch.layers.layer import Layer, Use, Vectors
+from rgo_torch.modules.warning import warn_caller
 from rgo_torch.observation.calls import Calls
-from rgo_torch.parameters import (
+from rgo_torch.parameters.forms import empty_moment
+from rgo_torch.parameters.parameter import (
     Moment,
     ProjectedParameter,
 )
-from rgo_torch.warning import warn_caller
 
 # Vectors are folded into the second moment in blocks of so many entries, and of so many
 # vectors at least and at most: what is around a product takes longer than one of few

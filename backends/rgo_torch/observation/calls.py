@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-from rgo_torch.buffers import unmoved
-from rgo_torch.encoding_hooks import is_encoded
-from rgo_torch.hooks import remove_all
+from rgo_torch.encoding.hooks import is_encoded
 from rgo_torch.layers.layer import Call, Layer
 from rgo_torch.layers.sample_axes import padded
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.score import Score, check_scores
-from rgo_torch.torch_private import is_view
-from rgo_torch.trees import flatten, leaves_of, map_tensors, unflatten
+from rgo_torch.modules.buffers import unmoved
+from rgo_torch.modules.hooks import remove_all
+from rgo_torch.modules.torch_private import is_view
+from rgo_torch.modules.trees import flatten, leaves_of, map_tensors, unflatten
+from rgo_torch.observation.score import Score, check_scores
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 Calls = dict[Layer, list[Call]]
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from rgo_core._checks import check_integer
 from rgo_core.vectors import Per
-from rgo_torch.hooks import ModuleHook, remove_all
-from rgo_torch.score import Score
-from rgo_torch.trees import leaves_of
-from rgo_torch.wrappers import original_model
+from rgo_torch.modules.hooks import ModuleHook, remove_all
+from rgo_torch.modules.trees import leaves_of
+from rgo_torch.modules.wrappers import original_model
+from rgo_torch.observation.score import Score
 
 
 @final

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from rgo_core.vectors import Per
 from rgo_torch.layers.transformed import TransformedLayer
+from rgo_torch.modules.trees import leaves_of
 from rgo_torch.observation.calls import Calls
 from rgo_torch.observation.chunks import SampleScore
-from rgo_torch.score import Score
-from rgo_torch.trees import leaves_of
+from rgo_torch.observation.score import Score
 
 # More gain little, and take memory.
 MOST_SAMPLES = 1024

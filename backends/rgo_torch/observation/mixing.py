@@ -16,8 +16,8 @@ from rgo_core.vectors import Per
 from rgo_torch.layers.layer import Call, Layer, Vectors
 from rgo_torch.layers.rows import RowLayer
 from rgo_torch.layers.sample_axes import padded
+from rgo_torch.modules.warning import warn_caller
 from rgo_torch.observation.calls import Calls
-from rgo_torch.warning import warn_caller
 
 # Of the longest row: less may be rounding, in float32 and in half precision.
 ROUNDING, HALF_ROUNDING = 1e-3, 5e-2

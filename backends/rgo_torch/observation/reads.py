@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rgo_core._checks import few_names
-from rgo_torch.encoding_hooks import is_called_and_read, is_encoded, note_read
-from rgo_torch.hooks import remove_all
-from rgo_torch.score import Score
-from rgo_torch.torch_private import own_parameters
-from rgo_torch.trees import leaves_of
-from rgo_torch.warning import warn_caller
-from rgo_torch.wrappers import full_name
+from rgo_torch.encoding.hooks import is_called_and_read, is_encoded, note_read
+from rgo_torch.modules.hooks import remove_all
+from rgo_torch.modules.torch_private import own_parameters
+from rgo_torch.modules.trees import leaves_of
+from rgo_torch.modules.warning import warn_caller
+from rgo_torch.modules.wrappers import full_name
+from rgo_torch.observation.score import Score
 
 _KIND: Any = Tensor
 DATA = _KIND.data.__get__

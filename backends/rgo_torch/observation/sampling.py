@@ -17,7 +17,7 @@ from rgo_core._checks import check_choice, check_integer
 from rgo_torch.observation.calls import Calls
 from rgo_torch.observation.chunks import length, parts
 from rgo_torch.observation.joining import are_alike, joined
-from rgo_torch.parameters import ProjectedParameter
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 # How many samples to observe.
 Samples = int | Literal["enough"]

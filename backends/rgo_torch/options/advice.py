@@ -9,12 +9,12 @@ from rgo_core._checks import few_names
 from rgo_core._names import may_multiply
 from rgo_core._written import written_axes
 from rgo_torch.layers.layer import Layer
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.places import CONVOLUTIONS
-from rgo_torch.skipped import ASKED, Skipped
+from rgo_torch.layers.places import CONVOLUTIONS
+from rgo_torch.layers.skipped import ASKED, Skipped
+from rgo_torch.modules.torch_private import own_parameters
+from rgo_torch.modules.wrappers import named_modules, named_parameters, pretrained_from
+from rgo_torch.parameters.parameter import ProjectedParameter
 from rgo_torch.statistics import Statistics
-from rgo_torch.torch_private import own_parameters
-from rgo_torch.wrappers import named_modules, named_parameters, pretrained_from
 
 # What people call the way around a residual block.
 SHORTCUTS = frozenset({"downsample", "shortcut", "skip", "identity_conv", "proj_skip"})

@@ -20,8 +20,8 @@ from rgo_core.damping import (
 from rgo_core.scaling import Normalize
 from rgo_core.vectors import PERS, REDUCES, Per, Reduce
 from rgo_torch.observation.chunks import check_chunk_size
-from rgo_torch.optimizers import ADAPTIVE, Project, sums_gradients
 from rgo_torch.options.observing import CHOSEN, Observing
+from rgo_torch.projecting.optimizers import ADAPTIVE, Project, sums_gradients
 
 CANCELS = (
     "curvature='exact' with reduce='mean' leaves the last layer a curvature of "

@@ -8,7 +8,7 @@ from rgo_core.cotangents import Curvature
 from rgo_core.damping import NEW_RELATIVE, Damping, flagged, warn_renamed
 from rgo_core.scaling import NEW_BIASES, Normalize, with_biases
 from rgo_core.vectors import Per, Reduce
-from rgo_torch.curvature_pass import second_moments
+from rgo_torch.observation.curvature_pass import second_moments
 from rgo_torch.options.observing import CHOSEN, Observe
 
 # What to write in place of each.

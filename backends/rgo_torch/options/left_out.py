@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from rgo_core import Axes
-from rgo_torch.wrappers import (
+from rgo_torch.modules.wrappers import (
     named_modules,
     named_parameters,
     original_model,

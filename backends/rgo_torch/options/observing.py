@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from rgo_torch.curvature_pass import second_moments
-from rgo_torch.parameters import Moment
+from rgo_torch.observation.curvature_pass import second_moments
+from rgo_torch.parameters.parameter import Moment
 
 Observe = Callable[..., Mapping[str, Moment]]
 

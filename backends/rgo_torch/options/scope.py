@@ -6,10 +6,10 @@ from typing import NamedTuple
 from torch import nn
 
 from rgo_torch.adapters.lora import Adapters, find_adapters, frozen_parameters
+from rgo_torch.layers.places import CONVOLUTIONS, TRANSPOSED, Place
+from rgo_torch.layers.skipped import Overrides
 from rgo_torch.layout import find_layout
 from rgo_torch.options.left_out import left_out
-from rgo_torch.places import CONVOLUTIONS, TRANSPOSED, Place
-from rgo_torch.skipped import Overrides
 
 
 class Scope(NamedTuple):

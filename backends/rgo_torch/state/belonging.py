@@ -10,11 +10,11 @@ from torch import nn
 
 from rgo_core import Axes
 from rgo_torch.distributed.agreement import apart
-from rgo_torch.encoder import FeatureEncoder
-from rgo_torch.encoding_hooks import EncodeAttended
-from rgo_torch.parameters import ProjectedParameter
-from rgo_torch.torch_private import forward_hooks
-from rgo_torch.wrappers import named_modules
+from rgo_torch.encoder.feature_encoder import FeatureEncoder
+from rgo_torch.encoding.hooks import EncodeAttended
+from rgo_torch.modules.torch_private import forward_hooks
+from rgo_torch.modules.wrappers import named_modules
+from rgo_torch.parameters.parameter import ProjectedParameter
 
 
 def told_encoding(encoder: FeatureEncoder, model: nn.Module) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rgo_core.scaling import NORMALIZE
 from rgo_torch.options.observing import CHOSEN
-from rgo_torch.projections import scalings
+from rgo_torch.parameters.projections import scalings
 from rgo_torch.state.belonging import check_axes, check_encoding
 from rgo_torch.state.reading import check_reads
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from rgo_torch.encoding_hooks import is_called_and_read, is_uncalled, note_read
-from rgo_torch.wrappers import named_modules
+from rgo_torch.encoding.hooks import is_called_and_read, is_uncalled, note_read
+from rgo_torch.modules.wrappers import named_modules
 
 KINDS = ("alone", "both")
 

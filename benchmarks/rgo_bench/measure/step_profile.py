@@ -19,7 +19,7 @@ from rgo_bench.measure.subjects import Subject
 from rgo_torch.fast.packed import PackedProduct
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.projector import GradientProjector
+from rgo_torch.projecting.projector import GradientProjector
 
 Measured = TypeVar("Measured")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgo_torch.trees import leaves_of, map_tensors
+from rgo_torch.modules.trees import leaves_of, map_tensors
 
 
 class Sparse(NamedTuple):

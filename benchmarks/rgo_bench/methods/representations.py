@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rgo_bench.methods.method import Setting
-from rgo_torch.hooks import remove_all
 from rgo_torch.layers.rows import RowLayer, rows_of
 from rgo_torch.layout import row_layers
+from rgo_torch.modules.hooks import remove_all
 from rgo_torch.observation.calls import evaluating
 
 

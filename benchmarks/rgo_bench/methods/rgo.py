@@ -19,11 +19,11 @@ from rgo_bench.streams.options import Count, Positive
 from rgo_bench.team import Team
 from rgo_core.cotangents import Curvature
 from rgo_core.damping import split_damping
+from rgo_torch.observation.score import cross_entropy_score
 from rgo_torch.options.defaults import Chosen, choose
 from rgo_torch.options.observing import as_observing
 from rgo_torch.options.scope import Scope, find_scope
-from rgo_torch.projections import scalings
-from rgo_torch.score import cross_entropy_score
+from rgo_torch.parameters.projections import scalings
 
 # One vector a sample does not depend on the batch, so that the pass may use large ones.
 SAMPLE_BATCH, SAMPLE_INPUTS = 500, 2**19

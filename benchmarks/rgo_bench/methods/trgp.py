@@ -21,7 +21,7 @@ from rgo_bench.methods.representations import (
 )
 from rgo_bench.methods.weight_projector import freeze_biases
 from rgo_bench.streams.options import Positive
-from rgo_torch.hooks import remove_all
+from rgo_torch.modules.hooks import remove_all
 from rgo_torch.observation.calls import evaluating
 
 RELATED = 2  # tasks that a layer reuses at most

@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rgo_torch.fast.projected_gradient import ProjectedGradient
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.parameters import projected_parameters
+from rgo_torch.parameters.parameter import projected_parameters
+from rgo_torch.projecting.projected_gradient import ProjectedGradient
 
 Biases = Literal["free", "frozen"]
 

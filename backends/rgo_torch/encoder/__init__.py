@@ -1,0 +1,1 @@
+"""What encodes a model for its tasks, and what writes one task into the weights."""

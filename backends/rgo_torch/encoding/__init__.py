@@ -1,0 +1,1 @@
+"""Permutations of features, and where modules are given and give out permuted ones."""

@@ -1,0 +1,1 @@
+"""Parameters that are cut up over workers, seen whole."""

@@ -1,0 +1,1 @@
+"""Projected parameters, with second moments and projections in the form of each."""

@@ -1,0 +1,1 @@
+"""What projects gradients and updates, attached to modules and optimizers."""
