@@ -172,9 +172,11 @@ def check_seen(moments: Iterable[tuple[Array, ...]], xp: Namespace) -> None:
             return
     raise ValueError(
         "second moments must be of at least one vector other than zero, got none: "
-        "nothing would be protected; does the score depend on the parameters? For a "
-        "loss whose second derivative is 0, such as the absolute error, take the score "
-        "of the squared error: the outputs themselves"
+        "nothing would be protected; does the score depend on the parameters? Where "
+        "every sample is fitted to rounding, p (1 - p) of its class is 0: "
+        "curvature='floored' counts these too. For a loss whose second derivative is "
+        "0, such as the absolute error, take the score of the squared error: the "
+        "outputs themselves"
     )
 
 

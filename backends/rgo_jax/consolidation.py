@@ -1,13 +1,11 @@
 """The end of a task: the projections of an optimizer renewed from second moments."""
 
-import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 import rgo_core
 from rgo_core._checks import (
@@ -29,6 +27,7 @@ from rgo_jax.forms import (
     trace,
 )
 from rgo_jax.grown import way_to_grow
+from rgo_jax.lost import warn_of_loss
 from rgo_jax.projection import (
     MEASURED,
     ProjectionState,
@@ -39,9 +38,6 @@ from rgo_jax.projection import (
     wrapped_as,
 )
 from rgo_jax.ranks import any_ranks
-
-# Of traces in float32, that of the same H added up in another order.
-ROUNDING: Final = 1e-5
 
 
 @any_ranks
@@ -104,7 +100,8 @@ def end_task(
     -----
     UserWarning
         If second moments are smaller than those of the last call, which they should
-        hold: protection is lost. Not under a JAX transformation. Or if an adaptive
+        hold, or larger by so little that the task closes no tenth of a direction:
+        protection is lost. Not under a JAX transformation. Or if an adaptive
         optimizer, as far as its state shows it, or noise comes after
         `project_gradients` in its chain, or before it what makes up for projections in
         its next steps.
@@ -154,7 +151,7 @@ def end_task(
         traces,
         before.measured,
     )
-    _warn_of_loss(before.traces, traces)
+    warn_of_loss(before, traces, moments, damping)
     warn_of_chain(state)
     return jax.tree.map(
         lambda node: wrapped_as(node, after) if is_state(node) else node,
@@ -182,20 +179,6 @@ def _renewed(
         )
         found[path] = _cast(in_double(consolidate)(moments[path]), projections[path])
     return found
-
-
-def _warn_of_loss(before: Mapping[str, Array], after: Mapping[str, Array]) -> None:
-    """Warn where second moments cannot hold those of the tasks before."""
-    if any(isinstance(each, jax.core.Tracer) for each in jax.tree.leaves(after)):
-        return
-    lost = [path for path in after if after[path] < before[path] * (1 - ROUNDING)]
-    if lost:
-        warnings.warn(
-            f"{', '.join(sorted(lost))}: the second moments are smaller than at the "
-            "end of the last task, so that its protection is lost; expected those of "
-            "all tasks so far: go on with what observe returned for the last task",
-            stacklevel=4,
-        )
 
 
 def _cast(projection: Projection, before: Projection) -> Projection:

@@ -19,7 +19,6 @@ from rgo_torch.observation.chunks import SampleScore, TrainingBatch
 from rgo_torch.options.advice import (
     drifting_statistics,
     encoded_shortcuts,
-    frozen_copies,
     kept_by_entry,
     large_states,
     left_plain,
@@ -28,6 +27,7 @@ from rgo_torch.options.advice import (
     rounded_weights,
 )
 from rgo_torch.options.defaults import Chosen
+from rgo_torch.options.frozen import frozen_copies, frozen_features
 from rgo_torch.options.scope import Scope
 from rgo_torch.parameters.parameter import Moment
 from rgo_torch.parameters.projections import scalings
@@ -133,13 +133,12 @@ class Attached(Uncopied):
 
     def _at_risk_now(self) -> list[str | None]:
         """Return advice on what depends on the model's state: frozen, cast, copied."""
-        encoded = {} if self.encoder is None else self.encoder.places
+        places = {} if self.encoder is None else self.encoder.places
+        encoded = [name for name, at in places.items() if at != "input"]
         held = {n: p.held for n, p in self.projector.parameters.items()}
         return [
             left_plain(self.model, self.projector.skipped),
-            frozen_copies(
-                self.model, (n for n, at in encoded.items() if at != "input")
-            ),
+            frozen_copies(self.model, encoded) or frozen_features(self.model, encoded),
             rounded_weights(held),
         ]
 

@@ -18,10 +18,10 @@ from rgo_torch.state.checked import (
 )
 from rgo_torch.state.reading import note_reads, told_reads
 from rgo_torch.summary import summarize
-from rgo_torch.task_cycle import TaskCycle
+from rgo_torch.task_end import TaskEnd
 
 
-class Learned(TaskCycle):
+class Learned(TaskEnd):
     """A model that learned some tasks, and can be kept, merged and described."""
 
     def merge_for(self, task: int) -> nn.Module:

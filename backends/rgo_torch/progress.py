@@ -41,7 +41,9 @@ class Progress:
         """Return the current task; raise where there is none to do something with."""
         if self.current is None:
             raise RuntimeError(
-                f"no task to {what}: call begin_task({self.finished}) first"
+                f"no task to {what}: call begin_task({self.finished}) before its "
+                "training: where features are encoded, what was trained without it has "
+                "those of the task before, and is to be trained again"
             )
         return self.current
 

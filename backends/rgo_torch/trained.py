@@ -3,9 +3,13 @@
 from collections.abc import Collection, Mapping
 
 from rgo_core._checks import few_names
+from rgo_core._closing import Added, little_closed
+from rgo_core.damping import Damping
 from rgo_torch.modules.values import Values, changed_since, values_of
 from rgo_torch.modules.warning import warn_caller
 from rgo_torch.parameters.parameter import ProjectedParameter
+
+FLOORED = "RGO(observe=partial(second_moments, curvature='floored'))"
 
 
 class Trained:
@@ -33,7 +37,11 @@ class Trained:
         self._before = {}
 
     def warn_of_lost(
-        self, observed: Collection[str], bypassed: Collection[str]
+        self,
+        added: Mapping[str, Added],
+        damping: Damping,
+        elsewhere: Collection[str],
+        bypassed: Collection[str],
     ) -> None:
         """Warn of what was trained and loses that, or what was learned before.
 
@@ -41,14 +49,25 @@ class Trained:
 
         Parameters
         ----------
-        observed : collection of str
-            Those that have a second moment.
+        added : mapping of str to Added
+            What the task adds to second moments.
+        damping : float or rgo_core.Relative
+        elsewhere : collection of str
+            Those whose second moments other workers keep.
         bypassed : collection of str
             Those whose gradients are projected where no backward pass gave them one.
         """
         changed = [name for name in self._before if self._is_changed(name)]
+        weights = {
+            name: added[name]
+            for name in changed
+            if name in added and not self._parameters[name].is_vector
+        }
+        observed = {*elsewhere, *(name for name in added if added[name].trace > 0)}
         unseen = [name for name in changed if name not in observed]
-        if unseen:
+        if (little := little_closed(weights, damping, FLOORED)) is not None:
+            warn_caller(little)
+        elif unseen:
             warn_caller(
                 f"{few_names(unseen)}: trained in this task, but no score depends on "
                 "them, of the samples observed: what they learned is not protected. "

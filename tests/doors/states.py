@@ -140,7 +140,7 @@ STATES: dict[str, Door] = {
         end_before_it_began_with_torch,
         lambda: rgo_jax.end_task((), moments_of_jax()),
         (RuntimeError, ValueError),
-        r"call begin_task\(0\) first|the state of an optimizer with one project_grad",
+        r"call begin_task\(0\) before|the state of an optimizer with one project_grad",
     ),
     **{
         f"looking at task {task!r} of one": both(

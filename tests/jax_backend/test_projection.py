@@ -234,22 +234,39 @@ def test_half_precision_has_projections_in_float32(dtype: Any) -> None:
 
 def test_second_moments_of_the_last_task_alone_are_warned_of() -> None:
     params = mlp_params((3, 5, 4))
-    both, one = moments_of(params, seeds=2), moments_of(params)
-    state = end_task(project_gradients().init(params), both)
+    one, both, three = (moments_of(params, seeds=count) for count in (1, 2, 3))
+    state = end_task(project_gradients().init(params), one)
     state = end_task(state, both)
     message = "layer0/bias, layer0/kernel, .* protection is lost; expected those of all"
     with pytest.warns(UserWarning, match=message):
         end_task(state, one)
     # What was not observed again has the projection it had.
-    end_task(state, {"layer0/kernel": both["layer0/kernel"]})
+    end_task(state, {"layer0/kernel": three["layer0/kernel"]})
+
+
+def test_second_moments_to_which_nothing_was_added_are_warned_of() -> None:
+    params = mlp_params((3, 5, 4))
+    moments = moments_of(params)
+    state = end_task(project_gradients().init(params), moments)
+    message = (
+        "closes 0 of a direction in layer.*softmax_score.*curvature='floored'.*Or the "
+        "second moments are those of the last task: observe leaves"
+    )
+    with pytest.warns(UserWarning, match=message):
+        end_task(state, moments)
+    with pytest.warns(UserWarning, match="closes 0 of a direction"):
+        end_task(state, {"layer0/kernel": moments["layer0/kernel"]})
+    jax.jit(end_task)(state, moments)  # values are not known
+    # Of biases alone nothing is told.
+    end_task(state, {"layer0/bias": moments["layer0/bias"]})
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_state_made_anew_projects_once_it_is_given_all_second_moments() -> None:
     params = mlp_params((3, 5, 4))
     optimizer = optax.chain(optax.adam(0.1), project_gradients())
-    anew, moments = optimizer.init(params), moments_of(params)
-    state = end_task(end_task(anew, moments), moments)
+    anew, moments = optimizer.init(params), moments_of(params, seeds=2)
+    state = end_task(end_task(anew, moments_of(params)), moments)
     gradients = gradient(params, batch())
     expected, plain, held = (
         optimizer.update(gradients, each, params)[0]["layer0"]["kernel"]

@@ -23,6 +23,9 @@ from rgo_jax import (
     save,
 )
 
+# The same second moments go on, for what is saved does not depend on them.
+pytestmark = pytest.mark.filterwarnings("ignore:this task closes 0 of a direction")
+
 
 def learned() -> Any:
     """Return parameters, an optimizer's state and moments of all forms after a task."""

@@ -100,6 +100,7 @@ def test_a_frozen_layer_with_a_trained_bias_protects_the_bias() -> None:
     assert f"{QUERY}.base_layer.weight" not in moments
 
 
+@pytest.mark.filterwarnings("ignore:this task closes")  # by design
 def test_what_is_learned_first_is_kept_better_than_without() -> None:
     def drift(options: Any) -> float:
         model = Logits(adapted())

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from torch_backend.learning import learned
 from torch_backend.nets import batch, batches, gradients_of, loss_of, sgd, train
@@ -55,6 +56,70 @@ def test_a_head_that_grows_keeps_the_projections_of_its_old_rows(
         return
     with wider.task(0):
         assert torch.dist(model(x)[:, :4], before) < 0.3 * before.norm()
+
+
+class Words(nn.Module):
+    """An embedding and a head of as many words."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Embedding(words, 5), nn.Linear(5, words)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(torch.tanh(self.embed(ids)).mean(1))
+        return logits
+
+
+def sentences(words: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(torch.randint(words, (9, 3)), torch.randint(words, (9,)))]
+
+
+@pytest.mark.parametrize("normalize", ["none", "weights"])
+def test_a_vocabulary_that_grows_keeps_the_projection_of_its_old_words(
+    normalize: Normalize,
+) -> None:
+    model = Words(6)
+    rgo = RGO(model, sgd(model), normalize=normalize)
+    rgo.begin_task(0)
+    rgo.end_task(sentences(6))
+    state, larger = rgo.state_dict(), Words(8)
+    with torch.no_grad():
+        for new, old in zip(larger.parameters(), model.parameters(), strict=True):
+            new[: len(old)] = old
+    optimizer = sgd(larger)
+    wider = RGO(larger, optimizer, normalize=normalize)
+    with pytest.raises(ValueError, match=r"expected a diagonal of shape \(8,\), got"):
+        wider.load_state_dict(state)
+    wider.load_state_dict(state, grown=["embed", "head"])
+    old, new = (r.projector.projections["embed.weight"] for r in (rgo, wider))
+    assert torch.equal(new.diagonal[:6], old.diagonal)
+    assert torch.equal(new.diagonal[6:], torch.ones(2))
+    assert not wider.projector.moments["embed.weight"].diagonal[6:].any()
+    wider.begin_task(1)
+    before = larger.embed.weight.detach().clone()
+    functional.cross_entropy(
+        larger(torch.tensor([[0, 6, 7]])), torch.tensor([7])
+    ).backward()
+    optimizer.step()
+    moved = (larger.embed.weight - before).norm(dim=1)
+    assert (moved[6:] > 0).all()
+    wider.end_task(sentences(8))
+    assert wider.projector.moments["embed.weight"].diagonal.shape == (8,)
+
+
+def test_a_head_that_is_appended_is_to_be_left_in_order_too() -> None:
+    def heads(count: int) -> nn.Module:
+        return nn.ModuleList([nn.Linear(3, 2) for _ in range(count)])
+
+    one, two = heads(1), heads(2)
+    state = RGO(one, sgd(one)).state_dict()
+    message = r"more is encoded here, \['0'\]: leave it in order too, by naming it and"
+    rgo = RGO(two, sgd(two))
+    with pytest.raises(ValueError, match=message):
+        rgo.load_state_dict(state, grown=["1"])
+    rgo.detach()
+    RGO(two, sgd(two), unencoded=["0", "1"]).load_state_dict(state, grown=["1"])
 
 
 def test_a_module_that_is_new_is_named_or_refused() -> None:

@@ -172,7 +172,7 @@ def test_a_compiled_step_is_projected_as_a_plain_one_and_compiled_once() -> None
         found.append(weights_of(model))
     for name, plain in found[0].items():
         torch.testing.assert_close(found[1][name], plain)
-    assert graphs[-1] == graphs[-3]
+    assert graphs[-1] == 1, graphs  # the step alone
     torch.compiler.reset()
 
 

@@ -31,7 +31,7 @@ from rgo_torch import RGO, second_moments
 
 def test_tasks_begin_and_end_in_order() -> None:
     _, rgo = learner()
-    message = re.escape("no task to observe: call begin_task(0) first")
+    message = re.escape("no task to observe: call begin_task(0) before its training")
     with pytest.raises(RuntimeError, match=message):
         rgo.end_task(batches())
     with pytest.raises(RuntimeError, match="no task to consolidate"):
@@ -46,7 +46,7 @@ def test_tasks_begin_and_end_in_order() -> None:
     rgo.end_task(batches())
     with pytest.raises(ValueError, match="the next task is 1, got 0"):
         rgo.begin_task(0)
-    with pytest.raises(RuntimeError, match=r"call begin_task\(1\) first"):
+    with pytest.raises(RuntimeError, match=r"call begin_task\(1\) before its"):
         rgo.end_task(batches())
 
 

@@ -11,7 +11,6 @@ from rgo_core._written import written_axes
 from rgo_torch.layers.layer import Layer
 from rgo_torch.layers.places import CONVOLUTIONS
 from rgo_torch.layers.skipped import ASKED, Skipped
-from rgo_torch.modules.torch_private import own_parameters
 from rgo_torch.modules.wrappers import named_modules, named_parameters, pretrained_from
 from rgo_torch.parameters.parameter import ProjectedParameter
 from rgo_torch.statistics import Statistics
@@ -153,45 +152,6 @@ def nothing_encoded(widths: Mapping[str, int], layers: Iterable[Layer]) -> str |
         "nothing is encoded, for no layer is known to have outputs that may be "
         "permuted, so that tasks disturb each other more: place "
         "FeatureEncoding(width) where features are, or say encode=False"
-    )
-
-
-def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> str | None:
-    """Return advice on a network beside its copy: a target, a teacher, an average.
-
-    Parameters
-    ----------
-    model : nn.Module
-    encoded : iterable of str
-        The names of the layers whose outputs are permuted.
-    """
-    modules = dict(named_modules(model))
-    weights = {
-        name: weight
-        for name in encoded
-        if name in modules
-        and (weight := own_parameters(modules[name]).get("weight")) is not None
-        and weight.ndim > 1
-        and not hasattr(weight, "to_local")  # the others have the rest of it
-        and not weight.is_meta
-    }
-    trained = {name: w for name, w in weights.items() if w.requires_grad}
-    found = [
-        f"{name} of {other}"
-        for name in weights.keys() - trained.keys()
-        for other, weight in trained.items()
-        if (weight.shape, weight.dtype, weight.device)
-        == (weights[name].shape, weights[name].dtype, weights[name].device)
-        and torch.equal(weight, weights[name])
-        and bool((weight != weight.flatten()[0]).any())  # not both as zeros
-    ]
-    if not found:
-        return None
-    return (
-        f"{few_names(sorted(found))}: a frozen copy, which is encoded by itself, so "
-        "that from the second task on it is another function than what it was copied "
-        "from. Give RGO the model without it, and copy that after attaching; or place "
-        "FeatureEncoding(width, name=...) of one name in both"
     )
 
 

@@ -37,11 +37,12 @@ def is_identity(parameter: ProjectedParameter, projection: Projection) -> bool:
 
 
 def grown(parameter: ProjectedParameter, entry: Any) -> Any:
-    """Return an entry of a state as that of a vector with more entries.
+    """Return an entry of a state as that of a vector, or a table, with more entries.
 
     ``H`` of the new ones is zero and P the identity, which meet no old ones.
     """
-    if not (parameter.is_vector and isinstance(entry, Mapping)):
+    grows = parameter.is_vector or parameter.is_looked_up
+    if not (grows and isinstance(entry, Mapping)):
         return entry
     fresh = fresh_parts(parameter)
     found = dict(entry)

@@ -67,10 +67,12 @@ class ProjectedUpdate:
         }
         self._outermost: Optimizer | None = None
         self._depth = 0  # of steps of its own inside of its step
+        # A step that is compiled does not take them in: they look at values.
+        before, after = map(torch.compiler.disable, (self._remember, self._project))
         for given in self._hooked:
             self._handles += [
-                given.register_step_pre_hook(self._remember),
-                given.register_step_post_hook(self._project),
+                given.register_step_pre_hook(before),
+                given.register_step_post_hook(after),
             ]
 
     def remove(self) -> None:

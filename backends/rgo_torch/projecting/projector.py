@@ -119,7 +119,6 @@ class GradientProjector(Protection):
         bound = make_bound(max_features, sketch_rows)
         self._gradients: dict[str, ProjectedGradient] = {}
         self._updates: ProjectedUpdate | None = None
-        self._stepping: Stepping | None = None
         check_has_gradients(model, project)
         with gathered(model):  # for hooks are of what the model computes with
             super().__init__(
@@ -132,9 +131,9 @@ class GradientProjector(Protection):
                     for name, parameter in self.parameters.items()
                 }
                 self._hooked = Hooked(self.parameters)
-                self._stepping = Stepping(self._optimizers, self.parameters.values())
+        given = self._optimizers
+        self.stepping = Stepping(given, self.parameters.values())
         if project == "update":
-            given = self._optimizers
             self._updates = ProjectedUpdate(given, self.parameters, self._kept)
         claim(self, (t for p in self.parameters.values() for t in (p.tensor, p.held)))
 
@@ -202,8 +201,8 @@ class GradientProjector(Protection):
         if self._updates is not None:
             self._updates.finish()
         self._kept.renew(left, damping, divide)
-        if self._stepping is not None:
-            self._stepping.drop_momentum()
+        if self._updates is None:
+            self.stepping.drop_momentum()
         self.watch()
 
     def watch(self) -> None:
@@ -211,6 +210,7 @@ class GradientProjector(Protection):
 
         Parameters that were set by hand before count as they are; see `consolidate`.
         """
+        self.stepping.forget()
         if self._updates is not None:
             self._updates.watch()
         for gradient in self._gradients.values():
@@ -244,7 +244,7 @@ class GradientProjector(Protection):
             gradient.remove()
         self._gradients.clear()
         self._hooked.release()
-        for part in (self._stepping, self._updates):
+        for part in (self.stepping, self._updates):
             if part is not None:
                 part.remove()
         release(self)

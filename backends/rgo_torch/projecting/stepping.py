@@ -1,7 +1,7 @@
 """Which optimizers step a model's parameters, whether RGO was given them or not."""
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -21,12 +21,19 @@ class Stepping:
     parameters : collection of ProjectedParameter
         Which they are to hold.
 
+    Attributes
+    ----------
+    has_stepped : bool
+        Whether one that holds a parameter has stepped since `forget`.
+
     Notes
     -----
     PyTorch calls one hook after every step of every optimizer: half a microsecond. It
     keeps neither optimizers nor models alive. What calls no hooks is noted by what it
     wraps and steps.
     """
+
+    has_stepped = False
 
     def __init__(
         self,
@@ -35,12 +42,17 @@ class Stepping:
     ) -> None:
         self._given, self._parameters = given, parameters
         seen = weakref.WeakValueDictionary[int, Optimizer]()
+        lately = weakref.WeakValueDictionary[int, Optimizer]()
+        mine = weakref.ref(self)
 
         def note(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if id(optimizer) not in seen:
-                seen[id(optimizer)] = optimizer
+            if id(optimizer) not in lately:
+                seen[id(optimizer)] = lately[id(optimizer)] = optimizer
+                stepping = mine()
+                if stepping is not None and stepping._holding([optimizer]):
+                    stepping.has_stepped = True
 
-        self._seen = seen
+        self._seen, self._lately = seen, lately
         handle = register_optimizer_step_post_hook(note)
         self._finalizer = weakref.finalize(self, handle.remove)
         self._finalizer.atexit = False
@@ -49,10 +61,19 @@ class Stepping:
         """Note nothing from now on."""
         self._finalizer()
 
+    def forget(self) -> None:
+        """Let those that have stepped so far have stepped before; see `has_stepped`."""
+        self._lately.clear()
+        self.has_stepped = False
+
     def drop_momentum(self) -> None:
         """Set to zero what any of them keeps of the parameters' gradients."""
-        wanted = {id(parameter.held) for parameter in self._parameters}
         # A list, for other threads step too.
-        seen = [reference() for reference in self._seen.valuerefs()]
-        others = [o for o in seen if o and not wanted.isdisjoint(held_by(o))]
+        alive = [reference() for reference in self._seen.valuerefs()]
+        others = self._holding([each for each in alive if each is not None])
         drop_momentum([*self._given, *others], self._parameters)
+
+    def _holding(self, optimizers: Iterable[Optimizer]) -> list[Optimizer]:
+        """Return those that hold a parameter."""
+        wanted = {id(parameter.held) for parameter in self._parameters}
+        return [each for each in optimizers if not wanted.isdisjoint(held_by(each))]

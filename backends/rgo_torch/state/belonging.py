@@ -60,7 +60,22 @@ def check_encoding(
     if found != expected:
         raise ValueError(
             f"the state's encoding is not this one's: expected {expected}, got {found}"
+            f"{_remedy(found, expected)}"
         )
+
+
+def _remedy(found: Any, expected: Any) -> str:
+    """Return what to do where more is encoded here, as of a head that is no longer."""
+    if not (isinstance(found, Mapping) and isinstance(expected, Mapping)):
+        return ""
+    widths = [told.get("widths") or {} for told in (expected, found)]
+    more = sorted(widths[0].keys() - widths[1].keys())
+    if not more:
+        return ""
+    return (
+        f"; more is encoded here, {more}: leave it in order too, by naming it and the "
+        "head in unencoded= (all but the last layer are encoded by default)"
+    )
 
 
 def check_axes(

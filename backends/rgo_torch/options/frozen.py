@@ -1,0 +1,93 @@
+"""What of a model is at risk where a part of it is frozen and encoded."""
+
+import itertools
+from collections.abc import Collection, Iterable
+
+import torch
+from torch import nn
+
+from rgo_core._checks import few_names
+from rgo_torch.modules.torch_private import own_parameters
+from rgo_torch.modules.wrappers import named_modules, pretrained_from
+
+
+def frozen_features(model: nn.Module, encoded: Collection[str]) -> str | None:
+    """Return advice on frozen layers that are given others' features permuted.
+
+    What is trained can learn a new order, what is frozen cannot. A layer is taken to
+    feed the next one of the model that has parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoded : collection of str
+        The names of the layers whose outputs are permuted.
+    """
+    if pretrained_from(model) is not None:
+        return None  # `permuted_pretraining` tells of it
+    own = {
+        name: [p for p in own_parameters(module).values() if p is not None]
+        for name, module in named_modules(model)
+    }
+    layers = [(name, parameters) for name, parameters in own.items() if parameters]
+    found = [
+        name
+        for (name, first), (_, second) in itertools.pairwise(layers)
+        if name in encoded and _are_frozen(first) and _are_frozen(second)
+    ]
+    if not found:
+        return None
+    last = max(i for i, (_, each) in enumerate(layers) if _are_frozen(each))
+    after = next((name for name, _ in layers[last + 1 :]), None)
+    inputs = "" if after is None else f"encode=[{after!r}], what is trained takes in; "
+    return (
+        f"{few_names(found)}: frozen, and from the second task on what they give out "
+        "is permuted before other frozen layers take it in, which cannot learn the new "
+        "order: they are other functions then, and tasks are learned badly, unless "
+        f"what is frozen is random. Encode elsewhere, {inputs}"
+        "or leave them in order, by naming them and the head in unencoded=, or by "
+        "encode=False"
+    )
+
+
+def _are_frozen(parameters: Iterable[nn.Parameter]) -> bool:
+    return not any(parameter.requires_grad for parameter in parameters)
+
+
+def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> str | None:
+    """Return advice on a network beside its copy: a target, a teacher, an average.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoded : iterable of str
+        The names of the layers whose outputs are permuted.
+    """
+    modules = dict(named_modules(model))
+    weights = {
+        name: weight
+        for name in encoded
+        if name in modules
+        and (weight := own_parameters(modules[name]).get("weight")) is not None
+        and weight.ndim > 1
+        and not hasattr(weight, "to_local")  # the others have the rest of it
+        and not weight.is_meta
+    }
+    trained = {name: w for name, w in weights.items() if w.requires_grad}
+    found = [
+        f"{name} of {other}"
+        for name in weights.keys() - trained.keys()
+        for other, weight in trained.items()
+        if (weight.shape, weight.dtype, weight.device)
+        == (weights[name].shape, weights[name].dtype, weights[name].device)
+        and torch.equal(weight, weights[name])
+        and bool((weight != weight.flatten()[0]).any())  # not both as zeros
+    ]
+    if not found:
+        return None
+    return (
+        f"{few_names(sorted(found))}: a frozen copy, which is encoded by itself, so "
+        "that from the second task on it is another function than what it was copied "
+        "from. Give RGO the model without it, and copy that after attaching; or place "
+        "FeatureEncoding(width, name=...) of one name in both"
+    )

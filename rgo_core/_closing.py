@@ -1,0 +1,49 @@
+"""Whether a task closes next to nothing, so that what it learned is not protected."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from rgo_core.damping import Damping, alpha_of
+
+# Of a direction: every task that was seen to be kept closes one at least, and of those
+# that were lost none closed so much.
+LITTLE: Final = 0.1
+
+
+class Added(NamedTuple):
+    """What a task adds to the second moment of a weight."""
+
+    trace: float
+    total: float  # the trace of H, with what was added
+    entries: int  # of the diagonal of H: n for each group
+
+
+def most_closed(added: Added, damping: Damping) -> float:
+    """Return an upper bound on how many directions are closed by what was added.
+
+    An eigenvalue h of it closes ``h / (alpha + h) <= h / alpha`` of its direction.
+    """
+    mean = np.asarray(added.total / added.entries)
+    return added.trace / float(alpha_of(damping, mean, np))
+
+
+def little_closed(
+    weights: Mapping[str, Added], damping: Damping, remedy: str
+) -> str | None:
+    """Return what to tell of a task that closes a tenth of a direction nowhere.
+
+    None where it closes more in any weight, or where nothing was ever observed.
+    """
+    seen = {name: added for name, added in weights.items() if added.total > 0}
+    most = {name: most_closed(added, damping) for name, added in seen.items()}
+    if not most or max(most.values()) >= LITTLE:
+        return None
+    name = max(most, key=most.__getitem__)
+    return (
+        f"this task closes {most[name]:.1g} of a direction in {name}, and no more in "
+        "any other weight: what it learned is hardly protected. Where every sample is "
+        "fitted, p (1 - p) of its class is next to zero: the floored curvature counts "
+        f"that too, {remedy}"
+    )

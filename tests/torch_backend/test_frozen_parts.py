@@ -1,0 +1,53 @@
+"""A frozen part whose features are permuted before another frozen part is told of."""
+
+import re
+
+import pytest
+from torch import nn
+from torch_backend.nets import batches, mlp, sgd
+
+from rgo_torch import RGO
+
+# mlp(): 0 Linear, 2 Linear, 4 Linear, with ReLUs between.
+FROZEN = "0: frozen, and from the second task on what they give out is permuted before"
+
+
+def frozen(*layers: int) -> nn.Sequential:
+    model = mlp()
+    for layer in layers:
+        model[layer].requires_grad_(False)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*held by no optimizer")
+def test_a_frozen_body_is_warned_of_with_what_to_encode() -> None:
+    model = frozen(0, 2)
+    remedy = re.escape("encode=['4'], what is trained takes in; or leave them")
+    with pytest.warns(UserWarning, match=f"{FROZEN}.*{remedy}"):
+        RGO(model, sgd(model[4])).detach()
+    # And that is not warned of.
+    RGO(model, sgd(model[4]), encode=["4"]).detach()
+    RGO(model, sgd(model[4]), encode=False).detach()
+
+
+def test_a_body_that_is_frozen_between_tasks_is_warned_of_once() -> None:
+    model = mlp()
+    rgo = RGO(model, sgd(model), seed=0)
+    rgo.begin_task(0)
+    rgo.end_task(batches())
+    model[:4].requires_grad_(False)
+    with pytest.warns(UserWarning, match=FROZEN):
+        rgo.begin_task(1)
+    rgo.end_task(batches())
+    rgo.begin_task(2)
+    assert FROZEN in rgo.summary()
+
+
+@pytest.mark.parametrize("layers", [(0,), (4,), (0, 4), (2,), (2, 4)])
+def test_one_frozen_layer_that_trained_ones_follow_is_not(layers: tuple[int]) -> None:
+    model = frozen(*layers)
+    if layers == (2, 4):  # what it gives out is permuted, and the head is frozen too
+        with pytest.warns(UserWarning, match="2: frozen.*Encode elsewhere, or leave"):
+            RGO(model, sgd(model))
+    else:
+        RGO(model, sgd(model))
