@@ -74,10 +74,11 @@ class TaskCycle(Attached):
         self._encode(self.finished)
         if (is_new := self.current is None) or self._is_resumed:
             self._changes.watch()
-        if self._progress.begin() or self._is_resumed:
+        begins = self._progress.begin()
+        if begins or self._is_resumed:
             self.projector.watch()
-            if self._guard is not None and self.encoder is not None:
-                self.projector.forget_estimates()
+        if begins and self._guard is not None and self.encoder is not None:
+            self.projector.forget_estimates()
         self._is_resumed = False
         self.statistics.begin_task(self.finished, is_new=is_new)
 

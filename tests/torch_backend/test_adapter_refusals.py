@@ -84,6 +84,20 @@ def test_merged_adapters_are_an_error_that_names_the_way_out() -> None:
     model(batch()[0])
 
 
+@pytest.mark.parametrize("head", [["classifier"], None])
+def test_adapters_that_are_merged_and_taken_out_are_an_error(head: Any) -> None:
+    model = adapted(modules_to_save=head)
+    rgo, _ = attached(Logits(model), encode=head is not None)
+    rgo.begin_task(0)
+    merged = rgo.merge_for(0)
+    assert merged(batch()[0]).isfinite().all()
+    taken_out = model.merge_and_unload()
+    with pytest.raises(RuntimeError, match=r"taken out of the model.*merge_for\(task"):
+        taken_out(batch()[0])
+    rgo.detach()
+    taken_out(batch()[0])
+
+
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [

@@ -9,11 +9,8 @@ from torch_backend.nets import compiled, mlp
 from rgo_core import Axes
 from rgo_torch.layout import find_layout
 from rgo_torch.parameters.forms import empty_moment
-from rgo_torch.parameters.parameter import (
-    ProjectedParameter,
-    make_bound,
-    projected_parameters,
-)
+from rgo_torch.parameters.found import projected_parameters
+from rgo_torch.parameters.parameter import ProjectedParameter, make_bound
 
 
 def test_every_weight_and_bias_has_features_of_its_own() -> None:

@@ -99,6 +99,19 @@ def test_what_no_optimizer_holds_is_not_protected_where_updates_are_projected() 
     assert "not projected: 4.bias: held by no optimizer given" in table.splitlines()
 
 
+def test_a_frozen_body_that_no_optimizer_holds_does_not_count() -> None:
+    model = mlp()
+    model[:4].requires_grad_(False)
+    optimizer = torch.optim.AdamW(model[4].parameters(), weight_decay=0)
+    table = RGO(model, optimizer, encode=["4"]).summary()
+    assert table.startswith("100.0 % of what is trained is protected\n")
+    model = mlp()
+    optimizer = torch.optim.AdamW(model[4].parameters(), weight_decay=0)
+    with pytest.warns(UserWarning, match="held by no optimizer"):
+        table = RGO(model, optimizer).summary()
+    assert "of the parameters are protected" in table
+
+
 def test_explicit_encodings_are_listed() -> None:
     model = nn.Sequential(nn.Linear(3, 4), FeatureEncoding(4), nn.Linear(4, 2))
     table = RGO(model, sgd(model)).summary()

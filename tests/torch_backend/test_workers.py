@@ -18,7 +18,7 @@ from torch_backend.worker_marks import ALONE, NEEDS_GLOO
 from rgo_torch import RGO
 from rgo_torch.distributed.shares import find_owners, inversion_cost
 from rgo_torch.layout import find_layout
-from rgo_torch.parameters.parameter import projected_parameters
+from rgo_torch.parameters.found import projected_parameters
 
 SCRIPT = Path(__file__).with_name("four_workers.py")
 Found = list[dict[str, Any]]

@@ -1,5 +1,6 @@
 """Whether a model's adapters are still those that RGO was attached to."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -25,6 +26,10 @@ class AdapterGuard:
         self.handles = [
             module.register_forward_pre_hook(_CheckForward(name, self._active[name]))
             for name, module in (adapters.lora if adapters else {}).items()
+        ]
+        self.handles += [
+            inner.register_forward_pre_hook(_CheckKept(name))
+            for inner, name in _inner_models(model, adapters)
         ]
 
     def check(self) -> None:
@@ -66,6 +71,39 @@ class _CheckForward(ModuleHook):
         if module.training:
             found = tuple(module.active_adapters)
             _check_active(self.name, self.expected, found)
+
+
+class _CheckKept(ModuleHook):
+    """Notices that adapters were merged and taken out: what is left has no order."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        if not hasattr(module.get_submodule(self.name), "lora_A"):
+            raise RuntimeError(
+                f"{self.name}: its adapters were taken out of the model while RGO is "
+                "attached (merge_and_unload), and a head beside them is still encoded: "
+                "the outputs are of no task. Use RGO.merge_for(task) in place of it, "
+                "or detach() RGO first"
+            )
+
+
+def _inner_models(
+    model: nn.Module, adapters: Adapters | None
+) -> Iterator[tuple[nn.Module, str]]:
+    """Yield what each model of PEFT has inside, with the name of a LoRA layer there.
+
+    PEFT calls its forward past the hooks; who takes it out calls it itself.
+    """
+    lora = {} if adapters is None else adapters.lora
+    mine = set(map(id, lora.values()))
+    for module in model.modules():
+        if callable(base := getattr(module, "get_base_model", None)):
+            inner: nn.Module = base()
+            names = (name for name, each in inner.named_modules() if id(each) in mine)
+            if (first := next(names, None)) is not None:
+                yield inner, first
 
 
 def _check_active(name: str, expected: tuple[str, ...], found: tuple[str, ...]) -> None:

@@ -28,7 +28,8 @@ from rgo_torch.observation.shared import (
     shared_layers,
     shared_parameters,
 )
-from rgo_torch.parameters.parameter import Moment, make_bound, projected_parameters
+from rgo_torch.parameters.found import projected_parameters
+from rgo_torch.parameters.parameter import Moment, make_bound
 
 
 @on_whole

@@ -33,7 +33,8 @@ def permuted_pretraining(model: nn.Module) -> str | None:
     return (
         f"the model was pretrained ({source}), and from the second task on its "
         "features are permuted, which breaks what it knows: fine-tune adapters, inside "
-        "of which RGO encodes, or pass encode=False"
+        "of which RGO encodes, or pass encode=False. Where its weights were drawn "
+        "anew, as from_config does, nothing is broken"
     )
 
 

@@ -1,8 +1,7 @@
 """The parameters that RGO projects, seen as rows, and what projecting one takes."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ from rgo_core._checks import check_integer
 from rgo_torch.fast.product import projected_rows
 from rgo_torch.layers.layer import Layer
 from rgo_torch.modules.complex_parts import real_dtype, real_shape, real_view
-from rgo_torch.modules.wrappers import named_parameters
 
 Moment = SecondMoment | DiagonalMoment | SketchedMoment
 Projection = Tensor | DiagonalProjection | LowRankProjection
@@ -210,40 +208,3 @@ class ProjectedParameter:
 def projection_dtype(tensor: Tensor) -> torch.dtype:
     """Return the dtype that a tensor's projection is applied in."""
     return torch.promote_types(real_dtype(tensor.dtype), torch.float32)
-
-
-def projected_parameters(
-    model: nn.Module,
-    layers: Sequence[Layer],
-    bound: Bound = UNBOUNDED,
-    held: Mapping[str, nn.Parameter] | None = None,
-) -> dict[str, ProjectedParameter]:
-    """Return the parameters of `layers` by their names in `model`, tied ones once.
-
-    Where layers of different kinds share one, as an embedding and a head do, the axes
-    are those of a use that is not diagonal, which protects both. `held` tells what
-    optimizers hold, where that is something else.
-    """
-    names: dict[int, str] = {}
-    for name, parameter in named_parameters(model):
-        names.setdefault(id(parameter), name)
-    found: dict[str, ProjectedParameter] = {}
-    for layer in layers:
-        for own, axes in layer.axes.items():
-            tensor = layer.parameter(own)
-            if tensor is None:
-                continue
-            name = names[id(tensor)]
-            before = found.get(name)
-            if before is None:
-                other = tensor if held is None else held[name]
-                cut = None if other is tensor else other
-                found[name] = ProjectedParameter(name, tensor, axes, bound, sharded=cut)
-            elif before.axes.diagonal and not axes.diagonal:
-                found[name] = replace(before, axes=axes)
-            found[name].uses.append((layer, own))
-    for each in found.values():
-        for layer, own in each.uses:
-            if layer.has_any_axes:
-                layer.axes[own] = each.axes
-    return found

@@ -15,13 +15,8 @@ from rgo_torch.mesh.gathered import gathered
 from rgo_torch.modules.hooks import Uncopied
 from rgo_torch.modules.wrappers import named_parameters, original_model
 from rgo_torch.observation.shared import Groups, shared_layers, shared_parameters
-from rgo_torch.parameters.parameter import (
-    Bound,
-    Moment,
-    ProjectedParameter,
-    Projection,
-    projected_parameters,
-)
+from rgo_torch.parameters.found import projected_parameters
+from rgo_torch.parameters.parameter import Bound, Moment, ProjectedParameter, Projection
 from rgo_torch.parameters.projections import Projections, Renewed
 from rgo_torch.parameters.state import loaded_parts, parts_of
 from rgo_torch.projecting.attachment import check_parameters

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from rgo_torch.layers.rows import RowLayer
-from rgo_torch.parameters.parameter import projected_parameters
+from rgo_torch.parameters.found import projected_parameters
 from rgo_torch.projecting.projected_gradient import ProjectedGradient
 
 Biases = Literal["free", "frozen"]
