@@ -12,7 +12,7 @@ BAD_BATCHES = {
     r"a batch must be a pair .* got Tensor; of one pair pass a list, \[\(x, y\)\]; "
     "pass score= for": batch()[0],
     "a batch must be a pair .* got dict; pass score= for": {"x": 1, "y": 2},
-    r"got dict; pass score=cross_entropy_score\(\), of rgo_torch.integ": {"labels": 1},
+    r"got dict; pass score=cross_entropy_score\(curvature=rgo": {"labels": 1},
     r"a batch must be a pair .* got tuple of \['Tensor'\];": (batch()[0],),
     r"a batch must be a pair .* got tuple of \['ndarray', 'Tensor'\];": (
         batch()[0].numpy(),

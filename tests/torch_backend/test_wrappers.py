@@ -1,6 +1,7 @@
 """Names do not depend on what wraps a model; what a wrapper cuts up is refused."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from torch_backend.nets import (
 )
 from torch_backend.worker_marks import NEEDS_FULLY_SHARD, NEEDS_GLOO
 
-from rgo_torch import RGO
+from rgo_torch import RGO, find_layout, second_moments
 from rgo_torch.modules.wrappers import named_modules, named_parameters
 from rgo_torch.projecting.optimizers import Project
 
@@ -101,6 +102,19 @@ def test_a_wrapped_model_has_the_names_and_the_gradients_of_a_plain_one(
         found.append((list(rgo.projector.parameters), gradients))
     assert found[0][0] == [name for name, _ in plain.named_parameters()]
     assert_same(*found)
+
+
+@pytest.mark.parametrize("models", [[nn.Linear(2, 2)], "model", None])
+def test_what_is_no_module_is_refused_with_what_to_do(models: Any) -> None:
+    message = r"model must be an nn.Module, got a \w+; of several.*nn.ModuleList\(\["
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    for use in (
+        lambda: RGO(models, optimizer),
+        lambda: second_moments(models, []),
+        lambda: find_layout(models),
+    ):
+        with pytest.raises(TypeError, match=message):
+            use()
 
 
 def test_a_tied_parameter_has_all_of_its_names_and_a_shared_module_one() -> None:

@@ -136,9 +136,10 @@ def warn_of_miscounted(layers: Iterable[Layer]) -> None:
     warn_caller(
         f"{names}: the samples are not along the first axis of the inputs, which has "
         f"{_span(entries)} entries where the batch has {_span(samples)} samples: each "
-        "entry counts as a sample. Put the samples first where time comes first; where "
-        "entries are tokens that are routed, as to experts, sequences that are joined "
-        "or calls on other samples, pass per='position', which says that it is meant"
+        "entry, or each position of one, counts as a sample. Put the samples first "
+        "where time comes first; where entries are tokens that are routed, as to "
+        "experts, sequences that are joined, the choices of a question or calls on "
+        "other samples, pass per='position', which says that it is meant"
     )
 
 
@@ -151,8 +152,8 @@ def warn_of_summed(layers: Iterable[Layer]) -> None:
             "comes in is one for all samples, as where weights are made for a task or "
             "a sample comes without the axis of a batch, or "
             "the forward does not run on a sample by itself under torch.func.vmap, as "
-            "where it looks at values. So many batches protect so many directions: "
-            "give end_task small ones"
+            "where it looks at values, or calls an nn.GRU or nn.RNN. So many batches "
+            "protect so many directions: give end_task small ones"
         )
 
 

@@ -16,7 +16,18 @@ PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def original_model(model: nn.Module) -> nn.Module:
-    """Return what is behind `torch.compile`, DistributedDataParallel and the like."""
+    """Return what is behind `torch.compile`, DistributedDataParallel and the like.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be an nn.Module, got a {type(model).__name__}; of several "
+            "that learn together make one, as nn.ModuleList([...])"
+        )
     while (inner := _inner(model)) is not None:
         model = inner
     return model

@@ -24,12 +24,16 @@ def checked_pair(batch: Any) -> tuple[Tensor, Tensor]:
         kind = type(batch).__name__
         if isinstance(batch, tuple | list):
             kind += f" of {[type(part).__name__ for part in batch]}"
-        remedy = "pass score= for anything else"
+        remedy = (
+            "pass score= for anything else, as score=lambda model, batch: "
+            "rgo_torch.label_score(model(*batch[:-1]), batch[-1], "
+            "curvature=rgo.curvature)"
+        )
         if isinstance(batch, Tensor):
             remedy = f"of one pair pass a list, [(x, y)]; {remedy}"
         if isinstance(batch, Mapping) and "labels" in batch:
             remedy = (
-                "pass score=cross_entropy_score(), of "
+                "pass score=cross_entropy_score(curvature=rgo.curvature), of "
                 "rgo_torch.integrations.huggingface, for batches with labels"
             )
         raise TypeError(
