@@ -5,11 +5,26 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from rgo_core._typing import Array, Namespace
 from rgo_core.damping import Damping, alpha_of
+from rgo_core.diagonal import DiagonalMoment
+from rgo_core.second_moment import SecondMoment
+from rgo_core.sketch import SketchedMoment
 
 # Of a direction: every task that was seen to be kept closes one at least, and of those
 # that were lost none closed so much.
 LITTLE: Final = 0.1
+
+
+def traces(
+    moment: SecondMoment | DiagonalMoment | SketchedMoment, xp: Namespace
+) -> Array:
+    """Return the trace of H, of each group."""
+    if isinstance(moment, SketchedMoment):
+        return moment.trace
+    if isinstance(moment, DiagonalMoment):
+        return xp.sum(moment.diagonal, axis=-1)
+    return xp.linalg.trace(moment.matrix)
 
 
 class Added(NamedTuple):

@@ -141,7 +141,7 @@ def end_task(
     _check_moments(before, moments)
     renewed = partial(_renewed, moments, damping, looked_up(before))
     traces = before.traces | {
-        path: in_double(trace)(moment).astype(jnp.float32).sum()
+        path: trace(moment).astype(jnp.float32).sum()
         for path, moment in moments.items()
     }
     after = ProjectionState(

@@ -1,5 +1,6 @@
 """The forms of second moments and projections, by the layout of their parameter."""
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -15,6 +16,8 @@ from rgo_core import (
     SecondMoment,
     SketchedMoment,
 )
+from rgo_core._closing import traces
+from rgo_jax.double import in_double
 from rgo_jax.layout import Layout
 
 Moment: TypeAlias = SecondMoment | DiagonalMoment | SketchedMoment
@@ -64,13 +67,9 @@ def main_array(form: Moment | Projection) -> Any:
 
 
 def trace(moment: Moment) -> Array:
-    """Return the trace of H, of each group."""
-    if isinstance(moment, SketchedMoment):
-        kept: Array = moment.trace
-        return kept
-    if isinstance(moment, DiagonalMoment):
-        return jnp.sum(moment.diagonal, axis=-1)
-    return jnp.trace(moment.matrix, axis1=-2, axis2=-1)
+    """Return the trace of H, of each group, in double precision."""
+    found: Array = in_double(partial(traces, xp=jnp))(moment)
+    return found
 
 
 def moment_kind(projection: Projection) -> type[Moment]:

@@ -9,7 +9,6 @@ from jax import Array
 
 from rgo_core._closing import Added, little_closed
 from rgo_core.damping import Damping
-from rgo_jax.double import in_double
 from rgo_jax.forms import Moment, main_array, trace
 from rgo_jax.projection import ProjectionState
 
@@ -68,5 +67,5 @@ def warn_of_loss(
 
 def _entries(moment: Moment) -> int:
     """Return how long the diagonal of H is, n of each group."""
-    groups = in_double(trace)(moment).size
+    groups = trace(moment).size
     return int(groups * main_array(moment).shape[-1])

@@ -243,8 +243,7 @@ def _finished(blocks: Iterable[Block], sampling: Sampling) -> dict[str, Moment]:
             "the curvature pass needs at least one batch, got none: a generator gives "
             "its batches once, a loader with drop_last=True none of too few samples"
         )
-    share = sampling.share
-    moments = {block.name: block.finish(share) for block in blocks}
+    moments = {block.name: block.finish(sampling.share) for block in blocks}
     found = {name: moment for name, moment in moments.items() if moment is not None}
     if not found:
         raise ValueError("no score depends on the output of a protected layer")

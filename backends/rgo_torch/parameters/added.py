@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
+from array_api_compat import torch as xp
 
-from rgo_core import DiagonalMoment, SketchedMoment
-from rgo_core._closing import Added
+from rgo_core._closing import Added, traces
 from rgo_torch.parameters.parameter import Moment
 
 
@@ -19,19 +17,9 @@ def added_to(
     for name, moment in moments.items():
         if not isinstance(moment, Moment):
             continue  # refused when projections are renewed
-        traces = _traces(moment)
-        trace = float(traces.sum())
-        before = float(_traces(earlier[name]).sum()) if name in earlier else 0.0
-        entries = traces.numel() * moment[0].shape[-1]
+        of_groups = traces(moment, xp)
+        trace = float(of_groups.sum())
+        before = float(traces(earlier[name], xp).sum()) if name in earlier else 0.0
+        entries = of_groups.numel() * moment[0].shape[-1]
         found[name] = Added(trace, before + trace, entries)
     return found
-
-
-def _traces(moment: Moment) -> Tensor:
-    """Return the trace of H of each group."""
-    if isinstance(moment, SketchedMoment):
-        kept: Tensor = moment.trace
-        return kept
-    if isinstance(moment, DiagonalMoment):
-        return torch.sum(moment.diagonal, dim=-1)
-    return torch.diagonal(moment.matrix, dim1=-2, dim2=-1).sum(-1)
