@@ -159,6 +159,8 @@ class TaskEnd(TaskCycle):
         added = added_to(self.projector.moments, moments)
         lost = elsewhere, self.projector.bypassed()
         self._changes.warn_of_lost(added, self.damping, *lost)
+        if self.projector.stepping.has_stepped_others:
+            self._changes.warn_of_untrained()
         self.statistics.others.warn_of_changed()
         shared = self._workers.sharded or (together and self._workers.count > 1)
         self.projector.consolidate(

@@ -83,6 +83,16 @@ class Trained:
                 "Use project='update'"
             )
 
+    def warn_of_untrained(self) -> None:
+        """Warn where nothing has changed, though something else was trained."""
+        if self._before and not any(map(self._is_changed, self._before)):
+            warn_caller(
+                "no parameter changed in this task, and an optimizer of others "
+                "stepped: is it a copy of the model that was trained? RGO is with the "
+                "model that it was given: to go on from a copy, load its state_dict() "
+                "into that one, or attach an RGO to it"
+            )
+
     def _is_changed(self, name: str) -> bool:
         held = self._parameters[name].held
         # What was frozen in the task, after its training, may be lost as well.

@@ -1,5 +1,6 @@
 """What a task trains and its score does not reach is told."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,7 @@ from rgo_torch.modules.values import _sums
 
 pytestmark = pytest.mark.filterwarnings("ignore:the weight decay of SGD:UserWarning")
 Batch = tuple[Tensor, Tensor, Tensor]
+NOTHING = "no parameter changed in this task, and an optimizer of others stepped"
 MESSAGE = "trained in this task, but no score depends on them"
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "adam": lambda p: torch.optim.Adam(p, 1e-2),
@@ -57,11 +59,11 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, of: list[Batch]) -
         optimizer.step()
 
 
-def warned(act: Callable[[], object]) -> list[str]:
+def warned(act: Callable[[], object], message: str = MESSAGE) -> list[str]:
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         act()
-    return [str(each.message) for each in found if MESSAGE in str(each.message)]
+    return [str(each.message) for each in found if message in str(each.message)]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -212,3 +214,27 @@ def test_large_parameters_are_summed_in_pieces(monkeypatch) -> None:
     monkeypatch.setattr("rgo_torch.modules.values.PIECE", 4)
     torch.testing.assert_close(_sums(values), whole)
     assert _sums(torch.zeros(0)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_copy_that_is_trained_in_place_of_the_model_is_told(optimizer: str) -> None:
+    model = ActorCritic()
+    own = OPTIMIZERS[optimizer](model.parameters())
+    rgo = rgo_torch.RGO(model, own, unencoded=["actor", "critic"])
+
+    def end() -> None:
+        rgo.end_task(data(), score=both)
+
+    rgo.begin_task(0)
+    train(model, own, data())
+    assert not warned(end, NOTHING)
+    best = copy.deepcopy(model)
+    rgo.begin_task(1)
+    train(best, OPTIMIZERS[optimizer](best.parameters()), data())
+    assert len(warned(end, NOTHING)) == 1
+    rgo.begin_task(2)  # which is never trained, nor anything else
+    assert not warned(end, NOTHING)
+    rgo.begin_task(3)
+    train(model, own, data())
+    train(best, OPTIMIZERS[optimizer](best.parameters()), data())
+    assert not warned(end, NOTHING)

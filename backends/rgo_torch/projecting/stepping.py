@@ -25,6 +25,8 @@ class Stepping:
     ----------
     has_stepped : bool
         Whether one that holds a parameter has stepped since `forget`.
+    has_stepped_others : bool
+        Whether one has that holds none.
 
     Notes
     -----
@@ -34,6 +36,7 @@ class Stepping:
     """
 
     has_stepped = False
+    has_stepped_others = False
 
     def __init__(
         self,
@@ -49,8 +52,8 @@ class Stepping:
             if id(optimizer) not in lately:
                 seen[id(optimizer)] = lately[id(optimizer)] = optimizer
                 stepping = mine()
-                if stepping is not None and stepping._holding([optimizer]):
-                    stepping.has_stepped = True
+                if stepping is not None:
+                    stepping._note(optimizer)
 
         self._seen, self._lately = seen, lately
         handle = register_optimizer_step_post_hook(note)
@@ -64,7 +67,7 @@ class Stepping:
     def forget(self) -> None:
         """Let those that have stepped so far have stepped before; see `has_stepped`."""
         self._lately.clear()
-        self.has_stepped = False
+        self.has_stepped = self.has_stepped_others = False
 
     def drop_momentum(self) -> None:
         """Set to zero what any of them keeps of the parameters' gradients."""
@@ -72,6 +75,12 @@ class Stepping:
         alive = [reference() for reference in self._seen.valuerefs()]
         others = self._holding([each for each in alive if each is not None])
         drop_momentum([*self._given, *others], self._parameters)
+
+    def _note(self, optimizer: Optimizer) -> None:
+        if self._holding([optimizer]):
+            self.has_stepped = True
+        else:
+            self.has_stepped_others = True
 
     def _holding(self, optimizers: Iterable[Optimizer]) -> list[Optimizer]:
         """Return those that hold a parameter."""
