@@ -138,7 +138,8 @@ class Attached(Uncopied):
         held = {n: p.held for n, p in self.projector.parameters.items()}
         return [
             left_plain(self.model, self.projector.skipped),
-            frozen_copies(self.model, encoded) or frozen_features(self.model, encoded),
+            frozen_copies(self.model, encoded)
+            or frozen_features(self.model, encoded, self.projector.stepping.unheld()),
             rounded_weights(held),
         ]
 

@@ -107,12 +107,11 @@ def _never_observed(projector: GradientProjector) -> list[str]:
 
 
 def _headline(projector: GradientProjector) -> str:
+    share, of = projector.protected_share, "of the parameters are protected"
     trained = projector.trained_share
     beside = any(reason == FROZEN for _, reason in projector.unprotected)
-    if beside or (projector.unprotected and trained == 1):  # the rest is frozen
+    if beside or share < trained == 1:  # the rest is frozen
         share, of = trained, "of what is trained is protected"
-    else:
-        share, of = projector.protected_share, "of the parameters are protected"
     return f"{100 * share:.1f} % {of}"
 
 

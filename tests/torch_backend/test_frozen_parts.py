@@ -7,9 +7,10 @@ from torch import nn
 from torch_backend.nets import batches, mlp, sgd
 
 from rgo_torch import RGO
+from rgo_torch.projecting.optimizers import Project
 
 # mlp(): 0 Linear, 2 Linear, 4 Linear, with ReLUs between.
-FROZEN = "0: frozen, and from the second task on what they give out is permuted before"
+FROZEN = "0: frozen, or held by no optimizer, and from the second"
 
 
 def frozen(*layers: int) -> nn.Sequential:
@@ -19,7 +20,7 @@ def frozen(*layers: int) -> nn.Sequential:
     return model
 
 
-@pytest.mark.filterwarnings("ignore:.*held by no optimizer")
+@pytest.mark.filterwarnings("ignore:.*held by no optimizer given")
 def test_a_frozen_body_is_warned_of_with_what_to_encode() -> None:
     model = frozen(0, 2)
     remedy = re.escape("encode=['4'], what is trained takes in; or leave them")
@@ -28,6 +29,15 @@ def test_a_frozen_body_is_warned_of_with_what_to_encode() -> None:
     # And that is not warned of.
     RGO(model, sgd(model[4]), encode=["4"]).detach()
     RGO(model, sgd(model[4]), encode=False).detach()
+
+
+@pytest.mark.parametrize("project", ["gradient", "update"])
+@pytest.mark.filterwarnings("ignore:.*held by no optimizer given")
+def test_a_body_that_no_optimizer_holds_is_as_good_as_frozen(project: Project) -> None:
+    model = mlp()
+    with pytest.warns(UserWarning, match=FROZEN):
+        RGO(model, sgd(model[4]), project=project).detach()
+    RGO(model, [sgd(part) for part in model if len(list(part.parameters()))])
 
 
 def test_a_body_that_is_frozen_between_tasks_is_warned_of_once() -> None:

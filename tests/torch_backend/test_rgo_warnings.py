@@ -147,13 +147,13 @@ def test_a_frozen_copy_inside_of_the_model_is_warned_of() -> None:
     RGO(model, sgd(model.online), encode=False).detach()  # warnings are errors
     for weight in (p for p in model.target.parameters() if p.ndim > 1):
         nn.init.normal_(weight)
-    with pytest.warns(UserWarning, match=r"target\.0, target\.2: frozen, and from"):
+    with pytest.warns(UserWarning, match=r"target\.0, target\.2: frozen, or held"):
         RGO(model, sgd(model.online), unencoded=[]).detach()
     both = WithTarget(trained=True)  # as the layers of a TransformerEncoder begin
     RGO(both, sgd(both), unencoded=[]).detach()
 
 
-@pytest.mark.filterwarnings("ignore:target.*before other frozen layers")
+@pytest.mark.filterwarnings("ignore:target.*before other such layers")
 def test_a_frozen_copy_of_another_dtype_or_place_is_not_compared() -> None:
     model = WithTarget(trained=False)
     model.target.double()
@@ -163,7 +163,7 @@ def test_a_frozen_copy_of_another_dtype_or_place_is_not_compared() -> None:
     assert frozen_copies(apart, ["online.0", "target.0"]) is None
 
 
-@pytest.mark.filterwarnings("ignore:target.*before other frozen layers")
+@pytest.mark.filterwarnings("ignore:target.*before other such layers")
 def test_frozen_weights_that_are_all_alike_are_no_copies() -> None:
     model = WithTarget(trained=False)
     for weight in model.parameters():
@@ -233,7 +233,7 @@ def test_what_was_cast_thawed_or_frozen_since_it_was_attached_is_warned_of_once(
     model.online.bfloat16()
     data = [(x.bfloat16(), y) for x, y in batches()]
     message = r"online\.0\.weight, .* more: trained in bfloat16, where each step"
-    no_copy = pytest.warns(UserWarning, match="target.*before other frozen layers")
+    no_copy = pytest.warns(UserWarning, match="target.*before other such layers")
     with no_copy, pytest.warns(UserWarning, match=message) as told:
         rgo.end_task(data)
     assert len(told) == 2

@@ -11,7 +11,9 @@ from rgo_torch.modules.torch_private import own_parameters
 from rgo_torch.modules.wrappers import named_modules, pretrained_from
 
 
-def frozen_features(model: nn.Module, encoded: Collection[str]) -> str | None:
+def frozen_features(
+    model: nn.Module, encoded: Collection[str], unheld: Collection[int]
+) -> str | None:
     """Return advice on frozen layers that are given others' features permuted.
 
     What is trained can learn a new order, what is frozen cannot. A layer is taken to
@@ -22,6 +24,8 @@ def frozen_features(model: nn.Module, encoded: Collection[str]) -> str | None:
     model : nn.Module
     encoded : collection of str
         The names of the layers whose outputs are permuted.
+    unheld : collection of int
+        The identities of parameters that no optimizer holds: frozen too.
     """
     if pretrained_from(model) is not None:
         return None  # `permuted_pretraining` tells of it
@@ -29,29 +33,29 @@ def frozen_features(model: nn.Module, encoded: Collection[str]) -> str | None:
         name: [p for p in own_parameters(module).values() if p is not None]
         for name, module in named_modules(model)
     }
-    layers = [(name, parameters) for name, parameters in own.items() if parameters]
+    layers = [
+        (name, not any(p.requires_grad and id(p) not in unheld for p in parameters))
+        for name, parameters in own.items()
+        if parameters
+    ]
     found = [
         name
-        for (name, first), (_, second) in itertools.pairwise(layers)
-        if name in encoded and _are_frozen(first) and _are_frozen(second)
+        for (name, is_frozen), (_, is_next) in itertools.pairwise(layers)
+        if name in encoded and is_frozen and is_next
     ]
     if not found:
         return None
-    last = max(i for i, (_, each) in enumerate(layers) if _are_frozen(each))
+    last = max(i for i, (_, is_frozen) in enumerate(layers) if is_frozen)
     after = next((name for name, _ in layers[last + 1 :]), None)
     inputs = "" if after is None else f"encode=[{after!r}], what is trained takes in; "
     return (
-        f"{few_names(found)}: frozen, and from the second task on what they give out "
-        "is permuted before other frozen layers take it in, which cannot learn the new "
-        "order: they are other functions then, and tasks are learned badly, unless "
+        f"{few_names(found)}: frozen, or held by no optimizer, and from the second "
+        "task on what they give out is permuted before other such layers take it in, "
+        "which cannot learn the new order: tasks are learned badly then, unless "
         f"what is frozen is random. Encode elsewhere, {inputs}"
         "or leave them in order, by naming them and the head in unencoded=, or by "
         "encode=False"
     )
-
-
-def _are_frozen(parameters: Iterable[nn.Parameter]) -> bool:
-    return not any(parameter.requires_grad for parameter in parameters)
 
 
 def frozen_copies(model: nn.Module, encoded: Iterable[str]) -> str | None:

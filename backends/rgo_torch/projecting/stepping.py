@@ -64,6 +64,11 @@ class Stepping:
         """Note nothing from now on."""
         self._finalizer()
 
+    def unheld(self) -> set[int]:
+        """Return the identities of the parameters that none of those given holds."""
+        held = set().union(*map(held_by, self._given))
+        return {id(p.tensor) for p in self._parameters if id(p.held) not in held}
+
     def forget(self) -> None:
         """Let those that have stepped so far have stepped before; see `has_stepped`."""
         self._lately.clear()
