@@ -102,6 +102,7 @@ def test_a_stack_of_states_is_refused_where_the_call_is_not_mapped() -> None:
     jax.vmap(optimizer.update)(params, after, params)
 
 
+@pytest.mark.filterwarnings("ignore:this task closes 0 of a direction")  # as before
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_state_survives_a_file_of_arrays(x64: bool, tmp_path: Any) -> None:
     with jax.enable_x64(x64):

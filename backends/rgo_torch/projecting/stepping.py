@@ -53,7 +53,7 @@ class Stepping:
                 seen[id(optimizer)] = lately[id(optimizer)] = optimizer
                 stepping = mine()
                 if stepping is not None:
-                    stepping._note(optimizer)
+                    stepping.notice(optimizer)
 
         self._seen, self._lately = seen, lately
         handle = register_optimizer_step_post_hook(note)
@@ -81,7 +81,8 @@ class Stepping:
         others = self._holding([each for each in alive if each is not None])
         drop_momentum([*self._given, *others], self._parameters)
 
-    def _note(self, optimizer: Optimizer) -> None:
+    def notice(self, optimizer: Optimizer) -> None:
+        """Take an optimizer that steps for one of the parameters', or of others."""
         if self._holding([optimizer]):
             self.has_stepped = True
         else:
