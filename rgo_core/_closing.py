@@ -11,8 +11,8 @@ from rgo_core.diagonal import DiagonalMoment
 from rgo_core.second_moment import SecondMoment
 from rgo_core.sketch import SketchedMoment
 
-# Of a direction: every task that was seen to be kept closes one at least, and of those
-# that were lost none closed so much.
+# Of a direction. Small networks lost tasks that closed 0.003 of one and less, kept some
+# that closed 0.03, and with a floor every task closed tens.
 LITTLE: Final = 0.1
 
 
