@@ -5,43 +5,32 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rgo_core._typing import Array, Namespace
 from rgo_core.damping import Damping, alpha_of
-from rgo_core.diagonal import DiagonalMoment
-from rgo_core.second_moment import SecondMoment
-from rgo_core.sketch import SketchedMoment
 
 # Of a direction. Small networks lost tasks that closed 0.003 of one and less, kept some
 # that closed 0.03, and with a floor every task closed tens.
 LITTLE: Final = 0.1
 
 
-def traces(
-    moment: SecondMoment | DiagonalMoment | SketchedMoment, xp: Namespace
-) -> Array:
-    """Return the trace of H, of each group."""
-    if isinstance(moment, SketchedMoment):
-        return moment.trace
-    if isinstance(moment, DiagonalMoment):
-        return xp.sum(moment.diagonal, axis=-1)
-    return xp.linalg.trace(moment.matrix)
-
-
 class Added(NamedTuple):
     """What a task adds to the second moment of a weight."""
 
-    trace: float
-    total: float  # the trace of H, with what was added
-    entries: int  # of the diagonal of H: n for each group
+    trace: float  # of what is added
+    totals: np.ndarray  # the trace of H of each group, with what is added
+    features: int  # n
 
 
 def most_closed(added: Added, damping: Damping) -> float:
     """Return an upper bound on how many directions are closed by what was added.
 
-    An eigenvalue h of it closes ``h / (alpha + h) <= h / alpha`` of its direction.
+    With D added to H, at one alpha, ``trace (H + D)(alpha I + H + D)^-1`` grows by
+    ``trace(D) / alpha`` at most: it is concave in H, and that is its slope at zero.
+    Each group has its alpha; the least bounds them all.
     """
-    mean = np.asarray(added.total / added.entries)
-    return added.trace / float(alpha_of(damping, mean, np))
+    seen = np.asarray(added.totals)[added.totals > 0]
+    if not seen.size:
+        return 0.0
+    return added.trace / float(np.min(alpha_of(damping, seen / added.features, np)))
 
 
 def little_closed(
@@ -51,7 +40,7 @@ def little_closed(
 
     None where it closes more in any weight, or where nothing was ever observed.
     """
-    seen = {name: added for name, added in weights.items() if added.total > 0}
+    seen = {name: added for name, added in weights.items() if added.totals.any()}
     most = {name: most_closed(added, damping) for name, added in seen.items()}
     if not most or max(most.values()) >= LITTLE:
         return None
@@ -60,5 +49,6 @@ def little_closed(
         f"this task closes {most[name]:.1g} of a direction in {name}, and no more in "
         "any other weight: what it learned is hardly protected. Where every sample is "
         "fitted, p (1 - p) of its class is next to zero: the floored curvature counts "
-        f"that too, {remedy}"
+        f"that too, {remedy}. If it is floored already, the damping is too large, "
+        f"{damping}"
     )

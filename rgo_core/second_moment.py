@@ -221,6 +221,17 @@ def _observe_dense(
     return SecondMoment(moment.matrix + rows.mT @ rows, count)
 
 
+def traces(
+    moment: SecondMoment | DiagonalMoment | SketchedMoment, xp: Namespace
+) -> Array:
+    """Return the trace of H, of each group."""
+    if isinstance(moment, SketchedMoment):
+        return moment.trace
+    if isinstance(moment, DiagonalMoment):
+        return xp.sum(moment.diagonal, axis=-1)
+    return xp.linalg.trace(moment.matrix)
+
+
 def check_moment(name: str, moment: object) -> None:
     """Raise TypeError unless `moment` has one of the forms of a second moment."""
     if not isinstance(moment, SecondMoment | DiagonalMoment | SketchedMoment):

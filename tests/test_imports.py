@@ -271,6 +271,24 @@ def test_no_rooms_import_each_other_in_a_circle(package: str) -> None:
     assert cycle_in(rooms) == []
 
 
+def test_the_rooms_of_rgo_torch_import_those_above_them_in_their_table() -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text()
+    table = text.split("`rgo_torch` has a room")[1].split("`rgo_bench` has such")[0]
+    cells = [row.split("|")[0] for row in table.split("\n| ")[3:]]
+    place = {
+        f"rgo_torch.{room}": number
+        for number, cell in enumerate(cells)
+        for room in re.findall(r"`(\w+)/`", cell)
+    }
+    found = FOLDERS["rgo_torch"].glob("*/__init__.py")
+    folders = {f"rgo_torch.{path.parent.name}" for path in found}
+    rooms = rooms_of(imported("rgo_torch"))
+    assert place.keys() == folders
+    for room in folders:
+        below = {other for other in rooms[room] & folders if place[other] > place[room]}
+        assert not below, room
+
+
 @pytest.mark.parametrize("package", FOLDERS)
 def test_no_file_is_long(package: str) -> None:
     paths = FOLDERS[package].rglob("*.py")

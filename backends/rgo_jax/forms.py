@@ -16,7 +16,7 @@ from rgo_core import (
     SecondMoment,
     SketchedMoment,
 )
-from rgo_core._closing import traces
+from rgo_core.second_moment import traces
 from rgo_jax.double import in_double
 from rgo_jax.layout import Layout
 

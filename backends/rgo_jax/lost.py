@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import jax
+import numpy as np
 from jax import Array
 
 from rgo_core._closing import Added, little_closed
@@ -55,7 +56,9 @@ def warn_of_loss(
         return
     weights = {
         path: Added(
-            float(after[path] - before.traces[path]), float(after[path]), _entries(each)
+            float(after[path] - before.traces[path]),
+            np.asarray(trace(each)),
+            main_array(each).shape[-1],
         )
         for path, each in moments.items()
         if path in before.weights
@@ -63,9 +66,3 @@ def warn_of_loss(
     little = little_closed(weights, damping, FLOORED)
     if little is not None:
         warnings.warn(little, stacklevel=4)
-
-
-def _entries(moment: Moment) -> int:
-    """Return how long the diagonal of H is, n of each group."""
-    groups = trace(moment).size
-    return int(groups * main_array(moment).shape[-1])

@@ -27,7 +27,7 @@ from rgo_torch.options.advice import (
     rounded_weights,
 )
 from rgo_torch.options.defaults import Chosen
-from rgo_torch.options.frozen import frozen_copies, frozen_features
+from rgo_torch.options.frozen import frozen_parts
 from rgo_torch.options.scope import Scope
 from rgo_torch.parameters.parameter import Moment
 from rgo_torch.parameters.projections import scalings
@@ -138,8 +138,7 @@ class Attached(Uncopied):
         held = {n: p.held for n, p in self.projector.parameters.items()}
         return [
             left_plain(self.model, self.projector.skipped),
-            frozen_copies(self.model, encoded)
-            or frozen_features(self.model, encoded, self.projector.stepping.unheld()),
+            frozen_parts(self.model, encoded, self.projector),
             rounded_weights(held),
         ]
 

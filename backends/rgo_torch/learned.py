@@ -16,7 +16,7 @@ from rgo_torch.state.checked import (
     grown_names,
     is_projected_alike,
 )
-from rgo_torch.state.reading import note_reads, told_reads
+from rgo_torch.state.read_weights import note_reads, told_reads
 from rgo_torch.summary import summarize
 from rgo_torch.task_end import TaskEnd
 

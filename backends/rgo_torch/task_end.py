@@ -76,7 +76,10 @@ class TaskEnd(TaskCycle):
         UserWarning
             If protected parameters were trained that no score depends on, such as a
             head that the score leaves out, or whose gradients should be projected and
-            bypassed the backward pass, as those of `torch.func` do.
+            bypassed the backward pass, as those of `torch.func` do; if the task closes
+            no tenth of a direction in any weight, so that it is hardly protected (not
+            told where moments are sharded); or if no parameter changed, and an
+            optimizer of others stepped.
 
         Notes
         -----

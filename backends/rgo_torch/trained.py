@@ -9,7 +9,10 @@ from rgo_torch.modules.values import Values, changed_since, values_of
 from rgo_torch.modules.warning import warn_caller
 from rgo_torch.parameters.parameter import ProjectedParameter
 
-FLOORED = "RGO(observe=partial(second_moments, curvature='floored'))"
+FLOORED = (
+    "RGO(observe=partial(second_moments, curvature='floored')), with a score of one's "
+    "own in label_score(..., curvature='floored')"
+)
 
 
 class Trained:
@@ -65,7 +68,9 @@ class Trained:
         }
         observed = {*elsewhere, *(name for name in added if added[name].trace > 0)}
         unseen = [name for name in changed if name not in observed]
-        if (little := little_closed(weights, damping, FLOORED)) is not None:
+        # What other workers keep may close more.
+        little = None if elsewhere else little_closed(weights, damping, FLOORED)
+        if little is not None:
             warn_caller(little)
         elif unseen:
             warn_caller(

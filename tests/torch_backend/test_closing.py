@@ -4,6 +4,7 @@ import warnings
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from array_api_compat import torch as xp
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch_backend.nets import Batch, batches, mlp, sgd, train
 
 import rgo_core
+from rgo_core._closing import Added
 from rgo_torch import RGO, label_score, second_moments
 from rgo_torch.parameters.added import added_to
+from rgo_torch.trained import Trained
 
 LITTLE = "this task closes .* of a direction in .*: what it learned is hardly protected"
 FLOORED: dict[str, Any] = {"observe": partial(second_moments, curvature="floored")}
@@ -46,7 +49,7 @@ def test_a_task_whose_samples_are_fitted_to_rounding_is_told(make: Any) -> None:
     assert not learn(model, optimizer, rgo)
     (told,) = learn(model, optimizer, rgo, fitted)
     assert "closes 0 of a direction in" in told
-    assert told.endswith("RGO(observe=partial(second_moments, curvature='floored'))")
+    assert "RGO(observe=partial(second_moments, curvature='floored')), with a" in told
     assert not learn(model, optimizer, rgo)
 
 
@@ -62,6 +65,21 @@ def test_biases_alone_protect_no_task() -> None:
         moments[name][0].zero_()
     with pytest.warns(UserWarning, match="closes 0 of a direction"):
         rgo.consolidate(moments)
+
+
+@pytest.mark.parametrize("elsewhere", [set(), {"2.weight"}])
+def test_what_other_workers_keep_may_close_more(elsewhere: set[str]) -> None:
+    model = mlp()
+    parameters = RGO(model, sgd(model)).projector.observed
+    changes = Trained(parameters)
+    changes.watch()
+    train(model, sgd(model), batches())
+    one = np.asarray(1.0)
+    added = {n: Added(1e-9, one, 8) for n in parameters if n not in elsewhere}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        changes.warn_of_lost(added, 0.3, elsewhere, set())
+    assert bool(caught) != bool(elsewhere)
 
 
 def test_a_task_that_trained_nothing_is_not_told() -> None:
@@ -140,13 +158,16 @@ def test_what_is_added_is_counted_in_every_form() -> None:
         "diagonal": rgo_core.empty_diagonal(6, xp=xp),
     }
     moments = {k: rgo_core.observe(m, rows, xp=xp) for k, m in moments.items()}
-    moments["groups"] = rgo_core.observe(
-        rgo_core.empty_moment(3, groups=(2,), xp=xp),
-        rows.view(5, 2, 3).movedim(1, 0),
-        xp=xp,
-    )
+    groups = rgo_core.empty_moment(3, groups=(2,), xp=xp)
+    halves = rows.view(5, 2, 3).movedim(1, 0)
+    moments["groups"] = rgo_core.observe(groups, halves, xp=xp)
     total = float((rows**2).sum())
-    for found in added_to({}, {**moments, "none": None}).values():
-        assert found == pytest.approx((total, total, 6))
+    halved = halves.pow(2).sum((-1, -2)).numpy()
+    for name, found in added_to({}, {**moments, "none": None}).items():
+        assert found.trace == pytest.approx(total)
+        expected = halved if name == "groups" else total
+        assert found.totals == pytest.approx(expected)
+        assert found.features == (3 if name == "groups" else 6)
     for found in added_to(moments, moments).values():
-        assert found == pytest.approx((total, 2 * total, 6))
+        assert found.trace == pytest.approx(total)
+        assert found.totals.sum() == pytest.approx(2 * total)

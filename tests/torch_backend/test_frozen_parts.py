@@ -23,7 +23,7 @@ def frozen(*layers: int) -> nn.Sequential:
 @pytest.mark.filterwarnings("ignore:.*held by no optimizer given")
 def test_a_frozen_body_is_warned_of_with_what_to_encode() -> None:
     model = frozen(0, 2)
-    remedy = re.escape("encode=['4'], what is trained takes in; or leave them")
+    remedy = re.escape("Encode what is trained takes in, encode=['4']; or leave")
     with pytest.warns(UserWarning, match=f"{FROZEN}.*{remedy}"):
         RGO(model, sgd(model[4])).detach()
     # And that is not warned of.
@@ -61,3 +61,11 @@ def test_one_frozen_layer_that_trained_ones_follow_is_not(layers: tuple[int]) ->
             RGO(model, sgd(model))
     else:
         RGO(model, sgd(model))
+
+
+def test_what_is_named_to_be_encoded_can_be() -> None:
+    model = nn.Sequential(*mlp()[:4], nn.LayerNorm(8), nn.Linear(8, 4))
+    model[:4].requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"encode=\['5'\]; or leave"):
+        RGO(model, sgd(model)).detach()
+    assert RGO(model, sgd(model), encode=["5"]).encoder

@@ -83,9 +83,9 @@ class _CheckKept(ModuleHook):
         if not hasattr(module.get_submodule(self.name), "lora_A"):
             raise RuntimeError(
                 f"{self.name}: its adapters were taken out of the model while RGO is "
-                "attached (merge_and_unload), and a head beside them is still encoded: "
-                "the outputs are of no task. Use RGO.merge_for(task) in place of it, "
-                "or detach() RGO first"
+                "attached (merge_and_unload), in the order of the first task: the "
+                "outputs are not those of another. Use RGO.merge_for(task) in place of "
+                "it, or detach() RGO if there was one task alone"
             )
 
 

@@ -9,10 +9,33 @@ from torch import nn
 from rgo_core._checks import few_names
 from rgo_torch.modules.torch_private import own_parameters
 from rgo_torch.modules.wrappers import named_modules, pretrained_from
+from rgo_torch.projecting.projector import GradientProjector
+
+
+def frozen_parts(
+    model: nn.Module, encoded: Collection[str], projector: GradientProjector
+) -> str | None:
+    """Return advice on what is frozen in a model: copies, or features of its own.
+
+    Parameters
+    ----------
+    model : nn.Module
+    encoded : collection of str
+        The names of the layers whose outputs are permuted.
+    projector : GradientProjector
+        Which knows the layers, and what optimizers hold.
+    """
+    takes = [layer.name for layer in projector.layers if layer.takes is not None]
+    return frozen_copies(model, encoded) or frozen_features(
+        model, encoded, takes, projector.stepping.unheld()
+    )
 
 
 def frozen_features(
-    model: nn.Module, encoded: Collection[str], unheld: Collection[int]
+    model: nn.Module,
+    encoded: Collection[str],
+    takes: Collection[str],
+    unheld: Collection[int],
 ) -> str | None:
     """Return advice on frozen layers that are given others' features permuted.
 
@@ -24,6 +47,8 @@ def frozen_features(
     model : nn.Module
     encoded : collection of str
         The names of the layers whose outputs are permuted.
+    takes : collection of str
+        Those of the layers of which is known what channels they take in.
     unheld : collection of int
         The identities of parameters that no optimizer holds: frozen too.
     """
@@ -46,13 +71,13 @@ def frozen_features(
     if not found:
         return None
     last = max(i for i, (_, is_frozen) in enumerate(layers) if is_frozen)
-    after = next((name for name, _ in layers[last + 1 :]), None)
-    inputs = "" if after is None else f"encode=[{after!r}], what is trained takes in; "
+    after = next((name for name, _ in layers[last + 1 :] if name in takes), None)
+    instead = "" if after is None else f"what is trained takes in, encode=[{after!r}]; "
     return (
         f"{few_names(found)}: frozen, or held by no optimizer, and from the second "
         "task on what they give out is permuted before other such layers take it in, "
         "which cannot learn the new order: tasks are learned badly then, unless "
-        f"what is frozen is random. Encode elsewhere, {inputs}"
+        f"what is frozen is random. Encode {instead or 'elsewhere, '}"
         "or leave them in order, by naming them and the head in unencoded=, or by "
         "encode=False"
     )

@@ -5,7 +5,8 @@ from typing import Any
 
 from array_api_compat import torch as xp
 
-from rgo_core._closing import Added, traces
+from rgo_core._closing import Added
+from rgo_core.second_moment import traces
 from rgo_torch.parameters.parameter import Moment
 
 
@@ -17,9 +18,9 @@ def added_to(
     for name, moment in moments.items():
         if not isinstance(moment, Moment):
             continue  # refused when projections are renewed
-        of_groups = traces(moment, xp)
-        trace = float(of_groups.sum())
-        before = float(traces(earlier[name], xp).sum()) if name in earlier else 0.0
-        entries = of_groups.numel() * moment[0].shape[-1]
-        found[name] = Added(trace, before + trace, entries)
+        total = trace = traces(moment, xp).cpu()
+        if name in earlier:
+            total = trace + traces(earlier[name], xp).cpu()
+        n = moment[0].shape[-1]
+        found[name] = Added(float(trace.sum()), total.numpy(), n)
     return found

@@ -11,7 +11,7 @@ from rgo_core.scaling import NORMALIZE
 from rgo_torch.options.observing import CHOSEN
 from rgo_torch.parameters.projections import scalings
 from rgo_torch.state.belonging import check_axes, check_encoding
-from rgo_torch.state.reading import check_reads
+from rgo_torch.state.read_weights import check_reads
 
 # The first had neither options nor the parameters that were not observed yet.
 VERSION = 2

@@ -44,8 +44,8 @@ def check_reads(found: Any) -> None:
 
 def note_reads(model: nn.Module, told: Mapping[str, Any] | None) -> None:
     """Note what another process saw, where a state tells it."""
-    modules = dict(named_modules(model))
-    for kind, names in (told or {}).items():
-        for name in names:
+    modules, told = dict(named_modules(model)), told or dict.fromkeys(KINDS, ())
+    for kind in KINDS:
+        for name in told[kind]:
             if name in modules:
                 note_read(modules[name], is_called=kind == "both")
